@@ -1,0 +1,136 @@
+"""Masks as plain data: `{tensor name: bool tensor}`, True = kept.
+
+The model is never subclassed, hooked for good or re-parametrised: a mask is applied to the weights, and
+`hold` applies it again after every optimizer step, through the optimizer's own hook. So a masked model
+can be copied, compiled, exported and loaded like any other (cases B11, B12, B13).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+Masks = dict[str, Tensor]
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.RNNBase,
+          nn.MultiheadAttention)  # fmt: skip
+WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DataParallel or torch.compile wrappers (case B40)."""
+    while True:
+        inner = getattr(model, "module", None) if isinstance(model, nn.DataParallel) else None
+        inner = inner or model._modules.get("_orig_mod")
+        if inner is None:
+            return model
+        model = inner
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights that methods of weight granularity may prune: matrices and kernels of linear, convolution,
+    recurrent and attention layers; never biases, norms, embeddings. Shared weights count once."""
+    found: dict[str, nn.Parameter] = {}
+    for layer_name, layer in model.named_modules():
+        if isinstance(layer, LAYERS):
+            for name, parameter in layer.named_parameters(layer_name, recurse=False):
+                if parameter.dim() >= 2 and not any(parameter is other for other in found.values()):
+                    found[name] = parameter
+    return found
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers by name, shared ones under each of their names."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    return named | dict(model.named_buffers(remove_duplicate=False))
+
+
+def check(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """ValueError if a mask names no tensor of the model, has another shape, or is not binary (case B46)."""
+    known = tensors(model)
+    for name, mask in masks.items():
+        if name not in known:
+            raise ValueError(f"mask for {name!r}, but the model has no such tensor; it has {', '.join(known)}")
+        if mask.shape != known[name].shape:
+            raise ValueError(f"mask for {name} has shape {tuple(mask.shape)}, the tensor {tuple(known[name].shape)}")
+        if mask.dtype != torch.bool:
+            raise ValueError(f"mask for {name} must be bool (True = kept), got {mask.dtype}; use `mask != 0`")
+
+
+@torch.no_grad()
+def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """Set what the masks remove to exactly zero, in place, and return the model.
+
+    >>> layer = nn.Linear(2, 1); _ = apply(layer, {"weight": torch.tensor([[True, False]])})
+    >>> layer.weight[0, 1].item()
+    0.0
+    """
+    check(model, masks)
+    known = tensors(model)
+    for name, mask in masks.items():
+        known[name].masked_fill_(~mask.to(known[name].device), 0)
+    return model
+
+
+def masked_copy(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the model with the masks applied; the argument stays as it was."""
+    return apply(copy.deepcopy(model), masks)
+
+
+class Hold:
+    """Keeps masked weights at zero through training; made by `hold`. `masks` may be replaced at any time."""
+
+    def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.Optimizer):
+        self.model, self.masks = unwrap(model), dict(masks)
+        apply(self.model, self.masks)
+        self._handle = optimizer.register_step_post_hook(lambda *_: self())
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        known = tensors(self.model)
+        for name, mask in self.masks.items():
+            known[name].mul_(mask)
+
+    def remove(self) -> None:
+        """Stop holding; the weights stay as they are."""
+        self._handle.remove()
+
+
+def hold(model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> Hold:
+    """Keep pruned weights at exactly zero in anyone's training loop.
+
+    After each `optimizer.step()` the optimizer's own post-step hook sets the masked entries to zero, so
+    momentum, weight decay and Adam's moments cannot bring them back (case B11). A second optimizer needs a
+    second `hold`. Raises ValueError for masks that do not fit the model.
+
+    >>> layer = nn.Linear(2, 1); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, weight_decay=0.1)
+    >>> held = hold(layer, {"weight": torch.tensor([[True, False]])}, optimizer)
+    """
+    return Hold(model, masks, optimizer)
+
+
+def density(masks: Mapping[str, Tensor]) -> dict[str, float]:
+    """Kept share of each masked tensor."""
+    return {name: float(mask.float().mean()) for name, mask in masks.items()}
+
+
+def overall_sparsity(masks: Mapping[str, Tensor]) -> float:
+    """Removed share of all masked entries together."""
+    total = sum(mask.numel() for mask in masks.values())
+    return 1 - sum(int(mask.sum()) for mask in masks.values()) / total if total else 0.0
+
+
+def masks_from_torch(model: nn.Module) -> Masks:
+    """Masks of a model pruned with `torch.nn.utils.prune`, under the names they have once made permanent.
+
+    Call `torch.nn.utils.prune.remove` on each layer afterwards, then `hold` goes on where it stopped.
+
+    >>> from torch.nn.utils import prune; layer = prune.l1_unstructured(nn.Linear(2, 1), "weight", 1)
+    >>> int(masks_from_torch(layer)["weight"].sum())
+    1
+    """
+    suffix = "_mask"
+    return {n.removesuffix(suffix): b.bool() for n, b in model.named_buffers() if n.endswith(suffix)}

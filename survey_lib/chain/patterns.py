@@ -1,0 +1,92 @@
+"""Units between a weight and a filter: N:M groups, blocks, kernels and vectors.
+
+A pattern reads a weight-shaped score as a matrix of units and turns a unit mask back into a weight mask.
+Matrix form of a weight (out, in, kh, kw): rows are outputs, columns run along (kh, kw, in), so that
+neighbours in a row are neighbours along the *input* dimension, as sparse kernels need them.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+
+def to_matrix(weight: Tensor) -> Tensor:
+    """(out, in, kh, kw) as (out, kh·kw·in); a matrix stays as it is."""
+    return weight if weight.dim() == 2 else weight.movedim(1, -1).reshape(weight.shape[0], -1)
+
+
+def from_matrix(matrix: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `to_matrix`."""
+    if len(shape) == 2:
+        return matrix.reshape(shape)
+    return matrix.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
+
+
+def parse(pattern: str) -> tuple[int, int]:
+    """`"2:4"` or `"1x4"` as two positive integers, or a ValueError that shows both forms.
+
+    >>> parse("2:4"), parse("1x4")
+    ((2, 4), (1, 4))
+    """
+    match = re.fullmatch(r"(\d+)[:x](\d+)", pattern)
+    if not match or min(map(int, match.groups())) < 1:
+        raise ValueError(f"pattern must look like '2:4' (N:M) or '1x4' (block); got {pattern!r}")
+    return int(match[1]), int(match[2])
+
+
+def misfit(shape: torch.Size, unit: str, pattern: str) -> str:
+    """Why a weight of this shape cannot take the pattern; empty if it can."""
+    if unit in ("kernel", "vector"):
+        return "" if len(shape) == 4 and shape[-1] > 1 else f"{unit} pruning needs a kernel wider than 1"
+    rows, columns = parse(pattern)
+    if unit == "n:m":
+        return "" if shape[1] % columns == 0 else f"{shape[1]} inputs are not a multiple of {columns}"
+    if shape[0] % rows or shape[1] % columns:
+        return f"({shape[0]}, {shape[1]}) is not a multiple of blocks {rows}x{columns}"
+    return ""
+
+
+def n_of_m(score: Tensor, n: int, m: int) -> Tensor:
+    """Keep the `n` largest of every `m` neighbours along the input dimension (mishra2021accelerating).
+
+    >>> n_of_m(torch.tensor([[4.0, 1.0, 3.0, 2.0]]), 2, 4)
+    tensor([[ True, False,  True, False]])
+    """
+    groups = to_matrix(score).reshape(-1, m)
+    # a stable ascending sort removes the lowest index first among equals
+    removed = groups.argsort(dim=1, stable=True)[:, : m - n]
+    keep = torch.ones_like(groups, dtype=torch.bool).scatter_(1, removed, False)
+    return from_matrix(keep.reshape(to_matrix(score).shape), score.shape)
+
+
+def pool(score: Tensor, unit: str, pattern: str = "") -> Tensor:
+    """Sum of a weight-shaped score over each unit.
+
+    kernel: (out, in); vector: (out, in, kh), a row inside a kernel; block RxC: (out/R, kh·kw·in/C).
+
+    >>> pool(torch.ones(2, 4), "block", "1x2")
+    tensor([[2., 2.],
+            [2., 2.]])
+    """
+    if unit == "weight":
+        return score
+    if unit in ("kernel", "vector"):
+        return score.sum((-2, -1)) if unit == "kernel" else score.sum(-1)
+    rows, columns = parse(pattern)
+    matrix = to_matrix(score)
+    return matrix.reshape(matrix.shape[0] // rows, rows, -1, columns).sum((1, 3))
+
+
+def spread(keep: Tensor, shape: torch.Size, unit: str, pattern: str = "") -> Tensor:
+    """A mask over units as a mask over weights; the inverse of `pool` for masks."""
+    if unit == "weight":
+        return keep
+    if unit in ("kernel", "vector"):
+        return keep.reshape(*keep.shape, *[1] * (len(shape) - keep.dim())).expand(shape).clone()
+    rows, columns = parse(pattern)
+    return from_matrix(keep.repeat_interleave(rows, 0).repeat_interleave(columns, 1), shape)
+
+

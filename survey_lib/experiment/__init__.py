@@ -1,0 +1,1 @@
+"""One run and many runs: config, data, models, train, run, store, sweep."""
