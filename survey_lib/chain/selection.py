@@ -42,14 +42,16 @@ def keep_largest(score: Tensor, removed: int) -> Tensor:
     return torch.from_numpy(keep).view(score.shape).to(score.device)
 
 
-def allocate(scores: dict[str, Tensor], sparsity: float, scope: str) -> dict[str, float]:
+def allocate(
+    scores: dict[str, Tensor], sparsity: float, scope: str, shapes: dict[str, tuple[int, ...]] | None = None
+) -> dict[str, float]:
     """Sparsity of each layer under a scope; only `erk` gives the layers different ones.
 
     >>> allocate({"a": torch.ones(4, 4), "b": torch.ones(2, 2)}, 0.5, "layerwise")
     {'a': 0.5, 'b': 0.5}
     """
     if scope == "erk":
-        return erk({name: tuple(score.shape) for name, score in scores.items()}, sparsity)
+        return erk(shapes or {name: tuple(score.shape) for name, score in scores.items()}, sparsity)
     return dict.fromkeys(scores, sparsity)
 
 
@@ -89,11 +91,20 @@ def counts(sizes: dict[str, int], fractions: dict[str, float], minimum: int = 0)
     return removed
 
 
-def select(scores: dict[str, Tensor], sparsity: float, scope: str = "layerwise", minimum: int = 0):
+def select(
+    scores: dict[str, Tensor],
+    sparsity: float,
+    scope: str = "layerwise",
+    minimum: int = 0,
+    *,
+    shapes: dict[str, tuple[int, ...]] | None = None,
+    fractions: dict[str, float] | None = None,
+) -> dict[str, Tensor]:
     """Keep-masks `{name: bool tensor}` that remove `sparsity` of all units under a scope.
 
     `layerwise` and `erk` round in each layer; `global` ranks all units together. `minimum` units stay in
-    every layer (1 for channel groups, which must not be emptied; 0 for weights).
+    every layer (1 for channel groups, which must not be emptied; 0 for weights). `shapes`: the weights that
+    erk reads, if the scores are not weight-shaped. `fractions`: layer sparsities that are decided already.
     Raises ValueError for a sparsity outside [0, 1), an unknown scope, or scores that are not finite.
 
     >>> select({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0, 4.0])}, 0.5, "global")
@@ -105,7 +116,8 @@ def select(scores: dict[str, Tensor], sparsity: float, scope: str = "layerwise",
     check_finite(scores)
     if scope == "global":
         return _select_global(scores, sparsity, minimum)
-    fractions = allocate(scores, sparsity, scope)
+    if fractions is None:
+        fractions = allocate(scores, sparsity, scope, shapes)
     if scope == "erk":
         removed = counts({n: s.numel() for n, s in scores.items()}, fractions, minimum)
     else:
