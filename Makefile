@@ -1,0 +1,40 @@
+# `make` sets up and reproduces the course on the quick profile; `make test` checks everything; see README.md.
+# CPU wheels of torch: make TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# An environment of your own (conda): make PYTHON=$CONDA_PREFIX/bin/python VENV=
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+READY := $(if $(VENV),$(VENV)/.ready)
+BIN := $(if $(VENV),$(VENV)/bin/,$(filter-out ./,$(dir $(PYTHON))))
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: all test lint lab figures student lock
+.DELETE_ON_ERROR:
+
+all: $(READY)
+	$(BIN)survey reproduce --profile quick
+
+test: $(READY)
+	$(BIN)pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests survey_lib notebooks
+
+lint: $(READY)
+	$(BIN)ruff check . && $(BIN)lint-imports
+
+lab: $(READY)
+	$(BIN)jupyter lab notebooks/00_start_here.ipynb
+
+figures: $(READY)
+	$(BIN)survey figure all
+
+student: $(READY)
+	$(BIN)survey student student
+
+lock: $(READY)
+	$(BIN)pip freeze --exclude-editable | grep -Ev '^(nvidia|cuda|triton)' > requirements.lock
+
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock -e .
+	touch $@

@@ -1,0 +1,115 @@
+"""The runner never calls a failed notebook done; the committed notebooks are clean (no kernel is started for them)."""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell
+
+from survey_lib.publish.hygiene import check
+from survey_lib.publish.notebooks import normalise, parameters, run_all, run_notebook
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / "tests" / "fixtures" / "tiny.ipynb"
+COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def with_cell(folder: Path, source: str, name: str = "broken") -> Path:
+    """The tiny notebook with one more cell before its last one."""
+    notebook = nbformat.read(TINY, as_version=4)
+    notebook.cells.insert(-1, new_code_cell(source, id="added"))
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_notebook_is_clean(path):
+    assert check(path) == []
+
+
+def test_parameters_of_a_notebook():
+    assert parameters(TINY) == {"sparsity": "0.5", "steps": "3"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_runs_give_the_same_bytes_and_use_the_values_given(tmp_path):
+    first = run_notebook(TINY, {}, tmp_path / "a.ipynb")
+    normalise(first.out)
+    assert first.failure == ""
+    assert first.out.read_bytes() == TINY.read_bytes()
+    chosen = run_notebook(TINY, {"sparsity": 0.25}, tmp_path / "b.ipynb")
+    assert "sparsity 0.25, steps 3" in str(nbformat.read(chosen.out, as_version=4))
+
+
+def test_b60_a_misspelt_parameter_is_refused_with_near_matches(tmp_path):
+    with pytest.raises(ValueError, match="no parameter 'sparsty'; it has: sparsity"):
+        run_notebook(TINY, {"sparsty": 0.9}, tmp_path / "out.ipynb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_b60_a_notebook_without_parameters_cell_is_refused(tmp_path):
+    notebook = nbformat.read(TINY, as_version=4)
+    notebook.cells[1].metadata = {}
+    nbformat.write(notebook, tmp_path / "untagged.ipynb")
+    with pytest.raises(ValueError, match="no cell tagged `parameters`"):
+        run_notebook(tmp_path / "untagged.ipynb", {"sparsity": 0.9}, tmp_path / "out.ipynb")
+    assert "0 cells tagged `parameters`, not one" in check(tmp_path / "untagged.ipynb")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_b62_b63_failures_are_named_and_nothing_is_left_that_counts_as_done(tmp_path):
+    raising = run_notebook(with_cell(tmp_path, "1 / 0", "raising"), {}, tmp_path / "out" / "raising.ipynb")
+    dying = run_notebook(with_cell(tmp_path, "import os; os._exit(9)", "dying"), {}, tmp_path / "out" / "dying.ipynb")
+    assert raising.failure == "cell 3: ZeroDivisionError: division by zero"
+    assert dying.failure.startswith("the kernel died")
+    assert not raising.out.exists() and not dying.out.exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_b63_a_second_call_runs_only_what_is_missing(tmp_path):
+    good, bad = tmp_path / "good.ipynb", with_cell(tmp_path, "raise SystemError('gone')", "bad")
+    shutil.copy(TINY, good)
+    first = run_all([good, bad], {}, tmp_path / "out", jobs=1)
+    assert [(run.name, bool(run.failure)) for run in first] == [("good", False), ("bad", True)]
+    shutil.copy(TINY, bad)
+    assert [run.name for run in run_all([good, bad], {}, tmp_path / "out", jobs=1)] == ["bad"]
+    assert run_all([good, bad], {}, tmp_path / "out", jobs=1) == []
+
+
+FAULTS = {
+    "not run": (lambda cells: cells[2].update(execution_count=None), "code cells were not run"),
+    "semicolon": (lambda cells: cells[3].update(source="ax.plot(x);"), "ends in `;`"),
+    "long": (lambda cells: cells[3].update(source="x = 1\n" * 16), "16 lines"),
+    "heading": (lambda cells: cells[0].update(source="Hello"), "not a heading"),
+    "link": (lambda cells: cells[0].update(source="# T [next](99_none.ipynb#x)"), "link to 99_none.ipynb"),
+    "injected": (lambda cells: cells[2].metadata.update(tags=["injected-parameters"]), "injected parameters"),
+    "silent": (lambda cells: [cells[i].update(outputs=[]) for i in (2, 3)], "no cell has an output"),
+    "error": (
+        lambda cells: cells[2].update(outputs=[nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]),
+        "cell 2 holds an error",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_named(fault, tmp_path):
+    spoil, message = FAULTS[fault]
+    notebook = nbformat.read(TINY, as_version=4)
+    spoil(notebook.cells)
+    nbformat.write(notebook, tmp_path / "spoilt.ipynb")
+    assert check(TINY) == []
+    assert any(message in line for line in check(tmp_path / "spoilt.ipynb"))
+
+
+def test_b63_a_kernel_of_somebodys_own_is_a_fault(tmp_path):
+    notebook = nbformat.read(TINY, as_version=4)
+    notebook.metadata.kernelspec.name = "conda-env-foo-py"
+    nbformat.write(notebook, tmp_path / "foreign.ipynb")
+    assert any("not the normal form" in line for line in check(tmp_path / "foreign.ipynb"))
+
+
+def test_a_file_that_is_no_notebook(tmp_path):
+    (tmp_path / "text.ipynb").write_text("hello")
+    assert check(tmp_path / "text.ipynb")[0].startswith("not a valid notebook")
