@@ -1,0 +1,181 @@
+"""What a model costs by counting: parameters, bytes and multiply-adds (MACs), dense and non-zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from survey_lib.chain import masks as masking
+from survey_lib.measure.observe import Example, as_inputs, effective, quiet
+
+# Operators without arithmetic: nobody misses a rule for them.
+MOVES = {"cat", "stack", "unsafe_split", "_unsafe_view", "copy_", "_to_copy", "embedding", "index_select",
+         "index", "gather", "constant_pad_nd", "roll", "flip"}  # fmt: skip
+# A trained weight holds a stray exact zero now and then; from this share of zeros on it counts as pruned.
+PRUNED_FROM = 1e-3
+
+
+class MacCounter(TorchDispatchMode):
+    """Adds up the MACs of every operator that `torch.utils.flop_counter` has a rule for.
+
+    A tensor computed from parameters alone (a masked or normalised weight, a slice of one) counts as a
+    weight; `nonzero_macs` scales an operator's MACs by the non-zero share of each weight it reads.
+    """
+
+    def __init__(self, weights: Iterable[Tensor]):
+        super().__init__()
+        self.macs, self.nonzero_macs, self.uncounted = 0, 0.0, set()
+        self._weights = {_storage(weight): weight for weight in weights}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func.namespace == "aten" and func._overloadpacket not in flop_registry:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        weights = [tensor for tensor in inputs if tensor.numel() and _storage(tensor) in self._weights]
+        if inputs and len(weights) == len(inputs):
+            made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            self._weights.update({_storage(tensor): tensor for tensor in made})
+        rule = flop_registry.get(func._overloadpacket)
+        if rule is not None:  # the registry counts two FLOPs a multiply-add
+            self._add(rule(*args, **kwargs, out_val=result) // 2, weights)
+        elif inputs and not func.is_view and torch.Tag.pointwise not in func.tags:
+            self.uncounted |= {func._overloadpacket.__name__} - MOVES
+        return result
+
+    def _add(self, macs: int, weights: list[Tensor]) -> None:
+        self.macs += macs
+        for weight in weights:
+            if weight.dim() > 1:  # not the bias
+                macs *= int(weight.count_nonzero()) / max(weight.numel(), 1)
+        self.nonzero_macs += macs
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
+
+
+def _samples(model: nn.Module, inputs: list[Tensor]) -> int:
+    """Samples in the example: axis 0, or axis 1 of a bare layer that is not `batch_first`."""
+    first = inputs[0]
+    if isinstance(model, (nn.RNNBase, nn.MultiheadAttention)) and first.dim() == 2:
+        return 1
+    return first.shape[0] if getattr(model, "batch_first", True) else first.shape[1]
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Attention and recurrent layers as matrix products: fused kernels have no rule, they would read 0
+    or change with mode and grad mode (case B48)."""
+    fast_path, onednn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mkldnn.enabled = False
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        torch.backends.mkldnn.enabled = onednn
+
+
+def count_macs(model: nn.Module, example: Example, weights: Mapping[str, Tensor]) -> MacCounter:
+    """Run the model once, on copies of its state, and count."""
+    positional, named = as_inputs(example)
+    state = dict(weights) | {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with quiet(model), plain_kernels(), MacCounter(state.values()) as counter:
+        functional_call(model, state, positional, named)
+    return counter
+
+
+def sparsity(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+    """Zeros in prunable weights, out of what (case B50): the tensors that have zeros, all prunable
+    weights, all parameters. The same before and after masks are made permanent.
+
+    >>> layer = nn.Linear(4, 2); keep = torch.tensor([[True, False, True, False]] * 2)
+    >>> sparsity(layer, {"weight": keep})
+    {'sparsity_pruned': 0.5, 'sparsity_prunable': 0.5, 'sparsity_all': 0.4}
+    """
+    used = effective(model, masks)
+    weights = masking.prunable(model).keys() | set(masks or {})
+    size = {name: tensor.numel() for name, tensor in used.items()}
+    zeros = {name: size[name] - int(used[name].count_nonzero()) for name in used if name in weights}
+    pruned = [name for name, count in zeros.items() if count > PRUNED_FROM * size[name]]
+    return {
+        "sparsity_pruned": sum(zeros[name] for name in pruned) / max(sum(size[n] for n in pruned), 1),
+        "sparsity_prunable": sum(zeros.values()) / max(sum(size[name] for name in zeros), 1),
+        "sparsity_all": sum(zeros.values()) / max(sum(size.values()), 1),
+    }
+
+
+def measure(model: nn.Module, example: Example, masks: Mapping[str, Tensor] | None = None) -> dict:
+    """Count a model's parameters, state and multiply-adds; the model is left exactly as found.
+
+    parameters, nonzero_parameters  entries, shared ones once
+    sparsity_*                      see `sparsity`
+    macs                            multiply-adds of one sample, whatever the batch, mode and grad mode
+    nonzero_macs                    theoretical: each weight's MACs times its non-zero share; no dense
+                                    kernel skips zeros, so this is a bound and not a measured cost
+    bytes                           parameters and buffers as held in memory
+    subnormals                      entries smaller than the dtype's smallest normal number, not zero
+    uncounted                       operators that ran without a rule (views and element-wise ones aside)
+
+    `example` is the forward's input: a tensor, a tuple of tensors or a dict. MACs are those of matrix
+    products and convolutions; norms and activations appear in `uncounted`, by the usual convention.
+
+    >>> result = measure(nn.Conv2d(3, 8, 3, padding=1), torch.randn(1, 3, 8, 8))
+    >>> result["macs"], result["parameters"], result["uncounted"]
+    (13824, 224, [])
+    """
+    model = masking.unwrap(model)
+    used = effective(model, masks)
+    positional, named = as_inputs(example)
+    samples = _samples(model, [leaf for leaf in tree_leaves((positional, named)) if isinstance(leaf, Tensor)])
+    counter = count_macs(model, example, used)
+    tensors = [*used.values(), *model.buffers()]
+    return {
+        "parameters": sum(tensor.numel() for tensor in used.values()),
+        "nonzero_parameters": sum(int(tensor.count_nonzero()) for tensor in used.values()),
+        **sparsity(model, masks),
+        "macs": counter.macs / samples if counter.macs % samples else counter.macs // samples,
+        "nonzero_macs": counter.nonzero_macs / samples,
+        "bytes": sum(tensor.nbytes for tensor in tensors),
+        "subnormals": sum(_subnormals(tensor) for tensor in used.values()),
+        "uncounted": sorted(counter.uncounted),
+    }
+
+
+def _subnormals(tensor: Tensor) -> int:
+    if not tensor.is_floating_point():
+        return 0
+    return int(((tensor != 0) & (tensor.abs() < torch.finfo(tensor.dtype).tiny)).sum())
+
+
+def reductions(dense: Mapping, pruned: Mapping) -> dict[str, float]:
+    """Two results of `measure` compared: compression, theoretical speed-up and the shares removed.
+
+    compression = dense / kept parameters; theoretical_speedup = dense / kept MACs, where zeros in
+    prunable weights do not count as kept.
+
+    >>> layer = nn.Linear(4, 2, bias=False); half = {"weight": torch.arange(8).view(2, 4) % 2 == 0}
+    >>> x = torch.ones(1, 4); reductions(measure(layer, x), measure(layer, x, half))["compression"]
+    2.0
+    """
+    kept = pruned["parameters"] * (1 - pruned["sparsity_all"])
+    return {
+        "compression": dense["parameters"] / kept,
+        "theoretical_speedup": dense["macs"] / pruned["nonzero_macs"],
+        "parameter_reduction": 1 - kept / dense["parameters"],
+        "mac_reduction": 1 - pruned["nonzero_macs"] / dense["macs"],
+    }

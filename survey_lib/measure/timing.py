@@ -1,0 +1,97 @@
+"""Time of a forward, measured so that two numbers may be compared (case B51)."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.benchmark import Timer
+
+from survey_lib.measure.observe import Example, as_inputs, quiet
+
+WARM_UP = 3  # calls before the clock starts: allocator, kernel choice, caches
+
+
+def machine(device: torch.device | str = "cpu") -> str:
+    """Name of the processor (or GPU) that runs the model; rows of different machines are not comparable."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _timer(model: nn.Module, example: Example, threads: int) -> Timer:
+    positional, named = as_inputs(example)
+    call = {"model": model, "positional": positional, "named": named}
+    return Timer("model(*positional, **named)", globals=call, num_threads=threads)
+
+
+def _environment(model: nn.Module, example: Example, threads: int) -> dict:
+    positional, named = as_inputs(example)
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    first = next(iter([*positional, *named.values()]))
+    return {"threads": threads, "batch": len(first), "machine": machine(device), "torch": torch.__version__}
+
+
+def latency(model: nn.Module, example: Example, *, threads: int = 1, seconds: float = 1.0) -> dict:
+    """Median time of one forward in eval mode without gradients, over at least `seconds` of repeats.
+
+    Returns median_s and iqr_s (seconds a forward, spread over repeats), runs, threads, batch, machine
+    and torch version. The model is left as found. A masked model does dense work: expect no speed-up.
+
+    >>> sorted(latency(nn.Linear(2, 2), torch.ones(1, 2), seconds=0.01))
+    ['batch', 'iqr_s', 'machine', 'median_s', 'runs', 'threads', 'torch']
+    """
+    with quiet(model):
+        timer = _timer(model, example, threads)
+        timer.timeit(WARM_UP)
+        measured = timer.blocked_autorange(min_run_time=seconds)
+    runs = measured.number_per_run * len(measured.times)
+    return {"median_s": measured.median, "iqr_s": measured.iqr, "runs": runs} | _environment(
+        model, example, threads
+    )
+
+
+def compare_latency(
+    models: Mapping[str, nn.Module],
+    example: Example,
+    *,
+    threads: int = 1,
+    seconds: float = 1.0,
+    rounds: int = 11,
+) -> pd.DataFrame:
+    """Time several models in turns, so that a change of the machine's speed meets all of them alike.
+
+    Each of `rounds` rounds runs every model once for about `seconds` / `rounds`; one row a model with the
+    median and interquartile range of its rounds, the median of the round-by-round `ratio` to the first
+    model (1.0 = as slow as the first, 0.5 = twice as fast) and the environment.
+
+    >>> table = compare_latency({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, torch.ones(1, 2), seconds=0.01)
+    >>> list(table["model"]), float(table["ratio"][0])
+    (['a', 'b'], 1.0)
+    """
+    if not models:
+        raise ValueError("compare_latency got no models; give {name: model} with the reference first")
+    times = {name: np.empty(rounds) for name in models}
+    with quiet(nn.ModuleList(models.values())):
+        timers = {name: _timer(model, example, threads) for name, model in models.items()}
+        once = {name: timer.timeit(WARM_UP).median for name, timer in timers.items()}
+        for turn in range(rounds):
+            for name, timer in timers.items():
+                calls = max(1, round(seconds / rounds / max(once[name], 1e-9)))
+                times[name][turn] = timer.timeit(calls).median
+    reference = next(iter(times.values()))
+    rows = []
+    for name, model in models.items():
+        low, median, high = np.percentile(times[name], (25, 50, 75))
+        spread = {"model": name, "median_s": median, "iqr_s": high - low, "runs": rounds}
+        ratio = {"ratio": float(np.median(times[name] / reference))}
+        rows.append(spread | ratio | _environment(model, example, threads))
+    return pd.DataFrame(rows)
