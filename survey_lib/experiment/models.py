@@ -1,0 +1,190 @@
+"""Networks for small images: the pruning literature's usual ones, and all of torchvision's."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+import torchvision.models
+from torch import Tensor, nn
+
+Shape = tuple[int, int, int]
+
+
+def conv_norm(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    """Convolution without bias, then batch norm; padded so that stride 1 keeps the size."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+def lenet_300_100(classes: int, in_shape: Shape) -> nn.Module:
+    """Two hidden layers of 300 and 100 (lecun1998gradient): 266,610 parameters on 28x28 and 10 classes."""
+    channels, height, width = in_shape
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(channels * height * width, 300), nn.ReLU(),
+        nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, classes))  # fmt: skip
+
+
+def lenet_5(classes: int, in_shape: Shape) -> nn.Module:
+    """The 20-50-500 LeNet-5 of the pruning literature: 431,080 parameters on 28x28 and 10 classes."""
+    channels, height, width = in_shape
+    rows, columns = ((size // 2 - 2 - 4) // 2 for size in (height, width))
+    if min(rows, columns) < 1:
+        raise ValueError(
+            f"lenet-5 needs images of at least 16x16, got {height}x{width}; resnet-8 takes any size"
+        )
+    return nn.Sequential(
+        nn.Conv2d(channels, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(50 * rows * columns, 500), nn.ReLU(), nn.Linear(500, classes))  # fmt: skip
+
+
+def vgg_small(classes: int, in_shape: Shape, widths: tuple[int, ...] = (32, 64, 128)) -> nn.Module:
+    """Plain stacks of two 3x3 convolutions and a pool, no shortcut: every filter can be cut."""
+    layers, inputs = [], in_shape[0]
+    for width in widths:
+        layers += [*conv_norm(inputs, width), nn.ReLU(), *conv_norm(width, width), nn.ReLU(), nn.MaxPool2d(2)]
+        inputs = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut: the input itself, option A (every second pixel, new channels
+    zero, no parameters) or option B (1x1 convolution)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, option: str):
+        super().__init__()
+        self.conv1, self.bn1 = conv_norm(inputs, outputs, stride=stride)
+        self.conv2, self.bn2 = conv_norm(outputs, outputs)
+        self.stride, self.extra = stride, outputs - inputs
+        changes = stride != 1 or inputs != outputs
+        self.shortcut = (
+            nn.Sequential(*conv_norm(inputs, outputs, 1, stride)) if changes and option == "B" else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """ReLU(norm(conv(ReLU(norm(conv(x))))) + shortcut(x))."""
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        elif self.extra:
+            before = self.extra // 2
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.extra - before))
+        return F.relu(out + x)
+
+
+class CifarResNet(nn.Module):
+    """ResNet for small images (he2016deep, section 4.2): 6n + 2 layers in three stages of n blocks."""
+
+    def __init__(self, classes: int, in_shape: Shape, blocks: int, option: str = "A"):
+        super().__init__()
+        self.conv1, self.bn1 = conv_norm(in_shape[0], 16)
+        self.layer1 = self._stage(16, 16, 1, blocks, option)
+        self.layer2 = self._stage(16, 32, 2, blocks, option)
+        self.layer3 = self._stage(32, 64, 2, blocks, option)
+        self.fc = nn.Linear(64, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int, stride: int, blocks: int, option: str) -> nn.Sequential:
+        rest = (BasicBlock(outputs, outputs, 1, option) for _ in range(blocks - 1))
+        return nn.Sequential(BasicBlock(inputs, outputs, stride, option), *rest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores (n, classes)."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+def mobilenet_small(classes: int, in_shape: Shape) -> nn.Module:
+    """Depthwise 3x3 then pointwise 1x1 convolutions (howard2017mobilenets), five pairs."""
+    layers = [*conv_norm(in_shape[0], 16), nn.ReLU()]
+    for inputs, outputs, stride in ((16, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1)):
+        layers += [*conv_norm(inputs, inputs, 3, stride, groups=inputs), nn.ReLU()]
+        layers += [*conv_norm(inputs, outputs, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))
+
+
+class DenseBlock(nn.Module):
+    """Each layer reads all earlier maps side by side and adds `growth` channels (huang2017densely)."""
+
+    def __init__(self, inputs: int, growth: int, layers: int):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(inputs + k * growth), nn.ReLU(),
+                          nn.Conv2d(inputs + k * growth, growth, 3, padding=1, bias=False))
+            for k in range(layers))  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs + layers · growth, height, width)."""
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return x
+
+
+def densenet_small(classes: int, in_shape: Shape, growth: int = 12, layers: int = 4) -> nn.Module:
+    """Three dense blocks of four layers with 1x1 transitions that halve channels and size."""
+    modules, width = [nn.Conv2d(in_shape[0], 2 * growth, 3, padding=1, bias=False)], 2 * growth
+    for block in range(3):
+        modules.append(DenseBlock(width, growth, layers))
+        width += layers * growth
+        modules += [nn.BatchNorm2d(width), nn.ReLU()]
+        if block < 2:
+            modules += [nn.Conv2d(width, width // 2, 1, bias=False), nn.AvgPool2d(2)]
+            width //= 2
+    return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+
+
+MODELS: dict[str, Callable[[int, Shape], nn.Module]] = {
+    "lenet-300-100": lenet_300_100,
+    "lenet-5": lenet_5,
+    "vgg-small": vgg_small,
+    "resnet-8": partial(CifarResNet, blocks=1),
+    "resnet-20": partial(CifarResNet, blocks=3),
+    "resnet-20-b": partial(CifarResNet, blocks=3, option="B"),
+    "resnet-56": partial(CifarResNet, blocks=9),
+    "mobilenet-small": mobilenet_small,
+    "densenet-small": densenet_small,
+}
+TORCHVISION = "torchvision:"
+
+
+def check(name: str) -> str:
+    """The name if a model has it, or a ValueError that lists near matches."""
+    known = [*MODELS, *(TORCHVISION + model for model in torchvision.models.list_models(torchvision.models))]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 4, 0.4)
+        raise ValueError(
+            f"unknown model {name!r}; near: {', '.join(near) or 'none'}; "
+            f"allowed: {', '.join(MODELS)}, {TORCHVISION}NAME"
+        )
+    return name
+
+
+def build(name: str, classes: int, in_shape: Shape, seed: int = 0) -> nn.Module:
+    """A fresh model by name with seeded weights; the caller's random state stays as it was.
+
+    `torchvision:resnet18` and the like are torchvision's own, without pretrained weights.
+    Raises ValueError for an unknown name (near matches are listed) or an image shape the model cannot take.
+
+    >>> sum(p.numel() for p in build("resnet-20", 10, (3, 32, 32)).parameters())
+    269722
+    """
+    check(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reset the GPUs' generators
+        if name in MODELS:
+            return MODELS[name](classes, in_shape)
+        if in_shape[0] != 3:
+            raise ValueError(
+                f"{name} reads 3 channels, the data has {in_shape[0]}; choose one of {', '.join(MODELS)}"
+            )
+        return torchvision.models.get_model(name.removeprefix(TORCHVISION), weights=None, num_classes=classes)
