@@ -21,6 +21,10 @@ class Method:
     `score`: Evidence -> Tensor, higher means keep. `needs`: the Evidence fields it reads beside `weight`.
     `unit`: weight, n:m, block, kernel, vector (masks) or filter, channel, layer, head (cut out).
     `when`: before, during or after training. `scope`: the paper's own; the caller may choose another.
+    `schedule` and `rounds`: evidence is collected and scored again on the masked model in every round.
+    `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
+    `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once.
+    `during`: builder of a training-time session, see `chain.during`.
     `version` is part of every run's key: raise it when the method's result changes.
     """
 
@@ -35,7 +39,9 @@ class Method:
     needs: tuple[str, ...] = ()
     scope: str = "layerwise"
     schedule: str = "one-shot"
+    rounds: int = 1
     pattern: str = ""
+    allocate: Callable[..., dict[str, float]] | None = None
     solve: Callable | None = None
     during: Callable | None = None
     version: int = 1
@@ -48,7 +54,19 @@ class Method:
         return {"weight": "unstructured", "pattern": "semi-structured"}.get(self.category, "structured")
 
 
-ROWS: tuple[Method, ...] = ()
+ROWS: tuple[Method, ...] = (
+    # weight
+    Method("random", "weight", "weight", "any", weight.random, "Seeded uniform scores, the baseline to beat."),
+    Method("magnitude", "weight", "weight", "after", weight.magnitude, "Remove the smallest weights.",
+           "han2015learning"),
+    Method("snip", "weight", "weight", "before", weight.snip, "Keep connections the loss at initialisation feels.",
+           "lee2019snip", needs=("grad",), scope="global"),
+    Method("synflow", "weight", "weight", "before", weight.synflow, "Keep the flow of an all-ones input; no data.",
+           "tanaka2020pruning", needs=("flow",), scope="global", schedule="iterative", rounds=100),
+    # pattern
+    Method("nm-magnitude", "pattern", "n:m", "after", pattern.nm_magnitude, "Keep the n largest of every m inputs.",
+           "mishra2021accelerating", pattern="2:4"),
+)  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
 
@@ -56,6 +74,7 @@ METHODS: dict[str, Method] = {row.name: row for row in ROWS}
 def find(name: str) -> Method:
     """The method of this name; `nm-magnitude:4:8` or `block:1x4` chooses the pattern.
 
+    Any weight score may be ranked in N:M groups: `wanda:2:4`, `sparsegpt:4:8`.
     Raises ValueError that lists near matches for an unknown name.
     """
     base, _, chosen = name.partition(":")
@@ -63,6 +82,8 @@ def find(name: str) -> Method:
         near = difflib.get_close_matches(base, METHODS, 4, 0.5) or list(METHODS)
         raise ValueError(f"unknown method {name!r}; near: {', '.join(near)}. `survey methods` lists all")
     method = METHODS[base]
-    if chosen and not method.pattern:
+    if not chosen:
+        return method
+    if not method.pattern and (method.unit != "weight" or method.during):
         raise ValueError(f"{base} takes no pattern; got {name!r}")
-    return replace(method, pattern=chosen) if chosen else method
+    return replace(method, pattern=chosen, unit=method.unit if method.pattern else "n:m")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SCOPES = ("layerwise", "global", "erk")
+SCOPES = ("layerwise", "global", "erk", "row")
 SCHEDULES = ("one-shot", "iterative", "gradual")
 
 
@@ -40,6 +40,21 @@ def keep_largest(score: Tensor, removed: int) -> Tensor:
     ties = np.flatnonzero(flat == threshold)
     keep[ties[removed - int((flat < threshold).sum()) :]] = True
     return torch.from_numpy(keep).view(score.shape).to(score.device)
+
+
+def keep_in_rows(score: Tensor, removed: int) -> Tensor:
+    """Mask that removes exactly `removed` units, the same number from each row (the first rows one more).
+
+    >>> keep_in_rows(torch.tensor([[1.0, 2.0], [9.0, 8.0]]), 2)
+    tensor([[False,  True],
+            [ True, False]])
+    """
+    rows = score.detach().flatten(1)
+    share, rest = divmod(removed, len(rows))
+    lost = torch.full((len(rows), 1), share, device=score.device)
+    lost[:rest] += 1
+    rank = rows.argsort(dim=1, stable=True).argsort(dim=1)
+    return (rank >= lost).view(score.shape)
 
 
 def allocate(
@@ -102,8 +117,8 @@ def select(
 ) -> dict[str, Tensor]:
     """Keep-masks `{name: bool tensor}` that remove `sparsity` of all units under a scope.
 
-    `layerwise` and `erk` round in each layer; `global` ranks all units together. `minimum` units stay in
-    every layer (1 for channel groups, which must not be emptied; 0 for weights). `shapes`: the weights that
+    `layerwise`, `row` and `erk` round in each layer, `row` also takes the same share from each output row;
+    `global` ranks all units together. `minimum` units stay in every layer (1 for channel groups, which must not be emptied; 0 for weights). `shapes`: the weights that
     erk reads, if the scores are not weight-shaped. `fractions`: layer sparsities that are decided already.
     Raises ValueError for a sparsity outside [0, 1), an unknown scope, or scores that are not finite.
 
@@ -114,15 +129,16 @@ def select(
     if scope not in SCOPES:
         raise ValueError(f"unknown scope {scope!r}; allowed: {', '.join(SCOPES)}")
     check_finite(scores)
-    if scope == "global":
+    if scope == "global" and fractions is None:
         return _select_global(scores, sparsity, minimum)
-    if fractions is None:
-        fractions = allocate(scores, sparsity, scope, shapes)
-    if scope == "erk":
+    uneven = fractions is not None or scope == "erk"
+    fractions = fractions or allocate(scores, sparsity, scope, shapes)
+    if uneven:
         removed = counts({n: s.numel() for n, s in scores.items()}, fractions, minimum)
     else:
         removed = {n: min(round(fractions[n] * s.numel()), s.numel() - minimum) for n, s in scores.items()}
-    return {n: keep_largest(s, removed[n]) for n, s in scores.items()}
+    keep = keep_in_rows if scope == "row" else keep_largest
+    return {n: keep(s, removed[n]) for n, s in scores.items()}
 
 
 def _select_global(scores: dict[str, Tensor], sparsity: float, minimum: int) -> dict[str, Tensor]:

@@ -1,0 +1,32 @@
+"""The inputs of a layer as the matrix its weight multiplies."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def input_columns(layer: nn.Module, x: Tensor) -> Tensor:
+    """Inputs X of a linear or convolution layer, (groups, k, positions), with k = in/groups · kh · kw.
+
+    Group by group, `weight.flatten(1) @ X` is the layer's output without bias: a position is a token of a
+    linear layer, a place of the kernel of a convolution (stride, padding and its mode, dilation, groups).
+    Raises ValueError for a layer of another kind.
+
+    >>> import torch
+    >>> input_columns(nn.Conv2d(1, 1, 2), torch.arange(9.0).view(1, 1, 3, 3))[0, :, 0]
+    tensor([0., 1., 3., 4.])
+    """
+    if isinstance(layer, nn.Linear):
+        return x.reshape(-1, layer.in_features).mT[None]
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d):
+        kind = type(layer).__name__
+        raise ValueError(f"inputs are observed for Linear, Conv1d and Conv2d layers, not for {kind}; leave it out")
+    x = x if x.dim() == layer.weight.dim() else x[None]
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+    flat = isinstance(layer, nn.Conv1d)
+    geometry = [(1, *size) if flat else size for size in (layer.kernel_size, layer.dilation, (0, 0), layer.stride)]
+    geometry[2] = (0, 0)
+    patches = F.unfold(x.unsqueeze(-2) if flat else x, *geometry)  # (examples, in·kh·kw, positions)
+    return patches.movedim(1, 0).reshape(layer.groups, -1, patches.shape[0] * patches.shape[2])

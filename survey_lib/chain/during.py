@@ -1,0 +1,126 @@
+"""Training-time methods, in anyone's training loop: what happens around each `optimizer.step()`.
+
+A `Session` acts only through the optimizer's own pre-step and post-step hooks and takes them away when it
+finishes: no model hook, no parametrisation, no change to the loop. Pruned weights are plain zeros, so their
+gradients stay dense: growth criteria read them from `param.grad`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from survey_lib.chain.masks import Masks, apply, prunable, unwrap
+from survey_lib.chain.selection import check_sparsity
+
+
+class Rule(Protocol):
+    """What a training-time method does: `masks` hold before the first step and after every step."""
+
+    masks: Masks
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """Before optimizer step `step` (counted from 0), with fresh gradients."""
+
+    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """After the optimizer changed the weights; masked weights are zero when it returns."""
+
+    def finish(self) -> None:
+        """Settle on the final masks, which have the asked sparsity however many steps there were."""
+
+
+class Session:
+    """A rule at work on a model; made by `start`. `masks` are the current ones."""
+
+    def __init__(self, model: nn.Module, rule: Rule, optimizer: torch.optim.Optimizer):
+        self.model, self.rule, self.step = model, rule, 0
+        apply(model, rule.masks)
+        self._handles = [
+            optimizer.register_step_pre_hook(lambda optimizer, *_: self._before(optimizer)),
+            optimizer.register_step_post_hook(lambda optimizer, *_: self._after(optimizer)),
+        ]
+
+    @property
+    def masks(self) -> Masks:
+        return self.rule.masks
+
+    @torch.no_grad()
+    def _before(self, optimizer: torch.optim.Optimizer) -> None:
+        self.rule.before(self.step, optimizer)
+
+    @torch.no_grad()
+    def _after(self, optimizer: torch.optim.Optimizer) -> None:
+        self.rule.after(self.step, optimizer)
+        self.step += 1
+
+    @torch.no_grad()
+    def finish(self) -> Masks:
+        """End the session: hooks gone, pruned weights exactly zero; returns the final masks."""
+        for handle in self._handles:
+            handle.remove()
+        if self._handles:
+            self.rule.finish()
+            apply(self.model, self.masks)
+        self._handles = []
+        return self.masks
+
+
+def start(model: nn.Module, method, sparsity: float, optimizer: torch.optim.Optimizer, steps: int, *,
+          example=None, seed: int = 0) -> Session:  # fmt: skip
+    """Begin a training-time method on a model; `method` is a row of the catalogue with a `during` builder.
+
+    `steps` optimizer steps are expected; schedules end by then. Call `finish()` after training.
+    Raises ValueError for a sparsity outside [0, 1), no steps, or a method that does not live in training.
+    """
+    check_sparsity(sparsity)
+    if method.during is None:
+        raise ValueError(f"{method.name} does not live in training; use survey_lib.prune(model, {method.name!r}, ...)")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, the number of optimizer steps to come; got {steps}")
+    bare = unwrap(model)
+    choice = {"pattern": method.pattern} if method.pattern else {}
+    rule = method.during(bare, float(sparsity), steps, seed=seed, example=example, **choice)
+    return Session(bare, rule, optimizer)
+
+
+class Held:
+    """A rule whose weights stay masked; subclasses change `masks` in `before` or `after`."""
+
+    def __init__(self, model: nn.Module, masks: Masks):
+        self.model, self.masks = model, masks
+        self.weights: dict[str, nn.Parameter] = {name: dict(model.named_parameters())[name] for name in masks}
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing to do before the step."""
+
+    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        apply(self.model, self.masks)
+
+    def finish(self) -> None:
+        """The masks are final as they are."""
+
+
+class Shadowed(Held):
+    """A rule that keeps the dense weights beside the masked ones, so that a pruned weight can come back.
+
+    Forward and backward see the masked weights; the optimizer steps on the dense ones. Subclasses define
+    `adjust(name, weight)`, which may change the gradient at the masked weights, and `choose(step)`.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model, {name: torch.ones_like(p, dtype=torch.bool) for name, p in prunable(model).items()})
+        self.dense: dict[str, Tensor] = {name: p.detach().clone() for name, p in self.weights.items()}
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        for name, weight in self.weights.items():
+            weight.copy_(self.dense[name])
+            if weight.grad is not None:
+                self.adjust(name, weight)
+
+    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        for name, weight in self.weights.items():
+            self.dense[name].copy_(weight)
+        self.masks = self.choose(step)
+        apply(self.model, self.masks)
