@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from survey_lib.catalogue import Method, find
 from survey_lib.chain import channels, evidence, surgery
+from survey_lib.chain import during as training
 from survey_lib.chain.coupling import Coupling, group_masks, trace
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable, unwrap
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
@@ -101,7 +102,7 @@ def prune(
     chosen = find(method)
     check_sparsity(sparsity)
     if chosen.score is None and chosen.solve is None:
-        raise ValueError(f"{method} lives in training: use survey_lib.during(model, {method!r}, ...) or run(config)")
+        raise ValueError(f"{method} lives in training: use survey_lib.during(model, {method!r}, ...)")
     structured = chosen.structure == "structured"
     if cut and not structured:
         raise ValueError(f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model")
@@ -113,6 +114,22 @@ def prune(
     result = (_prune_channels if structured else _prune_weights)(bare, request)
     _warn(result, request)
     return result
+
+
+def during(
+    model: nn.Module, method: str, sparsity: float, optimizer: torch.optim.Optimizer, steps: int, *, example=None, seed: int = 0
+) -> training.Session:
+    """Run a method that lives in training inside anyone's own loop, through the optimizer's own hooks.
+
+    `steps` optimizer steps are expected. Afterwards `.finish()` takes the hooks away and returns the masks.
+    Unlike `prune` this changes `model`, the one that the optimizer trains.
+
+    >>> layer = nn.Linear(4, 4); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> session = during(nn.Sequential(layer), "gradual", 0.5, optimizer, steps=1)
+    >>> layer(torch.ones(1, 4)).sum().backward(); optimizer.step(); int(session.finish()["0.weight"].sum())
+    8
+    """
+    return training.start(model, find(method), sparsity, optimizer, steps, example=example, seed=seed)
 
 
 def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
