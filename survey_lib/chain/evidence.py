@@ -20,6 +20,20 @@ from survey_lib.chain.masks import unwrap
 
 
 @dataclass(frozen=True)
+class Consumer:
+    """A layer that reads a channel group.
+
+    tensor          name of its weight
+    weight          (channels, n, out): the n = k·kh·kw columns that meet each channel
+    gram            X Xᵀ of what it reads, (channels·n, channels·n) in float64, in the order of `weight`
+    """
+
+    tensor: str
+    weight: Tensor
+    gram: Tensor
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Observations of one layer's weight (methods that score weights) or of the rows of one producer of a
     channel group (methods that score channels: axis 0 is then the group's channel, in the group's order).
@@ -40,7 +54,10 @@ class Evidence:
     act_out         (examples, channels, positions...) maps as the next layer reads them
     act_grad        ∂L/∂act_out, same shape
     gamma           (k, channels) scales of the k batch norms of the group
-    slices          (channels, n) every slice of every tensor of the group, side by side
+    slices          (channels, n) every slice of every tensor of the group, side by side; biases left out
+    slices_grad     ∂L/∂slices, mean over mini-batches
+    gate_grad       (channels,) mean over examples of |∂L/∂ξ|, ξ a gate on the channel where it is read
+    consumers       the layers that read the group, for methods that reconstruct their outputs
     """
 
     name: str
@@ -58,6 +75,9 @@ class Evidence:
     act_grad: Tensor | None = None
     gamma: Tensor | None = None
     slices: Tensor | None = None
+    slices_grad: Tensor | None = None
+    gate_grad: Tensor | None = None
+    consumers: tuple[Consumer, ...] = ()
 
 
 def collect(
