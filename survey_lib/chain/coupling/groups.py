@@ -1,0 +1,141 @@
+"""What a trace finds: groups of channels that must go together, what is fixed and why, and count ties."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from survey_lib.chain import masks
+from survey_lib.chain.masks import Masks
+
+STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The positions of each channel of a group on one axis of one parameter or buffer: index (size, k)."""
+
+    tensor: str
+    dim: int
+    index: np.ndarray
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that must go together, with every slice of every tensor that belongs to them.
+
+    name       name of the first producer
+    size       number of channels
+    slices     all parameter and buffer slices; `index[c]` are the positions of channel c
+    producers  modules whose output rows the group holds (dim 0 of a weight, dim 1 of a transposed convolution)
+    consumers  slices of weights that contract the channels
+    flags      norms and reductions over the channel axis; a cut then means "over kept channels"
+    """
+
+    name: str
+    size: int
+    slices: tuple[Slice, ...]
+    producers: tuple[str, ...] = ()
+    consumers: tuple[Slice, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Channel groups of a model, layers that are fixed with the reason, and count ties.
+
+    counts: sets of groups that must keep the same fraction (width = heads · head width in one number).
+    member: (labels, 2) group number and channel of every label of the trace, −1 where fixed.
+    widths: label vectors each module worked on; attributes: those that set one of its integer attributes.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    fixed: dict[str, str]
+    counts: tuple[tuple[str, ...], ...] = ()
+    member: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), int), repr=False)
+    widths: dict[str, list[np.ndarray]] = field(default_factory=dict, repr=False)
+    attributes: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
+    train_only: bool = False
+
+    def __getitem__(self, name: str) -> ChannelGroup:
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise ValueError(f"no channel group {name!r}; there are: {', '.join(g.name for g in self.groups)}")
+
+    def balance(self, keep: Mapping[str, Tensor], scores: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The keep-masks with count ties respected and no group emptied.
+
+        Groups tied by count keep the same fraction j / gcd(sizes): the mean of what was asked, rounded, at
+        least 1 / gcd. Where channels must be added or removed for it, the scores decide (higher stays).
+        A group that is not in `keep` is kept whole, and so are the groups tied to it.
+        """
+        keep = {name: mask.clone() for name, mask in keep.items()}
+        scores = scores or {}
+        for tied in [*self.counts, *((name,) for name in keep)]:
+            asked = [float(keep[n].float().mean()) if n in keep else 1.0 for n in tied]
+            unit = math.gcd(*(self[name].size for name in tied))
+            share = 1.0 if any(n not in keep for n in tied) else sum(asked) / len(asked)
+            parts = min(max(round(share * unit), 1), unit)
+            for name in set(tied) & set(keep):
+                keep[name] = _keep_best(keep[name], scores.get(name), parts * self[name].size // unit)
+        return keep
+
+    def alive(self, keep: Mapping[str, Tensor]) -> np.ndarray:
+        """Bool for every label of the trace: does its channel stay?"""
+        alive = np.ones(len(self.member) + 1, bool)  # the last entry answers for label −1
+        for number, group in enumerate(self.groups):
+            if group.name in keep:
+                mine = np.flatnonzero(self.member[:, 0] == number)
+                alive[mine] = keep[group.name].cpu().numpy()[self.member[mine, 1]]
+        return alive
+
+
+def _keep_best(keep: Tensor, score: Tensor | None, count: int) -> Tensor:
+    """Exactly `count` kept: kept ones before removed ones, higher scores first, higher index first in a tie."""
+    score = torch.zeros(keep.shape) if score is None else score.detach().cpu()
+    order = np.lexsort((score.double().numpy(), keep.cpu().numpy()))
+    result = torch.zeros_like(keep)
+    result[torch.from_numpy(order[len(order) - count :].copy())] = True
+    return result
+
+
+def check_keep(coupling: Coupling, keep: Mapping[str, Tensor]) -> None:
+    """ValueError if a mask names no group, has another shape, is not bool, or empties its group."""
+    for name, mask in keep.items():
+        size = coupling[name].size
+        if mask.shape != (size,) or mask.dtype != torch.bool:
+            raise ValueError(f"{name}: the keep-mask must be bool of shape ({size},); got {mask.dtype} {mask.shape}")
+        if not mask.any():
+            raise ValueError(f"{name}: no channel of {size} would be kept; keep at least one")
+
+
+def removed(coupling: Coupling, keep: Mapping[str, Tensor]) -> dict[str, dict[int, np.ndarray]]:
+    """Removed positions by tensor and axis, sorted."""
+    gone: dict[str, dict[int, list]] = {}
+    for name, mask in keep.items():
+        cut = ~mask.cpu().numpy()
+        for piece in coupling[name].slices if cut.any() else ():
+            gone.setdefault(piece.tensor, {}).setdefault(piece.dim, []).append(piece.index[cut].ravel())
+    return {t: {d: np.unique(np.concatenate(i)) for d, i in axes.items()} for t, axes in gone.items()}
+
+
+def group_masks(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]) -> Masks:
+    """Masks that zero every slice of the removed channels: parameters and buffers, but not norm statistics.
+
+    A batch norm is covered with its scale and shift, and consumers with their input slices, so that the
+    masked model computes what the cut one does (case B19).
+    """
+    check_keep(coupling, keep)
+    known, result = masks.tensors(model), {}
+    for name, axes in removed(coupling, keep).items():
+        if name.rpartition(".")[2] not in STATISTICS:
+            result[name] = torch.ones(known[name].shape, dtype=torch.bool, device=known[name].device)
+            for dim, index in axes.items():
+                result[name].index_fill_(dim, torch.from_numpy(index).to(known[name].device), False)
+    return result
