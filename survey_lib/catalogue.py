@@ -66,6 +66,26 @@ ROWS: tuple[Method, ...] = (
     # pattern
     Method("nm-magnitude", "pattern", "n:m", "after", pattern.nm_magnitude, "Keep the n largest of every m inputs.",
            "mishra2021accelerating", pattern="2:4"),
+    # filter
+    Method("random-filter", "filter", "filter", "any", filters.random_filter, "Seeded uniform scores for filters."),
+    Method("l1-filter", "filter", "filter", "after", filters.l1_filter, "Remove filters of small L1 norm.",
+           "li2017pruning"),
+    Method("l2-filter", "filter", "filter", "after", filters.l2_filter, "Remove filters of small L2 norm.",
+           "li2017pruning"),
+    Method("fpgm", "filter", "filter", "after", filters.fpgm, "Remove filters the others can stand in for.",
+           "he2019filter"),
+    Method("hrank", "filter", "filter", "after", filters.hrank, "Remove filters whose feature maps have low rank.",
+           "lin2020hrank", needs=("act_out",)),
+    Method("taylor-filter", "filter", "filter", "after", filters.taylor_filter,
+           "Remove filters the loss, to first order, does not miss.", "molchanov2019importance",
+           needs=("filter_saliency",), scope="global"),
+    # channel
+    Method("slimming", "channel", "channel", "during", channel.slimming,
+           "Train with an L1 penalty on batch-norm scales, then remove the small ones.", "liu2017learning",
+           needs=("gamma",), scope="global"),
+    Method("group-norm", "channel", "channel", "after", channel.group_norm,
+           "Remove coupled channels of small norm over all their slices.", "fang2023depgraph", needs=("slices",),
+           scope="global"),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}

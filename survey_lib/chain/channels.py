@@ -1,0 +1,76 @@
+"""Evidence of channel groups: one Evidence for each producer layer, axis 0 = the group's channel.
+
+What is observed, need by need, stands in `observe_groups`; here it is put together, and repaired consumers
+are written back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from survey_lib.chain import observe, observe_groups
+from survey_lib.chain.coupling.groups import ChannelGroup, Coupling
+from survey_lib.chain.evidence import Evidence, layer_seed, pair
+from survey_lib.chain.masks import unwrap
+
+
+def collect(
+    model: nn.Module,
+    coupling: Coupling,
+    needs: tuple[str, ...] = (),
+    batches: Iterable | None = None,
+    loss: observe.Loss | None = None,
+    seed: int = 0,
+) -> dict[str, list[Evidence]]:
+    """Evidence of every group of `coupling`: `{group name: [one Evidence for each producer]}`.
+
+    `weight` holds the producer's rows of each channel: (channels, in, kh, kw) where a channel is one row,
+    else (channels, n). Data, loss and errors are those of `evidence.collect`; the model is not touched.
+    Feature maps of all groups and batches are held at once: a few hundred small images are meant.
+    """
+    _check(needs, batches)
+    pairs = None if batches is None else [pair(batch) for batch in batches]
+    subject = observe_groups.Subject(unwrap(model), coupling.groups, pairs, loss, seed)
+    own = {need: observe_groups.OWN[need](subject) for need in needs if need in observe_groups.OWN}
+    shared = {need: observe_groups.SHARED[need](subject) for need in needs if need in observe_groups.SHARED}
+    found: dict[str, list[Evidence]] = {group.name: [] for group in coupling.groups}
+    for (group, producer), weight in observe_groups.rows(subject, subject.weights).items():
+        name = f"{group}:{producer}"
+        seen = {need: values[group, producer] for need, values in own.items()}
+        seen |= {need: values[group] for need, values in shared.items()}
+        found[group].append(Evidence(name, weight, layer_seed(seed, name), **seen))
+    return found
+
+
+def _check(needs: tuple[str, ...], batches: Iterable | None) -> None:
+    known = (*observe_groups.OWN, *observe_groups.SHARED)
+    for need in needs:
+        if need not in known:
+            raise ValueError(f"evidence {need!r} is unknown; of a channel group one can collect {', '.join(known)}")
+        if batches is None and need not in observe_groups.STATIC:
+            raise ValueError(f"the method needs {need!r}, which is observed on data; pass batches=[(x, y), ...]")
+
+
+def score_groups(score: Callable[[Evidence], Tensor], found: dict[str, list[Evidence]]) -> dict[str, Tensor]:
+    """One score a channel, (size,): the mean over the group's producers, so that all members of a group
+    agree on what goes (case B26).
+
+    >>> twice = [Evidence("g:a", torch.tensor([[1.0], [2.0]])), Evidence("g:b", torch.tensor([[3.0], [0.0]]))]
+    >>> score_groups(lambda e: e.weight[:, 0], {"g": twice})
+    {'g': tensor([2., 1.])}
+    """
+    return {name: torch.stack([score(e) for e in members]).mean(0) for name, members in found.items()}
+
+
+@torch.no_grad()
+def write_consumers(model: nn.Module, group: ChannelGroup, repaired: dict[str, Tensor]) -> None:
+    """Put the repaired weights (channels, n, out) of a `solve` method back into the consumers, in place."""
+    for part in group.consumers:
+        if part.tensor in repaired:
+            weight = unwrap(model).get_parameter(part.tensor)
+            index = torch.as_tensor(part.index, device=weight.device).flatten()
+            columns = repaired[part.tensor].to(weight).movedim(-1, 0)  # (out, channels, k·kh·kw)
+            weight[:, index] = columns.reshape(len(weight), len(index), *weight.shape[2:])

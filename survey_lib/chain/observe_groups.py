@@ -1,0 +1,180 @@
+"""What can be observed of channel groups, need by need.
+
+Weights and gradients are collected tensor by tensor (`evidence`) and cut into channels; feature maps come
+from `maps`. OWN needs differ between the producers of a group, SHARED ones belong to the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from survey_lib.chain import evidence, observe
+from survey_lib.chain.coupling.groups import ChannelGroup, Slice
+from survey_lib.chain.evidence import Consumer
+from survey_lib.chain.maps import feature_maps
+
+ByProducer = dict[tuple[str, str], Tensor]  # (group name, producer)
+ByGroup = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the groups to observe in it, and the data."""
+
+    model: nn.Module
+    groups: tuple[ChannelGroup, ...]
+    batches: list | None
+    loss: observe.Loss | None
+    seed: int
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter, shared ones under each name."""
+        return {name: p.detach() for name, p in self.model.named_parameters(remove_duplicate=False)}
+
+    def of(self, need: str, batches: list) -> dict[str, Tensor]:
+        """Evidence `need` of every parameter that belongs to a group."""
+        weights = self.weights
+        names = list(dict.fromkeys(p.tensor for g in self.groups for p in g.slices if p.tensor in weights))
+        found = evidence.collect(self.model, names, (need,), batches, self.loss, self.seed)
+        return {name: getattr(e, need) for name, e in found.items()}
+
+
+def channel_rows(tensor: Tensor, part: Slice) -> Tensor:
+    """The slice of each channel, (size, ...): one row keeps its shape, several are laid flat."""
+    taken = tensor.movedim(part.dim, 0)[torch.as_tensor(part.index, device=tensor.device)]
+    return taken[:, 0] if taken.shape[1] == 1 else taken.flatten(1)
+
+
+def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
+    """Each producer's rows of each channel, from weight-shaped tensors."""
+    return {(g.name, producer): _producer_rows(g, producer, tensors) for g in subject.groups for producer in g.producers}
+
+
+def _producer_rows(group: ChannelGroup, producer: str, tensors: dict[str, Tensor]) -> Tensor:
+    read = {(part.tensor, part.dim) for part in group.consumers}
+    parts = [
+        channel_rows(tensors[part.tensor], part)
+        for part in group.slices
+        if part.tensor.rpartition(".")[0] == producer and (part.tensor, part.dim) not in read
+        and part.tensor in tensors and tensors[part.tensor].dim() > 1
+    ]  # fmt: skip
+    return parts[0] if len(parts) == 1 else torch.cat([part.flatten(1) for part in parts], 1)
+
+
+def _collected(need: str, subject: Subject) -> ByProducer:
+    return rows(subject, subject.of(need, subject.batches))
+
+
+def filter_saliency(subject: Subject) -> ByProducer:
+    """Mean over mini-batches of (Σ over the channel's rows of g·w)²."""
+    weights = rows(subject, subject.weights)
+    return _mean(
+        {key: (weights[key] * grad).flatten(1).sum(1).square() for key, grad in rows(subject, gradients).items()}
+        for gradients in (subject.of("grad", [batch]) for batch in subject.batches)
+    )
+
+
+def gate_grad(subject: Subject) -> ByGroup:
+    """Mean over examples of |∂L/∂ξ|, ξ a gate on the channel where it is read.
+
+    ∂L/∂ξ = Σ a·∂L/∂a = Σ w·∂L/∂w over the consumers' weights of the channel, so no activation is needed.
+    """
+    def gates(gradients: dict[str, Tensor]) -> ByGroup:
+        return {g.name: sum(_inner(subject.weights, gradients, part) for part in g.consumers).abs() for g in subject.groups}
+
+    return _mean(gates(subject.of("grad", [single])) for single in _singles(subject.batches))
+
+
+def _inner(weights: dict[str, Tensor], gradients: dict[str, Tensor], part: Slice) -> Tensor:
+    return channel_rows(weights[part.tensor] * gradients[part.tensor], part).flatten(1).sum(1)
+
+
+def _singles(batches: Iterable) -> Iterator[tuple]:
+    return ((observe.over(x, lambda t: t[i : i + 1]), y[i : i + 1]) for x, y in batches for i in range(len(y)))
+
+
+def _mean(found: Iterable[dict]) -> dict:
+    total: dict = {}
+    count = 0
+    for count, values in enumerate(found, 1):
+        total = {key: total.get(key, 0) + value for key, value in values.items()}
+    return {key: value / count for key, value in total.items()}
+
+
+def slices(subject: Subject, tensors: dict[str, Tensor] | None = None) -> ByGroup:
+    """(channels, n): weights, kernels and norm scales of each channel, in and out; biases left out."""
+    tensors = tensors or subject.weights
+
+    def side_by_side(group: ChannelGroup) -> Tensor:
+        parts = [p for p in group.slices if p.tensor in tensors and "bias" not in p.tensor.rpartition(".")[2]]
+        return torch.cat([channel_rows(tensors[part.tensor], part).reshape(group.size, -1) for part in parts], 1)
+
+    return {group.name: side_by_side(group) for group in subject.groups}
+
+
+def slices_grad(subject: Subject) -> ByGroup:
+    """∂L/∂slices, mean over mini-batches."""
+    return slices(subject, subject.of("grad", subject.batches))
+
+
+def gamma(subject: Subject) -> ByGroup:
+    """(k, channels): the scales of the group's k batch norms; a group without one is a ValueError."""
+    norms = {f"{name}.weight" for name, layer in subject.model.named_modules() if isinstance(layer, _BatchNorm)}
+
+    def scales(group: ChannelGroup) -> Tensor:
+        found = [channel_rows(subject.weights[p.tensor], p).view(group.size, -1) for p in group.slices if p.tensor in norms]
+        if not found:
+            raise ValueError(f"group {group.name} has no batch-norm scale to rank by; leave it out with protect=, "
+                             "or choose a method that reads weights")  # fmt: skip
+        return torch.cat(found, 1).T
+
+    return {group.name: scales(group) for group in subject.groups}
+
+
+def consumers(subject: Subject) -> dict[str, tuple[Consumer, ...]]:
+    """The layers that read each group, with the second moments of what they read."""
+    parts = {group.name: [p for p in group.consumers if _observable(subject.model, p)] for group in subject.groups}
+    bare = [name for name, found in parts.items() if not found]
+    if bare:
+        raise ValueError(f"no ungrouped Linear or Conv layer reads {', '.join(bare)}, so nothing can be "
+                         "reconstructed; leave them out with protect=")  # fmt: skip
+    names = list(dict.fromkeys(part.tensor for found in parts.values() for part in found))
+    grams = evidence.collect(subject.model, names, ("gram",), subject.batches, subject.loss, subject.seed)
+    return {
+        name: tuple(_consumer(part, subject.weights[part.tensor], grams[part.tensor].gram) for part in found)
+        for name, found in parts.items()
+    }
+
+
+def _observable(model: nn.Module, part: Slice) -> bool:
+    layer = model.get_submodule(part.tensor.rpartition(".")[0])
+    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) and getattr(layer, "groups", 1) == 1
+
+
+def _consumer(part: Slice, weight: Tensor, gram: Tensor) -> Consumer:
+    kernel = weight[0, 0].numel()
+    index = torch.as_tensor(part.index, device=weight.device)
+    columns = (index[:, :, None] * kernel + torch.arange(kernel, device=weight.device)).flatten(1)  # (channels, n)
+    flat = columns.flatten()
+    return Consumer(part.tensor, weight.flatten(1)[:, columns].movedim(0, -1), gram[flat][:, flat])
+
+
+OWN = {need: partial(_collected, need) for need in ("grad", "grad_sq", "example_grad_sq", "hess_grad")}
+OWN["filter_saliency"] = filter_saliency
+SHARED = {
+    "gamma": gamma,
+    "slices": slices,
+    "slices_grad": slices_grad,
+    "gate_grad": gate_grad,
+    "act_out": lambda s: feature_maps(s.model, s.groups, s.batches),
+    "act_grad": lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True),
+    "consumers": consumers,
+}
+STATIC = ("gamma", "slices")  # read off the weights, without data
