@@ -1,0 +1,140 @@
+"""A Llama-architecture language model as plain modules, and the reader of its file.
+
+Made of `nn.Linear`, `nn.RMSNorm` and `nn.Embedding`, so that every method of the survey works on it unchanged.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Weights of each block in the order of the file, which holds one array a kind for all blocks together.
+FILE_ORDER = ("attention_norm", "attention.query", "attention.key", "attention.value", "attention.output",
+          "feed_forward_norm", "feed_forward.gate", "feed_forward.down", "feed_forward.up")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the model, in the order of the file's header."""
+
+    dim: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab: int
+    context: int
+
+
+class Attention(nn.Module):
+    """Causal self-attention with rotary positions; several query heads share a key/value head."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.head_dim = shape.dim // shape.heads
+        self.shared = shape.heads // shape.kv_heads
+        self.query = nn.Linear(shape.dim, shape.heads * self.head_dim, bias=False)
+        self.key = nn.Linear(shape.dim, shape.kv_heads * self.head_dim, bias=False)
+        self.value = nn.Linear(shape.dim, shape.kv_heads * self.head_dim, bias=False)
+        self.output = nn.Linear(shape.heads * self.head_dim, shape.dim, bias=False)
+        frequency = 10_000.0 ** (-torch.arange(0, self.head_dim, 2) / self.head_dim)
+        angle = torch.outer(torch.arange(shape.context), frequency)  # (context, head_dim / 2)
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """Turn each pair of neighbours (x[2i], x[2i+1]) by its position's angle."""
+        cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
+        even, odd = x[..., 0::2], x[..., 1::2]
+        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        projected = (self.query(x), self.key(x), self.value(x))
+        query, key, value = (p.view(batch, length, -1, self.head_dim).transpose(1, 2) for p in projected)
+        key, value = (t.repeat_interleave(self.shared, 1) for t in (self.rotate(key), value))
+        mixed = F.scaled_dot_product_attention(self.rotate(query), key, value, is_causal=True)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate(x)) · up(x))."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.gate = nn.Linear(shape.dim, shape.hidden, bias=False)
+        self.up = nn.Linear(shape.dim, shape.hidden, bias=False)
+        self.down = nn.Linear(shape.hidden, shape.dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nn.Module):
+    """One decoder layer: pre-norm attention and feed-forward, each with its residual."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(shape.dim, eps=1e-5)
+        self.attention = Attention(shape)
+        self.feed_forward_norm = nn.RMSNorm(shape.dim, eps=1e-5)
+        self.feed_forward = FeedForward(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Llama(nn.Module):
+    """Tokens (batch, length) to next-token logits (batch, length, vocab); the head shares the embedding."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocab, shape.dim)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.dim, eps=1e-5)
+        self.head = nn.Linear(shape.dim, shape.vocab, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.shape[-1] > self.shape.context:
+            raise ValueError(f"{tokens.shape[-1]} tokens, but the context holds {self.shape.context}")
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def read_model(path: Path) -> Llama:
+    """The model in a llama2.c version-0 file (format: data/stories260K/README.md).
+
+    Raises FileNotFoundError, or ValueError when the header is impossible or the size does not fit it.
+    """
+    data = Path(path).read_bytes()
+    if len(data) < 28:
+        raise ValueError(f"{path}: {len(data)} bytes, too short for the header of seven int32")
+    shape = Shape(*struct.unpack("<7i", data[:28]))
+    if min(astuple(shape)) < 1 or shape.dim % shape.heads or shape.heads % shape.kv_heads:
+        raise ValueError(
+            f"{path}: not a llama2.c version-0 file with a shared head; its header reads {shape}"
+        )
+    model = Llama(shape)
+    stacks = [[block.get_submodule(name).weight for block in model.blocks] for name in FILE_ORDER]
+    targets = [model.embedding.weight, *(weight for stack in stacks for weight in stack), model.norm.weight]
+    tables = 2 * shape.context * (shape.dim // shape.heads // 2)
+    expected = 28 + 4 * (sum(target.numel() for target in targets) + tables)
+    if len(data) != expected:
+        raise ValueError(f"{path}: {len(data)} bytes, but its header {shape} needs {expected}; copy it again")
+    values, start = np.frombuffer(data, "<f4", offset=28), 0
+    for target in targets:
+        piece = values[start : start + target.numel()].reshape(target.shape)
+        target.data.copy_(torch.from_numpy(piece.copy()))
+        start += target.numel()
+    return model.eval()

@@ -1,0 +1,147 @@
+"""The pretrained language model: known text, the file's format, and pruning block by block."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from survey_lib.experiment import language
+from survey_lib.experiment.llama import Llama, Shape, read_model
+
+TEXT = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
+
+
+@pytest.fixture(scope="module")
+def stories():
+    model, tokenizer = language.load_stories()
+    encoded = {
+        name: [tokenizer.encode(text) for text in language.load_texts(name)]
+        for name in ("evaluation", "calibration")
+    }
+    return model, tokenizer, encoded
+
+
+def test_greedy_decoding_gives_the_known_story(stories):
+    model, tokenizer, _ = stories
+    assert tokenizer.decode(language.generate(model, [1], 48)).startswith(TEXT)
+
+
+def test_sampling_follows_its_generator(stories):
+    model, _, _ = stories
+    first, again, other = (
+        language.generate(model, [1], 12, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_loss_of_the_dense_model_is_that_of_the_model_card(stories):
+    model, _, encoded = stories
+    assert language.story_loss(model, encoded["evaluation"]) == pytest.approx(1.2968, abs=0.25)
+
+
+@pytest.mark.parametrize("text", [TEXT, 'She said, "hi!"\n\nThe end.', "naïve 🐶 café", ""])
+def test_tokenizer_round_trip(stories, text):
+    _, tokenizer, _ = stories
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_merges_take_the_best_score_first():
+    tokenizer = language.Tokenizer(
+        [b"<unk>", b"<s>", b"</s>", b"a", b"b", b" ", b"ab", b"ba", b" ab"], [0, 0, 0, 0, 0, 0, -1, -3, -2]
+    )
+    assert tokenizer.encode("aba") == [1, 8, 3]  # " ab" + "a": "ab" (-1) before "ba" (-3)
+
+
+def test_later_tokens_do_not_change_earlier_logits(stories):
+    model, _, encoded = stories
+    tokens = torch.tensor([encoded["evaluation"][0][:24]])
+    changed = tokens.clone()
+    changed[0, 16:] = 5
+    assert torch.allclose(model(tokens)[0, :16], model(changed)[0, :16], atol=1e-5)
+
+
+def test_head_shares_the_embedding(stories):
+    model, _, _ = stories
+    assert model.head.weight is model.embedding.weight
+    assert sum(parameter.numel() for parameter in model.parameters()) == 260_032
+
+
+def test_context_is_checked():
+    shape = Shape(dim=8, hidden=8, layers=1, heads=2, kv_heads=1, vocab=16, context=4)
+    with pytest.raises(ValueError, match="5 tokens, but the context holds 4"):
+        Llama(shape)(torch.zeros(1, 5, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda b: b[:-4], "copy it again"),
+        (lambda b: b[:20], "too short"),
+        (lambda b: b"\xff" * len(b), "header reads"),
+    ],
+)
+def test_damaged_model_files_are_refused(tmp_path, damage, message):
+    path = tmp_path / "model.bin"
+    path.write_bytes(damage((language.STORIES / "stories260K.bin").read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        read_model(path)
+
+
+def test_a_changed_byte_fails_the_checksum(tmp_path):
+    for name in language.SHA256:
+        shutil.copy(language.STORIES / name, tmp_path)
+    data = bytearray((tmp_path / "stories260K.bin").read_bytes())
+    data[500_000] ^= 1
+    (tmp_path / "stories260K.bin").write_bytes(data)
+    with pytest.raises(ValueError, match="sha256"):
+        language.load_stories(tmp_path)
+
+
+@pytest.mark.parametrize("vocab, message", [(511, "bytes after the last"), (513, "ends after 512")])
+def test_tokenizer_files_of_another_vocabulary_are_refused(vocab, message):
+    with pytest.raises(ValueError, match=message):
+        language.Tokenizer.read(language.STORIES / "tok512.bin", vocab)
+
+
+def test_unknown_story_set():
+    with pytest.raises(ValueError, match="calibration and evaluation"):
+        language.load_texts("training")
+
+
+def test_windows_cut_the_stories_end_to_end():
+    assert language.windows([[1, 2, 3], [1, 4, 5, 6]], 3).tolist() == [[1, 2, 3], [1, 4, 5]]
+
+
+def test_calibration_stories_are_the_models_own(stories):
+    model, tokenizer, _ = stories
+    sampled = language.generate(model, [1], 24, torch.Generator().manual_seed(5))
+    stored = json.loads((language.STORIES / "calibration.json").read_text())
+    assert stored[5].startswith(tokenizer.decode(sampled)[:40])
+
+
+def test_pruning_block_by_block_leaves_the_model_and_its_head(stories):
+    model, _, encoded = stories
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pruned, masks = language.prune_language(
+        model, "magnitude", 0.5, language.windows(encoded["evaluation"], 64)
+    )
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert pruned.head.weight is pruned.embedding.weight and torch.equal(
+        pruned.head.weight, model.head.weight
+    )
+    weights = dict(pruned.named_parameters())
+    assert len(masks) == 35 and all(bool((weights[name][~mask] == 0).all()) for name, mask in masks.items())
+
+
+@pytest.mark.parametrize("sparsity", [0.2, 0.3, 0.4, 0.5])
+def test_magnitude_wanda_sparsegpt_lose_ever_less(stories, sparsity):
+    model, _, encoded = stories
+    calibration = language.windows(encoded["calibration"], 128)
+    losses = [
+        language.story_loss(
+            language.prune_language(model, method, sparsity, calibration)[0], encoded["evaluation"]
+        )
+        for method in ("magnitude", "wanda", "sparsegpt")
+    ]
+    assert losses == sorted(losses, reverse=True)
