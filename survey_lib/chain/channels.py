@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from survey_lib.chain import observe, observe_groups
 from survey_lib.chain.coupling.groups import ChannelGroup, Coupling
-from survey_lib.chain.evidence import Evidence, layer_seed, pair
+from survey_lib.chain.evidence import Evidence, layer_seed
 from survey_lib.chain.masks import unwrap
 
 
@@ -32,7 +32,7 @@ def collect(
     Feature maps of all groups and batches are held at once: a few hundred small images are meant.
     """
     _check(needs, batches)
-    pairs = None if batches is None else [pair(batch) for batch in batches]
+    pairs = None if batches is None else observe.pairs(batches)
     subject = observe_groups.Subject(unwrap(model), coupling.groups, pairs, loss, seed)
     own = {need: observe_groups.OWN[need](subject) for need in needs if need in observe_groups.OWN}
     shared = {need: observe_groups.SHARED[need](subject) for need in needs if need in observe_groups.SHARED}
@@ -49,9 +49,13 @@ def _check(needs: tuple[str, ...], batches: Iterable | None) -> None:
     known = (*observe_groups.OWN, *observe_groups.SHARED)
     for need in needs:
         if need not in known:
-            raise ValueError(f"evidence {need!r} is unknown; of a channel group one can collect {', '.join(known)}")
+            raise ValueError(
+                f"evidence {need!r} is unknown; of a channel group one can collect {', '.join(known)}"
+            )
         if batches is None and need not in observe_groups.STATIC:
-            raise ValueError(f"the method needs {need!r}, which is observed on data; pass batches=[(x, y), ...]")
+            raise ValueError(
+                f"the method needs {need!r}, which is observed on data; pass batches=[(x, y), ...]"
+            )
 
 
 def score_groups(score: Callable[[Evidence], Tensor], found: dict[str, list[Evidence]]) -> dict[str, Tensor]:

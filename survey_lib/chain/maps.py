@@ -66,7 +66,9 @@ def _copy(model: nn.Module) -> nn.Module:
 
 
 def _watch(layer: nn.Module, part: Slice, record: Callable[[Tensor, Callable], None]) -> None:
-    layer.register_forward_pre_hook(lambda module, inputs: record(inputs[0], lambda x: picked(module, x, part)))
+    layer.register_forward_pre_hook(
+        lambda module, inputs: record(inputs[0], lambda x: picked(module, x, part))
+    )
 
 
 def _record(seen: list, gradients: bool) -> Callable[[Tensor, Callable], None]:

@@ -6,7 +6,6 @@ from `maps`. OWN needs differ between the producers of a group, SHARED ones belo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,7 +53,11 @@ def channel_rows(tensor: Tensor, part: Slice) -> Tensor:
 
 def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
     """Each producer's rows of each channel, from weight-shaped tensors."""
-    return {(g.name, producer): _producer_rows(g, producer, tensors) for g in subject.groups for producer in g.producers}
+    return {
+        (g.name, producer): _producer_rows(g, producer, tensors)
+        for g in subject.groups
+        for producer in g.producers
+    }
 
 
 def _producer_rows(group: ChannelGroup, producer: str, tensors: dict[str, Tensor]) -> Tensor:
@@ -75,8 +78,11 @@ def _collected(need: str, subject: Subject) -> ByProducer:
 def filter_saliency(subject: Subject) -> ByProducer:
     """Mean over mini-batches of (Σ over the channel's rows of g·w)²."""
     weights = rows(subject, subject.weights)
-    return _mean(
-        {key: (weights[key] * grad).flatten(1).sum(1).square() for key, grad in rows(subject, gradients).items()}
+    return observe.mean(
+        {
+            key: (weights[key] * grad).flatten(1).sum(1).square()
+            for key, grad in rows(subject, gradients).items()
+        }
         for gradients in (subject.of("grad", [batch]) for batch in subject.batches)
     )
 
@@ -86,26 +92,14 @@ def gate_grad(subject: Subject) -> ByGroup:
 
     ∂L/∂ξ = Σ a·∂L/∂a = Σ w·∂L/∂w over the consumers' weights of the channel, so no activation is needed.
     """
-    def gates(gradients: dict[str, Tensor]) -> ByGroup:
-        return {g.name: sum(_inner(subject.weights, gradients, part) for part in g.consumers).abs() for g in subject.groups}
+    weights = subject.weights
 
-    return _mean(gates(subject.of("grad", [single])) for single in _singles(subject.batches))
+    def gates(gradients: dict[str, Tensor], group: ChannelGroup) -> Tensor:
+        products = ((part, weights[part.tensor] * gradients[part.tensor]) for part in group.consumers)
+        return sum(channel_rows(product, part).flatten(1).sum(1) for part, product in products).abs()
 
-
-def _inner(weights: dict[str, Tensor], gradients: dict[str, Tensor], part: Slice) -> Tensor:
-    return channel_rows(weights[part.tensor] * gradients[part.tensor], part).flatten(1).sum(1)
-
-
-def _singles(batches: Iterable) -> Iterator[tuple]:
-    return ((observe.over(x, lambda t: t[i : i + 1]), y[i : i + 1]) for x, y in batches for i in range(len(y)))
-
-
-def _mean(found: Iterable[dict]) -> dict:
-    total: dict = {}
-    count = 0
-    for count, values in enumerate(found, 1):
-        total = {key: total.get(key, 0) + value for key, value in values.items()}
-    return {key: value / count for key, value in total.items()}
+    found = (subject.of("grad", [single]) for single in observe.singles(subject.batches))
+    return observe.mean({group.name: gates(grads, group) for group in subject.groups} for grads in found)
 
 
 def slices(subject: Subject, tensors: dict[str, Tensor] | None = None) -> ByGroup:
@@ -114,7 +108,9 @@ def slices(subject: Subject, tensors: dict[str, Tensor] | None = None) -> ByGrou
 
     def side_by_side(group: ChannelGroup) -> Tensor:
         parts = [p for p in group.slices if p.tensor in tensors and "bias" not in p.tensor.rpartition(".")[2]]
-        return torch.cat([channel_rows(tensors[part.tensor], part).reshape(group.size, -1) for part in parts], 1)
+        return torch.cat(
+            [channel_rows(tensors[part.tensor], part).reshape(group.size, -1) for part in parts], 1
+        )
 
     return {group.name: side_by_side(group) for group in subject.groups}
 
@@ -126,10 +122,16 @@ def slices_grad(subject: Subject) -> ByGroup:
 
 def gamma(subject: Subject) -> ByGroup:
     """(k, channels): the scales of the group's k batch norms; a group without one is a ValueError."""
-    norms = {f"{name}.weight" for name, layer in subject.model.named_modules() if isinstance(layer, _BatchNorm)}
+    norms = {
+        f"{name}.weight" for name, layer in subject.model.named_modules() if isinstance(layer, _BatchNorm)
+    }
 
     def scales(group: ChannelGroup) -> Tensor:
-        found = [channel_rows(subject.weights[p.tensor], p).view(group.size, -1) for p in group.slices if p.tensor in norms]
+        found = [
+            channel_rows(subject.weights[p.tensor], p).view(group.size, -1)
+            for p in group.slices
+            if p.tensor in norms
+        ]
         if not found:
             raise ValueError(f"group {group.name} has no batch-norm scale to rank by; leave it out with protect=, "
                              "or choose a method that reads weights")  # fmt: skip
@@ -140,7 +142,9 @@ def gamma(subject: Subject) -> ByGroup:
 
 def consumers(subject: Subject) -> dict[str, tuple[Consumer, ...]]:
     """The layers that read each group, with the second moments of what they read."""
-    parts = {group.name: [p for p in group.consumers if _observable(subject.model, p)] for group in subject.groups}
+    parts = {
+        group.name: [p for p in group.consumers if _observable(subject.model, p)] for group in subject.groups
+    }
     bare = [name for name, found in parts.items() if not found]
     if bare:
         raise ValueError(f"no ungrouped Linear or Conv layer reads {', '.join(bare)}, so nothing can be "
@@ -161,7 +165,9 @@ def _observable(model: nn.Module, part: Slice) -> bool:
 def _consumer(part: Slice, weight: Tensor, gram: Tensor) -> Consumer:
     kernel = weight[0, 0].numel()
     index = torch.as_tensor(part.index, device=weight.device)
-    columns = (index[:, :, None] * kernel + torch.arange(kernel, device=weight.device)).flatten(1)  # (channels, n)
+    columns = (index[:, :, None] * kernel + torch.arange(kernel, device=weight.device)).flatten(
+        1
+    )  # (channels, n)
     flat = columns.flatten()
     return Consumer(part.tensor, weight.flatten(1)[:, columns].movedim(0, -1), gram[flat][:, flat])
 
