@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from survey_lib.chain.patterns import parse
 from survey_lib.methods import filter as filters
 from survey_lib.methods import channel, pattern, weight
 
@@ -107,3 +108,17 @@ def find(name: str) -> Method:
     if not method.pattern and (method.unit != "weight" or method.during):
         raise ValueError(f"{base} takes no pattern; got {name!r}")
     return replace(method, pattern=chosen, unit=method.unit if method.pattern else "n:m")
+
+
+def check_pattern(method: Method, sparsity: float) -> None:
+    """ValueError where an N:M pattern and the asked sparsity contradict each other; 2:4 removes exactly 0.5.
+
+    >>> check_pattern(find("nm-magnitude:1:4"), 0.75)
+    """
+    if method.unit == "n:m":
+        kept, group = parse(method.pattern)
+        if abs(sparsity - (1 - kept / group)) > 1e-9:
+            raise ValueError(
+                f"{method.name} {method.pattern} removes exactly {1 - kept / group:g} of the weights, got sparsity "
+                f"{sparsity:g}; name another pattern, such as {method.name}:1:4 for 0.75"
+            )

@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from survey_lib.catalogue import Method, find
+from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain import channels, evidence, surgery
 from survey_lib.chain import during as training
-from survey_lib.chain.coupling import Coupling, group_masks, trace
+from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable, unwrap
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.selection import check_finite, check_sparsity, round_sparsities, select
@@ -101,6 +101,7 @@ def prune(
     """
     chosen = find(method)
     check_sparsity(sparsity)
+    check_pattern(chosen, sparsity)
     if chosen.score is None and chosen.solve is None:
         raise ValueError(f"{method} lives in training: use survey_lib.during(model, {method!r}, ...)")
     structured = chosen.structure == "structured"
@@ -190,8 +191,7 @@ def _weight_masks(model, found, sparsity: float, request: Request, previous: Mas
     scores = {name: _below(method.score(seen), previous.get(name)) for name, seen in found.items()}
     if method.unit == "n:m":
         check_finite(scores)
-        kept, group = parse(method.pattern or f"{round((1 - sparsity) * 4)}:4")
-        return {name: n_of_m(score, kept, group) for name, score in scores.items()}
+        return {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
     units = {name: pool(score, method.unit, method.pattern) for name, score in scores.items()}
     keep = select(units, sparsity, request.scope, fractions=fractions)
     return {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
@@ -216,10 +216,11 @@ def _prune_channels(model: nn.Module, request: Request) -> PruneResult:
     method = request.method
     if request.example is None:
         raise ValueError(f"{method.name} cuts channels and must trace the model: give example=an input")
-    coupling, skipped = _chosen_groups(trace(model, request.example), request)
-    found = channels.collect(model, coupling, method.needs, request.batches, request.loss, request.seed)
+    coupling = trace(model, request.example)
+    groups, skipped = _chosen_groups(coupling, request)
+    found = channels.collect(model, Coupling(groups, {}), method.needs, request.batches, request.loss, request.seed)
     scores = channels.score_groups(method.score, found)
-    shapes = {group.name: tuple(found[group.name][0].weight.shape) for group in coupling.groups}
+    shapes = {name: tuple(members[0].weight.shape) for name, members in found.items()}
     keep = select(scores, request.sparsity, request.scope, minimum=1, shapes=shapes)
     keep = coupling.balance(keep, scores)
     plan, small = None, None
@@ -229,11 +230,11 @@ def _prune_channels(model: nn.Module, request: Request) -> PruneResult:
         skipped += done.refused
     masks = group_masks(model, coupling, keep)
     small = small if request.cut else apply(copy.deepcopy(model), masks)
-    report = _group_report(coupling, keep, request)
+    report = _group_report(groups, keep, request)
     return PruneResult(small, masks, plan, report, overall_sparsity(keep), skipped)
 
 
-def _chosen_groups(coupling: Coupling, request: Request) -> tuple[Coupling, list[tuple[str, str]]]:
+def _chosen_groups(coupling: Coupling, request: Request) -> tuple[tuple[ChannelGroup, ...], list[tuple[str, str]]]:
     """The groups to prune: those with a wanted producer and no protected one (case B41)."""
     producers = list(dict.fromkeys(name for group in coupling.groups for name in group.producers))
     skipped = list(coupling.fixed.items())
@@ -249,12 +250,12 @@ def _chosen_groups(coupling: Coupling, request: Request) -> tuple[Coupling, list
             groups.append(group)
     if not groups:
         raise ValueError("no channel can be cut: " + "; ".join(f"{name}: {why}" for name, why in skipped))
-    return coupling.restrict(groups), skipped
+    return tuple(groups), skipped
 
 
-def _group_report(coupling: Coupling, keep: Masks, request: Request) -> pd.DataFrame:
+def _group_report(groups: Sequence[ChannelGroup], keep: Masks, request: Request) -> pd.DataFrame:
     rows = [(layer, request.method.unit, group.size, int(keep[group.name].sum()), request.sparsity, group.name)
-            for group in coupling.groups for layer in group.producers]  # fmt: skip
+            for group in groups for layer in group.producers]  # fmt: skip
     report = pd.DataFrame(rows, columns=["layer", "unit", "total", "kept", "requested", "group"])
     return report.assign(sparsity=1 - report["kept"] / report["total"])
 
