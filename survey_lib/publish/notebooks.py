@@ -27,6 +27,9 @@ class Run:
     seconds: float
     failure: str = ""
 
+    def line(self) -> str:
+        return f"{self.name}: {'FAILED, ' + self.failure if self.failure else 'ok'} ({self.seconds:.0f} s)"
+
 
 def parameters(path: str | Path) -> dict[str, str]:
     """Name -> default (source text) of each parameter of the notebook; empty without a cell tagged `parameters`."""
@@ -77,6 +80,13 @@ def run_all(
         for task in tasks:
             task.add_done_callback(lambda done: report(done.result()))
         return [task.result() for task in tasks]
+
+
+def publish_all(runs: Iterable[Run], folder: Path) -> None:
+    """Normalise executed notebooks and put them into the folder that is committed."""
+    for run in runs:
+        normalise(run.out)
+        run.out.replace(folder / run.out.name)
 
 
 def normalise(path: str | Path) -> None:

@@ -1,0 +1,39 @@
+"""`survey`: one thin command for each thing the library can do. Torch is imported only by commands that need it."""
+
+from __future__ import annotations
+
+import click
+
+
+class Survey(click.Group):
+    """A refusal of the library (its message says what is allowed and what to do) is one line, not a traceback."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except (ValueError, FileNotFoundError) as error:
+            raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            hint = "pip install -e '.[deploy,dask]' brings the optional parts"
+            raise click.ClickException(f"{error.name} is not installed; {hint}") from error
+
+
+@click.group(cls=Survey, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="survey_lib")
+def main() -> None:
+    """Neural network pruning, from formula to measured time.
+
+    \b
+    survey reproduce --profile quick     run the course again: a small sweep, all notebooks, all figures
+    survey methods --category filter     which methods there are
+    survey prune --model resnet-20 --method l1-filter --sparsity 0.5 --out small.safetensors
+    survey results comparison            the published numbers of a study
+    survey figure frontier               draw one figure again, with its data sheet
+    survey COMMAND --help                everything about one command
+    """
+
+
+from survey_lib.cli import course, models, studies  # noqa: E402  the commands register themselves on `main`
+
+for command in (*models.COMMANDS, *studies.COMMANDS, *course.COMMANDS):
+    main.add_command(command)

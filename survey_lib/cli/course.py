@@ -1,0 +1,103 @@
+"""Commands about notebooks, figures and classes: notebooks run|check, figure, cite, student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import yaml
+
+FOLDER = Path("notebooks")
+
+
+@click.group()
+def notebooks() -> None:
+    """Execute or check the notebooks of the course."""
+
+
+@notebooks.command()
+@click.argument("names", nargs=-1)
+@click.option("--profile", default="published", show_default=True, help="published, quick or full.")
+@click.option("-p", "--parameter", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter; may be repeated.")
+@click.option("--jobs", default=2, show_default=True, help="Notebooks at a time.")
+@click.option("--out", default="build/notebooks", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--again", is_flag=True, help="Also those whose result is newer than all it rests on.")
+@click.option("--publish", is_flag=True, help="Normalise the results and put them into notebooks/.")
+def run(
+    names: tuple[str, ...], profile: str, parameter: tuple, jobs: int, out: Path, again: bool, publish: bool
+) -> None:
+    """Execute notebooks whose names contain one of NAMES (all if none is given) into a folder.
+
+    \b
+    survey notebooks run --profile quick
+    survey notebooks run 07 -p profile quick -p seed 3
+    survey notebooks run 07 --publish
+    """
+    from survey_lib.publish.notebooks import publish_all, run_all
+
+    chosen = {name: yaml.safe_load(value) for name, value in parameter}
+    if profile != "published":
+        chosen.setdefault("profile", profile)
+    if publish and chosen:
+        raise click.UsageError("--publish takes no parameters: committed notebooks hold the published profile")
+    runs = run_all(choose(names), chosen, out, jobs, again or publish, lambda done: click.echo(done.line()))
+    failed = [done.name for done in runs if done.failure]
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(runs)} notebooks failed: {', '.join(failed)}")
+    if publish:
+        publish_all(runs, FOLDER)
+
+
+@notebooks.command()
+@click.argument("names", nargs=-1)
+def check(names: tuple[str, ...]) -> None:
+    """Check that notebooks are executed, in order, clean and small; no kernel is started."""
+    from survey_lib.publish.hygiene import check as faults_of
+
+    faults = [f"{path.name}: {fault}" for path in choose(names) for fault in faults_of(path)]
+    if faults:
+        raise click.ClickException("\n".join(faults))
+    click.echo(f"{len(choose(names))} notebooks are clean")
+
+
+def choose(names: tuple[str, ...]) -> list[Path]:
+    """Notebooks whose names contain one of the words; FileNotFoundError names what there is."""
+    there = sorted(FOLDER.glob("*.ipynb"))
+    for name in names:
+        if not any(name in path.name for path in there):
+            raise FileNotFoundError(f"no notebook {name!r} in {FOLDER.resolve()}; there are: {', '.join(p.stem for p in there)}")
+    return [path for path in there if not names or any(name in path.name for name in names)]
+
+
+@click.command()
+@click.argument("name")
+@click.option("--out", default="figures", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def figure(name: str, out: Path) -> None:
+    """Draw the figure NAME (or `all`) from the store: png, svg, pdf and a data sheet NAME.json."""
+    from survey_lib.publish.figures import FIGURES
+    from survey_lib.publish.figures import figure as draw
+
+    for one in FIGURES if name == "all" else [name]:
+        click.echo(f"{one}: {', '.join(str(path) for path in draw(one, out))}")
+
+
+@click.command()
+@click.argument("name")
+def cite(name: str) -> None:
+    """Print BibTeX for the figure, or for the paper, called NAME."""
+    from survey_lib.publish.figures import cite as entry
+
+    click.echo(entry(name))
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--source", default=FOLDER, show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def student(out: Path, source: Path) -> None:
+    """Write copies of the notebooks without solutions and outputs into OUT."""
+    from survey_lib.publish.exercises import student as copy
+
+    click.echo("\n".join(str(path) for path in copy(source, out)))
+
+
+COMMANDS = (notebooks, figure, cite, student)

@@ -1,0 +1,107 @@
+"""What `survey prune` and `survey doctor` do; imported only when they run, since it brings torch."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import survey_lib
+from survey_lib.catalogue import find
+from survey_lib.experiment import data, models
+from survey_lib.measure import compare_latency, machine, measure
+
+BATCHES, BATCH_SIZE = 4, 64
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "papermill", "nbval", "distributed", "onnxruntime")
+
+
+def prune_once(
+    model: str, method: str, sparsity: float, weights: Path | None, dataset: str, out: Path | None, onnx: Path | None, seed: int
+) -> str:
+    """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
+    find(method)
+    read = data.load(dataset)
+    dense = build(model, len(read.classes), tuple(read.train[0].shape[1:]), seed)
+    if weights:
+        dense.load_state_dict(load_file(weights))
+    dense.eval()
+    splits = [tensor[: BATCHES * BATCH_SIZE].split(BATCH_SIZE) for tensor in read.train]
+    batches = list(zip(*splits, strict=True))
+    example = batches[0][0][:1]
+    result = survey_lib.prune(dense, method, sparsity, example=example, batches=batches, seed=seed)
+    lines = [f"{model} by {method}: asked for sparsity {sparsity:g}, removed {result.sparsity:.4f} of its units"]
+    lines += [f"left whole: {layer} ({reason})" for layer, reason in result.skipped]
+    lines.append(compare(dense, result, example))
+    if out:
+        survey_lib.save(result, out)
+        lines.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
+    if onnx:
+        torch.onnx.export(result.model.eval(), (example,), str(onnx), dynamo=True, verbose=False)
+        lines.append(f"exported {onnx}")
+    return "\n".join(lines)
+
+
+def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Module:
+    """A model of the library, of torchvision, or what `package.module:function` returns.
+
+    Raises ValueError for a name that is none of these.
+    """
+    module, _, function = name.partition(":")
+    if not function or name.startswith(models.TORCHVISION):
+        return models.build(name, classes, shape, seed)
+    try:
+        made = getattr(importlib.import_module(module), function)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"{name!r} cannot be imported ({error}); give package.module:function") from error
+    torch.manual_seed(seed)
+    return made()
+
+
+def compare(dense: nn.Module, result: survey_lib.PruneResult, example: Tensor) -> str:
+    """Parameters, MACs of one sample and measured time, before and after."""
+    counted = [measure(dense, example), measure(result.model, example)]
+    timed = compare_latency({"dense": dense, "pruned": result.model}, example)
+    table = pd.DataFrame(
+        {
+            "parameters": [f"{row['parameters']:,}" for row in counted],
+            "nonzero": [f"{row['nonzero_parameters']:,}" for row in counted],
+            "MACs": [f"{row['macs']:,}" for row in counted],
+            "median time": [f"{seconds * 1e3:.3f} ms" for seconds in timed["median_s"]],
+        },
+        index=["dense", "pruned"],
+    )
+    note = "" if result.plan else "\nA mask alone saves no time: the zeros are still multiplied (notebook 12)."
+    return f"{table.to_string()}\non {machine()}, one thread, batch 1{note}"
+
+
+def examine() -> str:
+    """Versions, threads, data sets and results of this installation, one line each."""
+    lines = [f"python {platform.python_version()} on {platform.platform()}, survey_lib {survey_lib.__version__}"]
+    lines += [f"{name} {_version(name)}" for name in PACKAGES]
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    lines.append(f"cores {os.cpu_count()}, torch threads {torch.get_num_threads()}, accelerator {accelerator}")
+    lines.append(f"data in {data.folder()} (SURVEY_DATA chooses another folder)")
+    lines += [f"  {name}: {_found(name)}" for name in data.SOURCES]
+    return "\n".join(lines)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _found(name: str) -> str:
+    try:
+        read = data.load(name)
+    except (FileNotFoundError, ValueError) as error:
+        return "not found. " + str(error).partition("Ways to get it:\n")[2].strip().splitlines()[0]
+    return f"found, {len(read.train[1]):,} / {len(read.validation[1]):,} / {len(read.test[1]):,} images"

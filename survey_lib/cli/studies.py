@@ -1,0 +1,99 @@
+"""Commands about studies: sweep, status, results, publish, verify, reproduce."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+PROFILE = click.option("--profile", default="quick", show_default=True, help="quick (minutes) or full (as published).")
+
+
+@click.command()
+@click.argument("study")
+@PROFILE
+@click.option("--engine", default="joblib", show_default=True, help="serial, joblib or dask.")
+@click.option("--jobs", default=2, show_default=True, help="Parallel workers, one torch thread each.")
+@click.option("--shard", help="i/n: only the i-th of n parts, for job arrays.")
+@click.option("--scheduler", help="Address of a dask scheduler, tcp://host:port; implies --engine dask.")
+def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, scheduler: str | None) -> None:
+    """Compute the runs of STUDY that are missing; interrupt it and call it again at will.
+
+    \b
+    survey sweep comparison --profile quick --jobs 2
+    survey sweep comparison --profile full --shard 3/8            one job of a job array
+    survey sweep comparison --scheduler tcp://node1:8786          on a dask cluster
+    """
+    from survey_lib.experiment.sweep import sweep as run_sweep
+
+    engine = "dask" if scheduler else engine
+    run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler, progress=True)
+
+
+@click.command()
+@click.argument("study", required=False)
+@PROFILE
+def status(study: str | None, profile: str) -> None:
+    """How many runs of STUDY (or of all studies) are done, failed and missing."""
+    from survey_lib.experiment import sweep as sweeps
+
+    for name in [study] if study else sweeps.studies():
+        click.echo(f"{name}: {sweeps.status(name, profile)}")
+
+
+@click.command()
+@click.argument("study")
+@click.option("--csv", type=click.Path(path_type=Path), help="Also write every run to this file.")
+@click.option("--metric", default="accuracy", show_default=True, help="A column of the results.")
+def results(study: str, csv: Path | None, metric: str) -> None:
+    """Mean of a metric for each method and sparsity of STUDY; local runs lie over the published ones."""
+    from survey_lib.experiment import store
+    from survey_lib.publish.tables import accuracy_table
+
+    frame = store.results(study)
+    if metric not in frame:
+        raise click.BadParameter(f"no column {metric!r}; there are: {', '.join(frame)}", param_hint="--metric")
+    click.echo(accuracy_table(frame, metric).round(4).to_string())
+    if csv:
+        frame.to_csv(csv, index=False)
+
+
+@click.command()
+@click.argument("study")
+def publish(study: str) -> None:
+    """Write the local runs of STUDY to data/results, sorted: the file that is committed."""
+    from survey_lib.experiment import store
+
+    click.echo(f"wrote {store.publish(study)}")
+
+
+@click.command()
+@click.argument("study")
+@click.option("--count", default=2, show_default=True, help="How many published runs to compute again.")
+@click.option("--seed", default=0, show_default=True, help="Which ones are drawn.")
+def verify(study: str, count: int, seed: int) -> None:
+    """Compute published runs of STUDY again and compare; fails if a metric moved beyond its tolerance."""
+    from survey_lib.experiment import sweep as sweeps
+
+    moved = sweeps.verify(study, count, seed)
+    if moved:
+        raise click.ClickException("; ".join(moved))
+    click.echo(f"{count} runs of {study} came out as published")
+
+
+@click.command()
+@PROFILE
+@click.option("--jobs", default=2, show_default=True, help="Parallel workers.")
+@click.option("--out", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder for all that is made.")
+def reproduce(profile: str, jobs: int, out: Path) -> None:
+    """Run the course again: the comparison study, every notebook, every figure; then print the table.
+
+    Call it again after an interruption: finished runs and notebooks are kept.
+    """
+    from survey_lib.publish.reproduce import reproduce as run_all
+
+    if not run_all(profile, jobs, out, click.echo):
+        raise click.ClickException("some notebooks failed; their names and reasons are above")
+
+
+COMMANDS = (sweep, status, results, publish, verify, reproduce)

@@ -1,0 +1,117 @@
+"""What papers report: the catalogue of papers, their published numbers, an audit of them, and BibTeX."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).parents[2] / "data" / "literature"
+PRINTED = re.compile(r"prints ([+-]?\d+\.\d+)[^;]*; arithmetic gives")
+JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI")
+AUTHORS = ("author-readme", "author-paper-table", "author-data-file")
+
+
+def papers() -> pd.DataFrame:
+    """One row a paper, by key. DOIs that were only recalled, not resolved, are left out."""
+    table = pd.read_csv(FOLDER / "papers.csv", index_col="key", dtype={"arxiv_id": str, "year": int})
+    recalled = table["checked"].str.contains("doi from recall", regex=False)
+    table.loc[recalled, "doi"] = pd.NA
+    return table
+
+
+def published() -> pd.DataFrame:
+    """Published numbers that were read in a named source: one row a (method, data set, model, setting).
+
+    Added columns: `delta` = pruned − baseline, in points; `printed_delta` where the source prints another
+    value; `own` = the paper's own authors measured it.
+    """
+    table = pd.read_csv(FOLDER / "published_results.csv")
+    table = table[table["verified"] == "yes"].reset_index(drop=True)
+    table["delta"] = (table["pruned_metric"] - table["baseline_metric"]).round(3)
+    table["printed_delta"] = table["notes"].str.extract(PRINTED, expand=False).astype(float)
+    table["own"] = table["source_kind"].isin(AUTHORS) & (table["reported_by"] == table["paper_key"])
+    return table
+
+
+def audit() -> pd.DataFrame:
+    """Rows whose printed change does not equal pruned − baseline of the same row."""
+    table = published()
+    wrong = table[table["printed_delta"].notna() & ((table["printed_delta"] - table["delta"]).abs() > 0.005)]
+    columns = ["method", "dataset", "model", "baseline_metric", "pruned_metric", "printed_delta", "delta", "source"]
+    return wrong[columns].reset_index(drop=True)
+
+
+def baselines(metric: str = "top1 %", least: int = 3) -> pd.DataFrame:
+    """How far dense accuracies of the same network on the same data differ between sources.
+
+    One row a (dataset, model) with at least `least` different baselines: lowest, highest, spread, count.
+    """
+    table = published().query("metric == @metric").dropna(subset="baseline_metric")
+    groups = table.drop_duplicates(["dataset", "model", "baseline_metric"]).groupby(["dataset", "model"])
+    found = groups["baseline_metric"].agg(lowest="min", highest="max", count="size").query("count >= @least")
+    found.insert(2, "spread", (found["highest"] - found["lowest"]).round(3))
+    return found.sort_values("spread", ascending=False).reset_index()
+
+
+def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
+    """Published points to lay over our curves: method, compression, theoretical speed-up, accuracy, delta.
+
+    `own`: only what the authors of a method claim; otherwise only what others measured. Fractions, not percent.
+    Raises ValueError that lists near matches for a pair without points.
+    """
+    table = published()
+    chosen = table.query("dataset == @dataset and model == @model and metric == 'top1 %' and own == @own")
+    if chosen.empty:
+        pairs = sorted(set(table["dataset"] + " " + table["model"]))
+        near = difflib.get_close_matches(f"{dataset} {model}", pairs, 5, 0.5)
+        raise ValueError(f"no published points for {dataset} {model}; near: {', '.join(near) or ', '.join(pairs[:8])}")
+    removed = chosen["params_reduction_pct"].fillna(chosen["sparsity_pct"]) / 100
+    return pd.DataFrame({
+        "paper": chosen["paper_key"], "method": chosen["method"], "reported_by": chosen["reported_by"],
+        "compression": 1 / (1 - removed), "speedup_theoretical": 1 / (1 - chosen["flops_reduction_pct"] / 100),
+        "accuracy": chosen["pruned_metric"] / 100, "dense_accuracy": chosen["baseline_metric"] / 100,
+        "delta": chosen["delta"] / 100,
+    }).reset_index(drop=True)  # fmt: skip
+
+
+def bibtex(key: str) -> str:
+    """BibTeX of one paper; ValueError with near matches for an unknown key."""
+    table = papers()
+    if key not in table.index:
+        near = difflib.get_close_matches(key, table.index, 4, 0.4)
+        raise ValueError(f"no paper {key!r} in data/literature/papers.csv; near: {', '.join(near) or 'none'}")
+    row = table.loc[key]
+    kind, place = _kind(row["venue"])
+    fields = {
+        "title": "{" + row["title"] + "}",
+        "author": row["authors"].replace("; ", " and "),
+        "year": row["year"],
+        place: row["venue"],
+        "eprint": row["arxiv_id"],
+        "archiveprefix": "arXiv" if pd.notna(row["arxiv_id"]) else "",
+        "doi": row["doi"],
+    }
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if pd.notna(value) and value != ""]
+    return "\n".join([f"@{kind}{{{key},", *lines, "}"]) + "\n"
+
+
+def _kind(venue: str) -> tuple[str, str]:
+    """BibTeX entry type, and the field that names the venue."""
+    if venue.startswith("arXiv"):
+        return "misc", "howpublished"
+    return ("article", "journal") if venue.startswith(JOURNALS) else ("inproceedings", "booktitle")
+
+
+def bibliography() -> str:
+    """All papers as BibTeX, sorted by key: the text of data/literature/references.bib."""
+    return "\n".join(bibtex(key) for key in sorted(papers().index))
+
+
+def write_bibliography() -> Path:
+    """Write references.bib again; it is generated, never edited."""
+    path = FOLDER / "references.bib"
+    path.write_text(bibliography(), encoding="utf-8")
+    return path

@@ -1,0 +1,125 @@
+"""Rankings and differences of methods, with their uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+SETTING = ["data", "model", "sparsity", "seed"]
+MISSING = "method {name!r} has no runs; there are: {known}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of method minus reference over settings both were run in, with a confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Mean rank of each method (1 = best), how many settings, Friedman's p and Nemenyi's critical difference."""
+
+    ranks: pd.Series
+    settings: int
+    p_value: float
+    critical_difference: float
+
+    def apart(self, first: str, second: str) -> bool:
+        """Whether two methods differ by more than chance explains."""
+        return abs(self.ranks[first] - self.ranks[second]) > self.critical_difference
+
+
+def by_setting(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """One row a setting (data, model, sparsity, seed), one column a method; settings some method lacks are dropped.
+
+    Raises ValueError if no setting has all methods: they cannot be ranked against each other.
+    """
+    wide = frame.pivot_table(metric, [name for name in SETTING if name in frame], "method", "mean").dropna()
+    if wide.empty:
+        raise ValueError("no setting has a run of every method; run `survey status STUDY` to see what is missing")
+    return wide
+
+
+def paired_difference(
+    frame: pd.DataFrame, method: str, reference: str, metric: str = "accuracy", confidence: float = 0.95
+) -> Difference:
+    """Mean over settings of metric(method) − metric(reference), with Student's interval.
+
+        mean ± t · s / √n
+
+    Methods share seeds, so a setting's difference is free of the seed's and the data's own level.
+    Raises ValueError for an unknown method or fewer than two common settings.
+    """
+    for name in (method, reference):
+        if name not in set(frame["method"]):
+            raise ValueError(MISSING.format(name=name, known=", ".join(sorted(set(frame["method"])))))
+    wide = by_setting(frame[frame["method"].isin([method, reference])], metric)
+    delta = wide[method] - wide[reference]
+    if len(delta) < 2:
+        raise ValueError(f"{method} and {reference} share {len(delta)} setting; an interval needs two")
+    margin = stats.t.ppf((1 + confidence) / 2, len(delta) - 1) * delta.std(ddof=1) / np.sqrt(len(delta))
+    return Difference(delta.mean(), delta.mean() - margin, delta.mean() + margin, len(delta))
+
+
+def ranking(frame: pd.DataFrame, metric: str = "accuracy", alpha: float = 0.05) -> Ranking:
+    """Mean ranks over settings, Friedman's test and Nemenyi's critical difference (Demšar 2006).
+
+        CD = q_α · √(k (k + 1) / (6 N)),  k methods, N settings
+
+    Ties share the mean of their ranks. Settings that share data or seeds are not independent: the critical
+    difference is then too small, so read it as a lower bound.
+    """
+    ranks = by_setting(frame, metric).rank(axis=1, ascending=False)
+    settings, methods = ranks.shape
+    if methods < 3 or settings < 2:
+        raise ValueError(f"a ranking needs 3 methods in 2 settings; got {methods} in {settings}")
+    p_value = stats.friedmanchisquare(*ranks.to_numpy().T).pvalue
+    q = stats.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
+    distance = q * np.sqrt(methods * (methods + 1) / (6 * settings))
+    return Ranking(ranks.mean().sort_values(), settings, float(p_value), float(distance))
+
+
+def mean_ranks_by(frame: pd.DataFrame, by: str, metric: str = "accuracy") -> pd.DataFrame:
+    """Mean rank of each method (rows) at each value of `by` (columns): what a bump chart draws."""
+    ranks = by_setting(frame, metric).rank(axis=1, ascending=False)
+    return ranks.groupby(level=by).mean().T
+
+
+def rank_stability(frame: pd.DataFrame, by: str, metric: str = "accuracy") -> float:
+    """Kendall's τ between the rankings at two values of `by`, averaged over pairs; 1 = the order never changes.
+
+    Raises ValueError if `by` has one value only.
+    """
+    ranks = mean_ranks_by(frame, by, metric)
+    if ranks.shape[1] < 2:
+        raise ValueError(f"{by} has {ranks.shape[1]} value; stability needs two")
+    pairs = combinations(ranks.columns, 2)
+    return float(np.mean([stats.kendalltau(ranks[first], ranks[second]).statistic for first, second in pairs]))
+
+
+def area_under_curve(frame: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
+    """Mean accuracy of each method over the logarithm of compression, best first.
+
+        ∫ accuracy d log c / (log c_max − log c_min)
+
+    A method that was run over another range of compression is not comparable: cut the frame first.
+    Raises ValueError for a method with a single compression.
+    """
+    points = frame.groupby(["method", "compression"])[metric].mean().reset_index("compression")
+    areas = {name: _area(rows["compression"], rows[metric], name) for name, rows in points.groupby(level="method")}
+    return pd.Series(areas, name="area").sort_values(ascending=False)
+
+
+def _area(compression: pd.Series, metric: pd.Series, name: str) -> float:
+    x = np.log(compression.to_numpy())
+    if len(x) < 2:
+        raise ValueError(f"{name} was run at one compression; a curve needs two")
+    return float(np.trapezoid(metric.to_numpy(), x) / (x[-1] - x[0]))
