@@ -34,7 +34,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Weights that methods of weight granularity may prune: matrices and kernels of linear, convolution,
     recurrent and attention layers; never biases, norms, embeddings. Shared weights count once."""
     found: dict[str, nn.Parameter] = {}
-    for layer_name, layer in model.named_modules():
+    for layer_name, layer in unwrap(model).named_modules():
         if isinstance(layer, LAYERS):
             for name, parameter in layer.named_parameters(layer_name, recurse=False):
                 if parameter.dim() >= 2 and not any(parameter is other for other in found.values()):
@@ -44,6 +44,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
     """All parameters and buffers by name, shared ones under each of their names."""
+    model = unwrap(model)
     named = dict(model.named_parameters(remove_duplicate=False))
     return named | dict(model.named_buffers(remove_duplicate=False))
 
@@ -85,6 +86,7 @@ class Hold:
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.Optimizer):
         self.model, self.masks = unwrap(model), dict(masks)
+        self._factors: dict[str, tuple] = {}
         apply(self.model, self.masks)
         self._handle = optimizer.register_step_post_hook(lambda *_: self())
 
@@ -92,7 +94,17 @@ class Hold:
     def __call__(self) -> None:
         known = tensors(self.model)
         for name, mask in self.masks.items():
-            known[name].mul_(mask)
+            known[name].mul_(self._factor(name, mask, known[name]))
+
+    def _factor(self, name: str, mask: Tensor, tensor: Tensor) -> Tensor:
+        """The mask as numbers like the tensor's, kept from step to step: a product with a bool mask converts
+        it each time and takes three times as long."""
+        stamp = (mask._version, tensor.dtype, tensor.device)
+        seen, seen_stamp, factor = self._factors.get(name, (None, None, None))
+        if seen is not mask or seen_stamp != stamp:
+            factor = torch.empty_like(tensor).copy_(mask)
+            self._factors[name] = (mask, stamp, factor)
+        return factor
 
     def remove(self) -> None:
         """Stop holding; the weights stay as they are."""
