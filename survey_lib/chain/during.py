@@ -86,32 +86,41 @@ def start(model: nn.Module, method, sparsity: float, optimizer: torch.optim.Opti
 
 
 class Held:
-    """A rule whose weights stay masked; subclasses change `masks` in `before` or `after`."""
+    """A rule that holds its masks; subclasses say in `choose` which ones after `done` of `steps` steps."""
 
-    def __init__(self, model: nn.Module, masks: Masks):
-        self.model, self.masks = model, masks
-        self.weights: dict[str, nn.Parameter] = {name: dict(model.named_parameters())[name] for name in masks}
+    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
+        self.model, self.sparsity, self.steps, self.seed = model, sparsity, steps, seed
+        self.weights: dict[str, nn.Parameter] = prunable(model)
+        self.masks: Masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
+
+    def choose(self, done: int) -> Masks:
+        """The masks after `done` steps; those after `steps` steps have the asked sparsity."""
+        return self.masks
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Nothing to do before the step."""
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        self.masks = self.choose(step + 1)
         apply(self.model, self.masks)
 
     def finish(self) -> None:
-        """The masks are final as they are."""
+        self.masks = self.choose(self.steps)
 
 
 class Shadowed(Held):
     """A rule that keeps the dense weights beside the masked ones, so that a pruned weight can come back.
 
-    Forward and backward see the masked weights; the optimizer steps on the dense ones. Subclasses define
-    `adjust(name, weight)`, which may change the gradient at the masked weights, and `choose(step)`.
+    Forward and backward see the masked weights; the optimizer steps on the dense ones with the gradient at the
+    masked ones (straight-through). Subclasses may change that gradient in `adjust`.
     """
 
-    def __init__(self, model: nn.Module):
-        super().__init__(model, {name: torch.ones_like(p, dtype=torch.bool) for name, p in prunable(model).items()})
-        self.dense: dict[str, Tensor] = {name: p.detach().clone() for name, p in self.weights.items()}
+    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
+        super().__init__(model, sparsity, steps, seed=seed)
+        self.dense: dict[str, Tensor] = {name: w.detach().clone() for name, w in self.weights.items()}
+
+    def adjust(self, name: str, weight: nn.Parameter) -> None:
+        """Change `weight.grad`, with the dense value in `weight`."""
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         for name, weight in self.weights.items():
@@ -122,5 +131,9 @@ class Shadowed(Held):
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         for name, weight in self.weights.items():
             self.dense[name].copy_(weight)
-        self.masks = self.choose(step)
-        apply(self.model, self.masks)
+        super().after(step, optimizer)
+
+    def finish(self) -> None:
+        for name, weight in self.weights.items():
+            weight.copy_(self.dense[name])
+        super().finish()

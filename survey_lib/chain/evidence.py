@@ -139,13 +139,13 @@ def _check(needs: tuple[str, ...], batches: Iterable | None, example: object) ->
 
 
 def _pairs(batches: Iterable, needs: tuple[str, ...]) -> list[tuple]:
-    """Batches as (x, y), with y None where none was given and no gradient needs it."""
-    pairs = [tuple(b) if isinstance(b, tuple | list) and len(b) == 2 else (b, None) for b in batches]
+    found = observe.pairs(batches)
     gradients = [need for need in needs if need in observe.GRADIENTS]
-    if not pairs or gradients and any(y is None for _, y in pairs):
-        wanted = "a gradient of the loss; pass batches of pairs (x, y)" if pairs else "observed on data; batches is empty"
-        raise ValueError(f"the method needs {', '.join(gradients or needs)}, {wanted}")
-    return pairs
+    if not found:
+        raise ValueError(f"the method needs {', '.join(needs)}, observed on data, but batches is empty")
+    if gradients and any(y is None for _, y in found):
+        raise ValueError(f"{', '.join(gradients)} is a gradient of the loss; pass batches of pairs (x, y)")
+    return found
 
 
 def _copy(model: nn.Module, batch_statistics: bool) -> nn.Module:

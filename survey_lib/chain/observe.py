@@ -35,33 +35,53 @@ def over(x, change: Callable[[Tensor], Tensor]):
     return tuple(over(value, change) for value in x) if isinstance(x, tuple | list) else change(x)
 
 
+def pairs(batches: Iterable) -> list[tuple]:
+    """Batches as (x, y), with y None where x stands alone."""
+    return [tuple(b) if isinstance(b, tuple | list) and len(b) == 2 else (b, None) for b in batches]
+
+
+def singles(batches: Iterable) -> Iterator[tuple]:
+    """The examples of (x, y) batches one by one, as batches of one."""
+    for x, y in batches:
+        for i in range(len(y)):
+            yield over(x, lambda t, i=i: t[i : i + 1]), y[i : i + 1]
+
+
+def mean(found: Iterable[Weights]) -> Weights:
+    """Entry-wise mean of dicts of tensors."""
+    total, count = {}, 0
+    for values in found:
+        total = {name: total.get(name, 0) + value for name, value in values.items()}
+        count += 1
+    return {name: value / count for name, value in total.items()}
+
+
 def grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
     """Mean over mini-batches of ∂L/∂w."""
-    return _mean(_gradients(model, weights, batches, loss))
+    return mean(_gradients(model, weights, batches, loss))
 
 
 def grad_sq(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
     """Mean over mini-batches of (∂L/∂w)²."""
-    return _mean(_squares(_gradients(model, weights, batches, loss)))
+    return mean(_squares(_gradients(model, weights, batches, loss)))
 
 
 def example_grad_sq(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
     """Mean over single examples of (∂L/∂w)², the empirical Fisher diagonal."""
-    singles = ((over(x, lambda t: t[i : i + 1]), y[i : i + 1]) for x, y in batches for i in range(len(y)))
-    return _mean(_squares(_gradients(model, weights, singles, loss)))
+    return mean(_squares(_gradients(model, weights, singles(batches), loss)))
 
 
 def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
     """H·g = ∇(gᵀ ∇L) with g, the mean gradient, held constant: two passes over the batches."""
     loss = loss or (lambda output, y: F.cross_entropy(output / GRASP_TEMPERATURE, y))
-    mean = grad(model, weights, batches, loss)
+    average = grad(model, weights, batches, loss)
 
     def products() -> Iterator[Weights]:
         for gradient in _gradients(model, weights, batches, loss, create_graph=True):
-            inner = sum((gradient[name] * mean[name]).sum() for name in weights)
+            inner = sum((gradient[name] * average[name]).sum() for name in weights)
             yield _differentiate(inner, weights)
 
-    return _mean(products())
+    return mean(products())
 
 
 GRADIENTS = {"grad": grad, "grad_sq": grad_sq, "example_grad_sq": example_grad_sq, "hess_grad": hess_grad}
@@ -128,10 +148,3 @@ def _differentiate(value: Tensor, weights: Weights, create_graph: bool = False) 
 
 def _squares(gradients: Iterator[Weights]) -> Iterator[Weights]:
     return ({name: g.square() for name, g in gradient.items()} for gradient in gradients)
-
-
-def _mean(gradients: Iterator[Weights]) -> Weights:
-    total, count = {}, 0
-    for count, gradient in enumerate(gradients, 1):
-        total = {name: total.get(name, 0) + g for name, g in gradient.items()}
-    return {name: t / count for name, t in total.items()}

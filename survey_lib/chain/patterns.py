@@ -34,6 +34,8 @@ def parse(pattern: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)[:x](\d+)", pattern)
     if not match or min(map(int, match.groups())) < 1:
         raise ValueError(f"pattern must look like '2:4' (N:M) or '1x4' (block); got {pattern!r}")
+    if ":" in pattern and int(match[1]) > int(match[2]):
+        raise ValueError(f"N:M keeps N of every M weights, so N can be at most M; got {pattern!r}")
     return int(match[1]), int(match[2])
 
 
@@ -41,11 +43,11 @@ def misfit(shape: torch.Size, unit: str, pattern: str) -> str:
     """Why a weight of this shape cannot take the pattern; empty if it can."""
     if unit in ("kernel", "vector"):
         return "" if len(shape) == 4 and shape[-1] > 1 else f"{unit} pruning needs a kernel wider than 1"
-    rows, columns = parse(pattern)
+    first, second = parse(pattern)
     if unit == "n:m":
-        return "" if shape[1] % columns == 0 else f"{shape[1]} inputs are not a multiple of {columns}"
-    if shape[0] % rows or shape[1] % columns:
-        return f"({shape[0]}, {shape[1]}) is not a multiple of blocks {rows}x{columns}"
+        return "" if shape[1] % second == 0 else f"{shape[1]} inputs are not a multiple of {second}"
+    if shape[1] % first or shape[0] % second:
+        return f"{shape[1]} inputs by {shape[0]} outputs are not a multiple of blocks {first}x{second}"
     return ""
 
 
@@ -65,28 +67,27 @@ def n_of_m(score: Tensor, n: int, m: int) -> Tensor:
 def pool(score: Tensor, unit: str, pattern: str = "") -> Tensor:
     """Sum of a weight-shaped score over each unit.
 
-    kernel: (out, in); vector: (out, in, kh), a row inside a kernel; block RxC: (out/R, kh·kw·in/C).
+    kernel: (out, in); vector: (out, in, kh), a row inside a kernel; block RxC: (out/C, in/R), R neighbouring
+    inputs by C neighbouring outputs with their whole kernels, so 1xN is lin2022pattern's: N consecutive output
+    kernels that share an input channel.
 
-    >>> pool(torch.ones(2, 4), "block", "1x2")
-    tensor([[2., 2.],
-            [2., 2.]])
+    >>> pool(torch.ones(2, 3), "block", "1x2")
+    tensor([[2., 2., 2.]])
     """
     if unit == "weight":
         return score
     if unit in ("kernel", "vector"):
         return score.sum((-2, -1)) if unit == "kernel" else score.sum(-1)
-    rows, columns = parse(pattern)
-    matrix = to_matrix(score)
-    return matrix.reshape(matrix.shape[0] // rows, rows, -1, columns).sum((1, 3))
+    inputs, outputs = parse(pattern)
+    kernels = score.reshape(*score.shape[:2], -1).sum(-1)
+    return kernels.reshape(len(kernels) // outputs, outputs, -1, inputs).sum((1, 3))
 
 
 def spread(keep: Tensor, shape: torch.Size, unit: str, pattern: str = "") -> Tensor:
     """A mask over units as a mask over weights; the inverse of `pool` for masks."""
     if unit == "weight":
         return keep
-    if unit in ("kernel", "vector"):
-        return keep.reshape(*keep.shape, *[1] * (len(shape) - keep.dim())).expand(shape).clone()
-    rows, columns = parse(pattern)
-    return from_matrix(keep.repeat_interleave(rows, 0).repeat_interleave(columns, 1), shape)
-
-
+    if unit == "block":
+        inputs, outputs = parse(pattern)
+        keep = keep.repeat_interleave(outputs, 0).repeat_interleave(inputs, 1)
+    return keep.reshape(*keep.shape, *[1] * (len(shape) - keep.dim())).expand(shape).clone()

@@ -168,7 +168,8 @@ def check_finite(scores: dict[str, Tensor]) -> None:
 def round_sparsities(schedule: str, sparsity: float, rounds: int) -> list[float]:
     """Cumulative sparsity after each round; the last one always equals `sparsity` (case B07).
 
-    one-shot: [s]. iterative: n equal *relative* rounds, 1 − (1 − s)^(k/n). gradual: the cubic of Zhu and
+    one-shot: [s]. iterative: n equal *relative* rounds, 1 − (1 − s)^(k/n); 0 rounds stands for as many as it
+    takes to remove at most 20 % of what is left in each (frankle2019lottery). gradual: the cubic of Zhu and
     Gupta 2017, s · (1 − (1 − k/n)³).
 
     >>> round_sparsities("iterative", 0.75, 2)
@@ -180,6 +181,8 @@ def round_sparsities(schedule: str, sparsity: float, rounds: int) -> list[float]
         raise ValueError(f"unknown schedule {schedule!r}; allowed: {', '.join(SCHEDULES)}")
     if schedule == "one-shot":
         return [sparsity]
+    if rounds == 0 and schedule == "iterative":
+        rounds = max(1, math.ceil(math.log(1 - sparsity) / math.log(0.8) - 1e-9))
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1; got {rounds}")
     if schedule == "iterative":

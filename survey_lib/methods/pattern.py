@@ -23,3 +23,44 @@ def nm_magnitude(evidence: Evidence) -> Tensor:
     tensor([[4., 1., 3., 2.]])
     """
     return evidence.weight.abs()
+
+
+def block(evidence: Evidence) -> Tensor:
+    """Magnitude of blocks of neighbouring kernels (lin2022pattern).
+
+    score = |w|, summed over each block (L1). `1xN` are N consecutive output kernels that share an input
+    channel, so that N outputs reuse one load; `RxC` are R inputs by C outputs. The paper's optional
+    rearrangement of filters is left out. Layers that are no multiple of the block are left whole.
+
+    >>> import torch
+    >>> block(Evidence("w", torch.tensor([[-1.0], [2.0]])))
+    tensor([[1.],
+            [2.]])
+    """
+    return evidence.weight.abs()
+
+
+def kernel(evidence: Evidence) -> Tensor:
+    """Magnitude of whole two-dimensional kernels (mao2017exploring).
+
+    score = |w|, summed over the kernel of one input and output channel (L1). Coarser than vectors: less to
+    store, less accurate at the same sparsity. Convolutions with kernels wider than 1 only.
+
+    >>> import torch
+    >>> kernel(Evidence("w", torch.full((1, 1, 1, 2), -1.0)))
+    tensor([[[[1., 1.]]]])
+    """
+    return evidence.weight.abs()
+
+
+def vector(evidence: Evidence) -> Tensor:
+    """Magnitude of the rows inside kernels (mao2017exploring).
+
+    score = |w|, summed along the width of the kernel (L1): the grain between weights and kernels.
+    Convolutions with kernels wider than 1 only.
+
+    >>> import torch
+    >>> vector(Evidence("w", torch.full((1, 1, 1, 2), -1.0)))
+    tensor([[[[1., 1.]]]])
+    """
+    return evidence.weight.abs()

@@ -1,0 +1,128 @@
+"""Methods that choose weights and repair the rest at once, from X Xᵀ of a layer's inputs (unstructured or n:m)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from survey_lib.chain.evidence import Evidence
+from survey_lib.chain.patterns import n_of_m, parse, to_matrix
+from survey_lib.chain.repair import damped, least_squares
+from survey_lib.chain.selection import check_finite, keep_largest
+
+BLOCK = 128  # columns of one block in the reference implementation of frantar2023sparsegpt
+BATCH = 2**23  # entries of H⁻¹ held at once by obs, 64 MiB
+
+# (weight (out, k), hessian (k, k), share, n:m or None) -> keep-mask (out, k), weight (out, k)
+Solver = Callable[[Tensor, Tensor, float, tuple[int, int] | None], tuple[Tensor, Tensor]]
+
+
+def obs(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor, Tensor]:
+    """Optimal Brain Surgeon on each layer's output (hassibi1993optimal, frantar2022optimal).
+
+    Removes the weight of least w_p² / [H⁻¹]_pp, H = X Xᵀ, and moves the rest of its row by
+    −w_p / [H⁻¹]_pp · H⁻¹_{:,p}, again and again; rows then share the layer's count by their losses, as in the
+    reference implementation. H is damped by 1 % of its mean diagonal; dead inputs go first.
+    Returns the mask and the repaired weight. Costs out · k³ for k inputs: for small layers.
+
+    >>> mask, weight = obs(Evidence("w", torch.tensor([[1.0, 1.1]]), gram=torch.eye(2)), 0.5)
+    >>> mask, weight
+    (tensor([[False,  True]]), tensor([[0.0000, 1.1000]]))
+    """
+    return _solve(evidence, sparsity, pattern, _obs)
+
+
+def sparsegpt(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor, Tensor]:
+    """OBS column by column with one Cholesky factor for all rows (frantar2023sparsegpt).
+
+    U = upper Cholesky factor of H⁻¹. In blocks of 128 columns the weights of least w² / U_jj² go (n:m: in each
+    group of m when its turn comes) and each removed weight's error is passed on to the columns right of it:
+    W_{:,j:} −= w_j / U_jj · U_{j,j:}. Damping and dead inputs as in the reference implementation.
+    Returns the mask and the repaired weight. Errors grow with correlated inputs and few calibration tokens.
+
+    >>> mask, weight = sparsegpt(Evidence("w", torch.tensor([[1.0, 1.1]]), gram=torch.eye(2)), 0.5)
+    >>> mask, weight
+    (tensor([[False,  True]]), tensor([[0.0000, 1.1000]]))
+    """
+    return _solve(evidence, sparsity, pattern, _sparsegpt)
+
+
+@torch.no_grad()
+def _solve(evidence: Evidence, sparsity: float, pattern: str, solver: Solver) -> tuple[Tensor, Tensor]:
+    """Run a solver on each group of a layer, in float64, with columns ordered as n:m patterns need them."""
+    weight, gram = evidence.weight, evidence.gram
+    check_finite({evidence.name: weight, f"{evidence.name} (inputs)": gram})
+    n_m = parse(pattern) if pattern else None
+    count = weight[0].numel()
+    order = to_matrix(torch.arange(count, device=weight.device).view(1, *weight.shape[1:]))[0]
+    groups = gram.reshape(-1, count, count)  # one for each group of a convolution
+    masks, solved = [], []
+    for rows, moments in zip(weight.flatten(1).chunk(len(groups)), groups, strict=True):
+        hessian, dead = damped(moments[order][:, order])
+        mask, repaired = solver(rows[:, order].double().masked_fill(dead, 0), hessian, sparsity, n_m)
+        masks.append(mask[:, order.argsort()])
+        solved.append(repaired.where(mask, 0)[:, order.argsort()])
+    shape = weight.shape
+    return torch.cat(masks).view(shape), torch.cat(solved).to(weight.dtype).view(shape)
+
+
+def _obs(weight: Tensor, hessian: Tensor, share: float, n_m: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+    parts = weight.split(max(1, BATCH // hessian.numel()))
+    traces = [_removals(part, inverse, n_m) for part in parts]
+    order, loss = (torch.cat(found) for found in zip(*traces, strict=True))
+    if n_m:
+        removed = torch.zeros_like(order, dtype=torch.bool)
+    else:
+        # a row's removals only make sense in their order, so a later one never ranks before an earlier one
+        removed = keep_largest(loss.cummax(dim=1).values, round(share * weight.numel()))
+    mask = torch.ones_like(weight, dtype=torch.bool).scatter_(1, order, removed)
+    rows = [least_squares(row[None], hessian, keep) for row, keep in zip(weight, mask, strict=True)]
+    return mask, torch.cat(rows)
+
+
+def _removals(weight: Tensor, inverse: Tensor, n_m: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    """Each row's weights in the order OBS removes them, and the loss of each removal, both (rows, removals)."""
+    weight, inverse = weight.clone(), inverse.repeat(len(weight), 1, 1)
+    rows, count = torch.arange(len(weight), device=weight.device), weight.shape[1]
+    n, m = n_m or (0, count)
+    allowed = torch.full((len(weight), count // m), m - n, device=weight.device)
+    alive = torch.ones_like(weight, dtype=torch.bool)
+    order, losses = [], []
+    for _ in range(count // m * (m - n)):
+        pivot = inverse.diagonal(dim1=1, dim2=2)
+        free = alive & (allowed > 0).repeat_interleave(m, 1)
+        loss, chosen = torch.where(free, weight.square() / pivot, torch.inf).min(1)
+        column, scale = inverse[rows, :, chosen], pivot[rows, chosen][:, None]
+        weight -= weight[rows, chosen][:, None] / scale * column
+        inverse -= column[:, :, None] * column[:, None, :] / scale[:, :, None]
+        alive[rows, chosen] = False
+        allowed[rows, chosen // m] -= 1
+        order.append(chosen)
+        losses.append(loss)
+    empty = torch.empty(len(weight), 0, device=weight.device)
+    return (torch.stack(order, 1), torch.stack(losses, 1)) if order else (empty.long(), empty)
+
+
+def _sparsegpt(weight: Tensor, hessian: Tensor, share: float, n_m: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+    factor = torch.linalg.cholesky(inverse, upper=True)
+    width = max(BLOCK // n_m[1], 1) * n_m[1] if n_m else BLOCK
+    weight, mask, gone = weight.clone(), torch.ones_like(weight, dtype=torch.bool), 0
+    for start in range(0, weight.shape[1], width):
+        block = slice(start, min(start + width, weight.shape[1]))
+        if not n_m:
+            target = round(share * weight.shape[0] * block.stop)  # cumulative, so that the layer's count is exact
+            mask[:, block] = keep_largest(weight[:, block].square() / factor.diagonal()[block].square(), target - gone)
+            gone = target
+        error = torch.zeros_like(weight[:, block])
+        for j in range(block.start, block.stop):
+            if n_m and j % n_m[1] == 0:
+                group = slice(j, j + n_m[1])
+                mask[:, group] = n_of_m(weight[:, group].square() / factor.diagonal()[group].square(), *n_m)
+            error[:, j - start] = weight[:, j] * ~mask[:, j] / factor[j, j]
+            weight[:, j : block.stop] -= error[:, j - start, None] * factor[j, j : block.stop]
+        weight[:, block.stop :] -= error @ factor[block, block.stop :]
+    return mask, weight
