@@ -11,7 +11,6 @@ from survey_lib.chain.masks import hold, masks_from_torch
 from survey_lib.experiment.store import results
 from survey_lib.measure import latency, measure
 from survey_lib.prune import PruneResult, during, load, prune, save
-from survey_lib.session import during
 
 __version__ = "0.1.0"
 __all__ = ["METHODS", "PruneResult", "during", "hold", "latency", "load", "masks_from_torch", "measure", "prune",
