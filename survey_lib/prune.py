@@ -169,7 +169,7 @@ def _prune_weights(model: nn.Module, request: Request) -> PruneResult:
     masks = dict(request.masks)
     for sparsity in round_sparsities(method.schedule, request.sparsity, method.rounds):
         found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
-                                 example=request.example)  # fmt: skip
+                                 example=request.example, batch_statistics=method.when == "before")  # fmt: skip
         masks |= _weight_masks(pruned, found, sparsity, request, masks)
         apply(pruned, masks)
     return PruneResult(pruned, masks, None, _weight_report(masks, names, request), overall_sparsity(masks), skipped)
