@@ -7,6 +7,7 @@ first, so that constant and tied scores give the same mask on every run (cases B
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ SCHEDULES = ("one-shot", "iterative", "gradual")
 
 def check_sparsity(sparsity: float) -> float:
     """The sparsity as a float in [0, 1), or a ValueError that says what is allowed."""
-    if not isinstance(sparsity, (int, float)) or not 0 <= sparsity < 1:
+    if not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must lie in [0, 1), the fraction removed; got {sparsity!r}")
     return float(sparsity)
 
@@ -101,8 +102,10 @@ def counts(sizes: dict[str, int], fractions: dict[str, float], minimum: int = 0)
     exact = {n: sizes[n] * fractions[n] for n in sizes}
     removed = {n: min(math.floor(v + 1e-9), sizes[n] - minimum) for n, v in exact.items()}
     missing = round(sum(exact.values())) - sum(removed.values())
-    for name in sorted(sizes, key=lambda n: removed[n] - exact[n])[: max(missing, 0)]:
-        removed[name] = min(removed[name] + 1, sizes[name] - minimum)
+    while missing > 0 and (room := [n for n in sizes if removed[n] < sizes[n] - minimum]):
+        for name in sorted(room, key=lambda n: removed[n] - exact[n])[:missing]:
+            removed[name] += 1
+            missing -= 1
     return removed
 
 
@@ -145,11 +148,8 @@ def _select_global(scores: dict[str, Tensor], sparsity: float, minimum: int) -> 
     flat = torch.cat([score.detach().flatten() for score in scores.values()])
     removed = min(round(sparsity * flat.numel()), flat.numel() - minimum * len(scores))
     if minimum:
-        start = 0
-        for score in scores.values():
-            best = torch.topk(score.flatten(), min(minimum, score.numel())).indices
-            flat[start + best] = torch.inf
-            start += score.numel()
+        best = [keep_largest(score.flatten(), score.numel() - minimum) for score in scores.values()]
+        flat[torch.cat(best)] = torch.inf
     parts = keep_largest(flat, removed).split([score.numel() for score in scores.values()])
     return {name: part.view(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
 
