@@ -168,6 +168,16 @@ SOURCES: dict[str, Source] = {
 }  # fmt: skip
 
 
+def check(name: str) -> str:
+    """The name if there is such a data set, or a ValueError that lists near matches."""
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, 3, 0.4)
+        raise ValueError(
+            f"unknown data set {name!r}; near: {', '.join(near) or 'none'}; allowed: {', '.join(SOURCES)}"
+        )
+    return name
+
+
 def load(name: str, device: str | torch.device = "cpu") -> Data:
     """A data set by name, in memory on `device`, split into train, validation and test.
 
@@ -179,10 +189,7 @@ def load(name: str, device: str | torch.device = "cpu") -> Data:
     >>> [len(split[1]) for split in (load("digits").train, load("digits").validation, load("digits").test)]
     [1247, 250, 300]
     """
-    if name not in SOURCES:
-        near = difflib.get_close_matches(name, SOURCES, 3, 0.4)
-        raise ValueError(f"unknown data set {name!r}; near: {', '.join(near)}; allowed: {', '.join(SOURCES)}")
-    source = SOURCES[name]
+    source = SOURCES[check(name)]
     try:
         train, test, classes = source.read(folder())
     except (FileNotFoundError, RuntimeError) as error:  # RuntimeError is torchvision's "not found"

@@ -1,0 +1,66 @@
+"""The record of a run: plain data, ready for the store."""
+
+from __future__ import annotations
+
+from survey_lib.experiment.config import DENSE, SCHEMA, RunConfig
+from survey_lib.experiment.environment import environment
+from survey_lib.experiment.journey import Journey
+from survey_lib.experiment.train import evaluate, predict
+from survey_lib.measure import measure, reductions
+
+METHOD = ("category", "structure", "unit", "when", "version")
+
+
+def finished(journey: Journey, notes: list[str]) -> dict:
+    """The record of a run that came to its end."""
+    config, row = journey.config, journey.config.row
+    sizes = {stage: measure(model, journey.example) for stage, model in
+             (("dense", journey.dense.model), ("pruned", journey.model))}  # fmt: skip
+    return header(config) | {
+        "status": "done",
+        "reason": "",
+        "scope": (config.scope or row.scope) if row else None,
+        "sparsity": journey.sparsity,
+        "layers": _layers(journey),
+        "skipped": [list(pair) for pair in journey.skipped],
+        "metrics": _metrics(journey),
+        "sizes": sizes | reductions(sizes["dense"], sizes["pruned"]),
+        "curve": journey.curve,
+        "ledger": journey.ledger,
+        "warnings": notes,
+    }
+
+
+def header(config: RunConfig) -> dict:
+    """What every record says, that of a failed run too."""
+    row = config.row
+    method = {name: getattr(row, name) for name in METHOD} if row else dict.fromkeys(METHOD, DENSE)
+    return {"schema": SCHEMA, "key": config.key(), "config": config.model_dump(), "method": method,
+            "environment": environment(config.device)}  # fmt: skip
+
+
+def failed(config: RunConfig, reason: str) -> dict:
+    """The record of a run that did not finish; the next sweep tries it again."""
+    return header(config) | {"status": "failed", "reason": reason}
+
+
+def _metrics(journey: Journey) -> dict:
+    """Stage -> split -> metrics. The test set is read here and nowhere else, after the last epoch."""
+    pruned = journey.pruned or journey.dense.model
+    stages = {"dense": journey.dense.model, "pruned": pruned, "recovered": journey.model}
+    splits = {"validation": journey.data.validation, "test": journey.data.test}
+    reference = {name: predict(journey.dense.model, x).argmax(1) for name, (x, _) in splits.items()}
+    return {stage: {name: evaluate(model, split, reference[name]) for name, split in splits.items()}
+            for stage, model in stages.items()}  # fmt: skip
+
+
+def _layers(journey: Journey) -> list[dict]:
+    """One row a layer: units in the dense network, units kept at the end, sparsity."""
+    if not journey.reports:
+        return [{"layer": name.removesuffix(".weight"), "unit": "weight", "total": mask.numel(),
+                 "kept": int(mask.sum()), "sparsity": 1 - int(mask.sum()) / mask.numel()}
+                for name, mask in journey.masks.items()]  # fmt: skip
+    total = journey.reports[0].set_index("layer")["total"]
+    last = journey.reports[-1].set_index("layer").reindex(total.index)
+    layers = last.assign(total=total, sparsity=1 - last["kept"] / total).reset_index()
+    return layers[["layer", "unit", "total", "kept", "sparsity"]].to_dict("records")

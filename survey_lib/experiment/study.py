@@ -1,0 +1,91 @@
+"""Studies: named grids of runs in data/studies/NAME.yaml."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from survey_lib.experiment.config import DENSE, RunConfig
+from survey_lib.experiment.data import REPOSITORY
+
+Grid = dict[str, Any]  # field -> value, or list of values
+
+
+class Profile(BaseModel):
+    """Fields common to all runs of a profile, and grids: each the product of its lists."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    common: Grid = {}
+    grids: list[Grid]
+
+
+class Study(BaseModel):
+    """A question and the runs that answer it, at two costs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    question: str
+    profiles: dict[str, Profile]
+
+
+def names(folder: str | Path | None = None) -> list[str]:
+    """All studies that have a file."""
+    return sorted(path.stem for path in _folder(folder).glob("*.yaml"))
+
+
+def _folder(folder: str | Path | None) -> Path:
+    return Path(folder or REPOSITORY / "data" / "studies")
+
+
+def load(name: str, folder: str | Path | None = None) -> Study:
+    """A study by name. ValueError that lists near matches, or names the field of the file that is wrong."""
+    path = _folder(folder) / f"{name}.yaml"
+    if not path.exists():
+        near = difflib.get_close_matches(name, names(folder), 3, 0.3)
+        raise ValueError(f"unknown study {name!r}; near: {', '.join(near) or 'none'}; "
+                         f"there are: {', '.join(names(folder))}")  # fmt: skip
+    try:
+        study = Study(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if study.name != name:
+        raise ValueError(f"{path} names itself {study.name!r}; name and file must agree")
+    return study
+
+
+def configs(name: str, profile: str, folder: str | Path | None = None) -> list[RunConfig]:
+    """Every run a profile of a study asks for, once each, the dense ones first.
+
+    A grid is the product of its lists: `{method: [random, magnitude], sparsity: [0.5, 0.8]}` is four runs.
+    Raises ValueError for an unknown profile, or a run that is not valid (the grid is named).
+    """
+    study = load(name, folder)
+    if profile not in study.profiles:
+        raise ValueError(f"{name} has no profile {profile!r}; allowed: {', '.join(study.profiles)}")
+    found = {}
+    for grid in study.profiles[profile].grids:
+        fields = study.profiles[profile].common | grid | {"profile": profile}
+        lists = [value if isinstance(value, list) else [value] for value in fields.values()]
+        for values in itertools.product(*lists):
+            try:
+                config = RunConfig(**dict(zip(fields, values, strict=True)))
+            except ValidationError as error:
+                raise ValueError(f"study {name}, profile {profile}, grid {grid}: {error}") from error
+            found[config.key()] = config
+    return sorted(found.values(), key=lambda config: config.method != DENSE)
+
+
+@cache
+def keys(name: str) -> frozenset[str] | None:
+    """Keys of every run that any profile of a study asks for; None for a study without a file."""
+    if name not in names():
+        return None
+    return frozenset(config.key() for profile in load(name).profiles for config in configs(name, profile))

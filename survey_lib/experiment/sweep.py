@@ -1,0 +1,173 @@
+"""Many runs: what a study asks for, what is missing, and an engine that computes it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import signal
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from survey_lib.experiment import store
+from survey_lib.experiment import study as studies
+from survey_lib.experiment.checkpoint import prepare
+from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment.engines import ENGINES, Outcome
+from survey_lib.experiment.record import failed
+from survey_lib.experiment.run import run
+
+DIED = "the worker process died (killed, or out of memory)"
+TOLERANCE = 0.03  # of an accuracy computed again: other processors add floats in another order
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a sweep did: runs asked for, done, failed (with reasons), left; was it interrupted."""
+
+    study: str
+    profile: str
+    asked: int
+    done: int
+    failed: dict[str, str]
+    interrupted: bool = False
+
+    @property
+    def left(self) -> int:
+        """Runs that have no result yet, failed ones aside."""
+        return self.asked - self.done - len(self.failed)
+
+    def __str__(self) -> str:
+        lines = [f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
+                 f"{len(self.failed)} failed, {self.left} left"]  # fmt: skip
+        lines += [f"  failed: {what}" for what in self.failed.values()]
+        if self.left or self.failed:
+            lines.append("  the same command goes on from here")
+        return "\n".join(lines)
+
+
+def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int = 2, shard: str | None = None,
+          scheduler: str | None = None, progress: bool = True) -> Summary:  # fmt: skip
+    """Compute the runs of a study that have no result yet, and those that failed before.
+
+    engine     serial (in this process), joblib (`jobs` processes) or dask (a scheduler's address, or a local
+               cluster of `jobs`), with one torch thread a worker; all give the same results
+    shard      "i/n": only the i-th of n parts, for job arrays
+    Each finished run is a file at once, so interrupting, or a worker's death, loses only what was running.
+    Raises ValueError for an unknown study, profile, engine or shard, before any work.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
+    asked = part(studies.configs(study, profile), shard)
+    have = store.local_records(study)
+    missing = {c.key(): c for c in asked if have.get(c.key(), {}).get("status") != "done"}
+    compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
+    interrupted = False
+    with tqdm(total=len(asked), initial=len(asked) - len(missing), desc=study, unit="run",
+              disable=None if progress else True) as bar:  # fmt: skip
+        try:
+            for _ in compute(_checkpoint, _one_a_seed(missing.values())):
+                pass  # a checkpoint that fails is told by the runs that need it
+            for key, status in compute(partial(attempt, study), list(missing.values())):
+                if status is None:
+                    store.write(study, failed(missing[key], DIED))
+                bar.update()
+        except KeyboardInterrupt:
+            interrupted = True
+    return _summary(study, profile, asked, interrupted)
+
+
+def part(configs: list[RunConfig], shard: str | None) -> list[RunConfig]:
+    """The i-th of n parts for a shard "i/n", i from 1 to n; all of them without one.
+
+    >>> part([1, 2, 3, 4, 5], "2/2")
+    [2, 4]
+    """
+    if shard is None:
+        return configs
+    first, _, count = shard.partition("/")
+    if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
+        raise ValueError(f"shard must look like 3/8, the third of eight parts; got {shard!r}")
+    return configs[int(first) - 1 :: int(count)]
+
+
+def attempt(study: str, config: RunConfig) -> Outcome:
+    """Do one run and write its record, of status failed with the reason if it raises."""
+    _leave_interrupts_to_the_parent()
+    try:
+        record = run(config)
+    except Exception as error:
+        record = failed(config, f"{type(error).__name__}: {error}")
+    store.write(study, record)
+    return record["key"], record["status"]
+
+
+def _checkpoint(config: RunConfig) -> Outcome:
+    _leave_interrupts_to_the_parent()
+    try:
+        prepare(config, store.runs_folder() / "checkpoints")
+    except Exception:
+        return config.key(), "failed"
+    return config.key(), "done"
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _one_a_seed(configs) -> list[RunConfig]:
+    """One run for each dense checkpoint, so that they are trained side by side and only once."""
+    return list({config.dense_key(): config for config in configs}.values())
+
+
+def _summary(study: str, profile: str, asked: list[RunConfig], interrupted: bool = False) -> Summary:
+    have = store.local_records(study)
+    found = [(config, have[config.key()]) for config in asked if config.key() in have]
+    bad = {
+        c.key(): f"{c.method} at {c.sparsity}, seed {c.seed}: {r['reason']}"
+        for c, r in found
+        if r["status"] != "done"
+    }
+    return Summary(study, profile, len(asked), len(found) - len(bad), bad, interrupted)
+
+
+def status(study: str, profile: str | None = None) -> pd.DataFrame:
+    """One row a profile of a study: runs asked, done, failed and left on this machine."""
+    rows = []
+    for name in [profile] if profile else studies.load(study).profiles:
+        now = _summary(study, name, studies.configs(study, name))
+        rows.append((study, name, now.asked, now.done, len(now.failed), now.left))
+    return pd.DataFrame(rows, columns=["study", "profile", "asked", "done", "failed", "left"])
+
+
+def verify(study: str, count: int = 2, seed: int = 0) -> list[str]:
+    """Compute `count` published runs again from nothing, drawn by `seed`; returns what does not agree.
+
+    Accuracies agree within 0.03, parameters, MACs and sparsity exactly. Raises ValueError when nothing is
+    published.
+    """
+    published = store.records(study, local=False)
+    if not published:
+        raise ValueError(f"{store.published_file(study)} holds no run; `survey publish {study}` writes it")
+    moved = []
+    for old in random.Random(seed).sample(published, min(count, len(published))):
+        with tempfile.TemporaryDirectory() as cache:
+            new = run(RunConfig(**old["config"]), cache=Path(cache))
+        moved += [f"{old['key']} {name}: published {a:.6g}, now {b:.6g}"
+                  for name, a, b, allowed in _pairs(old, new) if abs(a - b) > allowed]  # fmt: skip
+    return moved
+
+
+def _pairs(old: dict, new: dict):
+    for stage, splits in old["metrics"].items():
+        for split, metrics in splits.items():
+            again = new["metrics"][stage][split]["accuracy"]
+            yield f"{stage} {split} accuracy", metrics["accuracy"], again, TOLERANCE
+    yield "sparsity", old["sparsity"], new["sparsity"], 0
+    for name in ("parameters", "macs"):
+        yield name, old["sizes"]["pruned"][name], new["sizes"]["pruned"][name], 0

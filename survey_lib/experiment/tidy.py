@@ -1,0 +1,52 @@
+"""Records of runs as one tidy table."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+CONFIG = ("profile", "data", "model", "sparsity", "scope", "schedule", "rounds", "recovery", "epochs",
+          "recovery_epochs", "lr", "recovery_lr", "seed")  # fmt: skip
+METHOD = ("category", "structure", "when")
+SIZES = ("parameters", "nonzero_parameters", "macs", "nonzero_macs")
+COLUMNS = ("study", "key", "method", "pattern", *CONFIG, *METHOD, "status", "reason", "accuracy",
+           "validation_accuracy", "pruned_accuracy", "dense_accuracy", "loss", "ece", "agreement",
+           "realised_sparsity", "smallest_layer_density", "compression", "speedup_theoretical", *SIZES,
+           "dense_parameters", "dense_macs", "training_macs", "seconds", "machine", "commit")  # fmt: skip
+
+
+def tidy(study: str, records: list[dict]) -> pd.DataFrame:
+    """One row a record, in the order of method, sparsity and seed.
+
+    accuracy, loss, ece and agreement (with the dense model) are on the test set, at the end of the run;
+    pruned_accuracy before recovery; dense_accuracy that of the same seed's dense model. training_macs and
+    seconds are totals over the run's own stages.
+    """
+    frame = pd.DataFrame([_row(study, record) for record in records], columns=list(COLUMNS))
+    return frame.sort_values(["method", "sparsity", "seed", "key"], ignore_index=True)
+
+
+def _row(study: str, record: dict) -> dict:
+    config = record["config"]
+    method, _, pattern = config["method"].partition(":")
+    row = {"study": study, "key": record["key"], "method": method, "pattern": pattern} | {
+        name: config[name] for name in CONFIG}  # fmt: skip
+    row |= {name: record[name] for name in ("status", "reason")}
+    row |= {name: record["method"][name] for name in METHOD}
+    row |= {name: record["environment"][name] for name in ("machine", "commit")}
+    if record["status"] != "done":
+        return row
+    metrics, sizes = record["metrics"], record["sizes"]
+    final = metrics["recovered"]
+    return row | {
+        "scope": record["scope"],
+        "accuracy": final["test"]["accuracy"], "loss": final["test"]["loss"], "ece": final["test"]["ece"],
+        "agreement": final["test"]["agreement"], "validation_accuracy": final["validation"]["accuracy"],
+        "pruned_accuracy": metrics["pruned"]["test"]["accuracy"],
+        "dense_accuracy": metrics["dense"]["test"]["accuracy"],
+        "realised_sparsity": record["sparsity"],
+        "smallest_layer_density": min((1 - layer["sparsity"] for layer in record["layers"]), default=1.0),
+        "compression": sizes["compression"], "speedup_theoretical": sizes["theoretical_speedup"],
+        "dense_parameters": sizes["dense"]["parameters"], "dense_macs": sizes["dense"]["macs"],
+        "training_macs": sum(stage["training_macs"] for stage in record["ledger"]),
+        "seconds": sum(stage["seconds"] for stage in record["ledger"]),
+    } | {name: sizes["pruned"][name] for name in SIZES}  # fmt: skip
