@@ -60,14 +60,16 @@ def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
     }
 
 
-def _producer_rows(group: ChannelGroup, producer: str, tensors: dict[str, Tensor]) -> Tensor:
+def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:
+    """The output rows of a producer: its slices that no consumer contracts."""
     read = {(part.tensor, part.dim) for part in group.consumers}
-    parts = [
-        channel_rows(tensors[part.tensor], part)
-        for part in group.slices
-        if part.tensor.rpartition(".")[0] == producer and (part.tensor, part.dim) not in read
-        and part.tensor in tensors and tensors[part.tensor].dim() > 1
-    ]  # fmt: skip
+    mine = [part for part in group.slices if part.tensor.rpartition(".")[0] == producer]
+    return [part for part in mine if (part.tensor, part.dim) not in read]
+
+
+def _producer_rows(group: ChannelGroup, producer: str, tensors: dict[str, Tensor]) -> Tensor:
+    parts = [part for part in producer_slices(group, producer) if part.tensor in tensors]
+    parts = [channel_rows(tensors[part.tensor], part) for part in parts if tensors[part.tensor].dim() > 1]
     return parts[0] if len(parts) == 1 else torch.cat([part.flatten(1) for part in parts], 1)
 
 
@@ -102,22 +104,26 @@ def gate_grad(subject: Subject) -> ByGroup:
     return observe.mean({group.name: gates(grads, group) for group in subject.groups} for grads in found)
 
 
-def slices(subject: Subject, tensors: dict[str, Tensor] | None = None) -> ByGroup:
-    """(channels, n): weights, kernels and norm scales of each channel, in and out; biases left out."""
-    tensors = tensors or subject.weights
+def weight_slices(group: ChannelGroup, tensors: dict[str, Tensor]) -> list[Slice]:
+    """Slices of weights, kernels and norm scales, rows and columns; biases and buffers left out."""
+    return [p for p in group.slices if p.tensor in tensors and "bias" not in p.tensor.rpartition(".")[2]]
 
-    def side_by_side(group: ChannelGroup) -> Tensor:
-        parts = [p for p in group.slices if p.tensor in tensors and "bias" not in p.tensor.rpartition(".")[2]]
-        return torch.cat(
-            [channel_rows(tensors[part.tensor], part).reshape(group.size, -1) for part in parts], 1
-        )
 
-    return {group.name: side_by_side(group) for group in subject.groups}
+def side_by_side(group: ChannelGroup, tensors: dict[str, Tensor]) -> Tensor:
+    """(channels, n): every weight slice of each channel."""
+    parts = [channel_rows(tensors[part.tensor], part) for part in weight_slices(group, tensors)]
+    return torch.cat([part.reshape(group.size, -1) for part in parts], 1)
+
+
+def slices(subject: Subject) -> ByGroup:
+    """(channels, n) for each group."""
+    return {group.name: side_by_side(group, subject.weights) for group in subject.groups}
 
 
 def slices_grad(subject: Subject) -> ByGroup:
     """∂L/∂slices, mean over mini-batches."""
-    return slices(subject, subject.of("grad", subject.batches))
+    gradients = subject.of("grad", subject.batches)
+    return {group.name: side_by_side(group, gradients) for group in subject.groups}
 
 
 def gamma(subject: Subject) -> ByGroup:

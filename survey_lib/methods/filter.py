@@ -96,3 +96,66 @@ def taylor_filter(evidence: Evidence) -> Tensor:
     tensor([0.5000, 2.0000])
     """
     return evidence.filter_saliency
+
+
+def apoz(evidence: Evidence) -> Tensor:
+    """Share of non-zero activations, 1 − APoZ, over examples and positions (hu2016network).
+
+    `act_out` is (examples, channels, positions...), read after the ReLU. Layerwise. Fails where nothing is
+    ever exactly zero (GELU, SiLU, no activation): then all channels score 1.
+
+    >>> apoz(Evidence("conv", torch.zeros(2, 1), act_out=torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])))
+    tensor([0.5000, 1.0000])
+    """
+    nonzero = (evidence.act_out != 0).to(evidence.weight.dtype)
+    return nonzero.transpose(0, 1).flatten(1).mean(1)
+
+
+def taylor_activation(evidence: Evidence) -> Tensor:
+    """First-order change of the loss without the feature map: |mean over positions of a·∂L/∂a|, averaged
+    over examples, then divided by the L2 norm of the layer's scores (molchanov2017pruning).
+
+    `act_out` and `act_grad` are (examples, channels, positions...). Ranked globally, hence the division; the
+    scale of the loss cancels. Fails at a perfect fit, where the gradients vanish: then all scores are 0.
+
+    >>> a, g = torch.tensor([[[3.0, 1.0], [1.0, 2.0]]]), torch.tensor([[[2.0, 0.0], [4.0, 2.0]]])
+    >>> taylor_activation(Evidence("conv", torch.zeros(2, 1), act_out=a, act_grad=g))
+    tensor([0.6000, 0.8000])
+    """
+    product = (evidence.act_out * evidence.act_grad).unsqueeze(-1).flatten(2)
+    score = product.mean(2).abs().mean(0)
+    return score / score.norm().clamp_min(torch.finfo(score.dtype).tiny)
+
+
+def obd_filter(evidence: Evidence) -> Tensor:
+    """Optimal brain damage summed over the filter, ½ Σ h w², the C-OBD baseline of wang2019eigendamage.
+
+    h is the empirical Fisher diagonal, squared gradients of single examples. Ranked globally. Fails where the
+    weights of a filter interact, which a diagonal cannot see, and before training has converged.
+
+    >>> obd_filter(Evidence("conv", torch.tensor([[1.0, 2.0]]), example_grad_sq=torch.tensor([[4.0, 0.5]])))
+    tensor([3.])
+    """
+    return (evidence.example_grad_sq * evidence.weight.square()).flatten(1).sum(1) / 2
+
+
+def chip(evidence: Evidence) -> Tensor:
+    """Channel independence: how much the nuclear norm of an example's maps drops without the channel,
+    E_x (‖A‖_* − ‖A with row c zeroed‖_*) (sui2021chip).
+
+    A is (channels, positions), taken from `act_out`. Layerwise. A channel that others can express scores
+    little. Costs channels × examples SVDs, the most of all filter scores. Fails with one position (the input of
+    a linear layer), where every channel is a number.
+
+    >>> maps = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
+    >>> chip(Evidence("conv", torch.zeros(3, 1), act_out=maps))
+    tensor([1.0000, 0.8284, 0.8284])
+    """
+    maps = evidence.act_out.unsqueeze(-1).flatten(2)
+
+    def nuclear_without(channel: int) -> Tensor:
+        rest = torch.arange(maps.shape[1]) != channel
+        return torch.linalg.svdvals(maps[:, rest]).sum(-1)
+
+    without = torch.stack([nuclear_without(channel) for channel in range(maps.shape[1])], 1)
+    return (torch.linalg.svdvals(maps).sum(-1, keepdim=True) - without).mean(0)
