@@ -51,6 +51,7 @@ class Evidence:
     gram            X Xᵀ of the layer's inputs, (in·kh·kw, in·kh·kw) in float64; grouped convolutions have
                     one for each group, (groups, k, k)
     flow            ∂R/∂|w| of SynFlow's R = 1ᵀ Π|W_l| 1, in float64
+    act_in          (examples, channels, positions...) what a block reads; `act_out` then is what it gives
     act_out         (examples, channels, positions...) maps as the next layer reads them
     act_grad        ∂L/∂act_out, same shape
     gamma           (k, channels) scales of the k batch norms of the group
@@ -71,6 +72,7 @@ class Evidence:
     act_norm: Tensor | None = None
     gram: Tensor | None = None
     flow: Tensor | None = None
+    act_in: Tensor | None = None
     act_out: Tensor | None = None
     act_grad: Tensor | None = None
     gamma: Tensor | None = None

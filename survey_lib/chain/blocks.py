@@ -1,0 +1,139 @@
+"""Residual blocks of a network: found by running it, observed, and left out whole.
+
+A block is a module that adds its own input to what it computed and returns the input's shape: residual blocks
+and transformer layers, not the containers around them. Without the block the input passes through, and since
+its branches are all that is lost, setting all its parameters to zero has the same effect wherever the block
+ends in the addition (or in a ReLU of values that are not negative).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from survey_lib.chain import observe
+from survey_lib.chain.evidence import Evidence, layer_seed
+from survey_lib.chain.masks import Masks, unwrap
+
+ADDITIONS = {torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor}
+
+
+class Skip(nn.Module):
+    """Stands where a block was: gives back the first input, whatever else the block was called with."""
+
+    def forward(self, x: Tensor, *_, **__) -> Tensor:
+        return x
+
+
+class _Additions(TorchDispatchMode):
+    """Notes the modules that add their own input to something, while they are the innermost one running."""
+
+    def __init__(self):
+        super().__init__()
+        self.running: list[tuple[str, Tensor | None]] = []
+        self.adding: set[str] = set()
+
+    def enter(self, name: str, inputs: tuple) -> None:
+        first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
+        self.running.append((name, first))
+
+    def leave(self, name: str, output) -> None:
+        _, first = self.running.pop()
+        if first is None or not isinstance(output, Tensor) or output.shape != first.shape:
+            self.adding.discard(name)
+
+    def __torch_dispatch__(self, operation, types, inputs=(), options=None):
+        if operation in ADDITIONS and self.running:
+            name, first = self.running[-1]
+            if first is not None and any(_same(first, operand) for operand in inputs[:2]):
+                self.adding.add(name)
+        return operation(*inputs, **(options or {}))
+
+
+def _same(first: Tensor, operand) -> bool:
+    return (
+        isinstance(operand, Tensor)
+        and operand.data_ptr() == first.data_ptr()
+        and operand.shape == first.shape
+    )
+
+
+def blocks(model: nn.Module, example) -> list[str]:
+    """Names of the residual blocks, in the order of the model; inside a block no further one is listed.
+
+    >>> class Residual(nn.Linear):
+    ...     def forward(self, x): return x + super().forward(x)
+    >>> blocks(nn.Sequential(Residual(2, 2), nn.Linear(2, 2)), torch.ones(1, 2))
+    ['0']
+    """
+    subject = copy.deepcopy(unwrap(model)).eval()
+    watch = _Additions()
+    for name, module in subject.named_modules():
+        module.register_forward_pre_hook(lambda _, inputs, name=name: watch.enter(name, inputs))
+        module.register_forward_hook(lambda _, inputs, output, name=name: watch.leave(name, output))
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it runs a whole encoder layer as one operation
+    try:
+        with torch.no_grad(), torch.random.fork_rng(), watch:
+            observe.call(subject, example)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    found: list[str] = []
+    for name, _ in subject.named_modules():
+        if name in watch.adding and not any(name.startswith(f"{outer}.") for outer in found):
+            found.append(name)
+    return found
+
+
+def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int = 0) -> dict[str, Evidence]:
+    """Evidence of each block: `act_in` and `act_out`, (examples, channels, positions...) before and after it.
+
+    `weight` is all of the block's parameters, laid flat. The channel axis is 1 where the block convolves, else
+    the last one. Works on a copy in eval mode.
+    """
+    subject = copy.deepcopy(unwrap(model)).eval()
+    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
+    for name, seen in pairs.items():
+        block = subject.get_submodule(name)
+        axis = 1 if any(isinstance(layer, _ConvNd) for layer in block.modules()) else -1
+        block.register_forward_hook(
+            lambda _, inputs, output, seen=seen, axis=axis: seen.append(
+                (inputs[0].clone().movedim(axis, 1), output.clone().movedim(axis, 1))
+            )
+        )
+    with torch.no_grad(), torch.random.fork_rng():
+        for x, _ in observe.pairs(batches):
+            observe.call(subject, x)
+    return {
+        name: Evidence(
+            name,
+            torch.cat([p.detach().flatten() for p in subject.get_submodule(name).parameters()]),
+            layer_seed(seed, name),
+            act_in=torch.cat([before for before, _ in seen]),
+            act_out=torch.cat([after for _, after in seen]),
+        )
+        for name, seen in pairs.items()
+    }
+
+
+def remove(model: nn.Module, names: Iterable[str]) -> nn.Module:
+    """A copy of the model without the named blocks."""
+    small = copy.deepcopy(unwrap(model))
+    for name in names:
+        parent, _, child = name.rpartition(".")
+        setattr(small.get_submodule(parent), child, Skip())
+    return small
+
+
+def block_masks(model: nn.Module, names: Iterable[str]) -> Masks:
+    """Masks that zero every parameter of the named blocks, so that only the shortcut is left."""
+    return {
+        f"{name}.{inner}": torch.zeros_like(parameter, dtype=torch.bool)
+        for name in names
+        for inner, parameter in unwrap(model).get_submodule(name).named_parameters()
+    }
