@@ -107,7 +107,7 @@ def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weig
     def watch(name: str) -> None:
         def observe(layer: nn.Module, arguments: tuple) -> None:
             x = arguments[0]
-            for part in x.split(16) if x.dim() >= layer.weight.dim() else (x,):  # bounds the unfolded memory
+            for part in x.split(16) if x.dim() >= weights[name].dim() else (x,):  # bounds unfolded memory
                 columns = input_columns(layer, part).double()  # (groups, k, positions)
                 summed = columns.square().sum(-1) if need == "act_norm" else columns @ columns.mT
                 total[name] = total.get(name, 0) + summed
