@@ -1,0 +1,144 @@
+"""Data sets: the fixed split, the pinned files, augmentation, and every file format a loader reads."""
+
+import gzip
+import hashlib
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torchvision.datasets
+from PIL import Image
+
+from survey_lib.experiment import data
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("SURVEY_DATA", str(tmp_path))
+    monkeypatch.setattr(data, "DEBIAN_FASHION", tmp_path / "nowhere")
+    return tmp_path
+
+
+def test_eurosat32_mini_is_split_evenly_by_class_and_normalised():
+    loaded = data.load("eurosat32-mini")
+    for (x, y), count in zip((loaded.train, loaded.validation, loaded.test), (2500, 500, 1000), strict=True):
+        assert x.shape == (count, 3, 32, 32) and y.bincount().tolist() == [count // 10] * 10
+    assert torch.allclose(loaded.train[0].mean((0, 2, 3)), torch.zeros(3), atol=0.02)
+    assert torch.allclose(loaded.train[0].std((0, 2, 3)), torch.ones(3), atol=0.02)
+    assert loaded.classes[0] == "AnnualCrop" and loaded.classes[-1] == "SeaLake"
+
+
+def test_the_three_parts_share_no_image_and_are_the_same_each_time():
+    first, second = data.load("digits"), data.load("digits")
+    assert all(torch.equal(a[0], b[0]) for a, b in ((first.train, second.train), (first.test, second.test)))
+    rows = [tuple(image.flatten().tolist()) for part in (first.train, first.validation, first.test) for image in part[0]]
+    assert len(rows) == 1797 and len(set(rows)) == 1797
+
+
+def test_a_changed_file_of_eurosat32_mini_is_refused(empty):
+    shutil.copytree(data.REPOSITORY / "data" / "eurosat32_mini", empty / "eurosat32_mini")
+    with open(empty / "eurosat32_mini" / "labels.csv", "a", encoding="utf-8") as file:
+        file.write("test,1000,1,Forest,Forest_1.jpg\n")
+    with pytest.raises(ValueError, match="labels.csv has sha256"):
+        data.load("eurosat32-mini")
+
+
+@pytest.mark.parametrize("name", ["eurosat32-mini", "fashion-mnist", "cifar10", "cifar100", "eurosat"])
+def test_missing_data_names_every_way_to_get_it(name, empty):
+    with pytest.raises(FileNotFoundError) as error:
+        data.load(name)
+    assert str(empty) in str(error.value) and "SURVEY_DATA" in str(error.value)
+    assert ("git checkout" if name == "eurosat32-mini" else "download=True") in str(error.value)
+
+
+def test_fashion_mnist_can_come_from_debian_without_a_network(empty):
+    with pytest.raises(FileNotFoundError, match="apt install dataset-fashion-mnist"):
+        data.load("fashion-mnist")
+
+
+def test_an_unknown_name_lists_near_matches():
+    with pytest.raises(ValueError, match="near: eurosat, eurosat32-mini"):
+        data.load("eurosat32")
+
+
+def _write_idx(path, array, packed):
+    header = np.array([0], ">i4").tobytes() + b"".join(np.array([n], ">i4").tobytes() for n in array.shape)
+    opened = gzip.open(f"{path}.gz", "wb") if packed else open(path, "wb")
+    with opened as file:
+        file.write(header + array.tobytes())
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["debian's gz", "torchvision's raw"])
+def test_fashion_mnist_reads_both_layouts(packed, empty, monkeypatch):
+    base = empty / "debian" if packed else empty / "downloads" / "FashionMNIST" / "raw"
+    base.mkdir(parents=True)
+    monkeypatch.setattr(data, "DEBIAN_FASHION", empty / "debian")
+    for part, count in (("train", 100), ("t10k", 20)):
+        images = np.zeros((count, 28, 28), np.uint8)
+        images[:, 3, 5] = np.arange(count)  # the pixel tells which image it is
+        _write_idx(base / f"{part}-images-idx3-ubyte", images, packed)
+        _write_idx(base / f"{part}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10, packed)
+    loaded = data.load("fashion-mnist")
+    assert loaded.classes[9] == "Ankle boot" and len(loaded.train[1]) + len(loaded.validation[1]) == 100
+    pixel = (loaded.test[0][7, 0, 3, 5] * loaded.std[0] + loaded.mean[0]) * 255
+    assert pixel.item() == pytest.approx(7, abs=1e-3) and loaded.test[1][7] == 7
+
+
+def _write_pickle(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content))
+    return [path.name, hashlib.md5(path.read_bytes()).hexdigest()]
+
+
+@pytest.mark.parametrize("name, classes", [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_reads_torchvisions_folder(name, classes, empty, monkeypatch):
+    kind = torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
+    base = empty / "downloads" / kind.base_folder
+    field = "labels" if name == "cifar10" else "fine_labels"
+    labels = list(range(classes)) * 10
+    pixels = np.zeros((len(labels), 3072), np.uint8)
+    pixels[:, 1024] = 200  # first green pixel
+    train = _write_pickle(base / kind.train_list[0][0], {"data": pixels, field: labels})
+    test = _write_pickle(base / kind.test_list[0][0], {"data": pixels, field: labels})
+    meta = _write_pickle(base / kind.meta["filename"], {kind.meta["key"]: [f"class {i}" for i in range(classes)]})
+    monkeypatch.setattr(kind, "train_list", [train])
+    monkeypatch.setattr(kind, "test_list", [test])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": meta[1]})
+    loaded = data.load(name)
+    assert len(loaded.classes) == classes and loaded.test[0].shape == (classes * 10, 3, 32, 32)
+    assert loaded.test[0][0, 1, 0, 0] == pytest.approx((200 / 255 - loaded.mean[1]) / loaded.std[1], abs=1e-5)
+    assert len(loaded.validation[1]) == classes * 2  # a fifth, where the usual number would take too much
+
+
+def test_eurosat_reads_torchvisions_folder(empty):
+    for label, name in enumerate(("Forest", "River")):
+        folder = empty / "downloads" / "eurosat" / "2750" / name
+        folder.mkdir(parents=True)
+        for number in range(25):
+            Image.new("RGB", (64, 64), (label * 100, 0, 0)).save(folder / f"{name}_{number}.png")
+    loaded = data.load("eurosat")
+    assert loaded.classes == ("Forest", "River") and loaded.test[1].bincount().tolist() == [5, 5]
+    red = (loaded.test[0][:, 0, 0, 0] * loaded.std[0] + loaded.mean[0]) * 255
+    assert torch.allclose(red, loaded.test[1] * 100.0, atol=1e-3)
+
+
+def test_flips_move_whole_images_and_the_generator_decides():
+    x = torch.arange(6.0).view(1, 1, 2, 3).repeat(200, 1, 1, 1)
+    flipped = data.augment(x, torch.Generator().manual_seed(0), flips=(3,))
+    mirrored = (flipped == x.flip(3)).flatten(1).all(1)
+    assert ((flipped == x).flatten(1).all(1) | mirrored).all() and 60 < mirrored.sum() < 140
+    assert torch.equal(flipped, data.augment(x, torch.Generator().manual_seed(0), flips=(3,)))
+
+
+def test_crops_are_windows_of_the_padded_image():
+    x = torch.rand(50, 2, 5, 4, generator=torch.Generator().manual_seed(0))
+    cropped = data.augment(x, torch.Generator().manual_seed(1), pad=2)
+    padded = torch.nn.functional.pad(x, (2,) * 4)
+    seen = set()
+    for image, whole in zip(cropped, padded, strict=True):
+        found = [(r, c) for r in range(5) for c in range(5) if torch.equal(whole[:, r : r + 5, c : c + 4], image)]
+        assert len(found) == 1
+        seen |= set(found)
+    assert len(seen) > 15
