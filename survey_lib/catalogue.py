@@ -8,9 +8,20 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from survey_lib.chain.coupling import ChannelGroup
 from survey_lib.chain.patterns import parse
+from survey_lib.methods import (
+    channel,
+    channel_training,
+    depth,
+    pattern,
+    reconstruction,
+    solve,
+    training,
+    transformer,
+    weight,
+)
 from survey_lib.methods import filter as filters
-from survey_lib.methods import channel, pattern, solve, training, weight
 
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
@@ -24,7 +35,10 @@ class Method:
     `when`: before, during or after training. `scope`: the paper's own; the caller may choose another.
     `schedule` and `rounds`: evidence is collected and scored again on the masked model in every round.
     `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
-    `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once.
+    `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
+    channel group (Evidence, removed) -> (keep, consumer weights).
+    `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
+    `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
     `during`: builder of a training-time session, see `chain.during`.
     `version` is part of every run's key: raise it when the method's result changes.
     """
@@ -44,6 +58,8 @@ class Method:
     pattern: str = ""
     allocate: Callable[..., dict[str, float]] | None = None
     solve: Callable | None = None
+    search: Callable[..., dict[str, float]] | None = None
+    groups: Callable[[ChannelGroup], bool] | None = None
     during: Callable | None = None
     version: int = 1
     status: str = "works"
@@ -116,20 +132,60 @@ ROWS: tuple[Method, ...] = (
            "li2017pruning"),
     Method("l2-filter", "filter", "filter", "after", filters.l2_filter, "Remove filters of small L2 norm.",
            "li2017pruning"),
+    Method("sfp", "filter", "filter", "during", filters.l2_filter,
+           "Zero small filters again and again while training; they may grow back.", "he2018soft",
+           during=channel_training.SoftFilters),
     Method("fpgm", "filter", "filter", "after", filters.fpgm, "Remove filters the others can stand in for.",
            "he2019filter"),
     Method("hrank", "filter", "filter", "after", filters.hrank, "Remove filters whose feature maps have low rank.",
            "lin2020hrank", needs=("act_out",)),
+    Method("apoz", "filter", "filter", "after", filters.apoz, "Remove filters whose activations are mostly zero.",
+           "hu2016network", needs=("act_out",)),
+    Method("taylor-activation", "filter", "filter", "after", filters.taylor_activation,
+           "Remove feature maps the loss, to first order, does not miss.", "molchanov2017pruning",
+           needs=("act_out", "act_grad"), scope="global"),
     Method("taylor-filter", "filter", "filter", "after", filters.taylor_filter,
            "Remove filters the loss, to first order, does not miss.", "molchanov2019importance",
            needs=("filter_saliency",), scope="global"),
+    Method("obd-filter", "filter", "filter", "after", filters.obd_filter,
+           "Optimal brain damage, summed over each filter.", "wang2019eigendamage", needs=("example_grad_sq",),
+           scope="global"),
+    Method("chip", "filter", "filter", "after", filters.chip,
+           "Remove channels whose maps the others can express.", "sui2021chip", needs=("act_out",)),
+    Method("greg", "filter", "filter", "during", filters.l1_filter,
+           "Push the filters L1 would remove to zero with a growing penalty.", "wang2021neural",
+           during=channel_training.GrowingRegularisation),
     # channel
     Method("slimming", "channel", "channel", "during", channel.slimming,
            "Train with an L1 penalty on batch-norm scales, then remove the small ones.", "liu2017learning",
-           needs=("gamma",), scope="global"),
+           needs=("gamma",), scope="global", during=channel_training.Slimming),
+    Method("group-lasso", "channel", "channel", "during", channel.group_norm,
+           "Train with a penalty on the norm of each coupled channel, then remove the small ones.",
+           "wen2016learning", needs=("slices",), scope="global", during=channel_training.GroupLasso),
+    Method("thinet", "channel", "channel", "after", None,
+           "Greedily remove what changes the next layer's output least, then rescale it.", "luo2017thinet",
+           needs=("consumers",), solve=reconstruction.thinet),
+    Method("lasso", "channel", "channel", "after", None,
+           "LASSO picks the next layer's inputs, least squares refits its weights.", "he2017channel",
+           needs=("consumers",), solve=reconstruction.lasso),
     Method("group-norm", "channel", "channel", "after", channel.group_norm,
            "Remove coupled channels of small norm over all their slices.", "fang2023depgraph", needs=("slices",),
            scope="global"),
+    Method("isomorphic", "channel", "channel", "after", channel.group_norm,
+           "Rank coupled channels only against those of groups made of the same kinds of layers.",
+           "fang2024isomorphic", needs=("slices",), scope="isomorphic"),
+    Method("eagleeye", "channel", "channel", "after", filters.l1_filter,
+           "Try random layer ratios, each judged with batch-norm statistics of its own.", "li2020eagleeye",
+           search=channel.eagleeye),
+    # depth and heads
+    Method("block-influence", "depth", "layer", "after", depth.block_influence,
+           "Leave out blocks that hardly turn their input.", "men2024shortgpt", needs=("act_in", "act_out")),
+    Method("head-gradient", "head", "head", "after", transformer.head_gradient,
+           "Remove attention heads whose gate the loss hardly feels.", "michel2019sixteen", needs=("gate_grad",),
+           scope="global", groups=transformer.is_heads),
+    Method("ffn-channel", "head", "channel", "after", transformer.ffn_channel,
+           "Remove hidden feed-forward channels the loss, to first order, does not miss.", "ma2023llmpruner",
+           needs=("slices", "slices_grad"), groups=transformer.is_hidden),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}

@@ -45,11 +45,12 @@ def ffn_channel(evidence: Evidence) -> Tensor:
 
 
 def is_heads(group: ChannelGroup) -> bool:
-    """Is a channel of this group a whole attention head? Its producers then hold several rows for each."""
+    """Is a channel of this group a whole attention head? It then has several rows in each producer and meets
+    several columns of each reader (unlike the gates of an LSTM, or flattened maps)."""
     rows = [part for producer in group.producers for part in producer_slices(group, producer)]
-    return all(part.index.shape[1] > 1 for part in rows)
+    return all(part.index.shape[1] > 1 for part in (*rows, *group.consumers))
 
 
 def is_hidden(group: ChannelGroup) -> bool:
-    """Is this the hidden layer between two projections: one reader, one row a channel, no norm over it?"""
-    return len(group.consumers) == 1 and not group.flags and not is_heads(group)
+    """Is this the hidden layer between two projections: one reader, one column a channel, no norm over it?"""
+    return len(group.consumers) == 1 and group.consumers[0].index.shape[1] == 1 and not group.flags
