@@ -7,8 +7,6 @@ from pathlib import Path
 import click
 import yaml
 
-FOLDER = Path("notebooks")
-
 
 @click.group()
 def notebooks() -> None:
@@ -33,7 +31,7 @@ def run(
     survey notebooks run 07 -p profile quick -p seed 3
     survey notebooks run 07 --publish
     """
-    from survey_lib.publish.notebooks import publish_all, run_all
+    from survey_lib.publish.notebooks import FOLDER, publish_all, run_all
 
     chosen = {name: yaml.safe_load(value) for name, value in parameter}
     if profile != "published":
@@ -62,10 +60,13 @@ def check(names: tuple[str, ...]) -> None:
 
 def choose(names: tuple[str, ...]) -> list[Path]:
     """Notebooks whose names contain one of the words; FileNotFoundError names what there is."""
+    from survey_lib.publish.notebooks import FOLDER
+
     there = sorted(FOLDER.glob("*.ipynb"))
     for name in names:
         if not any(name in path.name for path in there):
-            raise FileNotFoundError(f"no notebook {name!r} in {FOLDER.resolve()}; there are: {', '.join(p.stem for p in there)}")
+            known = ", ".join(path.stem for path in there)
+            raise FileNotFoundError(f"no notebook {name!r} in {FOLDER}; there are: {known}")
     return [path for path in there if not names or any(name in path.name for name in names)]
 
 
@@ -92,12 +93,13 @@ def cite(name: str) -> None:
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--source", default=FOLDER, show_default=True, type=click.Path(path_type=Path), help="Folder.")
-def student(out: Path, source: Path) -> None:
+@click.option("--source", type=click.Path(path_type=Path), help="Another folder than the course's notebooks.")
+def student(out: Path, source: Path | None) -> None:
     """Write copies of the notebooks without solutions and outputs into OUT."""
     from survey_lib.publish.exercises import student as copy
+    from survey_lib.publish.notebooks import FOLDER
 
-    click.echo("\n".join(str(path) for path in copy(source, out)))
+    click.echo("\n".join(str(path) for path in copy(source or FOLDER, out)))
 
 
 COMMANDS = (notebooks, figure, cite, student)

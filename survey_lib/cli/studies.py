@@ -27,18 +27,23 @@ def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, s
     from survey_lib.experiment.sweep import sweep as run_sweep
 
     engine = "dask" if scheduler else engine
-    run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler, progress=True)
+    done = run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler)
+    click.echo(done)
+    if done.failed or done.interrupted:
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
 @click.argument("study", required=False)
-@PROFILE
-def status(study: str | None, profile: str) -> None:
-    """How many runs of STUDY (or of all studies) are done, failed and missing."""
-    from survey_lib.experiment import sweep as sweeps
+def status(study: str | None) -> None:
+    """How many runs of STUDY (or of every study) are asked for, done, failed and left, for each profile."""
+    import pandas as pd
 
-    for name in [study] if study else sweeps.studies():
-        click.echo(f"{name}: {sweeps.status(name, profile)}")
+    from survey_lib.experiment.study import names
+    from survey_lib.experiment.sweep import status as count
+
+    tables = [count(name) for name in ([study] if study else names())]
+    click.echo(pd.concat(tables).to_string(index=False))
 
 
 @click.command()
@@ -47,10 +52,9 @@ def status(study: str | None, profile: str) -> None:
 @click.option("--metric", default="accuracy", show_default=True, help="A column of the results.")
 def results(study: str, csv: Path | None, metric: str) -> None:
     """Mean of a metric for each method and sparsity of STUDY; local runs lie over the published ones."""
-    from survey_lib.experiment import store
-    from survey_lib.publish.tables import accuracy_table
+    from survey_lib.publish.tables import accuracy_table, finished
 
-    frame = store.results(study)
+    frame = finished(study, local=True)
     if metric not in frame:
         raise click.BadParameter(f"no column {metric!r}; there are: {', '.join(frame)}", param_hint="--metric")
     click.echo(accuracy_table(frame, metric).round(4).to_string())
@@ -60,11 +64,12 @@ def results(study: str, csv: Path | None, metric: str) -> None:
 
 @click.command()
 @click.argument("study")
-def publish(study: str) -> None:
+@click.option("--profile", default="full", show_default=True, help="The profile whose runs are published.")
+def publish(study: str, profile: str) -> None:
     """Write the local runs of STUDY to data/results, sorted: the file that is committed."""
     from survey_lib.experiment import store
 
-    click.echo(f"wrote {store.publish(study)}")
+    click.echo(f"wrote {store.publish(study, profile=profile)}")
 
 
 @click.command()
@@ -73,9 +78,9 @@ def publish(study: str) -> None:
 @click.option("--seed", default=0, show_default=True, help="Which ones are drawn.")
 def verify(study: str, count: int, seed: int) -> None:
     """Compute published runs of STUDY again and compare; fails if a metric moved beyond its tolerance."""
-    from survey_lib.experiment import sweep as sweeps
+    from survey_lib.experiment.sweep import verify as again
 
-    moved = sweeps.verify(study, count, seed)
+    moved = again(study, count, seed)
     if moved:
         raise click.ClickException("; ".join(moved))
     click.echo(f"{count} runs of {study} came out as published")
@@ -93,7 +98,7 @@ def reproduce(profile: str, jobs: int, out: Path) -> None:
     from survey_lib.publish.reproduce import reproduce as run_all
 
     if not run_all(profile, jobs, out, click.echo):
-        raise click.ClickException("some notebooks failed; their names and reasons are above")
+        raise click.ClickException("not everything came out; names and reasons are above")
 
 
 COMMANDS = (sweep, status, results, publish, verify, reproduce)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,24 +30,25 @@ def mask_pattern(mask: np.ndarray, axes: Axes, title: str = "") -> None:
     axes.axis("off")
 
 
-def tree(branches: Mapping[str, Mapping[str, Sequence[str]]], axes: Axes, root: str = "pruning") -> None:
+def tree(branches: Mapping[str, Mapping[str, Sequence[str]]], axes: Axes, root: str = "pruning", wrap: int = 80) -> None:
     """Three levels from left to right: the root, its branches, their twigs with the leaves listed beside.
 
-    `branches`: {branch: {twig: [leaves]}}.
+    `branches`: {branch: {twig: [leaves]}}; leaves are wrapped to `wrap` characters a line.
     """
     twigs = [(branch, twig) for branch, inner in branches.items() for twig in inner]
     heights = {pair: len(twigs) - index for index, pair in enumerate(twigs)}
     middle = np.mean(list(heights.values()))
-    _box(axes, 0, middle, root, DENSE)
     for index, (branch, inner) in enumerate(branches.items()):
         y = np.mean([heights[branch, twig] for twig in inner])
         colour = PALETTE[index % len(PALETTE)]
-        axes.plot([0.09, 0.2], [middle, y], color=colour)
-        _box(axes, 0.28, y, branch, colour)
+        axes.plot([0, 0.32], [middle, y], color=colour, zorder=1)
         for twig, leaves in inner.items():
-            axes.plot([0.37, 0.46], [y, heights[branch, twig]], color=colour)
-            axes.text(0.47, heights[branch, twig], f"{twig}: ", fontsize=8, va="center", color=colour, weight="bold")
-            axes.text(0.66, heights[branch, twig], ", ".join(leaves), fontsize=7, va="center")
+            height = heights[branch, twig]
+            axes.plot([0.32, 0.58], [y, height], color=colour, zorder=1)
+            axes.text(0.6, height, twig, fontsize=8, va="center", color=colour, weight="bold")
+            axes.text(0.76, height, textwrap.fill(", ".join(leaves), wrap), fontsize=7, va="center")
+        _box(axes, 0.32, y, branch, colour)
+    _box(axes, 0, middle, root, DENSE)
     axes.set(xlim=(-0.1, 1.9), ylim=(0.3, len(twigs) + 0.7))
     axes.axis("off")
 

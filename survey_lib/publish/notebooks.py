@@ -15,6 +15,7 @@ import nbformat
 
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 METADATA = KERNEL | {"language_info": {"name": "python"}}
+FOLDER = Path(__file__).parents[2] / "notebooks"
 CELL_TIMEOUT = 3600
 
 

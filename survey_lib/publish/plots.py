@@ -6,6 +6,8 @@ Mean and spread over seeds as a line and a band; n is printed, and n < 3 is said
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,8 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
+HATCHES = ("", "///", "...", "xxx", "---", "\\\\", "+++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
-GREY, DENSE = "#999999", "#222222"
+GREY, PALE, DENSE = "#999999", "#DDDDDD", "#222222"
 LABELS = {
     "accuracy": "test accuracy",
     "compression": "compression (dense / kept parameters)",
@@ -24,12 +27,19 @@ LABELS = {
     "sparsity": "sparsity (fraction removed)",
 }
 BASELINES = {"random": ("random",), "magnitude": ("magnitude", "l1", "l2")}
+SETTINGS = ("data", "model", "pattern", "scope", "schedule", "recovery", "recovery_lr", "profile")
 MINIMUM_SEEDS = 3
 
 
 def house_style() -> None:
     """Fonts, colours, sizes and the fixed hash salt that make a figure the same bytes on every run."""
     plt.style.use(Path(__file__).with_name("style.mplstyle"))
+
+
+def headline(figure: Figure, text: str) -> None:
+    """The finding, bold over the whole figure, wrapped to its width."""
+    width = int(figure.get_figwidth() * 12)
+    figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
 
 
 def looks(methods: list[str]) -> dict[str, dict]:
@@ -41,7 +51,9 @@ def looks(methods: list[str]) -> dict[str, dict]:
     styles = {}
     for index, name in enumerate(sorted(method for method in methods if not method.startswith("random"))):
         styles[name] = {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
-    return styles | {name: {"color": GREY, "marker": "x"} for name in methods if name.startswith("random")}
+    for index, name in enumerate(sorted(method for method in methods if method.startswith("random"))):
+        styles[name] = {"color": GREY, "marker": "x+*1234"[index % 7]}
+    return styles
 
 
 def check_baselines(frame: pd.DataFrame) -> None:
@@ -60,20 +72,38 @@ def check_baselines(frame: pd.DataFrame) -> None:
 
 
 def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFrame:
-    """Mean, standard deviation and n over seeds of x and metric, for each method and sparsity."""
+    """Mean, standard deviation and n over seeds of x and metric, for each method and sparsity.
+
+    Raises ValueError if a seed has two runs at one point: the table then mixes settings that must not be averaged.
+    """
+    twice = frame.duplicated(["method", "sparsity", "seed"], keep=False)
+    if twice.any():
+        differ = [name for name in SETTINGS if name in frame and frame.loc[twice, name].nunique() > 1]
+        raise ValueError(f"two runs of one seed at one point; choose one value first of: {', '.join(differ) or 'key'}")
     groups = frame.groupby(["method", "sparsity"])
     table = groups.agg(x=(x, "mean"), mean=(metric, "mean"), std=(metric, "std"), n=(metric, "count"))
     return table.fillna({"std": 0.0}).reset_index().sort_values(["method", "x"], ignore_index=True)
 
 
-def curves(frame: pd.DataFrame, axes: Axes, x: str = "compression", metric: str = "accuracy") -> pd.DataFrame:
+def curves(
+    frame: pd.DataFrame,
+    axes: Axes,
+    x: str = "compression",
+    metric: str = "accuracy",
+    chosen: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """One line a method with its band, the dense level, and n in the corner; returns the plotted numbers.
 
+    `chosen` methods are drawn in colour, the others pale behind them; all are in colour if it is left out.
     Raises ValueError if dense, random or magnitude is missing.
     """
     check_baselines(frame)
-    table = spread(frame, x, metric)
-    for method, style in looks(sorted(set(frame["method"]))).items():
+    pruned = frame[frame["method"] != "dense"]
+    table = spread(pruned, x, metric)
+    chosen = sorted(set(pruned["method"])) if chosen is None else list(chosen)
+    for _, rows in table[~table["method"].isin(chosen)].groupby("method"):
+        axes.plot(rows["x"], rows["mean"], color=PALE, linewidth=0.8, zorder=1)
+    for method, style in looks(chosen).items():
         rows = table[table["method"] == method]
         axes.plot(rows["x"], rows["mean"], label=method, **style)
         axes.fill_between(rows["x"], rows["mean"] - rows["std"], rows["mean"] + rows["std"],
@@ -109,42 +139,25 @@ def note_n(axes: Axes, counts: pd.Series) -> None:
 
 
 def small_multiples(
-    frame: pd.DataFrame, by: str, x: str = "compression", metric: str = "accuracy", columns: int = 3
+    panels: Mapping[str, tuple[pd.DataFrame, Sequence[str] | None]],
+    x: str = "compression",
+    metric: str = "accuracy",
+    columns: int = 3,
 ) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each value of `by`; baselines of the whole table lie grey behind every panel.
-
-    Returns the figure and the plotted numbers.
-    """
-    check_baselines(frame)
-    values = sorted(set(frame[by]))
-    columns = min(columns, len(values))
-    rows = -(-len(values) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.3 * rows), sharex=True, sharey=True, squeeze=False)
+    """A panel for each title, with the results and the methods to colour in it; the figure and the plotted numbers."""
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(2.9 * columns, 2.9 * rows), sharex=True, squeeze=False)
     tables = []
-    for value, axes in zip(values, grid.flat, strict=False):
-        tables.append(_panel(frame, frame[frame[by] == value], axes, x, metric).assign(**{by: value}))
-        axes.set_title(str(value))
-    for axes in grid.flat[len(values) :]:
+    for (title, (frame, chosen)), axes in zip(panels.items(), grid.flat, strict=False):
+        tables.append(curves(frame, axes, x, metric, chosen).assign(panel=title))
+        axes.set(title=title, xlabel="", ylabel="")
+        axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+    for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel(LABELS.get(x, x), fontsize=9)
     figure.supylabel(LABELS.get(metric, metric), fontsize=9)
     return figure, pd.concat(tables, ignore_index=True)
-
-
-def _panel(frame: pd.DataFrame, chosen: pd.DataFrame, axes: Axes, x: str, metric: str) -> pd.DataFrame:
-    everything = spread(frame, x, metric)
-    for _, rows in everything.groupby("method"):
-        axes.plot(rows["x"], rows["mean"], color="#DDDDDD", linewidth=0.8, zorder=1)
-    table = spread(chosen, x, metric)
-    for method, style in looks(sorted(set(chosen["method"]))).items():
-        rows = table[table["method"] == method]
-        axes.errorbar(rows["x"], rows["mean"], rows["std"], label=method, capsize=2, **style)
-    dense_line(chosen, axes)
-    scale(axes, x)
-    axes.set_xlabel("")
-    note_n(axes, table["n"])
-    axes.legend(fontsize=6)
-    return table
 
 
 def layer_bars(reports: dict[str, pd.Series], axes: Axes) -> None:
@@ -154,10 +167,9 @@ def layer_bars(reports: dict[str, pd.Series], axes: Axes) -> None:
     """
     layers = list(next(iter(reports.values())).index)
     width = 0.8 / len(reports)
-    hatches = ("", "///", "...", "xxx", "---")
     for index, (name, density) in enumerate(reports.items()):
         offsets = np.arange(len(layers)) + (index - (len(reports) - 1) / 2) * width
-        axes.bar(offsets, density.loc[layers], width, label=name, color=PALETTE[index], hatch=hatches[index % 5],
+        axes.bar(offsets, density.loc[layers], width, label=name, color=PALETTE[index], hatch=HATCHES[index],
                  edgecolor="white", linewidth=0.3)  # fmt: skip
     axes.set_xticks(range(len(layers)), layers, rotation=60, ha="right")
     axes.set_ylabel("kept share of the layer")

@@ -18,7 +18,7 @@ def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
         axes.plot([rank, rank], [0, y], color=GREY, linewidth=0.8)
         axes.plot(rank, 0, "o", color=DENSE, markersize=3)
         axes.annotate(f" {name} ({rank:.2f})", (rank, y), va="center", fontsize=8)
-    for level, (first, last) in enumerate(_cliques(ordered.to_numpy(), distance)):
+    for level, (first, last) in enumerate(cliques(ordered.to_numpy(), distance)):
         axes.plot([first - 0.05, last + 0.05], [-0.5 - 0.5 * level] * 2, color=PALETTE[1], linewidth=3, solid_capstyle="butt")
     axes.plot([ordered.min(), ordered.min() + distance], [height + 1.2] * 2, color=DENSE, linewidth=1.5)
     axes.text(ordered.min(), height + 1.5, f"critical difference {distance:.2f}", fontsize=8, va="bottom")
@@ -27,7 +27,7 @@ def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
     axes.grid(False)
 
 
-def _cliques(ranks: np.ndarray, distance: float) -> list[tuple[float, float]]:
+def cliques(ranks: np.ndarray, distance: float) -> list[tuple[float, float]]:
     """Longest runs of sorted ranks that span no more than the distance, without runs inside others."""
     runs = []
     for start, low in enumerate(ranks):
@@ -42,7 +42,8 @@ def bump(ranks: pd.DataFrame, axes: Axes) -> None:
     positions = np.arange(ranks.shape[1])
     for name, style in looks(list(ranks.index)).items():
         axes.plot(positions, ranks.loc[name], **style)
-        axes.annotate(f" {name}", (positions[-1], ranks.loc[name].iloc[-1]), va="center", fontsize=7, color=style["color"])
+        axes.annotate(name, (positions[-1], ranks.loc[name].iloc[-1]), xytext=(6, 0), textcoords="offset points",
+                      va="center", fontsize=7, color=style["color"])  # fmt: skip
     axes.invert_yaxis()
     axes.set_xticks(positions, [f"{value:g}" if isinstance(value, float) else str(value) for value in ranks.columns])
     axes.set(xlabel=LABELS.get(ranks.columns.name, ranks.columns.name), ylabel="mean rank (1 is best)")

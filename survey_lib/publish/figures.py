@@ -1,0 +1,62 @@
+"""Figures that can be made again by name, and cited."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from survey_lib.publish import literature
+from survey_lib.publish.gallery import FIGURES, Entry
+from survey_lib.publish.plots import house_style
+from survey_lib.publish.sheet import commit, save_figure
+from survey_lib.publish.tables import finished
+
+
+def figure(name: str, out: str | Path = "figures", profile: str = "published") -> list[Path]:
+    """Draw a figure of the catalogue from the store and save it with its data sheet; the paths written.
+
+    Raises ValueError that lists near matches for an unknown name.
+    """
+    entry = find(name)
+    house_style()
+    if entry.study:
+        live = profile != "published"
+        results = finished(entry.study, local=live, profile=profile if live else None)
+        drawing, keys = entry.draw(results), sorted(results["key"])
+    else:
+        drawing, keys = entry.draw(), []
+    try:
+        return save_figure(drawing, name, out, study=entry.study, profile=profile, keys=keys)
+    finally:
+        plt.close(drawing.figure)
+
+
+def find(name: str) -> Entry:
+    """The entry of this name in the catalogue of figures."""
+    if name not in FIGURES:
+        near = difflib.get_close_matches(name, FIGURES, 4, 0.4) or list(FIGURES)
+        raise ValueError(f"no figure {name!r}; near: {', '.join(near)}. README.md lists all")
+    return FIGURES[name]
+
+
+def cite(name: str) -> str:
+    """BibTeX of a figure of the catalogue, or of a paper of the literature data.
+
+    >>> print(cite("taxonomy").splitlines()[0])
+    @misc{survey_lib:taxonomy,
+    """
+    if name not in FIGURES and name in literature.papers().index:
+        return literature.bibtex(name)
+    entry, version = find(name), importlib.metadata.version("survey_lib")
+    fields = {
+        "title": f"{{{entry.question}}}",
+        "author": "{The survey_lib maintainers}",
+        "year": "2026",
+        "howpublished": f"Figure \\texttt{{{name}}} of survey\\_lib {version}, notebook {entry.notebook}",
+        "note": f"CC BY 4.0; made by \\texttt{{survey figure {name}}} at commit {commit()}",
+    }
+    lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
+    return "\n".join([f"@misc{{survey_lib:{name},", *lines, "}"])

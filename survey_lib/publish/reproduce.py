@@ -1,0 +1,44 @@
+"""The course run again by one call: the comparison study, every notebook, every figure, and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from survey_lib.experiment import store, sweep
+from survey_lib.publish.figures import FIGURES, figure
+from survey_lib.publish.notebooks import FOLDER, run_all
+from survey_lib.publish.tables import accuracy_table, finished
+
+STUDY = "comparison"
+
+
+def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], None]) -> bool:
+    """Sweep, execute the notebooks, draw the figures, say the table and where all of it lies; False if something failed.
+
+    Finished runs and notebooks are kept, so an interrupted call goes on where it stopped.
+    """
+    out = Path(out).resolve()
+    say(f"1/4  study {STUDY}, profile {profile}")
+    summary = sweep.sweep(STUDY, profile, jobs=jobs)
+    say(str(summary))
+    if summary.interrupted:
+        return False
+    say(f"2/4  notebooks, into {out / 'notebooks'}")
+    runs = run_all(sorted(FOLDER.glob("*.ipynb")), {"profile": profile}, out / "notebooks", jobs, report=lambda run: say(run.line()))
+    say(f"3/4  figures, into {out / 'figures'}")
+    faults = [name for name in FIGURES if not _drawn(name, out / "figures", profile, say)]
+    say("4/4  test accuracy, mean over seeds, method against sparsity")
+    say(accuracy_table(finished(STUDY, local=True, profile=profile)).round(3).to_string())
+    say(f"look at {out / 'notebooks'} and {out / 'figures'}; every run: {store.runs_folder() / STUDY}")
+    return not summary.failed and not faults and not any(run.failure for run in runs)
+
+
+def _drawn(name: str, folder: Path, profile: str, say: Callable[[str], None]) -> bool:
+    """Draw one figure; a refusal (a study without enough runs) is said and the others go on."""
+    try:
+        figure(name, folder, profile)
+    except ValueError as error:
+        say(f"{name}: FAILED, {error}")
+        return False
+    return True

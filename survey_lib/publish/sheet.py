@@ -1,0 +1,71 @@
+"""A figure with what it says, saved as images with fixed bytes and a data sheet that leads back to the runs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn figure with what it says: caption and alternative text are computed from `data`, what is plotted."""
+
+    figure: Figure
+    caption: str
+    alt: str
+    data: pd.DataFrame
+
+
+def save_figure(
+    drawing: Drawing, name: str, out: str | Path, *, study: str = "", profile: str = "published", keys: Sequence[str] = ()
+) -> list[Path]:
+    """Write NAME.png, .svg, .pdf and NAME.json; two calls on one machine give the same bytes.
+
+    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, commit, versions and
+    the SHA-256 of each image. The id is also in the images, so that a lost picture can be traced.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    about = f"{drawing.caption} [survey_lib figure {name}]"
+    metadata = {
+        "png": {"Software": None, "Title": name, "Description": about, "Source": "survey_lib"},
+        "svg": {"Date": None, "Creator": None, "Title": name, "Description": about},
+        "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None, "Title": name, "Subject": about},
+    }
+    images = [out / f"{name}.{kind}" for kind in metadata]
+    with matplotlib.rc_context({"svg.hashsalt": "pruning-survey"}):
+        for path, (kind, fields) in zip(images, metadata.items(), strict=True):
+            drawing.figure.savefig(path, format=kind, metadata=fields)
+    sheet = {
+        "id": name, "caption": drawing.caption, "alt": drawing.alt,
+        "data": json.loads(drawing.data.to_json(orient="records", double_precision=10)),
+        "run_keys": list(keys), "study": study, "profile": profile, "commit": commit(), "versions": _versions(),
+        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in images},
+    }  # fmt: skip
+    path = out / f"{name}.json"
+    path.write_text(json.dumps(sheet, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [*images, path]
+
+
+def commit() -> str:
+    """The commit of the library's source, `unknown` outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES}

@@ -1,0 +1,98 @@
+"""Checks help and never raise; student copies hold no solution and no output."""
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from survey_lib.publish.exercises import student, verdict
+
+SOLVED = """def keep_largest(weight, count):
+    # BEGIN SOLUTION
+    order = sorted(weight, key=abs, reverse=True)
+    return order[:count]
+    # END SOLUTION
+"""
+
+
+def folder(tmp_path, source=SOLVED):
+    """A course of one notebook: text, an exercise, its solution told in words, its check."""
+    cells = [
+        new_markdown_cell("# Exercises"),
+        new_code_cell(source, execution_count=1),
+        new_code_cell("print('the secret way')", metadata={"tags": ["solution-only"]}, execution_count=2),
+        new_code_cell("keep_largest([1, -3], 1)", execution_count=3,
+                      outputs=[new_output("stream", name="stdout", text="[-3]")]),
+    ]  # fmt: skip
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_a.ipynb")
+    return tmp_path / "notebooks"
+
+
+def test_student_copies_hold_no_solution_and_no_output(tmp_path):
+    source = folder(tmp_path)
+    before = (source / "01_a.ipynb").read_bytes()
+    (path,) = student(source, tmp_path / "student")
+    text, copy = path.read_text(), nbformat.read(path, as_version=4)
+    for secret in ("SOLUTION", "order", "secret way", "[-3]"):
+        assert secret not in text
+    assert copy.cells[1].source.splitlines() == [
+        "def keep_largest(weight, count):", "    # YOUR CODE HERE", "    raise NotImplementedError",
+    ]  # fmt: skip
+    assert [cell.get("execution_count") for cell in copy.cells] == [None] * 3
+    assert (source / "01_a.ipynb").read_bytes() == before
+
+
+def test_every_block_of_a_cell_is_stripped(tmp_path):
+    (path,) = student(folder(tmp_path, SOLVED + SOLVED.replace("largest", "smallest")), tmp_path / "out")
+    assert path.read_text().count("YOUR CODE HERE") == 2
+
+
+@pytest.mark.parametrize("broken", ["# BEGIN SOLUTION\nx = 1", "x = 1\n# END SOLUTION", "x = 1  # BEGIN SOLUTION\n# END SOLUTION"])
+def test_an_unpaired_mark_stops_before_anything_is_written(broken, tmp_path):
+    with pytest.raises(ValueError, match="must come in pairs"):
+        student(folder(tmp_path, broken), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_source_is_never_overwritten(tmp_path):
+    source = folder(tmp_path)
+    with pytest.raises(ValueError, match="give another folder"):
+        student(source, source)
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no notebooks in"):
+        student(tmp_path, tmp_path / "out")
+
+
+def unsolved():
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "said"),
+    [
+        (lambda: torch.tensor([1.0, 2.0]), [1.0, 2.0], "Right."),
+        (lambda: torch.tensor([True, False]), np.array([True, False]), "Right."),
+        (lambda: 0.1 + 0.2, 0.3, "Right."),
+        (lambda: "l1-filter", "l1-filter", "Right."),
+        (lambda: {"a"}, {"a"}, "Right."),
+        (lambda: [1.0], 1.0, "Not yet: got [1.0], expected 1.0."),
+        (lambda: "1.0", "1", "Not yet: got '1.0', expected '1'."),
+        (lambda: None, 1, "Not yet: your function returned nothing; does it end in `return`?"),
+        (unsolved, 1, "Not yet: replace `raise NotImplementedError` with your code."),
+        (lambda: [][0], 1, "Not yet: your code raised IndexError: list index out of range."),
+    ],
+)
+def test_verdict(answer, expected, said):
+    assert verdict(answer, expected) == said
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
+def test_a_right_answer_is_right_and_a_moved_one_is_not(values):
+    assert verdict(lambda: values, values) == "Right."
+    assert verdict(lambda: [value + 1 for value in values], values).startswith("Not yet: got")

@@ -1,0 +1,183 @@
+"""What a figure must show and say, on a synthetic table of results; and that its files can be made again."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from survey_lib.publish import drawings, plots, rankings
+from survey_lib.publish.figures import FIGURES, cite, figure, find
+from survey_lib.publish.sheet import Drawing, save_figure
+
+METHODS = {"random": "weight", "magnitude": "weight", "lamp": "weight", "random-filter": "filter", "l1-filter": "filter",
+           "fpgm": "filter", "slimming": "channel"}  # fmt: skip
+
+
+def results(seeds: int = 3, methods: dict[str, str] = METHODS) -> pd.DataFrame:
+    """Accuracy 0.9 − 0.01 · (place of the method) · sparsity + 0.001 · seed, for two models."""
+    rows = []
+    for place, (method, category) in enumerate(reversed(methods.items())):
+        for model in ("small", "large"):
+            for sparsity in (0.5, 0.75, 0.875):
+                for seed in range(seeds):
+                    rows.append({
+                        "study": "comparison", "key": f"{method}{model}{sparsity}{seed}", "data": "toy", "model": model,
+                        "method": method, "pattern": "", "category": category, "sparsity": sparsity, "seed": seed,
+                        "status": "done", "accuracy": 0.9 - 0.01 * place * sparsity + 0.001 * seed,
+                        "dense_accuracy": 0.92 + 0.001 * seed, "compression": 1 / (1 - sparsity),
+                        "speedup_theoretical": 1 / (1 - sparsity),
+                    })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(autouse=True)
+def style():
+    plots.house_style()
+    yield
+    plt.close("all")
+
+
+def one_model(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["model"] == "small"]
+
+
+def texts(axes) -> str:
+    return " | ".join(text.get_text() for text in axes.texts)
+
+
+def test_curves_plot_means_with_their_spread_and_the_dense_level():
+    axes = plt.figure().subplots()
+    table = plots.curves(one_model(results()), axes)
+    line = next(line for line in axes.lines if line.get_label() == "slimming")
+    assert line.get_xdata().tolist() == [2, 4, 8]
+    assert line.get_ydata() == pytest.approx([0.901] * 3)
+    assert table.query("method == 'slimming'")["std"].tolist() == pytest.approx([0.001] * 3)
+    dense = next(line for line in axes.lines if line.get_label() == "dense")
+    assert list(dense.get_ydata()) == pytest.approx([0.921] * 2)
+
+
+def test_n_is_printed_and_fewer_than_three_seeds_is_said_on_the_face():
+    three, one = plt.figure().subplots(1, 2)
+    plots.curves(one_model(results(3)), three)
+    plots.curves(one_model(results(1)), one)
+    assert texts(three) == "n = 3"
+    assert "n = 1" in texts(one) and "fewer than 3 seeds" in texts(one)
+
+
+@pytest.mark.parametrize("missing", ["random", "magnitude", "dense"])
+def test_a_missing_baseline_is_an_error_that_names_it(missing):
+    frame = one_model(results())
+    if missing == "dense":
+        frame = frame.drop(columns="dense_accuracy")
+    parts = {"random": "random", "magnitude": "magnitude|l1", "dense": "never"}[missing]
+    frame = frame[~frame["method"].str.contains(parts)]
+    with pytest.raises(ValueError, match=f"missing: {missing}"):
+        plots.curves(frame, plt.figure().subplots())
+
+
+def test_two_runs_of_one_seed_at_one_point_are_refused():
+    frame = one_model(results())
+    with pytest.raises(ValueError, match="choose one value first of: recovery"):
+        plots.spread(pd.concat([frame.assign(recovery="none"), frame.assign(recovery="finetune")]), "compression")
+
+
+def test_random_is_grey_and_no_two_methods_look_the_same():
+    styles = plots.looks([f"m{i}" for i in range(60)] + ["random"])
+    assert styles["random"]["color"] == plots.GREY
+    assert len({tuple(style.items()) for style in styles.values()}) == 61
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_neighbouring_colours_differ_in_lightness_or_never_stand_without_a_marker():
+    """Read without colour, a line is told by its marker: no two of the first ten methods share one."""
+    styles = plots.looks([f"m{i}" for i in range(10)])
+    assert len({style["marker"] for style in styles.values()}) == 10
+    assert max(map(luminance, plots.PALETTE)) < 0.5, "a colour is too light for white paper"
+
+
+def test_pale_methods_are_drawn_but_not_labelled():
+    axes = plt.figure().subplots()
+    plots.curves(one_model(results()), axes, chosen=["magnitude"])
+    assert sorted(line.get_label() for line in axes.lines if not line.get_label().startswith("_")) == ["dense", "magnitude"]
+    assert sum(line.get_color() == plots.PALE for line in axes.lines) == len(METHODS) - 1
+
+
+def test_cliques_of_the_critical_difference_diagram():
+    """Ranks 1, 1.5, 3, 3.2 with distance 0.6: two bars, none inside another."""
+    assert rankings.cliques(np.array([1, 1.5, 3, 3.2]), 0.6) == [(1, 1.5), (3, 3.2)]
+    assert rankings.cliques(np.array([1.0, 2.0, 3.0]), 5) == [(1, 3)]
+    assert rankings.cliques(np.array([1.0, 2.0, 3.0]), 0.5) == []
+
+
+def test_mask_drawing_has_one_cell_an_entry():
+    axes = plt.figure().subplots()
+    drawings.mask_pattern(np.array([[True, False, True]]), axes)
+    faces = [patch.get_facecolor() for patch in axes.patches]
+    assert len(faces) == 3 and faces[0] == faces[2] != faces[1]
+    with pytest.raises(ValueError, match="two-dimensional"):
+        drawings.mask_pattern(np.ones(3), axes)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_says_what_it_shows(name, tmp_path):
+    entry = find(name)
+    drawing = entry.draw(results()) if entry.study else entry.draw()
+    assert len(drawing.caption) > 40 and len(drawing.alt) > 40
+    assert len(drawing.data) > 1
+    assert entry.question.endswith("?")
+
+
+def test_the_title_of_the_frontier_is_computed_from_the_table():
+    drawing = find("frontier").draw(results())
+    assert "At sparsity 0.875 the best is slimming (90.1%), the worst random" in drawing.caption
+
+
+def draw() -> Drawing:
+    plots.house_style()
+    frame = one_model(results())
+    picture, axes = plt.subplots()
+    table = plots.curves(frame, axes)
+    axes.legend()
+    return Drawing(picture, "A caption.", "An alternative text.", table)
+
+
+def test_the_same_figure_is_the_same_bytes_in_another_process(tmp_path):
+    paths = save_figure(draw(), "toy", tmp_path, keys=["k1"])
+    program = (
+        f"import sys; sys.path.insert(0, {str(__file__.rpartition('/')[0])!r})\n"
+        f"from test_plots import draw, save_figure\nsave_figure(draw(), 'toy', {str(tmp_path / 'again')!r}, keys=['k1'])"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+    for path in paths:
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_the_data_sheet_leads_back_to_the_runs(tmp_path):
+    sheet = json.loads(save_figure(draw(), "toy", tmp_path, study="s", keys=["k1", "k2"])[-1].read_text())
+    assert {"id", "caption", "alt", "data", "run_keys", "study", "profile", "commit", "versions", "sha256"} == set(sheet)
+    assert sheet["run_keys"] == ["k1", "k2"]
+    assert sheet["data"][0]["method"] == "fpgm"
+    assert sheet["sha256"]["toy.png"] == hashlib.sha256((tmp_path / "toy.png").read_bytes()).hexdigest()
+
+
+def test_an_unknown_figure_lists_near_matches(tmp_path):
+    with pytest.raises(ValueError, match="no figure 'fronteer'; near: frontier"):
+        figure("fronteer", tmp_path)
+
+
+def test_cite_a_figure_and_a_paper():
+    assert cite("taxonomy").startswith("@misc{survey_lib:taxonomy,")
+    assert cite("li2017pruning").startswith("@inproceedings{li2017pruning,")
+    with pytest.raises(ValueError, match="no figure"):
+        cite("nothing-like-it")
