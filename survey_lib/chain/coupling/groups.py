@@ -52,6 +52,7 @@ class Coupling:
     counts: sets of groups that must keep the same fraction (width = heads · head width in one number).
     member: (labels, 2) group number and channel of every label of the trace, −1 where fixed.
     widths: label vectors each module worked on; attributes: those that set one of its integer attributes.
+    second: ambiguous operations that were read the second way.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -60,7 +61,7 @@ class Coupling:
     member: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), int), repr=False)
     widths: dict[str, list[np.ndarray]] = field(default_factory=dict, repr=False)
     attributes: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
-    train_only: bool = False
+    second: frozenset[int] = frozenset()
 
     def __getitem__(self, name: str) -> ChannelGroup:
         for group in self.groups:

@@ -1,0 +1,150 @@
+"""Labels: which channel each position of an axis belongs to.
+
+A tensor carries {axis: vector}, one label for each position. Labels are counted through all parameters and
+buffers: every position of every axis longer than 1 starts with a label of its own. Two more values:
+PLAIN marks a position that cannot go (batch, space, constants), FREE one that goes with anything (an axis
+grown from 1, a fresh constant). An axis without a vector is PLAIN throughout.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+PLAIN, FREE = 0, -1
+
+
+class Axes(dict[int, np.ndarray]):
+    """{axis: label vector} of one tensor; `weight` says that the tensor is (a view of) a parameter."""
+
+    weight: bool = False
+
+    def __or__(self, other: dict) -> Axes:
+        joined = Axes({**self, **other})
+        joined.weight = self.weight
+        return joined
+
+
+class Labels:
+    """Labels of all tensors seen, and what was learned of them: ties, fixed ones, norms, consumers, producers."""
+
+    def __init__(self, model: nn.Module):
+        self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensor -> Axes
+        self.fresh: dict[int, list] = {}  # storage -> Axes of FREE tensors in it
+        self.axes_of: list[tuple[str, int]] = []  # (tensor, axis) of each run of labels
+        self.starts: list[int] = []  # first label of each run
+        self.total = 1
+        self.ties: list[np.ndarray] = []  # (2, n) each
+        self.stops: list[tuple[np.ndarray, str]] = []
+        self.flags: list[tuple[np.ndarray, str]] = []
+        self.read: list[np.ndarray] = []  # contracted, or reduced with a flag
+        self.read_weights: list[np.ndarray] = []
+        self.produced: list[np.ndarray] = []
+        self.counted: list[tuple[np.ndarray, np.ndarray]] = []
+        self._reasons: dict[str, int] = {}
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if tensor.is_floating_point() and tensor not in self.known:
+                self.known[tensor] = self._label(name, tensor)
+        self.of_parameters = self.total
+
+    def _label(self, name: str, tensor: Tensor) -> Axes:
+        axes = Axes()
+        axes.weight = True
+        for dim, size in enumerate(tensor.shape):
+            if size > 1:
+                axes[dim] = np.arange(self.total, self.total + size)
+                self.axes_of.append((name, dim))
+                self.starts.append(self.total)
+                self.total += size
+        return axes
+
+    def axes(self, tensor) -> Axes:
+        """Labels of a tensor; empty for everything unknown."""
+        return self.known.get(tensor, _NONE) if isinstance(tensor, Tensor) else _NONE
+
+    def vector(self, tensor: Tensor, dim: int) -> np.ndarray:
+        dim %= max(tensor.dim(), 1)
+        found = self.axes(tensor).get(dim)
+        return np.zeros(tensor.shape[dim], int) if found is None else found
+
+    def put(self, tensor: Tensor, axes: Axes) -> None:
+        """Remember the labels of a tensor; PLAIN vectors are dropped."""
+        kept = Axes({dim: v for dim, v in axes.items() if v.any()})
+        kept.weight = axes.weight
+        self.known[tensor] = kept
+        if any((v == FREE).any() for v in kept.values()):
+            self.fresh.setdefault(tensor.untyped_storage()._cdata, []).append(kept)
+
+    def written(self, tensor: Tensor) -> None:
+        """Labelled values were written into this storage: what was FREE in it is now PLAIN."""
+        for axes in self.fresh.pop(tensor.untyped_storage()._cdata, []):
+            for dim, vector in axes.items():
+                axes[dim] = np.where(vector == FREE, PLAIN, vector)
+
+    def tie(self, first: np.ndarray, second: np.ndarray, why: str) -> np.ndarray:
+        """Positions that go together; returns the labels of the result.
+
+        A label next to PLAIN is fixed, next to FREE it is alone, next to a label the two are one channel.
+        """
+        both = (first > 0) & (second > 0) & (first != second)
+        if both.any():
+            self.ties.append(np.stack([first[both], second[both]]))
+        self.stop(first[(second == PLAIN) & (first > 0)], why)
+        self.stop(second[(first == PLAIN) & (second > 0)], why)
+        return np.where(first > 0, first, np.maximum(first, second))
+
+    def tie_rows(self, rows: np.ndarray, why: str) -> np.ndarray:
+        """Tie the entries of each column of a matrix of labels; returns one label for each column."""
+        best = np.where(rows[0] > 0, rows[0], rows.max(0))
+        whole = np.broadcast_to(best, rows.shape)
+        differs = (rows > 0) & (rows != whole)
+        if differs.any():
+            self.ties.append(np.stack([whole[differs], rows[differs]]))
+        self.stop(best[(rows == PLAIN).any(0)], why)
+        return best
+
+    def stop(self, vector: np.ndarray, why: str) -> None:
+        """These channels must stay."""
+        if (vector > 0).any():
+            self.stops.append((vector[vector > 0], why))
+
+    def stop_all(self, axes: Axes, why: str) -> None:
+        for vector in axes.values():
+            self.stop(vector, why)
+
+    def flag(self, vector: np.ndarray, why: str) -> None:
+        """A norm or reduction runs over these channels: a cut means over the kept ones."""
+        self.flags.append((vector[vector > 0], why))
+        self.read.append(vector[vector > 0])
+
+    def contract(self, first: Axes, second: Axes, dims: tuple[int, int], sizes: tuple[int, int], why: str) -> None:
+        """Sum over the product of two axes: tie them, and note that somebody reads the channel."""
+        left, right = (axes.get(dim, np.zeros(size, int)) for axes, dim, size in
+                       zip((first, second), dims, sizes, strict=True))  # fmt: skip
+        self.read_axis(left, right, why)
+        for axes, vector in ((first, left), (second, right)):
+            if axes.weight:
+                self.read_weights.append(vector[vector > 0])
+
+    def read_axis(self, left: np.ndarray, right: np.ndarray, why: str) -> None:
+        for vector, other in ((left, right), (right, left)):
+            if (vector == FREE).any() and (vector != FREE).any():  # FREE beside labels counts as fixed
+                self.stop(other[vector == FREE], why)
+        merged = self.tie(left, right, why)
+        self.read.append(merged[merged > 0])
+
+    def produce(self, axes: Axes, vector: np.ndarray) -> None:
+        if axes.weight:
+            self.produced.append(vector[vector > 0])
+
+    def reason(self, why: str) -> int:
+        """A label that is fixed for this reason, for positions such as a constant pad."""
+        if why not in self._reasons:
+            self._reasons[why] = self.total
+            self.stops.append((np.array([self.total]), why))
+            self.total += 1
+        return self._reasons[why]
+
+
+_NONE = Axes()

@@ -1,0 +1,96 @@
+"""Reshapes: where a labelled axis is split, its labels must become a function of one new axis.
+
+Old and new axes fall into the smallest blocks of equal size. Inside a block each labelled axis is laid out
+over all positions and read in the new shape. One new axis takes the labels, and the rest is tied along the
+others, so that every shape stays a rectangle. Which axis takes them: one whose size is computed or −1,
+because that one shrinks by itself; else the one the labels already depend on alone; else the last. Inside
+multi-head attention: the heads. The trace comes back with the next choice where one turns out dead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from survey_lib.chain.coupling.labels import FREE, Axes
+from survey_lib.chain.coupling.sizes import Size
+
+
+def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Axes of both shapes in the smallest runs of equal product.
+
+    >>> blocks((2, 6, 5), (2, 3, 2, 5))
+    [([0], [0]), ([1], [1, 2]), ([2], [3])]
+    """
+    found, mine, theirs, left, right = [], [], [], 1, 1
+    i = j = 0
+    while i < len(old) or j < len(new):
+        if j == len(new) or (i < len(old) and left <= right):
+            mine.append(i)
+            left, i = left * old[i], i + 1
+        else:
+            theirs.append(j)
+            right, j = right * new[j], j + 1
+        if left == right and mine and theirs:
+            found.append((mine, theirs))
+            mine, theirs, left, right = [], [], 1, 1
+    return [*found, (mine, theirs)] if mine or theirs else found
+
+
+def reshape(run, x, *_, **__) -> Axes:
+    axes, result = run.axes(x), Axes()
+    result.weight = axes.weight
+    for mine, theirs in blocks(x.shape, run.out.shape):
+        wide = [d for d in theirs if run.out.shape[d] > 1]
+        for dim in reversed(mine):
+            if dim in axes and wide:
+                _place(run, _lay_out(run, axes[dim], x, dim, mine, wide), wide, result)
+    _count(run, result)
+    return result
+
+
+def _lay_out(run, vector, x, dim, mine, wide) -> np.ndarray:
+    """The labels of one axis at every position of its block, in the new shape."""
+    shape = [1] * len(mine)
+    shape[mine.index(dim)] = -1
+    whole = np.broadcast_to(vector.reshape(shape), [x.shape[d] for d in mine])
+    return whole.reshape([run.out.shape[d] for d in wide])
+
+
+def _place(run, grid, wide, result: Axes) -> None:
+    if (grid == FREE).all():
+        for dim in wide:
+            result.setdefault(dim, np.full(run.out.shape[dim], FREE))
+        return
+    order = [0] if len(wide) == 1 else _order(run, grid, wide)
+    axis = run.choose(order, grid, [_size(run, dim) for dim in wide])
+    rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
+    vector = run.labels.tie_rows(rows, f"{run.name} splits the channel axis unevenly")
+    other = result.get(wide[axis])
+    if other is not None:  # two labelled axes merged: a position goes with one of them only
+        run.labels.stop(vector[other > 0], f"{run.name} merges two channel axes")
+        vector = np.where(other > 0, other, vector)
+    result[wide[axis]] = vector
+
+
+def _size(run, dim: int):
+    """What the caller wrote for this axis, None if unknown."""
+    known = run.hint and run.hint.kind == "view" and len(run.hint.sizes) == run.out.dim()
+    return run.hint.sizes[dim] if known else None
+
+
+def _order(run, grid, wide) -> list[int]:
+    """Axes that may take the labels, best first."""
+    places = list(range(len(wide)))
+    sizes = [_size(run, dim) for dim in wide]
+    adapting = [p for p in places if isinstance(sizes[p], Size)] + [p for p in places if sizes[p] == -1]
+    alone = [p for p in places if (grid == grid[tuple(slice(None) if q == p else slice(1) for q in places)]).all()]
+    rest = places[:-1] if run.out.shape[wide[-1]] == run.head_width else places[::-1]
+    return list(dict.fromkeys([*adapting, *alone, *rest]))
+
+
+def _count(run, result: Axes) -> None:
+    """A size read from another axis must stay equal: both keep the same fraction."""
+    for dim, vector in result.items():
+        size = _size(run, dim)
+        if isinstance(size, Size) and size.labels is not None and not np.isin(vector, size.labels).all():
+            run.labels.counted.append((size.labels, vector))

@@ -1,0 +1,126 @@
+"""The small model: tensors cut to the kept positions, integer attributes set to the new widths."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from survey_lib.chain.coupling.groups import Coupling
+
+# attribute -> (tensor, axis): widths that modules of torch state about themselves
+STATED = {
+    nn.Linear: {"out_features": ("weight", 0), "in_features": ("weight", 1)},
+    nn.Embedding: {"num_embeddings": ("weight", 0), "embedding_dim": ("weight", 1)},
+    nn.PReLU: {"num_parameters": ("weight", 0)},
+    nn.RNNBase: {"input_size": ("weight_ih_l0", 1), "hidden_size": ("weight_hh_l0", 1)},
+}
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+Removed = Mapping[str, Mapping[int, np.ndarray]]
+Attributes = dict[tuple[str, str], object]
+
+
+def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Module:
+    """A new model without the removed positions; storage of its own, dtypes, flags and formats kept."""
+    replaced: dict[int, Tensor] = {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        replaced[id(tensor)] = _shorten(tensor, removed.get(name, {}))
+    for tensor in plain_tensors(model):
+        replaced[id(tensor)] = tensor.detach().clone()
+    small = copy.deepcopy(model, replaced)
+    for (module, attribute), value in attributes.items():
+        setattr(small.get_submodule(module), attribute, value)
+    return small
+
+
+def plain_tensors(model: nn.Module) -> list[Tensor]:
+    """Tensors that modules hold as attributes, neither parameter nor buffer."""
+    return [v for module in model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
+
+
+@torch.no_grad()
+def _shorten(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:
+    short = tensor.detach() if axes else tensor.detach().clone()
+    for dim, gone in axes.items():
+        keep = np.setdiff1d(np.arange(tensor.shape[dim]), gone)
+        short = short.index_select(dim, torch.from_numpy(keep).to(tensor.device))
+    layout = LAYOUTS.get(tensor.dim())
+    if layout and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=layout):
+        short = short.contiguous(memory_format=layout)
+    return nn.Parameter(short, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else short
+
+
+def new_attributes(model: nn.Module, coupling: Coupling, removed: Removed, alive: np.ndarray) -> Attributes:
+    """Changed attributes of torch's own modules: seen in the trace, or stated by a tensor's shape."""
+    changes: Attributes = {}
+    for (name, attribute), vectors in coupling.attributes.items():
+        old = getattr(model.get_submodule(name), attribute)
+        if isinstance(old, tuple):
+            kept = tuple(int(alive[vector].sum()) for vector in vectors)
+        else:  # instance norm sees batch · channels
+            kept = int(alive[vectors].sum()) * old // len(vectors)
+        if kept != old:
+            changes[name, attribute] = kept
+    for name, module in model.named_modules():
+        for attribute, (tensor, dim) in _stated(module).items():
+            gone = removed.get(f"{name}.{tensor}" if name else tensor, {}).get(dim)
+            if gone is not None:
+                changes[name, attribute] = getattr(module, attribute) - len(gone)
+    return changes
+
+
+def _stated(module: nn.Module) -> dict[str, tuple[str, int]]:
+    return {a: place for kind, row in STATED.items() if isinstance(module, kind) for a, place in row.items()}
+
+
+def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray) -> Attributes:
+    """Where a cut model fails: integer attributes that hold an old width, set to the new one.
+
+    Looks from the innermost module of the traceback outwards, and changes all modules of the first class in
+    which something fits; empty if nothing does.
+    """
+    for kind in dict.fromkeys(type(module) for module in failing_modules(error)):
+        changes = {}
+        for name, module in small.named_modules():
+            if type(module) is kind:
+                for attribute, value in vars(module).items():
+                    new = _new_width(coupling.widths.get(name, ()), value, alive) if type(value) is int else value
+                    if new != value:
+                        changes[name, attribute] = new
+        for (name, attribute), value in changes.items():
+            setattr(small.get_submodule(name), attribute, value)
+        if changes:
+            return changes
+    return {}
+
+
+def failing_modules(error: BaseException) -> list[nn.Module]:
+    """Modules whose code was running, innermost first."""
+    found, frame = [], error.__traceback__
+    while frame:
+        module = frame.tb_frame.f_locals.get("self")
+        if isinstance(module, nn.Module):
+            found.insert(0, module)
+        frame = frame.tb_next
+    return found
+
+
+def _new_width(vectors, old: int, alive: np.ndarray) -> int:
+    """What became of a width: axes of distinct labels or whole runs, or a number of distinct channels.
+
+    Tiled labels (batch · heads) count only by their distinct channels.
+    """
+    new = set()
+    for vector in vectors:
+        distinct = np.unique(vector)
+        runs = 1 + int((vector[1:] != vector[:-1]).sum())
+        if len(vector) == old and runs == len(distinct):
+            new.add(int(alive[vector].sum()))
+        if len(distinct) == old:
+            new.add(int(alive[distinct].sum()))
+    new.discard(old)
+    return new.pop() if len(new) == 1 else old

@@ -1,0 +1,113 @@
+"""`trace`: the coupled channels of anyone's model."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
+
+from survey_lib.chain.coupling.groups import Coupling
+from survey_lib.chain.coupling.labels import Labels
+from survey_lib.chain.coupling.run import Run, leaves
+from survey_lib.chain.coupling.slim import plain_tensors
+from survey_lib.chain.coupling.solve import Classes, coupling
+
+
+def structure(model: nn.Module) -> nn.Module:
+    """A copy of the modules that shares the parameters and has buffers of its own."""
+    shared = [*model.parameters(), *plain_tensors(model)]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
+
+
+def arguments(example) -> tuple[tuple, dict]:
+    """A tensor, a tuple of them, or a dict of named inputs, as positional and named arguments.
+
+    A dict is passed by name where the names are the forward's; ValueError if no tensor is in it.
+    """
+    if not list(leaves(example)):
+        raise ValueError(f"example must be a tensor, a tuple of tensors or a dict of named inputs; got {example!r}")
+    if isinstance(example, dict):
+        return (), dict(example)
+    return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
+
+
+def trace(model: nn.Module, example) -> Coupling:
+    """Channel groups of a model, found by running it once on an example with labels beside every tensor.
+
+    Ambiguous operations (a channel axis split in two, grouped convolution, group norm) are read the usual
+    way first; where that leaves nothing to prune the run is repeated with the next reading. Parameters that
+    evaluation does not use (auxiliary heads) are labelled in a second run in training mode. The model is left
+    as it was. Raises ValueError for lazy layers and examples without a tensor.
+
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))
+    >>> [(group.name, group.size) for group in trace(model, torch.ones(1, 2)).groups]
+    [('0', 4)]
+    """
+    inputs = arguments(example)
+    lazy = [name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+    if lazy:
+        raise ValueError(f"{lazy[0]} is not initialised yet; run the model once on an example before tracing it")
+    run, classes, dead = _attempt(model, inputs, frozenset())
+    if dead:
+        other = _attempt(model, inputs, dead)
+        helped = dead - other[2]
+        if helped:
+            run, classes, _ = other if helped == dead else _attempt(model, inputs, helped)
+    return coupling(run, classes)
+
+
+def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> tuple[Run, Classes, frozenset[int]]:
+    """One traced run; these ambiguous operations are read the second way. Returns those that leave nothing."""
+    probe = structure(model)
+    run = Run(probe, Labels(probe), second)
+    _run(run, inputs)
+    _refuse_reparametrised(probe, run.labels)
+    classes = Classes(run.labels)
+    dead = (n for n, choice in enumerate(run.choices) if _dead(choice, run.numbers, classes))
+    return run, classes, frozenset(dead)
+
+
+def _run(run: Run, inputs) -> None:
+    """Run in evaluation mode, and in training mode too where that alone uses some parameters."""
+    with torch.random.fork_rng(devices=[]):
+        run.model.eval()
+        run(_copies(inputs, 1))
+        if any(id(p) not in run.seen for p in run.model.parameters()):
+            _ = any(_run_training(run, _copies(inputs, times)) for times in (1, 2))
+
+
+def _run_training(run: Run, inputs) -> bool:
+    """False where the model refuses: it may want targets, or more than one example for its batch norms."""
+    run.model.train()
+    try:
+        run(inputs)
+    except Exception:
+        return False
+    return True
+
+
+def _copies(inputs, times: int):
+    """The inputs as new tensors, the batch repeated."""
+    return pytree.tree_map_only(torch.Tensor, lambda x: torch.cat([x] * times) if x.dim() else x.clone(), inputs)
+
+
+def _dead(choice, numbers, classes: Classes) -> bool:
+    """Nothing can go the way an operation was read, or the size that would shrink is used as a number."""
+    vector, size = choice
+    scale = size is not None and any(int(n) == int(size) and n.labels is size.labels for n in numbers)
+    return scale or not classes.useful(np.unique(vector))
+
+
+def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:
+    """A weight computed from other tensors: zeroing it does not last, a zeroed row may become NaN (case B38)."""
+    for module in model.modules():
+        hooks = [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
+        folded = "remove_parametrizations" if parametrize.is_parametrized(module) else None
+        if folded or {"WeightNorm", "SpectralNorm"} & set(hooks):
+            how = f"torch.nn.utils.parametrize.{folded}" if folded else "torch.nn.utils.remove_weight_norm"
+            for tensor in module.parameters():
+                labels.stop_all(labels.axes(tensor), f"its weight is computed from other tensors; fold it with {how}")
