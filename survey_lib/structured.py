@@ -60,7 +60,7 @@ def choose_channels(
 def choose_blocks(
     model: nn.Module, names: Sequence[str], method: Method, sparsity: float, batches: Iterable | None
 ) -> Keep:
-    """{block: (1,) bool}: the blocks to keep of those named, at least one. Raises ValueError without batches."""
+    """{block: (1,) bool}: which of the named blocks to keep, at least one. ValueError without batches."""
     if batches is None:
         raise ValueError(f"{method.name} compares what blocks read and give; pass batches=[(x, y), ...]")
     found = blocks.collect(model, names, batches)

@@ -12,8 +12,8 @@ from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, Slice
 from survey_lib.chain.evidence import Evidence
 
-NEEDS = ("grad", "grad_sq", "example_grad_sq", "filter_saliency", "gamma", "slices", "slices_grad", "gate_grad",
-         "act_out", "act_grad", "consumers")  # fmt: skip
+NEEDS = ("grad", "grad_sq", "example_grad_sq", "filter_saliency", "gamma", "slices", "slices_grad",
+         "gate_grad", "act_out", "act_grad", "consumers")  # fmt: skip
 
 
 def piece(tensor: str, dim: int, size: int, k: int = 1) -> Slice:
@@ -92,7 +92,7 @@ def test_rows_and_saliency_by_hand():
 
 
 class Flattened(nn.Module):
-    """conv a and conv b side by side, flattened into a linear layer: k columns a channel, behind an offset."""
+    """conv a beside conv b, flattened into a linear layer: k columns a channel, behind an offset."""
 
     def __init__(self):
         super().__init__()

@@ -93,8 +93,8 @@ def blocks(model: nn.Module, example) -> list[str]:
 def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int = 0) -> dict[str, Evidence]:
     """Evidence of each block: `act_in` and `act_out`, (examples, channels, positions...) before and after it.
 
-    `weight` is all of the block's parameters, laid flat. The channel axis is 1 where the block convolves, else
-    the last one. Works on a copy in eval mode.
+    `weight` is all of the block's parameters, laid flat. The channel axis is 1 where the block convolves,
+    else the last one. Works on a copy in eval mode.
     """
     subject = copy.deepcopy(unwrap(model)).eval()
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}

@@ -29,8 +29,8 @@ def feature_maps(
 ) -> dict[str, Tensor]:
     """`{group: (examples, channels, positions...)}`, the maps or ∂L/∂maps of all batches.
 
-    Works on a copy in eval mode. Raises ValueError for a group that no Linear or convolution module reads, and
-    for batches whose maps differ in size.
+    Works on a copy in eval mode. Raises ValueError for a group that no Linear or convolution module reads,
+    and for batches whose maps differ in size.
     """
     with torch.random.fork_rng(), torch.set_grad_enabled(gradients):
         readers = _readers(_copy(model), groups, batches[0][0])
@@ -105,8 +105,8 @@ def _readers(model: nn.Module, groups: Iterable[ChannelGroup], x) -> dict[str, R
         observe.call(model, x)
     unread = [group.name for group in groups if group.name not in readers]
     if unread:
-        raise ValueError(f"no Linear or convolution module reads the channels of {', '.join(unread)}, so their "
-                         "feature maps are not seen; leave them out with protect=")  # fmt: skip
+        raise ValueError(f"no Linear or convolution module reads {', '.join(unread)}, so their feature maps are "
+                         "not seen; leave them out with protect=")  # fmt: skip
     return readers
 
 

@@ -54,9 +54,9 @@ def eagleeye(
     """Random layer sparsities, each judged by accuracy after batch-norm statistics are estimated again; the
     best one wins (li2020eagleeye).
 
-    Ratios r_l = min(c·u_l, 1 − 1/size_l) with u ~ U(0, 1) and c such that the asked fraction of all channels
-    goes. `judge(ratios)` gives the accuracy of a candidate. Among equals the first wins. Fails when the batches
-    judged on are few: then the luckiest candidate wins, not the best.
+    Ratios r_l = min(c·u_l, 1 − 1/size_l) with u ~ U(0, 1) and c such that the asked fraction of all
+    channels goes. `judge(ratios)` gives the accuracy of a candidate. Among equals the first wins. Fails
+    when the batches judged on are few: then the luckiest candidate wins, not the best.
 
     >>> ratios = eagleeye({"a": 8, "b": 8}, 0.5, lambda ratios: ratios["a"], seed=0)
     >>> ratios["a"] > ratios["b"], round(ratios["a"] + ratios["b"], 6)

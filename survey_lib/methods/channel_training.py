@@ -71,10 +71,11 @@ def pull(weight: nn.Parameter, part: Slice, strength: Tensor) -> None:
 class SoftFilters(Grouped):
     """Soft filter pruning: filters of small L2 norm are set to zero, and may grow back (he2018soft).
 
-    The paper does so after every epoch; a session knows only its steps, so it is done 20 times, evenly, and the
-    last time at the end. Only the filters are zeroed: with their batch norm or readers zeroed too, no gradient
-    would come back. Layerwise. Momentum survives the zeroing, as in the reference implementation. Fails at low
-    learning rates: then nothing grows back and it is L2 pruning with a detour.
+    The paper does so after every epoch; a session knows only its steps, so it is done 20 times, evenly, and
+    the last time at the end. Only the filters are zeroed: with their batch norm or readers zeroed too, no
+    gradient would come back. Layerwise. Momentum survives the zeroing, as in the reference implementation.
+    Fails where nothing grows back, at low learning rates and behind a ReLU whose batch norm shifts a zeroed
+    filter below 0.
     """
 
     TIMES = 20
@@ -129,8 +130,9 @@ class GrowingRegularisation(Grouped):
     """GReg-1: an L2 penalty that grows on the filters L1 would remove, until they are gone (wang2021neural).
 
     The filters are chosen once, before training. λ grows by equal steps every 10 optimizer steps to 1, the
-    paper's ceiling, at three quarters of the training; λ·w is added to the gradient of the chosen filters. The
-    paper's own increment, 1e-4, would need 100,000 steps. Fails at lr·λ above 2, where the penalty overshoots.
+    paper's ceiling, at three quarters of the training; λ·w is added to the gradient of the chosen filters.
+    The paper's own increment, 1e-4, would need 100,000 steps. Fails at lr·λ above 2, where the penalty
+    overshoots.
 
     >>> [round(growing(step, 100), 3) for step in (0, 10, 19, 40, 75, 99)]
     [0.0, 0.133, 0.133, 0.533, 0.933, 1.0]
@@ -153,5 +155,5 @@ class GrowingRegularisation(Grouped):
 
 
 def growing(step: int, steps: int, interval: int = 10) -> float:
-    """λ of growing regularisation: up by equal increments every `interval` steps, 1 from ¾ of the steps on."""
+    """λ of growing regularisation: equal increments every `interval` steps, 1 from ¾ of the steps on."""
     return min(1.0, step // interval * interval / (0.75 * steps))

@@ -144,8 +144,8 @@ def chip(evidence: Evidence) -> Tensor:
     E_x (‖A‖_* − ‖A with row c zeroed‖_*) (sui2021chip).
 
     A is (channels, positions), taken from `act_out`. Layerwise. A channel that others can express scores
-    little. Costs channels × examples SVDs, the most of all filter scores. Fails with one position (the input of
-    a linear layer), where every channel is a number.
+    little. Costs channels × examples SVDs, the most of all filter scores. Fails with one position (the
+    input of a linear layer), where every channel is a number.
 
     >>> maps = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
     >>> chip(Evidence("conv", torch.zeros(3, 1), act_out=maps))

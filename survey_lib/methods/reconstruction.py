@@ -1,4 +1,4 @@
-"""Methods of the category channel that keep the next layer's output: choose its input channels, then refit it.
+"""Methods of the category channel that reconstruct the next layer: choose its input channels, then refit.
 
 A `solve` method takes the Evidence of a group and the number of channels to remove, and gives the keep-mask
 (channels,) and the consumers' new weights, {tensor name: (channels, n, out)}; `channels.write_consumers` puts
@@ -38,11 +38,11 @@ def thinet(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
     """Greedily remove the channels whose loss changes the next layer's output least, then rescale the kept
     ones by least squares (luo2017thinet).
 
-    T grows by argmin_j ‖Σ_{t ∈ T ∪ j} X_t W_t‖²; then each kept channel's weights are multiplied by the β that
-    minimises ‖Σ_all X_c W_c − Σ_kept β_c X_c W_c‖². The reference samples positions; here the second moments of
-    all positions are used, and the outputs of all consumers are counted. Returns keep (channels,) and the
-    consumers' weights. Groups are judged on the dense model, not after one another. Fails where greedy does:
-    pairs that cancel are found only one by one.
+    T grows by argmin_j ‖Σ_{t ∈ T ∪ j} X_t W_t‖²; then each kept channel's weights are multiplied by the β
+    that minimises ‖Σ_all X_c W_c − Σ_kept β_c X_c W_c‖². The reference samples positions; here the second
+    moments of all positions are used, and the outputs of all consumers are counted. Returns keep
+    (channels,) and the consumers' weights. Groups are judged on the dense model, not after one another.
+    Fails where greedy does: pairs that cancel are found only one by one.
 
     >>> consumer = Consumer("w", torch.ones(3, 1, 1), torch.diag(torch.tensor([4.0, 1.0, 9.0])))
     >>> thinet(Evidence("g", torch.zeros(3, 1), consumers=(consumer,)), 1)[0]
@@ -69,10 +69,10 @@ def lasso(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
     """LASSO chooses the input channels of the next layer, least squares refits its weights (he2017channel).
 
     min_β ½‖Y − Σ_c β_c X_c W_c‖² + λ‖β‖₁, solved along the whole path of λ (scikit-learn's LARS): the last
-    point with no more non-zero β than channels to keep; places left over go to the channels next to enter. Then
-    W' = argmin ‖Y − X_kept W'‖² for each consumer. As in the reference implementation there is no intercept and
-    the bias is left alone. Returns keep (channels,) and the consumers' weights. Fails on duplicated channels:
-    the path takes either of them.
+    point with no more non-zero β than channels to keep; places left over go to the channels next to enter.
+    Then W' = argmin ‖Y − X_kept W'‖² for each consumer. As in the reference implementation there is no
+    intercept and the bias is left alone. Returns keep (channels,) and the consumers' weights. Fails on
+    duplicated channels: the path takes either of them.
 
     >>> consumer = Consumer("w", torch.ones(3, 1, 1), torch.diag(torch.tensor([4.0, 1.0, 9.0])))
     >>> lasso(Evidence("g", torch.zeros(3, 1), consumers=(consumer,)), 1)[0]

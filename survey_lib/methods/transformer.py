@@ -18,9 +18,10 @@ from survey_lib.chain.observe_groups import producer_slices
 def head_gradient(evidence: Evidence) -> Tensor:
     """Sensitivity to a gate on each head, E_x |∂L/∂ξ_h|, divided by the layer's L2 norm (michel2019sixteen).
 
-    `gate_grad` holds the expectation, over single examples: ∂L/∂ξ = Σ a·∂L/∂a of the head's output. The division
-    is the reference implementation's, for the global ranking. With grouped queries a unit is a key/value head
-    with its queries. Fails where heads stand in for each other: each alone looks dispensable.
+    `gate_grad` holds the expectation, over single examples: ∂L/∂ξ = Σ a·∂L/∂a of the head's output. The
+    division is the reference implementation's, for the global ranking. With grouped queries a unit is a
+    key/value head with its queries. Fails where heads stand in for each other: each alone looks
+    dispensable.
 
     >>> head_gradient(Evidence("heads", torch.zeros(2, 1), gate_grad=torch.tensor([3.0, 4.0])))
     tensor([0.6000, 0.8000])

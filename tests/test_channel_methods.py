@@ -1,0 +1,316 @@
+"""Channel and head methods: scores, reconstruction, search, rules that train; by hand and by oracle."""
+
+import itertools
+
+import pytest
+import torch
+from sklearn.linear_model import Lasso, LinearRegression
+from torch import nn
+from torch.nn import functional as F
+
+from survey_lib.catalogue import find
+from survey_lib.chain import channels, during
+from survey_lib.chain.coupling import trace
+from survey_lib.chain.evidence import Consumer, Evidence
+from survey_lib.methods import channel, channel_training, reconstruction, transformer
+from survey_lib.structured import choose_channels, structure
+
+EXAMPLE = torch.zeros(2, 3, 8, 8)
+
+
+def choose(net, method, sparsity=0.5, batches=None, scope=None, seed=0):
+    coupling, row = trace(net, EXAMPLE), find(method)
+    return choose_channels(
+        net, coupling, coupling.groups, row, sparsity, scope or row.scope, batches=batches, seed=seed
+    )
+
+
+# scores
+
+
+def test_slimming_is_the_mean_absolute_scale():
+    gamma = torch.tensor([[1.0, -2.0, 0.0], [-3.0, 2.0, 0.5]])
+    assert channel.slimming(Evidence("g", torch.zeros(3, 1), gamma=gamma)).tolist() == [2.0, 2.0, 0.25]
+
+
+def test_group_norm_has_mean_one_and_zeros_stay_zero():
+    slices = torch.tensor([[3.0, 4.0], [0.0, 5.0], [5.0, 5.0]])
+    score = channel.group_norm(Evidence("g", torch.zeros(3, 1), slices=slices))
+    assert score.tolist() == pytest.approx([0.75, 0.75, 1.5])
+    assert channel.group_norm(Evidence("g", torch.zeros(3, 1), slices=slices * 0)).tolist() == [0.0] * 3
+
+
+def test_group_norm_agrees_with_torch_pruning_on_a_residual_network(net):
+    pruning = pytest.importorskip("torch_pruning")
+    graph = pruning.DependencyGraph().build_dependency(net, EXAMPLE)
+    ours = channels.score_groups(channel.group_norm, channels.collect(net, trace(net, EXAMPLE), ("slices",)))
+    for name, layer in (("stem.0", net.stem[0]), ("conv1", net.conv1)):
+        group = graph.get_pruning_group(layer, pruning.prune_conv_out_channels, idxs=list(range(8)))
+        oracle = pruning.importance.GroupMagnitudeImportance(p=2)(group)
+        assert torch.allclose(ours[name], oracle, rtol=1e-5)
+
+
+def test_head_gradient_and_ffn_channel_by_hand():
+    heads = Evidence("h", torch.zeros(2, 1), gate_grad=torch.tensor([6.0, 8.0]))
+    assert transformer.head_gradient(heads).tolist() == pytest.approx([0.6, 0.8])
+    slices, grads = torch.tensor([[1.0, -2.0], [0.5, 4.0]]), torch.tensor([[3.0, 1.0], [-2.0, 0.0]])
+    assert transformer.ffn_channel(Evidence("f", slices, slices=slices, slices_grad=grads)).tolist() == [
+        5.0,
+        1.0,
+    ]
+
+
+# scopes and search
+
+
+def test_b17_a_global_ranking_leaves_one_channel_in_every_group():
+    widths, scales = (4, 8, 4), (1.0, 1e-3, 1.0)
+    layers, inputs = [], 3
+    for width, scale in zip(widths, scales, strict=True):
+        norm = nn.BatchNorm2d(width)
+        nn.init.constant_(norm.weight, scale)
+        layers, inputs = [*layers, nn.Conv2d(inputs, width, 3, padding=1, bias=False), norm, nn.ReLU()], width
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    _, keep = choose(net, "slimming", 0.5)
+    assert [int(mask.sum()) for mask in keep.values()] == [
+        3,
+        1,
+        4,
+    ]  # 8 of 16 go: 7 of stage two, 1 of stage one
+    _, keep = choose(net, "slimming", 0.99)
+    assert [int(mask.sum()) for mask in keep.values()] == [1, 1, 1]
+
+
+def test_isomorphic_ranks_the_same_structures_together():
+    def stage(inputs, width):
+        return [nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+
+    net = nn.Sequential(
+        *stage(3, 4), *stage(4, 8), *stage(8, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    ).eval()
+    first, second, third = trace(net, EXAMPLE).groups
+    assert (
+        structure(net, first) == structure(net, second) != structure(net, third)
+    )  # the third feeds a Linear
+    _, keep = choose(net, "isomorphic", 0.5)
+    assert int(keep[first.name].sum() + keep[second.name].sum()) == 6 and int(keep[third.name].sum()) == 2
+
+
+def test_eagleeye_meets_the_budget_and_takes_the_best_candidate():
+    asked = []
+
+    def judge(ratios):
+        asked.append(ratios)
+        return ratios["b"]
+
+    best = channel.eagleeye({"a": 10, "b": 30, "c": 2}, 0.5, judge, seed=1)
+    assert len(asked) == channel.CANDIDATES and best["b"] == max(r["b"] for r in asked)
+    for ratios in asked:
+        assert 10 * ratios["a"] + 30 * ratios["b"] + 2 * ratios["c"] == pytest.approx(21)
+        assert all(0 <= ratios[n] * size <= size - 1 + 1e-9 for n, size in (("a", 10), ("b", 30), ("c", 2)))
+    again = channel.eagleeye({"a": 10, "b": 30, "c": 2}, 0.5, judge, seed=1)
+    assert again == best
+
+
+def test_eagleeye_on_a_network_is_exact_seeded_and_needs_data(net, batches):
+    _, keep = choose(net, "eagleeye", 0.5, batches)
+    _, again = choose(net, "eagleeye", 0.5, batches)
+    assert sum(int(mask.sum()) for mask in keep.values()) == 8
+    assert all(torch.equal(keep[name], again[name]) for name in keep)
+    with pytest.raises(ValueError, match="candidates are judged on data"):
+        choose(net, "eagleeye", 0.5)
+
+
+# reconstruction
+
+
+@pytest.fixture
+def problem():
+    """Six channels of 2 columns, 3 outputs, 50 positions: inputs X (50, 12), weights W (12, 3)."""
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(12, 12, generator=generator, dtype=torch.float64)
+    x = torch.randn(50, 12, generator=generator, dtype=torch.float64) @ mixing
+    weight = torch.randn(6, 2, 3, generator=generator, dtype=torch.float64)
+    return x, weight, Evidence("g", torch.zeros(6, 1), consumers=(Consumer("next.weight", weight, x.mT @ x),))
+
+
+def output(x, weight, keep=None):
+    kept = weight if keep is None else weight * keep.view(-1, 1, 1)
+    return x @ kept.reshape(-1, kept.shape[-1])
+
+
+def test_contributions_are_inner_products_of_single_channels(problem):
+    x, weight, evidence = problem
+    single = torch.stack([output(x, weight, torch.eye(6, dtype=torch.bool)[c]).flatten() for c in range(6)])
+    assert torch.allclose(reconstruction.contributions(evidence.consumers[0]), single @ single.mT)
+
+
+@pytest.mark.parametrize("removed", [1, 2, 3, 5])
+def test_thinet_takes_the_best_channel_at_each_step(problem, removed):
+    x, weight, evidence = problem
+    keep, _ = reconstruction.thinet(evidence, removed)
+    expected = torch.ones(6, dtype=torch.bool)
+    for _ in range(removed):  # brute force: the output itself, for every candidate
+        errors = {}
+        for candidate in expected.nonzero().flatten().tolist():
+            trial = expected.clone()
+            trial[candidate] = False
+            errors[candidate] = (output(x, weight) - output(x, weight, trial)).square().sum().item()
+        expected[min(errors, key=errors.get)] = False
+    assert torch.equal(keep, expected)
+    if removed == 1:  # then greedy is the best of all subsets
+        subsets = itertools.combinations(range(6), 5)
+        masks = [torch.tensor([c in subset for c in range(6)]) for subset in subsets]
+        best = min(masks, key=lambda m: (output(x, weight) - output(x, weight, m)).square().sum().item())
+        assert torch.equal(keep, best)
+
+
+def test_thinet_rescales_by_least_squares(problem):
+    x, weight, evidence = problem
+    keep, repaired = reconstruction.thinet(evidence, 2)
+    single = torch.stack(
+        [output(x, weight, torch.eye(6, dtype=torch.bool)[c]).flatten() for c in range(6)], 1
+    )
+    scale = torch.linalg.lstsq(single[:, keep], output(x, weight).flatten()).solution
+    assert torch.allclose(repaired["next.weight"][keep], weight[keep] * scale.view(-1, 1, 1), rtol=1e-5)
+    assert not repaired["next.weight"][~keep].any()
+
+
+@pytest.mark.parametrize("removed", [1, 3, 5])
+def test_lasso_agrees_with_scikit_learn(problem, removed):
+    x, weight, evidence = problem
+    single = torch.stack(
+        [output(x, weight, torch.eye(6, dtype=torch.bool)[c]).flatten() for c in range(6)], 1
+    ).numpy()
+    target = single.sum(1)
+    low, high = 0.0, abs(single.T @ target).max() / len(target)
+    for _ in range(60):  # bisection on λ, as in the reference implementation
+        middle = (low + high) / 2
+        chosen = (
+            Lasso(middle, fit_intercept=False, max_iter=100_000, tol=1e-10).fit(single, target).coef_ != 0
+        )
+        low, high = (middle, high) if chosen.sum() > 6 - removed else (low, middle)
+    chosen = Lasso(high, fit_intercept=False, max_iter=100_000, tol=1e-10).fit(single, target).coef_ != 0
+    keep, repaired = reconstruction.lasso(evidence, removed)
+    assert chosen.sum() == 6 - removed and keep.tolist() == chosen.tolist()
+    columns = keep.repeat_interleave(2)
+    refit = LinearRegression(fit_intercept=False).fit(x[:, columns].numpy(), output(x, weight).numpy()).coef_
+    assert torch.allclose(
+        repaired["next.weight"][keep].flatten(0, 1).mT, torch.tensor(refit), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("method", ["thinet", "lasso"])
+def test_duplicates_and_dead_channels_are_repaired_without_loss(method):
+    solve = find(method).solve
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 4, generator=generator)
+    x[:, 1], x[:, 3] = x[:, 0], 0  # channel 1 repeats channel 0, channel 3 is dead
+    weight = torch.randn(4, 1, 2, generator=generator)
+    weight[1] = weight[0] * 0.5
+    keep, repaired = solve(Evidence("g", weight, consumers=(Consumer("w", weight, (x.mT @ x).double()),)), 2)
+    assert keep.tolist() in ([True, False, True, False], [False, True, True, False])
+    assert torch.allclose(output(x, repaired["w"], keep), output(x, weight), atol=1e-4)
+
+
+@pytest.mark.parametrize(("method", "gain"), [("thinet", 1.0), ("lasso", 0.9)])
+def test_reconstruction_beats_the_bare_cut_on_a_network(method, gain, net, batches):
+    repaired, keep = choose(net, method, 0.5, batches)
+    x = torch.cat([x for x, _ in batches])
+    inner = net.bn1(net.conv1(net.stem(x))).relu() * keep["conv1"].view(1, -1, 1, 1)
+    target = F.conv2d(net.bn1(net.conv1(net.stem(x))).relu(), net.conv2.weight, padding=1)
+    error = [(F.conv2d(inner, m.conv2.weight, padding=1) - target).square().sum() for m in (net, repaired)]
+    assert error[1] < gain * error[0]
+    assert [int(mask.sum()) for mask in keep.values()] == [4, 4]
+
+
+# rules that train
+
+
+def trained(net, batches, method, steps=4, sparsity=0.5, lr=0.1):
+    optimizer = torch.optim.SGD(net.train().parameters(), lr=lr, momentum=0.9)
+    session = during.start(net, find(method), sparsity, optimizer, steps, example=EXAMPLE)
+    for step in range(steps):
+        x, y = batches[step % len(batches)]
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    return session.finish()
+
+
+@pytest.mark.parametrize("method", ["sfp", "greg", "slimming", "group-lasso"])
+def test_sessions_end_with_the_asked_channels_zero_and_a_later_ranking_finds_the_same(method, net, batches):
+    masks = trained(net, batches, method)
+    kept = int(masks["conv1.bias"].sum()) + int(masks["conv2.bias"].sum())
+    assert kept == 8 and all(not net.state_dict()[name][~mask].any() for name, mask in masks.items())
+    _, keep = choose(net.eval(), method)
+    assert torch.equal(keep["conv1"], masks["conv1.bias"]) and torch.equal(
+        keep["stem.0"], masks["conv2.bias"]
+    )
+
+
+def test_sessions_need_an_example_to_trace(net):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="give example=an input"):
+        during.start(net, find("sfp"), 0.5, optimizer, 4)
+
+
+def test_soft_filters_are_zeroed_and_grow_back(net, batches):
+    net.bn1.bias.data.fill_(1)  # behind a negative shift the ReLU would give a zeroed filter no gradient
+    optimizer = torch.optim.SGD(net.train().parameters(), lr=0.1)
+    session = during.start(net, find("sfp"), 0.5, optimizer, 40, example=EXAMPLE)
+    zeros = []
+    for step in range(4):
+        x, y = batches[step % 2]
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        zeros.append(int((net.conv1.weight.flatten(1).norm(dim=1) == 0).sum()))
+    assert zeros == [0, 4, 0, 4]  # every second of 40 steps; the step between lets all come back
+    assert session.masks == {}
+
+
+def test_slimming_adds_the_subgradient_to_every_scale(net, batches):
+    net.bn1.weight.data[0] = -1
+    rule = channel_training.Slimming(net, 0.5, 1, example=EXAMPLE)
+    x, y = batches[0]
+    F.cross_entropy(net(x), y).backward()
+    before = [net.bn1.weight.grad.clone(), net.conv1.weight.grad.clone()]
+    rule.before(0, None)
+    assert torch.allclose(net.bn1.weight.grad - before[0], 1e-4 * net.bn1.weight.sign(), atol=1e-7)
+    assert torch.equal(net.conv1.weight.grad, before[1])
+
+
+def test_group_lasso_adds_the_gradient_of_the_sum_of_channel_norms(net):
+    net.zero_grad()
+    sum(p.sum() * 0 for p in net.parameters()).backward()
+    channel_training.GroupLasso(net, 0.5, 1, example=EXAMPLE).before(0, None)
+    ours = {name: p.grad.clone() for name, p in net.named_parameters()}
+    net.zero_grad()
+    found = [
+        net.conv1.weight.flatten(1),
+        net.bn1.weight[:, None],
+        net.conv2.weight.transpose(0, 1).flatten(1),
+    ]
+    (1e-3 * torch.cat(found, 1).norm(dim=1).sum()).backward()
+    assert torch.allclose(ours["bn1.weight"], net.bn1.weight.grad, rtol=1e-4)
+    columns = net.conv2.weight.grad
+    trunk = [net.stem[0].weight.flatten(1), net.stem[1].weight[:, None], net.bn2.weight[:, None],
+             net.conv1.weight.transpose(0, 1).flatten(1), net.conv2.weight.flatten(1),
+             net.head.weight.mT]  # fmt: skip
+    (1e-3 * torch.cat(trunk, 1).norm(dim=1).sum()).backward()
+    assert columns is net.conv2.weight.grad  # the two groups' gradients add up in the kernel they share
+    assert torch.allclose(ours["conv2.weight"], net.conv2.weight.grad, rtol=1e-4, atol=1e-9)
+
+
+def test_greg_schedule_and_its_penalty_only_on_the_chosen_filters(net):
+    assert [channel_training.growing(step, 400) for step in (0, 9, 10, 150, 300, 399)] == pytest.approx(
+        [0, 0, 10 / 300, 0.5, 1, 1])  # fmt: skip
+    rule = channel_training.GrowingRegularisation(net, 0.5, 40, example=EXAMPLE)
+    sum(p.sum() * 0 for p in net.parameters()).backward()
+    rule.before(39, None)
+    chosen = ~rule.keep["conv1"]
+    assert torch.equal(net.conv1.weight.grad[chosen], net.conv1.weight[chosen])
+    assert not net.conv1.weight.grad[~chosen].any() and not net.bn1.weight.grad.any()
+    lowest = net.conv1.weight.abs().sum((1, 2, 3)).topk(4, largest=False).indices
+    assert sorted(chosen.nonzero().flatten().tolist()) == sorted(lowest.tolist())
