@@ -102,4 +102,12 @@ def student(out: Path, source: Path | None) -> None:
     click.echo("\n".join(str(path) for path in copy(source or FOLDER, out)))
 
 
-COMMANDS = (notebooks, figure, cite, student)
+@click.command()
+def readme() -> None:
+    """Write the tables of methods and figures in README.md again, after a change of either."""
+    from survey_lib.publish.readme import update
+
+    click.echo(f"wrote {update()}")
+
+
+COMMANDS = (notebooks, figure, cite, student, readme)

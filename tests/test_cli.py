@@ -1,0 +1,139 @@
+"""The command line as a reader meets it: help that explains, refusals in one line, results of small calls."""
+
+import ast
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from survey_lib.catalogue import METHODS
+from survey_lib.cli import main
+from survey_lib.publish.readme import README, generated
+from survey_lib.publish.tables import accuracy_table, matching
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(main.commands)
+
+
+def survey(*words: str):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    done = survey(command, "--help")
+    assert done.exit_code == 0
+    assert len(main.commands[command].help.split()) >= 6
+    assert command in survey("--help").output
+
+
+def test_no_command_module_imports_torch_or_the_library_before_it_runs():
+    """`survey --help` must not wait for torch."""
+    for name in ("__init__", "models", "studies", "course"):
+        tree = ast.parse((ROOT / "survey_lib" / "cli" / f"{name}.py").read_text())
+        imported = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert imported <= {"__future__", "pathlib", "click", "yaml", "survey_lib.cli"}, name
+
+
+REFUSALS = [
+    (("metods",), "Did you mean 'methods'?"),
+    (("methods", "--category", "filters"), "category must be one of weight, pattern, filter"),
+    (("prune", "--model", "resnet-8", "--method", "magnitud", "--sparsity", "0.5"), "near: magnitude"),
+    (("prune", "--model", "resnet-9", "--method", "magnitude", "--sparsity", "0.5"), "near: resnet-8"),
+    (("prune", "--model", "no.such:thing", "--method", "magnitude", "--sparsity", "0.5"), "give package.module:function"),
+    (("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "1.5"), "1.5"),
+    (("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5", "--data", "digit"), "near: digits"),
+    (("sweep", "comparson"), "near: comparison"),
+    (("results", "comparson"), "near: comparison"),
+    (("figure", "fronteer"), "near: frontier"),
+    (("cite", "li2017prunning"), "no figure 'li2017prunning'"),
+    (("notebooks", "run", "no-such"), "no notebook 'no-such'"),
+    (("notebooks", "run", "-p", "seed", "1", "--publish"), "--publish takes no parameters"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSALS, ids=[" ".join(words[:2]) for words, _ in REFUSALS])
+def test_a_refusal_is_short_and_says_what_is_allowed(words, said):
+    done = survey(*words)
+    assert done.exit_code != 0
+    assert said in done.output
+    assert "Traceback" not in done.output
+
+
+def test_methods_are_filtered():
+    assert set(matching(category="filter")["category"]) == {"filter"}
+    assert set(matching(when="before")["when"]) <= {"before", "any"}
+    assert matching(needs="nothing")["needs"].eq("nothing").all()
+    assert matching(words=("l1-filter",))["method"].tolist() == ["l1-filter"]
+    assert len(matching()) == sum(method.status == "works" for method in METHODS.values())
+    assert survey("methods", "--category", "pattern").output.strip().endswith("methods")
+
+
+def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
+    """Half of the 266,200 weights of LeNet-300-100 on digits (64 inputs): 49,200 + 30,000 + 1,000."""
+    import survey_lib
+    from survey_lib.experiment import models
+
+    path = tmp_path / "small.safetensors"
+    done = survey("prune", "--model", "lenet-300-100", "--method", "magnitude", "--sparsity", 0.5, "--out", path)
+    assert done.exit_code == 0, done.output
+    assert "removed 0.5000 of its units" in done.output
+    assert "A mask alone saves no time" in done.output
+    loaded = survey_lib.load(path, models.build("lenet-300-100", 10, (1, 8, 8)))
+    assert loaded.sparsity == pytest.approx(0.5)
+
+
+def test_prune_cuts_a_structured_model():
+    done = survey("prune", "--model", "resnet-8", "--method", "l1-filter", "--sparsity", 0.5)
+    assert done.exit_code == 0, done.output
+    table = [line.split() for line in done.output.splitlines() if line.startswith(("dense", "pruned"))]
+    dense, pruned = (int(row[1].replace(",", "")) for row in table)
+    assert pruned < dense
+    assert "A mask alone" not in done.output
+
+
+def test_doctor_names_versions_and_data():
+    done = survey("doctor")
+    assert done.exit_code == 0, done.output
+    assert "torch " in done.output and "digits: found" in done.output
+
+
+def test_figure_and_cite(tmp_path):
+    done = survey("figure", "patterns", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "patterns.json").read_text())["id"] == "patterns"
+    assert survey("cite", "patterns").output.startswith("@misc{survey_lib:patterns,")
+
+
+def test_status_counts_every_study():
+    done = survey("status")
+    assert done.exit_code == 0, done.output
+    assert "comparison" in done.output and "left" in done.output
+
+
+def test_student_and_check_on_a_folder(tmp_path):
+    done = survey("student", tmp_path / "out", "--source", ROOT / "tests" / "fixtures")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "tiny.ipynb").is_file()
+
+
+def test_readme_tables_are_generated_and_current():
+    text = README.read_text(encoding="utf-8")
+    assert generated(text) == text, "run `survey readme`"
+
+
+def test_readme_without_marks_is_refused():
+    with pytest.raises(ValueError, match="lacks the marks <!-- begin methods -->"):
+        generated("# Title")
+
+
+def test_readme_names_every_command():
+    assert [name for name in COMMANDS if f"survey {name}" not in README.read_text(encoding="utf-8")] == []
+
+
+def test_results_of_an_accuracy_table_by_hand():
+    frame = pd.DataFrame({"method": ["a", "a", "b"], "sparsity": [0.5, 0.5, 0.5], "accuracy": [0.6, 0.8, 0.9]})
+    assert accuracy_table(frame)[0.5].to_dict() == {"b": 0.9, "a": pytest.approx(0.7)}
