@@ -4,7 +4,16 @@ import re
 
 import pytest
 
-from survey_lib.publish.literature import FOLDER, audit, baselines, bibliography, bibtex, overlay, papers, published
+from survey_lib.publish.literature import (
+    FOLDER,
+    audit,
+    baselines,
+    bibliography,
+    bibtex,
+    overlay,
+    papers,
+    published,
+)
 
 
 def test_recalled_numbers_and_identifiers_are_left_out():
