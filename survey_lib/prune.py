@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from survey_lib import structured
 from survey_lib.catalogue import Method, check_pattern, find
-from survey_lib.chain import channels, evidence, surgery
+from survey_lib.chain import blocks, evidence, surgery
 from survey_lib.chain import during as training
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
-from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable, unwrap
+from survey_lib.chain.masks import Masks, apply, masked_copy, overall_sparsity, prunable, unwrap
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.selection import check_finite, check_sparsity, round_sparsities, select
 
@@ -35,7 +36,8 @@ class PruneResult:
     model     a new model; the argument of `prune` is untouched
     masks     {tensor name of the dense model: bool}, True = kept
     plan      the cut as JSON (None for masked models); `survey_lib.load` replays it
-    report    one row a layer: layer, unit, total, kept, requested, sparsity (and group, for channels)
+    report    one row a layer: layer, unit, total, kept, group, requested, sparsity; layers of one group share their
+              units, so count a group once
     sparsity  realised fraction of units removed
     skipped   (layer, reason) for what was left whole
     """
@@ -104,15 +106,18 @@ def prune(
     check_pattern(chosen, sparsity)
     if chosen.score is None and chosen.solve is None:
         raise ValueError(f"{method} lives in training: use survey_lib.during(model, {method!r}, ...)")
-    structured = chosen.structure == "structured"
-    if cut and not structured:
+    cuttable = chosen.structure == "structured"
+    if cut and not cuttable:
         raise ValueError(f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model")
     request = Request(chosen, float(sparsity), example, batches if batches is None else list(batches), loss,
-                      scope or chosen.scope, layers, protect, structured if cut is None else cut, masks or {},
+                      scope or chosen.scope, layers, protect, cuttable if cut is None else cut, masks or {},
                       seed)  # fmt: skip
     bare = unwrap(model)
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
-    result = (_prune_channels if structured else _prune_weights)(bare, request)
+    if cuttable and example is None:
+        raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
+    step = _prune_blocks if chosen.unit == "layer" else _prune_channels if cuttable else _prune_weights
+    result = step(bare, request)
     _warn(result, request)
     return result
 
@@ -172,7 +177,8 @@ def _prune_weights(model: nn.Module, request: Request) -> PruneResult:
                                  example=request.example, batch_statistics=method.when == "before")  # fmt: skip
         masks |= _weight_masks(pruned, found, sparsity, request, masks)
         apply(pruned, masks)
-    return PruneResult(pruned, masks, None, _weight_report(masks, names, request), overall_sparsity(masks), skipped)
+    rows = [(name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names]
+    return PruneResult(pruned, masks, None, _report(rows, request), overall_sparsity(masks), skipped)
 
 
 @torch.no_grad()
@@ -204,60 +210,66 @@ def _below(score: Tensor, previous: Tensor | None) -> Tensor:
     return torch.where(previous, score, score.min() - score.abs().max() - 1)
 
 
-def _weight_report(masks: Masks, names: list[str], request: Request) -> pd.DataFrame:
-    rows = [(name, request.method.unit, masks[name].numel(), int(masks[name].sum()), request.sparsity)
-            for name in names]  # fmt: skip
-    report = pd.DataFrame(rows, columns=["layer", "unit", "total", "kept", "requested"])
-    report["layer"] = report["layer"].str.removesuffix(".weight")
-    return report.assign(sparsity=1 - report["kept"] / report["total"])
-
-
 def _prune_channels(model: nn.Module, request: Request) -> PruneResult:
-    method = request.method
-    if request.example is None:
-        raise ValueError(f"{method.name} cuts channels and must trace the model: give example=an input")
     coupling = trace(model, request.example)
     groups, skipped = _chosen_groups(coupling, request)
-    found = channels.collect(model, Coupling(groups, {}), method.needs, request.batches, request.loss, request.seed)
-    scores = channels.score_groups(method.score, found)
-    shapes = {name: tuple(members[0].weight.shape) for name, members in found.items()}
-    keep = select(scores, request.sparsity, request.scope, minimum=1, shapes=shapes)
-    keep = coupling.balance(keep, scores)
-    plan, small = None, None
+    repaired, keep = structured.choose_channels(
+        model, coupling, groups, request.method, request.sparsity, request.scope,
+        batches=request.batches, loss=request.loss, seed=request.seed,
+    )  # fmt: skip
+    done, plan = None, None
     if request.cut:
-        done = surgery.cut(model, coupling, keep, request.example)
-        small, plan, keep = done.model, done.plan, done.keep
-        skipped += done.refused
+        done = surgery.cut(repaired, coupling, keep, request.example)
+        plan, skipped = done.plan, skipped + done.refused
+        keep = {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()}
     masks = group_masks(model, coupling, keep)
-    small = small if request.cut else apply(copy.deepcopy(model), masks)
-    report = _group_report(groups, keep, request)
-    return PruneResult(small, masks, plan, report, overall_sparsity(keep), skipped)
+    pruned = done.model if done else masked_copy(repaired, masks)
+    rows = [(layer, group.size, int(keep[group.name].sum()), group.name) for group in groups for layer in group.producers]
+    return PruneResult(pruned, masks, plan, _report(rows, request), overall_sparsity(keep), skipped)
 
 
-def _chosen_groups(coupling: Coupling, request: Request) -> tuple[tuple[ChannelGroup, ...], list[tuple[str, str]]]:
-    """The groups to prune: those with a wanted producer and no protected one (case B41)."""
-    producers = list(dict.fromkeys(name for group in coupling.groups for name in group.producers))
-    skipped = list(coupling.fixed.items())
-    known = producers + [name for name in coupling.fixed if name not in producers]
+def _chosen_groups(coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
+    """The groups to prune: those the method is about, with a wanted producer and no protected one (case B41)."""
+    of_method = request.method.groups or (lambda group: True)
+    known = list(dict.fromkeys([n for group in coupling.groups for n in group.producers] + list(coupling.fixed)))
     wanted, barred = set(choose(known, request.layers)), set(choose(known, request.protect or []))
-    groups = []
+    groups, skipped = [], list(coupling.fixed.items())
     for group in coupling.groups:
-        if wanted.isdisjoint(group.producers):
+        if not of_method(group):
+            skipped.append((group.name, f"not what {request.method.name} prunes"))
+        elif wanted.isdisjoint(group.producers):
             skipped.append((group.name, "not among the layers asked for"))
         elif not barred.isdisjoint(group.producers):
             skipped.append((group.name, f"protected, with {', '.join(barred & set(group.producers))}"))
         else:
             groups.append(group)
-    if not groups:
+    names = {group.name for group in groups}
+    tied = {n: ties for ties in coupling.counts if not names.issuperset(ties) for n in names.intersection(ties)}
+    skipped += [(name, f"tied by count to {', '.join(set(ties) - {name})}") for name, ties in tied.items()]
+    if names <= tied.keys():
         raise ValueError("no channel can be cut: " + "; ".join(f"{name}: {why}" for name, why in skipped))
-    return tuple(groups), skipped
+    return [group for group in groups if group.name not in tied], skipped
 
 
-def _group_report(groups: Sequence[ChannelGroup], keep: Masks, request: Request) -> pd.DataFrame:
-    rows = [(layer, request.method.unit, group.size, int(keep[group.name].sum()), request.sparsity, group.name)
-            for group in groups for layer in group.producers]  # fmt: skip
-    report = pd.DataFrame(rows, columns=["layer", "unit", "total", "kept", "requested", "group"])
-    return report.assign(sparsity=1 - report["kept"] / report["total"])
+def _prune_blocks(model: nn.Module, request: Request) -> PruneResult:
+    found = blocks.blocks(model, request.example)
+    if not found:
+        raise ValueError(f"{request.method.name} leaves out residual blocks, and this model has none")
+    names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect or [])]
+    skipped = [(name, "not among the layers asked for, or protected") for name in found if name not in names]
+    keep = structured.choose_blocks(model, names, request.method, request.sparsity, request.batches)
+    gone = [name for name, kept in keep.items() if not kept]
+    masks = blocks.block_masks(model, gone)
+    pruned = blocks.remove(model, gone) if request.cut else masked_copy(model, masks)
+    plan = surgery.block_plan(model, gone) if request.cut else None
+    report = _report([(name, 1, int(kept), name) for name, kept in keep.items()], request)
+    return PruneResult(pruned, masks, plan, report, overall_sparsity(keep), skipped)
+
+
+def _report(rows: list[tuple[str, int, int, str]], request: Request) -> pd.DataFrame:
+    report = pd.DataFrame(rows, columns=["layer", "total", "kept", "group"])
+    report.insert(1, "unit", request.method.unit)
+    return report.assign(requested=request.sparsity, sparsity=1 - report["kept"] / report["total"])
 
 
 def _warn(result: PruneResult, request: Request) -> None:
@@ -276,7 +288,7 @@ def save(result: PruneResult, path: str | Path) -> Path:
     0.5
     """
     meta = {"report": result.report.to_dict("split"), "sparsity": result.sparsity, "skipped": result.skipped}
-    surgery.save_file(path, result.model, result.plan, result.masks, meta)
+    surgery.save_file(path, result.model, result.plan, None if result.plan else result.masks, meta)
     return Path(path)
 
 
@@ -286,6 +298,8 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
     Raises ValueError for a file that is not ours, a newer schema, or a model it was not made from.
     """
     pruned, plan, masks, meta = surgery.load_file(path, unwrap(model))
+    if plan:
+        masks = surgery.plan_masks(unwrap(model), plan)
     report = pd.DataFrame(meta["report"]["data"], columns=meta["report"]["columns"])
     skipped = [(name, reason) for name, reason in meta["skipped"]]
     return PruneResult(pruned, masks, plan, report, meta["sparsity"], skipped)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from survey_lib import METHODS
+
 torch.set_num_threads(1)
 
 
@@ -29,6 +31,54 @@ class ResidualNet(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Block(nn.Module):
+    """A residual block that can be left out whole."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bn(self.conv(x)).relu()
+
+
+class BlockNet(nn.Module):
+    """Four residual blocks between a stem and a head."""
+
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 1)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.blocks = nn.Sequential(*[Block(width) for _ in range(4)])
+        self.head = nn.Linear(width, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.conv1(self.stem(x))).mean((2, 3)))
+
+
+class AttentionNet(nn.Module):
+    """Patches, attention with four heads written out, a feed-forward layer, a head."""
+
+    def __init__(self, width: int = 8, heads: int = 4):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 2, stride=2)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.head_width = width // heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.up, self.down = nn.Linear(width, 16), nn.Linear(16, width)
+        self.head = nn.Linear(width, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(self.stem(x)).flatten(2).mT
+        query, key, value = (
+            layer(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        attention = (query @ key.mT / self.head_width**0.5).softmax(-1) @ value
+        x = x + self.out(attention.transpose(1, 2).flatten(2))
+        return self.head((x + self.down(self.up(x).relu())).mean(1))
+
+
 def shake(model: nn.Module, seed: int = 0) -> nn.Module:
     """Batch norms with distinct statistics and scales, as after training."""
     generator = torch.Generator().manual_seed(seed)
@@ -40,10 +90,13 @@ def shake(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 @pytest.fixture
-def net() -> nn.Module:
+def net(request) -> nn.Module:
+    """A small network of the kind that the tested method, if the test has one, can prune."""
+    method = getattr(request.node, "callspec", None) and request.node.callspec.params.get("method")
+    kind = {"depth": BlockNet, "head": AttentionNet}.get(method in METHODS and METHODS[method].category, ResidualNet)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return shake(ResidualNet()).eval()
+        return shake(kind()).eval()
 
 
 @pytest.fixture

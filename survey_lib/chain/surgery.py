@@ -15,9 +15,10 @@ import safetensors
 from safetensors.torch import save_file as save_tensors
 from torch import Tensor, nn
 
+from survey_lib.chain import blocks
 from survey_lib.chain import masks as masking
 from survey_lib.chain.coupling.check import Check
-from survey_lib.chain.coupling.groups import Coupling, check_keep, removed
+from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, removed
 from survey_lib.chain.coupling.plan import SCHEMA, changes, check_plan, make_plan
 from survey_lib.chain.coupling.slim import slim
 from survey_lib.chain.masks import Masks
@@ -84,7 +85,18 @@ def replay(model: nn.Module, plan: Mapping) -> nn.Module:
     out of range, or attributes that the module does not have as integers.
     """
     check_plan(model, plan)
-    return slim(model, *changes(plan))
+    return slim(blocks.remove(model, plan.get("blocks", [])), *changes(plan))
+
+
+def block_plan(model: nn.Module, names: list[str]) -> dict:
+    """The plan that leaves out whole blocks."""
+    return make_plan(model, {}, {}) | {"blocks": names}
+
+
+def plan_masks(model: nn.Module, plan: Mapping) -> Masks:
+    """The masks that a plan stands for, on the dense model it was made from."""
+    check_plan(model, plan)
+    return position_masks(model, changes(plan)[0]) | blocks.block_masks(model, plan.get("blocks", []))
 
 
 def save_file(path: str | Path, model: nn.Module, plan: Mapping | None, masks: Masks | None, meta: Mapping) -> None:

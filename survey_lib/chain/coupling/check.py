@@ -83,9 +83,12 @@ class Double(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if getattr(func, "__name__", "") in ("float", "half", "bfloat16"):
             return args[0].double()
-        double = (lambda dtype: torch.float64 if dtype.is_floating_point else dtype)
-        args, kwargs = pytree.tree_map_only(torch.dtype, double, (args, kwargs or {}))
+        args, kwargs = pytree.tree_map_only(torch.dtype, _double, (args, kwargs or {}))
         return func(*args, **kwargs)
+
+
+def _double(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype.is_floating_point else dtype
 
 
 @contextlib.contextmanager

@@ -133,8 +133,13 @@ def group_masks(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]
     masked model computes what the cut one does (case B19).
     """
     check_keep(coupling, keep)
+    return position_masks(model, removed(coupling, keep))
+
+
+def position_masks(model: nn.Module, gone: Mapping[str, Mapping[int, np.ndarray]]) -> Masks:
+    """Masks that zero the removed positions of each tensor, norm statistics left out."""
     known, result = masks.tensors(model), {}
-    for name, axes in removed(coupling, keep).items():
+    for name, axes in gone.items():
         if name.rpartition(".")[2] not in STATISTICS:
             result[name] = torch.ones(known[name].shape, dtype=torch.bool, device=known[name].device)
             for dim, index in axes.items():

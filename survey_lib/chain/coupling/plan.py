@@ -54,6 +54,9 @@ def check_plan(model: nn.Module, plan: Mapping) -> None:
         for dim, index in axes.items():
             _check_positions(name, dim, index, shapes)
     modules = dict(model.named_modules())
+    for name in plan.get("blocks", []):
+        if not name or name not in modules:
+            raise ValueError(f"the plan leaves out block {name!r}, which the model does not have")
     for module, row in plan["attributes"].items():
         for name, value in row.items():
             old = vars(modules[module]).get(name) if module in modules else None

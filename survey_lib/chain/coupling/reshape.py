@@ -85,7 +85,7 @@ def _order(run, grid, wide) -> list[int]:
     adapting = [p for p in places if isinstance(sizes[p], Size)] + [p for p in places if sizes[p] == -1]
     alone = [p for p in places if (grid == grid[tuple(slice(None) if q == p else slice(1) for q in places)]).all()]
     rest = places[:-1] if run.out.shape[wide[-1]] == run.head_width else places[::-1]
-    return list(dict.fromkeys([*adapting, *alone, *rest]))
+    return list(dict.fromkeys([*adapting, *(alone or rest)]))
 
 
 def _count(run, result: Axes) -> None:

@@ -137,7 +137,7 @@ TABLE = {
     **dict.fromkeys([aten.mean, aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.var, aten.std,
                      aten.var_mean, aten.std_mean, aten.linalg_vector_norm, aten.norm, aten.prod], reduce),
     **dict.fromkeys([aten.logsumexp, aten.argmax, aten.argmin, aten.any, aten.all, aten.median], reduce_fixed),
-    **dict.fromkeys([aten._softmax, aten._log_softmax, aten.cumsum, aten.cumprod, aten.sort], along),
+    **dict.fromkeys([aten._softmax, aten._safe_softmax, aten._log_softmax, aten.cumsum, aten.cumprod, aten.sort], along),
     **dict.fromkeys([getattr(aten, name) for name in (
         "max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d max_pool1d "
         "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d "
