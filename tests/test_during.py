@@ -11,7 +11,7 @@ from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.during import start
 from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
-from survey_lib.methods import training
+from survey_lib.methods import gates, sparse_training, weight_training
 
 RULES = ["gradual", "movement", "set", "rigl", "l0", "nm-srste"]
 STEPS = 40
@@ -80,7 +80,9 @@ def test_nothing_is_left_behind(method):
     for mine, fresh in zip(model.modules(), plain.modules(), strict=True):
         assert type(mine) is type(fresh)
         assert not mine._forward_hooks and not mine._forward_pre_hooks and not mine._backward_hooks
-    assert len(chosen.param_groups) == 1 and len(chosen.param_groups[0]["params"]) == len(list(plain.parameters()))
+    assert len(chosen.param_groups) == 1 and len(chosen.param_groups[0]["params"]) == len(
+        list(plain.parameters())
+    )
 
 
 @pytest.mark.parametrize("method", RULES)
@@ -140,7 +142,7 @@ def test_gradual_follows_the_cubic_and_never_brings_a_weight_back():
 @pytest.mark.parametrize("steps", [1, 7, 250, 1000])
 def test_b07_gradual_ends_at_045_for_any_period(steps):
     layer = nn.Linear(20, 20)
-    rule = training.Gradual(layer, 0.45, steps)
+    rule = weight_training.Gradual(layer, 0.45, steps)
     for done in range(1, steps + 1):
         masks = rule.choose(done)
     assert overall_sparsity(masks) == pytest.approx(0.45, abs=1e-9)
@@ -148,7 +150,7 @@ def test_b07_gradual_ends_at_045_for_any_period(steps):
 
 def test_b06_masks_are_chosen_anew_and_do_not_multiply():
     layer = nn.Linear(100, 100)
-    rule = training.Movement(layer, 0.5, steps=5)
+    rule = weight_training.Movement(layer, 0.5, steps=5)
     for _ in range(5):
         rule.scores["weight"] += 0.01 * torch.randn(100, 100)
         assert overall_sparsity(rule.choose(5)) == 0.5
@@ -208,7 +210,7 @@ def test_grown_weights_start_without_momentum():
 def test_drop_fraction_falls_from_030_as_a_cosine_and_ends_at_three_quarters():
     shares = []
 
-    class Watched(training.Set):
+    class Watched(sparse_training.Set):
         def move(self, name, share):
             shares.append(share)
             return super().move(name, share)
@@ -228,8 +230,10 @@ def test_srste_decays_pruned_weights_and_trains_them_straight_through():
     assert layer.weight.tolist() == [[4.0, 0.0, 3.0, 0.0]]
     layer.weight.grad = torch.tensor([[0.5, 0.0, 0.0, -2.0]])
     optimizer.step()  # dense: 3.5, 1 − λ, 3, 2 + 2 − 2λ
-    decay = training.SparseRefined.DECAY
-    assert session.rule.dense["weight"].tolist() == [[3.5, pytest.approx(1 - decay), 3.0, pytest.approx(4 - 2 * decay)]]
+    decay = weight_training.SparseRefined.DECAY
+    assert session.rule.dense["weight"].tolist() == [
+        [3.5, pytest.approx(1 - decay), 3.0, pytest.approx(4 - 2 * decay)]
+    ]
     assert session.finish()["weight"].tolist() == [[True, False, False, True]]
 
 
@@ -243,9 +247,11 @@ def test_srste_leaves_layers_that_do_not_fit_dense():
 def test_l0_gates_are_open_with_the_closed_form_probability(log_alpha):
     uniform = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000  # a grid: no sampling error
     value = torch.full_like(uniform, log_alpha)
-    gates = training.hard_concrete(value, uniform)
-    assert float((gates > 0).double().mean()) == pytest.approx(float(training.gate_probability(value[0])), abs=1e-4)
-    assert gates.min() == 0 and gates.max() == 1
+    opened = gates.hard_concrete(value, uniform)
+    assert float((opened > 0).double().mean()) == pytest.approx(
+        float(gates.gate_probability(value[0])), abs=1e-4
+    )
+    assert opened.min() == 0 and opened.max() == 1
 
 
 def test_l0_gradients_are_those_of_a_model_written_with_gates():
@@ -255,9 +261,9 @@ def test_l0_gradients_are_those_of_a_model_written_with_gates():
     rule, x = session.rule, torch.tensor([[1.0, 2.0, 3.0]])
     dense = rule.dense["weight"].clone().requires_grad_()
     log_alpha = rule.log_alpha["weight"].detach().clone().requires_grad_()
-    gates = training.hard_concrete(log_alpha, rule.uniform["weight"])
-    (F.linear(x, dense * gates).square().sum()
-     + rule.PENALTY * training.gate_probability(log_alpha).sum() * (rule.penalty(0) > 0)).backward()  # fmt: skip
+    opened = gates.hard_concrete(log_alpha, rule.uniform["weight"])
+    (F.linear(x, dense * opened).square().sum()
+     + rule.PENALTY * gates.gate_probability(log_alpha).sum() * (rule.penalty(0) > 0)).backward()  # fmt: skip
     layer(x).square().sum().backward()
     before = rule.dense["weight"].clone()
     optimizer.step()

@@ -32,11 +32,16 @@ def seen(model, needs, batches, **wishes):
 
 
 # loss ½ (w·x − t)²: gradient (w·x − t) x, Hessian x xᵀ
-BATCHES = [(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0]])), (torch.tensor([[3.0, 0.0]]), torch.tensor([[3.0]]))]
+BATCHES = [
+    (torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0]])),
+    (torch.tensor([[3.0, 0.0]]), torch.tensor([[3.0]])),
+]
 
 
 def test_gradients_by_hand():
-    found = seen(linear([1.0, 1.0]), ("grad", "grad_sq", "example_grad_sq"), BATCHES)  # gradients [2, 4] and [0, 0]
+    found = seen(
+        linear([1.0, 1.0]), ("grad", "grad_sq", "example_grad_sq"), BATCHES
+    )  # gradients [2, 4] and [0, 0]
     assert torch.equal(found.grad, torch.tensor([[1.0, 2.0]]))
     assert torch.equal(found.grad_sq, torch.tensor([[2.0, 8.0]]))
     assert torch.equal(found.example_grad_sq, torch.tensor([[2.0, 8.0]]))
@@ -51,7 +56,9 @@ def test_single_examples_are_squared_before_the_mean_and_batches_after():
 
 def test_hessian_times_gradient_by_hand_and_against_the_exact_hessian(net, batches):
     # g = [1, 2]; H g averaged: ½ ([1, 2] (1 + 4) + [3, 0] 3)
-    assert torch.equal(seen(linear([1.0, 1.0]), ("hess_grad",), BATCHES).hess_grad, torch.tensor([[7.0, 5.0]]))
+    assert torch.equal(
+        seen(linear([1.0, 1.0]), ("hess_grad",), BATCHES).hess_grad, torch.tensor([[7.0, 5.0]])
+    )
     net = net.double()
     batches = [(x.double(), y) for x, y in batches]
     found = collect(net, ["head.weight"], ("grad", "hess_grad"), batches, F.cross_entropy)["head.weight"]
@@ -107,14 +114,18 @@ def test_conv1d_and_grouped_evidence_broadcast_against_the_weight():
     layer, x = nn.Conv1d(4, 6, 3, padding=1, groups=2, bias=False), torch.randn(20, 4, 9)
     found = collect(layer, ["weight"], ("act_norm", "gram"), [x])["weight"]
     assert found.act_norm.shape == layer.weight.shape and found.gram.shape == (2, 6, 6)
-    assert torch.allclose(found.act_norm[0, :, 1], x[:, :2].movedim(1, 0).flatten(1).norm(dim=1))  # kernel's centre
+    assert torch.allclose(
+        found.act_norm[0, :, 1], x[:, :2].movedim(1, 0).flatten(1).norm(dim=1)
+    )  # kernel's centre
     assert torch.allclose(found.act_norm[5, :, 1], x[:, 2:].movedim(1, 0).flatten(1).norm(dim=1))
 
 
 def test_a_layer_called_twice_is_seen_twice_and_examples_split_over_batches_add_up():
     shared = nn.Linear(3, 3)
     model, x = nn.Sequential(shared, shared), torch.randn(40, 3)
-    whole, parts = (collect(model, ["0.weight"], ("gram",), b)["0.weight"].gram for b in ([x], [x[:7], x[7:]]))
+    whole, parts = (
+        collect(model, ["0.weight"], ("gram",), b)["0.weight"].gram for b in ([x], [x[:7], x[7:]])
+    )
     expected = sum((t.T @ t).double() for t in (x, shared(x).detach()))
     assert torch.allclose(whole, expected, rtol=1e-5) and torch.allclose(parts, whole, rtol=1e-5)
 
@@ -246,7 +257,9 @@ def test_b54_batch_norm_statistics_are_the_cumulative_average(training):
     state = torch.random.get_rng_state()
     assert reestimate_batch_norm(model, batches) is model
     assert torch.allclose(model[0].running_mean, torch.cat(batches).mean((0, 2, 3)), atol=1e-4)
-    assert torch.allclose(model[0].running_var, torch.stack([b.var((0, 2, 3)) for b in batches]).mean(0), atol=1e-4)
+    assert torch.allclose(
+        model[0].running_var, torch.stack([b.var((0, 2, 3)) for b in batches]).mean(0), atol=1e-4
+    )
     assert model.training is training and model[0].training is training and model[0].momentum == 0.1
     assert torch.equal(model[0].weight, torch.ones(2)) and torch.equal(model[0].weight.grad, torch.ones(2))
     assert torch.equal(torch.random.get_rng_state(), state)

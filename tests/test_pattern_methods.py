@@ -93,7 +93,9 @@ def test_b03_units_are_scored_by_absolute_values():
 
 
 @settings(deadline=None)
-@given(st.sampled_from(["kernel", "vector", "block:1x2", "block:2x4"]), st.floats(0, 0.95), st.integers(0, 99))
+@given(
+    st.sampled_from(["kernel", "vector", "block:1x2", "block:2x4"]), st.floats(0, 0.95), st.integers(0, 99)
+)
 def test_masks_are_whole_units_and_the_count_is_exact(method, sparsity, seed):
     weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(seed))
     mask, row = masked(method, weight, sparsity), find(method)
@@ -106,7 +108,10 @@ def test_masks_are_whole_units_and_the_count_is_exact(method, sparsity, seed):
 
 def test_layers_that_do_not_fit_say_why():
     assert misfit(torch.Size([4, 6]), "n:m", "2:4") == "6 inputs are not a multiple of 4"
-    assert misfit(torch.Size([6, 4, 3, 3]), "block", "1x4") == "4 inputs by 6 outputs are not a multiple of blocks 1x4"
+    assert (
+        misfit(torch.Size([6, 4, 3, 3]), "block", "1x4")
+        == "4 inputs by 6 outputs are not a multiple of blocks 1x4"
+    )
     assert "wider than 1" in misfit(torch.Size([4, 4, 1, 1]), "kernel", "")
     assert "wider than 1" in misfit(torch.Size([4, 4]), "vector", "")
     assert not misfit(torch.Size([8, 6, 3, 3]), "block", "1x4")
@@ -123,7 +128,9 @@ def test_more_than_all_of_a_group_cannot_be_kept():
         parse("4:2")
 
 
-@pytest.mark.parametrize("method", [n for n, row in METHODS.items() if row.category == "pattern" and row.score])
+@pytest.mark.parametrize(
+    "method", [n for n, row in METHODS.items() if row.category == "pattern" and row.score]
+)
 def test_b46_patterns_do_not_depend_on_memory_format(method):
     layer = nn.Conv2d(4, 8, 3)
     expected = scored(method, layer.weight.detach())
@@ -132,4 +139,6 @@ def test_b46_patterns_do_not_depend_on_memory_format(method):
     if row.unit == "n:m":
         assert torch.equal(n_of_m(row.score(changed), 2, 4), n_of_m(expected, 2, 4))
     else:
-        assert torch.allclose(pool(row.score(changed), row.unit, row.pattern), pool(expected, row.unit, row.pattern))
+        assert torch.allclose(
+            pool(row.score(changed), row.unit, row.pattern), pool(expected, row.unit, row.pattern)
+        )

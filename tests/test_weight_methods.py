@@ -22,7 +22,9 @@ TINY = torch.finfo(torch.float64).tiny
 
 
 def evidence(*rows, **observed) -> Evidence:
-    return Evidence("w", torch.tensor(rows), **{name: torch.tensor(value) for name, value in observed.items()})
+    return Evidence(
+        "w", torch.tensor(rows), **{name: torch.tensor(value) for name, value in observed.items()}
+    )
 
 
 def masks_of(model, method, sparsity, batches=None, example=None):
@@ -36,7 +38,9 @@ def masks_of(model, method, sparsity, batches=None, example=None):
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.93])
 def test_magnitude_equals_torch_layerwise_and_globally(net, sparsity):
-    weights = {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    weights = {
+        name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)
+    }
     for scope in ("layerwise", "global"):
         pruned = copy.deepcopy(net)
         layers = [(pruned.get_submodule(name), "weight") for name in weights]
@@ -76,7 +80,10 @@ def test_b46_scores_do_not_depend_on_memory_format_or_dtype():
     layer = nn.Conv2d(4, 6, 3)
     layer.weight.data = layer.weight.data.bfloat16().float()  # so that every dtype holds the same values
     expected = select({"w": weight.magnitude(collect(layer, ["weight"])["weight"])}, 0.5)["w"]
-    for change in ({"memory_format": torch.channels_last}, *({"dtype": d} for d in (torch.float64, torch.bfloat16))):
+    for change in (
+        {"memory_format": torch.channels_last},
+        *({"dtype": d} for d in (torch.float64, torch.bfloat16)),
+    ):
         changed = copy.deepcopy(layer).to(**change)
         found = collect(changed, ["weight"])["weight"]
         assert torch.equal(select({"w": weight.magnitude(found)}, 0.5)["w"], expected)
@@ -91,7 +98,9 @@ def test_lamp_by_hand_and_that_every_layer_keeps_its_largest():
     score = weight.lamp(evidence([3.0, -1.0, 2.0]))
     assert torch.allclose(score, torch.tensor([[1.0, 1 / 14, 4 / 13]], dtype=torch.float64))
     small, large = 1e-4 * torch.randn(4, 4), torch.randn(4, 4)
-    masks = select({n: weight.lamp(Evidence(n, w)) for n, w in {"s": small, "l": large}.items()}, 15 / 16, "global")
+    masks = select(
+        {n: weight.lamp(Evidence(n, w)) for n, w in {"s": small, "l": large}.items()}, 15 / 16, "global"
+    )
     assert masks["s"].any() and masks["l"].any()
     assert not weight.lamp(Evidence("w", torch.zeros(2, 2))).any()
 
@@ -101,14 +110,18 @@ def test_lamp_is_the_formula_where_magnitudes_differ(values):
     values = torch.tensor(list({abs(v): v for v in values}.values()), dtype=torch.float64)[None]
     square = values.square().flatten()
     expected = [u / max(sum(v for v in square if v >= u), TINY) for u in square]
-    assert weight.lamp(Evidence("w", values)).flatten().tolist() == pytest.approx([float(e) for e in expected])
+    assert weight.lamp(Evidence("w", values)).flatten().tolist() == pytest.approx(
+        [float(e) for e in expected]
+    )
 
 
 def test_taylor_squares_each_mini_batch_before_the_mean():
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.data = torch.tensor([[2.0, 1.0]])
     x = torch.tensor([[1.0, 0.0]])
-    found = collect(layer, ["weight"], ("grad_sq",), [(x, 1.0), (x, -1.0)], lambda o, y: (y * o).sum())["weight"]
+    found = collect(layer, ["weight"], ("grad_sq",), [(x, 1.0), (x, -1.0)], lambda o, y: (y * o).sum())[
+        "weight"
+    ]
     assert weight.taylor(found).tolist() == [[4.0, 0.0]]  # the mean gradient is zero
 
 
@@ -215,16 +228,19 @@ def outlying(outliers: int, size: int = 100) -> Tensor:
     return values
 
 
-
 def owl_of(sparsity: float, **layers: Tensor) -> dict[str, float]:
     found = {n.replace("_", "."): w for n, w in layers.items()}
-    return weight.owl({n: Evidence(n, w, act_norm=torch.ones(w.shape[1])) for n, w in found.items()}, sparsity)
+    return weight.owl(
+        {n: Evidence(n, w, act_norm=torch.ones(w.shape[1])) for n, w in found.items()}, sparsity
+    )
 
 
 def test_owl_by_hand_blocks_share_a_ratio_and_the_total_is_exact():
     # blocks m.0 (two layers of 100, outliers 2 % of 200) and m.1 (100, 8 %): shares .02 and .08, mean .04
     shares = owl_of(0.7, m_0_a=outlying(1), m_0_b=outlying(3), m_1_a=outlying(8))
-    assert shares == pytest.approx({"m.0.a": 0.7 + 0.16 / 3, "m.0.b": 0.7 + 0.16 / 3, "m.1.a": 0.7 - 0.32 / 3})
+    assert shares == pytest.approx(
+        {"m.0.a": 0.7 + 0.16 / 3, "m.0.b": 0.7 + 0.16 / 3, "m.1.a": 0.7 - 0.32 / 3}
+    )
     assert sum(shares.values()) / 3 == pytest.approx(0.7)
 
 

@@ -21,12 +21,16 @@ def input_columns(layer: nn.Module, x: Tensor) -> Tensor:
         return x.reshape(-1, layer.in_features).mT[None]
     if not isinstance(layer, nn.Conv1d | nn.Conv2d):
         kind = type(layer).__name__
-        raise ValueError(f"inputs are observed for Linear, Conv1d and Conv2d layers, not for {kind}; leave it out")
+        raise ValueError(
+            f"inputs are observed for Linear, Conv1d and Conv2d layers, not for {kind}; leave it out"
+        )
     x = x if x.dim() == layer.weight.dim() else x[None]
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
     flat = isinstance(layer, nn.Conv1d)
-    geometry = [(1, *size) if flat else size for size in (layer.kernel_size, layer.dilation, (0, 0), layer.stride)]
+    geometry = [
+        (1, *size) if flat else size for size in (layer.kernel_size, layer.dilation, (0, 0), layer.stride)
+    ]
     geometry[2] = (0, 0)
     patches = F.unfold(x.unsqueeze(-2) if flat else x, *geometry)  # (examples, in·kh·kw, positions)
     return patches.movedim(1, 0).reshape(layer.groups, -1, patches.shape[0] * patches.shape[2])

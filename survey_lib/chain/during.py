@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from survey_lib.chain.masks import Masks, apply, prunable, unwrap
 from survey_lib.chain.selection import check_sparsity
 
+END = 0.75  # share of the steps after which masks rest and the weights settle (evci2020rigging)
+
 
 class Rule(Protocol):
     """What a training-time method does: `masks` hold before the first step and after every step."""
@@ -76,7 +78,9 @@ def start(model: nn.Module, method, sparsity: float, optimizer: torch.optim.Opti
     """
     check_sparsity(sparsity)
     if method.during is None:
-        raise ValueError(f"{method.name} does not live in training; use survey_lib.prune(model, {method.name!r}, ...)")
+        raise ValueError(
+            f"{method.name} does not live in training; use survey_lib.prune(model, {method.name!r}, ...)"
+        )
     if steps < 1:
         raise ValueError(f"steps must be at least 1, the number of optimizer steps to come; got {steps}")
     bare = unwrap(model)

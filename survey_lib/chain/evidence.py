@@ -134,7 +134,9 @@ def _check(needs: tuple[str, ...], batches: Iterable | None, example: object) ->
     for need in needs:
         if need not in observe.NEEDS:
             where = "is observed of channel groups only" if need in known else "is unknown"
-            raise ValueError(f"evidence {need!r} {where}; of a weight one can collect {', '.join(observe.NEEDS)}")
+            raise ValueError(
+                f"evidence {need!r} {where}; of a weight one can collect {', '.join(observe.NEEDS)}"
+            )
         if batches is None and (need != "flow" or example is None):
             wanted = "example=input" if need == "flow" else "batches=[(x, y), ...]"
             raise ValueError(f"the method needs {need!r}, which is observed on data; pass {wanted}")

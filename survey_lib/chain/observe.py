@@ -95,7 +95,9 @@ def flow(model: nn.Module, weights: Weights, x: Tensor | tuple | dict) -> Weight
         for tensor in model.state_dict().values():
             tensor.abs_()
     positive = {name: model.get_parameter(name).requires_grad_() for name in weights}
-    ones = over(x, lambda t: torch.ones_like(t[:1], dtype=torch.float64 if t.is_floating_point() else t.dtype))
+    ones = over(
+        x, lambda t: torch.ones_like(t[:1], dtype=torch.float64 if t.is_floating_point() else t.dtype)
+    )
     return _differentiate(call(model, ones).sum(), positive)
 
 
@@ -120,7 +122,9 @@ def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weig
         call(model, x)
     missing = [name for name in weights if name not in total]
     if missing:
-        raise ValueError(f"no input of {', '.join(missing)} was seen, so {need!r} is unknown; leave the layer out")
+        raise ValueError(
+            f"no input of {', '.join(missing)} was seen, so {need!r} is unknown; leave the layer out"
+        )
     return {name: _fit(total[name], weights[name], need) for name in weights}
 
 
@@ -134,7 +138,9 @@ def _fit(total: Tensor, weight: Tensor, need: str) -> Tensor:
     return norm.repeat_interleave(len(weight) // len(norm), 0).view(weight.shape)
 
 
-def _gradients(model, weights: Weights, batches: Iterable, loss: Loss | None, create_graph=False) -> Iterator[Weights]:
+def _gradients(
+    model, weights: Weights, batches: Iterable, loss: Loss | None, create_graph=False
+) -> Iterator[Weights]:
     for x, y in batches:
         yield _differentiate((loss or F.cross_entropy)(call(model, x), y), weights, create_graph)
 

@@ -106,7 +106,9 @@ def _removals(weight: Tensor, inverse: Tensor, n_m: tuple[int, int] | None) -> t
     return (torch.stack(order, 1), torch.stack(losses, 1)) if order else (empty.long(), empty)
 
 
-def _sparsegpt(weight: Tensor, hessian: Tensor, share: float, n_m: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+def _sparsegpt(
+    weight: Tensor, hessian: Tensor, share: float, n_m: tuple[int, int] | None
+) -> tuple[Tensor, Tensor]:
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
     factor = torch.linalg.cholesky(inverse, upper=True)
     width = max(BLOCK // n_m[1], 1) * n_m[1] if n_m else BLOCK
@@ -114,8 +116,12 @@ def _sparsegpt(weight: Tensor, hessian: Tensor, share: float, n_m: tuple[int, in
     for start in range(0, weight.shape[1], width):
         block = slice(start, min(start + width, weight.shape[1]))
         if not n_m:
-            target = round(share * weight.shape[0] * block.stop)  # cumulative, so that the layer's count is exact
-            mask[:, block] = keep_largest(weight[:, block].square() / factor.diagonal()[block].square(), target - gone)
+            target = round(
+                share * weight.shape[0] * block.stop
+            )  # cumulative, so that the layer's count is exact
+            mask[:, block] = keep_largest(
+                weight[:, block].square() / factor.diagonal()[block].square(), target - gone
+            )
             gone = target
         error = torch.zeros_like(weight[:, block])
         for j in range(block.start, block.stop):
