@@ -12,6 +12,7 @@ from survey_lib.catalogue import find
 from survey_lib.chain import channels, during
 from survey_lib.chain.coupling import trace
 from survey_lib.chain.evidence import Consumer, Evidence
+from survey_lib.experiment.llama import Llama, Shape
 from survey_lib.methods import channel, channel_training, reconstruction, transformer
 from survey_lib.structured import choose_channels, structure
 
@@ -314,3 +315,60 @@ def test_greg_schedule_and_its_penalty_only_on_the_chosen_filters(net):
     assert not net.conv1.weight.grad[~chosen].any() and not net.bn1.weight.grad.any()
     lowest = net.conv1.weight.abs().sum((1, 2, 3)).topk(4, largest=False).indices
     assert sorted(chosen.nonzero().flatten().tolist()) == sorted(lowest.tolist())
+
+
+# heads and hidden channels of a Llama-architecture model
+
+
+@pytest.fixture
+def llama():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Llama(Shape(dim=16, hidden=12, layers=2, heads=4, kv_heads=2, vocab=20, context=16)).eval()
+
+
+@pytest.fixture
+def texts():
+    generator = torch.Generator().manual_seed(0)
+    return [tuple(torch.randint(20, (2, 6), generator=generator) for _ in range(2)) for _ in range(2)]
+
+
+def token_loss(output, y):
+    return F.cross_entropy(output.flatten(0, 1), y.flatten())
+
+
+def test_methods_find_their_groups_and_grouped_queries_stay_whole(llama, texts):
+    groups = trace(llama, texts[0][0]).groups
+    heads = [group for group in groups if transformer.is_heads(group)]
+    assert [group.name for group in heads] == [f"blocks.{i}.attention.query" for i in range(2)]
+    assert all(group.size == 2 for group in heads)  # two key/value heads, each with two query heads
+    hidden = [group.name for group in groups if transformer.is_hidden(group)]
+    assert hidden == [f"blocks.{i}.feed_forward.gate" for i in range(2)]
+
+
+def test_gate_gradients_of_heads_agree_with_gates_put_into_the_network(llama, texts):
+    coupling = trace(llama, texts[0][0])
+    found = channels.collect(llama, coupling, ("gate_grad",), texts, token_loss)
+    for name in ("blocks.0", "blocks.1"):
+        gate, total = torch.ones(2, requires_grad=True), torch.zeros(2)
+        layer = llama.get_submodule(f"{name}.attention.output")
+        handle = layer.register_forward_pre_hook(lambda _, x: x[0] * gate.repeat_interleave(8))  # noqa: B023
+        for x, y in texts:
+            for i in range(2):
+                total += torch.autograd.grad(token_loss(llama(x[i : i + 1]), y[i : i + 1]), gate)[0].abs() / 4
+        handle.remove()
+        assert torch.allclose(found[f"{name}.attention.query"][0].gate_grad, total, rtol=1e-4)
+
+
+def test_ffn_channel_reads_gate_up_and_down(llama, texts):
+    block = llama.blocks[0].feed_forward
+    found = channels.collect(llama, trace(llama, texts[0][0]), ("slices", "slices_grad"), texts, token_loss)
+    score = transformer.ffn_channel(found["blocks.0.feed_forward.gate"][0])
+    (sum(token_loss(llama(x), y) for x, y in texts) / 2).backward()
+    gate, up, down = ((p.grad * p).abs() for p in (block.gate.weight, block.up.weight, block.down.weight))
+    assert torch.allclose(score, gate.sum(1) + up.sum(1) + down.sum(0), rtol=1e-4)
+
+
+def test_a_tied_embedding_is_scored_by_its_own_columns(llama, texts):
+    trunk = channels.collect(llama, trace(llama, texts[0][0]))["embedding"]
+    assert torch.equal(trunk[0].weight, llama.embedding.weight.detach().mT)

@@ -61,10 +61,13 @@ def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
 
 
 def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:
-    """The output rows of a producer: its slices that no consumer contracts."""
+    """The output rows of a producer: its slices that no consumer contracts.
+
+    A tied embedding is read along the very axis it produces: then that slice is both.
+    """
     read = {(part.tensor, part.dim) for part in group.consumers}
     mine = [part for part in group.slices if part.tensor.rpartition(".")[0] == producer]
-    return [part for part in mine if (part.tensor, part.dim) not in read]
+    return [part for part in mine if (part.tensor, part.dim) not in read] or mine
 
 
 def _producer_rows(group: ChannelGroup, producer: str, tensors: dict[str, Tensor]) -> Tensor:
