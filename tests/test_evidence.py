@@ -227,8 +227,8 @@ def test_wrong_requests_are_errors_that_say_what_is_allowed():
 
 def test_b55_layer_seeds_depend_on_seed_and_name_only():
     assert layer_seed(0, "a") != layer_seed(0, "b") != layer_seed(1, "b")
-    found = [collect(nn.ModuleDict({k: nn.Linear(2, 2) for k in order}), [f"{k}.weight" for k in order], seed=7)
-             for order in ("ab", "ba")]  # fmt: skip
+    model = nn.ModuleDict({name: nn.Linear(2, 2) for name in "ab"})
+    found = [collect(model, [f"{name}.weight" for name in order], seed=7) for order in ("ab", "ba")]
     assert found[0]["a.weight"].seed == found[1]["a.weight"].seed
 
 

@@ -184,8 +184,7 @@ def test_synflow_keeps_every_layer_where_snip_and_magnitude_empty_one():
     model = nn.Sequential(*[layer for _ in range(6) for layer in (nn.Linear(20, 20, bias=False), nn.ReLU())])
     model[4].weight.data.mul_(1e-3)
     sparsity, row = 0.98, find("synflow")
-    assert not select({n: weight.magnitude(e) for n, e in collect(model, list(prunable(model))).items()}, sparsity,
-                      "global")["4.weight"].any()  # fmt: skip
+    assert not masks_of(model, "imp", sparsity)["4.weight"].any()  # magnitude, globally
     masks = {}
     for target in round_sparsities(row.schedule, sparsity, row.rounds):
         found = collect(model, list(prunable(model)), row.needs, example=torch.ones(1, 20))
@@ -274,8 +273,9 @@ def test_obs_removes_the_one_weight_that_brute_force_removes(inputs, seed):
     found = problem(1, inputs, seed)
     mask, solved = solve.obs(found, 1 / inputs)
     hessian = damped(found.gram)[0]
-    best = min((error(found, least_squares(found.weight, hessian, ~F.one_hot(torch.tensor(i), inputs).bool())), i)
-               for i in range(inputs))  # fmt: skip
+    singles = [~F.one_hot(torch.tensor(i), inputs).bool() for i in range(inputs)]
+    losses = [error(found, least_squares(found.weight, hessian, keep)) for keep in singles]
+    best = min(zip(losses, range(inputs), strict=True))
     assert (~mask).nonzero().tolist() == [[0, best[1]]]
     assert error(found, solved) == pytest.approx(best[0], rel=1e-6)
 
@@ -310,9 +310,9 @@ def test_solvers_remove_exactly_and_beat_the_mask_without_repair(method, sparsit
 
 
 def test_sparsegpt_equals_obs_on_one_block_whose_order_is_forced():
-    """With the last weight removed last nothing right of it can repair more: both are least squares on the mask."""
+    """The errors of the first column reach all the others: both are least squares on the mask."""
     found = problem(1, 4)
-    found.weight[0, 0] = 1e-6  # the first column goes, so the errors of its removal reach all the others
+    found.weight[0, 0] = 1e-6  # so the first column goes
     (first, repaired), (second, reference) = (method(found, 0.25) for method in (solve.sparsegpt, solve.obs))
     assert torch.equal(first, second) and not first[0, 0]
     assert torch.allclose(repaired, reference, rtol=1e-9)

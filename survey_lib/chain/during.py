@@ -106,7 +106,8 @@ class Held:
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         self.masks = self.choose(step + 1)
-        apply(self.model, self.masks)
+        for name, mask in self.masks.items():
+            self.weights[name].mul_(mask)
 
     def finish(self) -> None:
         self.masks = self.choose(self.steps)
@@ -115,8 +116,8 @@ class Held:
 class Shadowed(Held):
     """A rule that keeps the dense weights beside the masked ones, so that a pruned weight can come back.
 
-    Forward and backward see the masked weights; the optimizer steps on the dense ones with the gradient at the
-    masked ones (straight-through). Subclasses may change that gradient in `adjust`.
+    Forward and backward see the masked weights; the optimizer steps on the dense ones with the gradient at
+    the masked ones (straight-through). Subclasses may change that gradient in `adjust`.
     """
 
     def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):

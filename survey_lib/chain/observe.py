@@ -1,7 +1,7 @@
 """What can be observed of a model on batches: gradients, the inputs of layers, and SynFlow's flow.
 
-Every observer takes the model (a copy made for it), the weights by name and the batches as (x, y), and returns
-one tensor for each weight. `evidence.collect` is the way in.
+Every observer takes the model (a copy made for it), the weights by name and the batches as (x, y), and
+returns one tensor for each weight. `evidence.collect` is the way in.
 """
 
 from __future__ import annotations

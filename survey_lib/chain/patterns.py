@@ -67,9 +67,9 @@ def n_of_m(score: Tensor, n: int, m: int) -> Tensor:
 def pool(score: Tensor, unit: str, pattern: str = "") -> Tensor:
     """Sum of a weight-shaped score over each unit.
 
-    kernel: (out, in); vector: (out, in, kh), a row inside a kernel; block RxC: (out/C, in/R), R neighbouring
-    inputs by C neighbouring outputs with their whole kernels, so 1xN is lin2022pattern's: N consecutive output
-    kernels that share an input channel.
+    kernel: (out, in); vector: (out, in, kh), a row inside a kernel; block RxC: (out/C, in/R), R
+    neighbouring inputs by C neighbouring outputs with their whole kernels, so 1xN is lin2022pattern's: N
+    consecutive output kernels that share an input channel.
 
     >>> pool(torch.ones(2, 3), "block", "1x2")
     tensor([[2., 2., 2.]])

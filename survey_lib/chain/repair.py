@@ -1,4 +1,4 @@
-"""Repairs after pruning without gradient descent: least squares on a layer's inputs, batch-norm statistics."""
+"""Repairs without gradient descent: least squares on a layer's inputs, batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def damped(gram: Tensor) -> tuple[Tensor, Tensor]:
 def least_squares(weight: Tensor, hessian: Tensor, keep: Tensor) -> Tensor:
     """The weights on the kept inputs that change the layer's output least: argmin ‖(W − Ŵ) X‖².
 
-    weight (out, k), hessian = X Xᵀ (k, k), keep (k,) bool. Ŵ_S = W H_{:,S} (H_SS)⁻¹, zero elsewhere; the sum of
-    the updates that OBS makes weight by weight. Raises torch.linalg.LinAlgError if H_SS is singular (`damped`).
+    weight (out, k), hessian = X Xᵀ (k, k), keep (k,) bool. Ŵ_S = W H_{:,S} (H_SS)⁻¹, zero elsewhere; the
+    sum of the updates that OBS makes weight by weight. Raises torch.linalg.LinAlgError if H_SS is singular
+    (`damped`).
 
     >>> least_squares(torch.ones(1, 2), torch.tensor([[2.0, 1.0], [1.0, 2.0]]), torch.tensor([True, False]))
     tensor([[1.5000, 0.0000]])

@@ -121,9 +121,10 @@ def select(
     """Keep-masks `{name: bool tensor}` that remove `sparsity` of all units under a scope.
 
     `layerwise`, `row` and `erk` round in each layer, `row` also takes the same share from each output row;
-    `global` ranks all units together. `minimum` units stay in every layer (1 for channel groups, which must not be emptied; 0 for weights). `shapes`: the weights that
-    erk reads, if the scores are not weight-shaped. `fractions`: layer sparsities that are decided already.
-    Raises ValueError for a sparsity outside [0, 1), an unknown scope, or scores that are not finite.
+    `global` ranks all units together. `minimum` units stay in every layer (1 for channel groups, which must
+    not be emptied; 0 for weights). `shapes`: the weights that erk reads, if the scores are not
+    weight-shaped. `fractions`: layer sparsities that are decided already. Raises ValueError for a sparsity
+    outside [0, 1), an unknown scope, or scores that are not finite.
 
     >>> select({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0, 4.0])}, 0.5, "global")
     {'a': tensor([False, False]), 'b': tensor([True, True])}

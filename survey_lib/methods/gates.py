@@ -38,10 +38,10 @@ class L0(Held):
     """Learn hard-concrete gates on the weights with an L0 penalty (louizos2018learning).
 
     Training sees w · gate, with a new draw of the gates after each step; log α descends on
-    loss + λ Σ P(gate ≠ 0) with Adam, from P(drop) = 0.1. As an exact sparsity is asked, the penalty rests while
-    the expected density is below a cubic schedule that ends at the target; at the end the gates of largest
-    log α stay, ranked globally, at their deterministic value clamp(σ(log α)(ζ − γ) + γ). Between steps the model
-    holds one draw. On large networks the variance of the draws often defeats it (gale2019state).
+    loss + λ Σ P(gate ≠ 0) with Adam, from P(drop) = 0.1. As an exact sparsity is asked, the penalty rests while the
+    expected density is below a cubic schedule that ends at the target; at the end the gates of largest log
+    α stay, ranked globally, at their deterministic value clamp(σ(log α)(ζ − γ) + γ). Between steps the
+    model holds one draw. On large networks the variance of the draws often defeats it (gale2019state).
 
     >>> rule = L0(nn.Linear(4, 4), 0.5, steps=10)
     >>> rule.finish(); int(rule.masks["weight"].sum())

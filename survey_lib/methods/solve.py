@@ -1,4 +1,4 @@
-"""Methods that choose weights and repair the rest at once, from X Xᵀ of a layer's inputs (unstructured or n:m)."""
+"""Methods that choose weights and repair the rest at once, from X Xᵀ of a layer's inputs."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def obs(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor,
 def sparsegpt(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor, Tensor]:
     """OBS column by column with one Cholesky factor for all rows (frantar2023sparsegpt).
 
-    U = upper Cholesky factor of H⁻¹. In blocks of 128 columns the weights of least w² / U_jj² go (n:m: in each
-    group of m when its turn comes) and each removed weight's error is passed on to the columns right of it:
-    W_{:,j:} −= w_j / U_jj · U_{j,j:}. Damping and dead inputs as in the reference implementation.
+    U = upper Cholesky factor of H⁻¹. In blocks of 128 columns the weights of least w² / U_jj² go (n:m: in
+    each group of m when its turn comes) and each removed weight's error is passed on to the columns right
+    of it: W_{:,j:} −= w_j / U_jj · U_{j,j:}. Damping and dead inputs as in the reference implementation.
     Returns the mask and the repaired weight. Errors grow with correlated inputs and few calibration tokens.
 
     >>> mask, weight = sparsegpt(Evidence("w", torch.tensor([[1.0, 1.1]]), gram=torch.eye(2)), 0.5)
@@ -84,7 +84,7 @@ def _obs(weight: Tensor, hessian: Tensor, share: float, n_m: tuple[int, int] | N
 
 
 def _removals(weight: Tensor, inverse: Tensor, n_m: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """Each row's weights in the order OBS removes them, and the loss of each removal, both (rows, removals)."""
+    """Each row's weights in the order OBS removes them and the loss of each, both (rows, removals)."""
     weight, inverse = weight.clone(), inverse.repeat(len(weight), 1, 1)
     rows, count = torch.arange(len(weight), device=weight.device), weight.shape[1]
     n, m = n_m or (0, count)

@@ -15,9 +15,10 @@ from survey_lib.chain.selection import counts, erk, keep_largest
 class Moving(Held):
     """Sparse from the first step: some weights move to new places, sparsity stays the same at every step.
 
-    Layers get Erdős–Rényi–kernel sparsities and random masks. Every 100 steps (or a twentieth of them) until
-    75 % the smallest share α/2 (1 + cos(π t / T)), α = 0.3, of the active weights is dropped and as many inactive
-    ones grow, from zero and with fresh optimizer state, just before the step is taken. Subclasses define `growth`.
+    Layers get Erdős–Rényi–kernel sparsities and random masks. Every 100 steps (or a twentieth of them)
+    until 75 % the smallest share α/2 (1 + cos(π t / T)), α = 0.3, of the active weights is dropped and as
+    many inactive ones grow, from zero and with fresh optimizer state, just before the step is taken.
+    Subclasses define `growth`.
     """
 
     def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
@@ -54,7 +55,7 @@ class Moving(Held):
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         super().after(step, optimizer)
         for name, weight in self.weights.items():
-            for value in optimizer.state[weight].values():
+            for value in optimizer.state.get(weight, {}).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     value.mul_(self.masks[name])
 

@@ -94,9 +94,9 @@ def taylor(evidence: Evidence) -> Tensor:
 def obd(evidence: Evidence) -> Tensor:
     """Optimal Brain Damage: second-order change of the loss, diagonal Hessian (lecun1989optimal).
 
-    score = ½ h_ii w², with h_ii the empirical Fisher diagonal (squared gradients of single examples, averaged),
-    which equals the Hessian's for a well-fitted likelihood. Assumes a trained network (g ≈ 0) and weights
-    whose errors do not interact.
+    score = ½ h_ii w², with h_ii the empirical Fisher diagonal (squared gradients of single examples,
+    averaged), which equals the Hessian's for a well-fitted likelihood. Assumes a trained network (g ≈ 0)
+    and weights whose errors do not interact.
 
     >>> obd(Evidence("w", torch.tensor([[2.0, -1.0]]), example_grad_sq=torch.tensor([[0.5, 4.0]])))
     tensor([[1., 2.]])
@@ -107,9 +107,9 @@ def obd(evidence: Evidence) -> Tensor:
 def grasp(evidence: Evidence) -> Tensor:
     """Gradient signal preservation at initialisation (wang2020picking).
 
-    score = w·(H g): the paper removes the largest −w·H g, the weights whose removal raises the gradient norm.
-    Signed on purpose. The reference implementation divides the logits by 200 for this, and so does the default
-    loss of `evidence.collect`. At extreme sparsity better than SNIP, at low sparsity worse.
+    score = w·(H g): the paper removes the largest −w·H g, the weights whose removal raises the gradient
+    norm. Signed on purpose. The reference implementation divides the logits by 200 for this, and so does
+    the default loss of `evidence.collect`. At extreme sparsity better than SNIP, at low sparsity worse.
 
     >>> grasp(Evidence("w", torch.tensor([[2.0, -1.0]]), hess_grad=torch.tensor([[0.5, 3.0]])))
     tensor([[ 1., -3.]])
@@ -121,7 +121,8 @@ def wanda(evidence: Evidence) -> Tensor:
     """Weights and activations, without training afterwards (sun2024simple).
 
     score_ij = |w_ij| · ‖x_j‖₂, ranked within each output row. The norm runs over all calibration tokens, or
-    over the places of a convolution kernel. Needs no update of the weights; falls behind SparseGPT above 60 %.
+    over the places of a convolution kernel. Needs no update of the weights; falls behind SparseGPT
+    above 60 %.
 
     >>> wanda(Evidence("w", torch.tensor([[2.0, -1.0]]), act_norm=torch.tensor([1.0, 4.0])))
     tensor([[2., 4.]])
@@ -135,10 +136,10 @@ OUTLIER, SPREAD = 5.0, 0.08  # M and λ of the reference implementation of yin20
 def owl(found: dict[str, Evidence], sparsity: float) -> dict[str, float]:
     """Layer sparsities by outlier share: layers with more outliers keep more (yin2024outlier).
 
-    D = share of Wanda scores above 5 times their mean, one for each block (the layers whose names agree up to
-    their first number), as in the reference implementation. Density = 1 − s + 2λ (D − mean D) / (max D − min D),
-    λ = 0.08; the mean is weighted by size, so the network as a whole has the asked sparsity. Where that would
-    leave [0, 1], λ shrinks. Without blocks that differ in outliers it is Wanda.
+    D = share of Wanda scores above 5 times their mean, one for each block (the layers whose names agree up
+    to their first number), as in the reference implementation. Density = 1 − s + 2λ (D − mean D) / (max D −
+    min D), λ = 0.08; the mean is weighted by size, so the network as a whole has the asked sparsity. Where
+    that would leave [0, 1], λ shrinks. Without blocks that differ in outliers it is Wanda.
 
     >>> weights = {"flat": torch.ones(1, 8), "spiky": torch.tensor([[50.0, 1, 1, 1, 1, 1, 1, 1]])}
     >>> owl({n: Evidence(n, w, act_norm=torch.ones(8)) for n, w in weights.items()}, 0.5)

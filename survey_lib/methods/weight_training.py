@@ -16,9 +16,9 @@ WARMUP = 0.1  # share of the steps before movement pruning starts, while its sco
 class Gradual(Held):
     """Magnitude pruning on the cubic schedule (zhu2017prune).
 
-    sparsity_t = s (1 − (1 − t/T)³), the smallest |w| of each layer go; T is 75 % of the steps, the masks change
-    a hundred times at most. Ends at exactly s whatever the period (case B07). Fast early pruning costs accuracy
-    when the learning rate is still too low to recover.
+    sparsity_t = s (1 − (1 − t/T)³), the smallest |w| of each layer go; T is 75 % of the steps, the masks
+    change a hundred times at most. Ends at exactly s whatever the period (case B07). Fast early pruning
+    costs accuracy when the learning rate is still too low to recover.
 
     >>> layer = nn.Linear(8, 1); rule = Gradual(layer, 0.5, steps=4)
     >>> [int(rule.choose(done)["weight"].sum()) for done in (0, 1, 2, 3, 4)]
@@ -42,10 +42,10 @@ class Gradual(Held):
 class Movement(Shadowed):
     """Keep the weights that fine-tuning moves away from zero (sanh2020movement).
 
-    score = −Σ_t g·w, added up over the steps with the gradient at the masked weights and the dense w, so that
-    a pruned weight can return; pruned weights themselves get no gradient, as in the paper. Cubic schedule from
-    10 % to 75 % of the steps, layer by layer; the scores' learning rate is constant. For fine-tuning: when
-    training from scratch every weight moves away from zero.
+    score = −Σ_t g·w, added up over the steps with the gradient at the masked weights and the dense w, so
+    that a pruned weight can return; pruned weights themselves get no gradient, as in the paper. Cubic
+    schedule from 10 % to 75 % of the steps, layer by layer; the scores' learning rate is constant. For
+    fine-tuning: when training from scratch every weight moves away from zero.
 
     >>> layer = nn.Linear(2, 1, bias=False); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     >>> rule = Movement(layer, 0.5, steps=1); layer.weight.data = torch.tensor([[1.0, 1.0]])
@@ -71,9 +71,9 @@ class Movement(Shadowed):
 class SparseRefined(Shadowed):
     """SR-STE: learn an N:M mask from scratch with straight-through gradients (zhou2021learning).
 
-    Forward with the n largest |w| of every m; the dense w gets g(masked w) + λ (1 − mask)·w, λ = 2e-4 as in the
-    reference implementation: pruned weights shrink, so masks settle. Layers that do not fit the pattern stay
-    dense. The pattern sets the sparsity; without one it is the N of 4 nearest to the asked sparsity.
+    Forward with the n largest |w| of every m; the dense w gets g(masked w) + λ (1 − mask)·w, λ = 2e-4 as in
+    the reference implementation: pruned weights shrink, so masks settle. Layers that do not fit the pattern
+    stay dense. The pattern sets the sparsity; without one it is the N of 4 nearest to the asked sparsity.
 
     >>> layer = nn.Linear(4, 1); layer.weight.data = torch.tensor([[4.0, 1.0, 3.0, 2.0]])
     >>> SparseRefined(layer, 0.5, steps=10, pattern="2:4").choose(1)
