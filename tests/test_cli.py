@@ -122,7 +122,7 @@ def test_student_and_check_on_a_folder(tmp_path):
 
 def test_readme_tables_are_generated_and_current():
     text = README.read_text(encoding="utf-8")
-    assert generated(text) == text, "run `survey readme`"
+    assert generated(text) == text, "run `survey generate`"
 
 
 def test_readme_without_marks_is_refused():

@@ -103,11 +103,12 @@ def student(out: Path, source: Path | None) -> None:
 
 
 @click.command()
-def readme() -> None:
-    """Write the tables of methods and figures in README.md again, after a change of either."""
+def generate() -> None:
+    """Write again what is generated: the tables in README.md and data/literature/references.bib."""
+    from survey_lib.publish.literature import write_bibliography
     from survey_lib.publish.readme import update
 
-    click.echo(f"wrote {update()}")
+    click.echo(f"wrote {update()} and {write_bibliography()}")
 
 
-COMMANDS = (notebooks, figure, cite, student, readme)
+COMMANDS = (notebooks, figure, cite, student, generate)
