@@ -13,7 +13,7 @@ from survey_lib.chain.repair import damped, least_squares
 from survey_lib.chain.selection import check_finite, keep_largest
 
 BLOCK = 128  # columns of one block in the reference implementation of frantar2023sparsegpt
-BATCH = 2**23  # entries of H⁻¹ held at once by obs, 64 MiB
+BATCH = 2**20  # entries of H⁻¹ that obs updates at once: 8 MiB stay in the cache
 
 # (weight (out, k), hessian (k, k), share, n:m or None) -> keep-mask (out, k), weight (out, k)
 Solver = Callable[[Tensor, Tensor, float, tuple[int, int] | None], tuple[Tensor, Tensor]]
@@ -97,7 +97,7 @@ def _removals(weight: Tensor, inverse: Tensor, n_m: tuple[int, int] | None) -> t
         loss, chosen = torch.where(free, weight.square() / pivot, torch.inf).min(1)
         column, scale = inverse[rows, :, chosen], pivot[rows, chosen][:, None]
         weight -= weight[rows, chosen][:, None] / scale * column
-        inverse -= column[:, :, None] * column[:, None, :] / scale[:, :, None]
+        inverse.baddbmm_(column[:, :, None], (column / -scale)[:, None, :])
         alive[rows, chosen] = False
         allowed[rows, chosen // m] -= 1
         order.append(chosen)
