@@ -77,7 +77,13 @@ def test_keys_are_equal_in_another_process():
 
 
 def test_methods_of_a_seed_share_the_dense_network():
-    same = [{"method": "random"}, {"sparsity": 0.9}, {"recovery": "none"}, {"recovery_lr": 0.5}, {"profile": "full"}]
+    same = [
+        {"method": "random"},
+        {"sparsity": 0.9},
+        {"recovery": "none"},
+        {"recovery_lr": 0.5},
+        {"profile": "full"},
+    ]
     different = [{"seed": 1}, {"epochs": 9}, {"lr": 0.5}, {"model": "resnet-8"}, {"rewind_epoch": 0}]
     key = RunConfig(**BASE).dense_key()
     assert {RunConfig(**BASE | change).dense_key() for change in same} == {key}

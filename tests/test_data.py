@@ -33,7 +33,11 @@ def test_eurosat32_mini_is_split_evenly_by_class_and_normalised():
 def test_the_three_parts_share_no_image_and_are_the_same_each_time():
     first, second = data.load("digits"), data.load("digits")
     assert all(torch.equal(a[0], b[0]) for a, b in ((first.train, second.train), (first.test, second.test)))
-    rows = [tuple(image.flatten().tolist()) for part in (first.train, first.validation, first.test) for image in part[0]]
+    rows = [
+        tuple(image.flatten().tolist())
+        for part in (first.train, first.validation, first.test)
+        for image in part[0]
+    ]
     assert len(rows) == 1797 and len(set(rows)) == 1797
 
 
@@ -102,7 +106,9 @@ def test_cifar_reads_torchvisions_folder(name, classes, empty, monkeypatch):
     pixels[:, 1024] = 200  # first green pixel
     train = _write_pickle(base / kind.train_list[0][0], {"data": pixels, field: labels})
     test = _write_pickle(base / kind.test_list[0][0], {"data": pixels, field: labels})
-    meta = _write_pickle(base / kind.meta["filename"], {kind.meta["key"]: [f"class {i}" for i in range(classes)]})
+    meta = _write_pickle(
+        base / kind.meta["filename"], {kind.meta["key"]: [f"class {i}" for i in range(classes)]}
+    )
     monkeypatch.setattr(kind, "train_list", [train])
     monkeypatch.setattr(kind, "test_list", [test])
     monkeypatch.setattr(kind, "meta", kind.meta | {"md5": meta[1]})
@@ -138,7 +144,9 @@ def test_crops_are_windows_of_the_padded_image():
     padded = torch.nn.functional.pad(x, (2,) * 4)
     seen = set()
     for image, whole in zip(cropped, padded, strict=True):
-        found = [(r, c) for r in range(5) for c in range(5) if torch.equal(whole[:, r : r + 5, c : c + 4], image)]
+        found = [
+            (r, c) for r in range(5) for c in range(5) if torch.equal(whole[:, r : r + 5, c : c + 4], image)
+        ]
         assert len(found) == 1
         seen |= set(found)
     assert len(seen) > 15

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
@@ -38,7 +40,13 @@ def processes(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | 
 def _parallel(task: Task, configs: list[RunConfig], jobs: int) -> Iterator[Outcome]:
     with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
         pool = Parallel(batch_size=1, return_as="generator_unordered")
-        yield from pool(delayed(task)(config) for config in configs)
+        yield from pool(delayed(_work)(task, config) for config in configs)
+
+
+def _work(task: Task, config: RunConfig) -> Outcome:
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends them
+    return task(config)
 
 
 def _alone(task: Task, config: RunConfig) -> Outcome:
@@ -54,7 +62,7 @@ def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None)
         from distributed import Client, LocalCluster, as_completed
     except ImportError as error:
         raise ImportError("engine dask needs the extra: pip install 'survey_lib[dask]'") from error
-    local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+    local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
     with Client(scheduler) if scheduler else Client(LocalCluster(**local)) as client:
         futures = {
             client.submit(task, config, key=f"run-{config.key()}", retries=0): config for config in configs

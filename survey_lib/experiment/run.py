@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from survey_lib.chain import during, surgery
-from survey_lib.chain.masks import apply
+from survey_lib.chain import during, observe_groups, surgery
+from survey_lib.chain.masks import apply, overall_sparsity
 from survey_lib.chain.selection import round_sparsities
 from survey_lib.experiment import data as data_sets
 from survey_lib.experiment import store
@@ -25,6 +25,7 @@ from survey_lib.measure import measure
 from survey_lib.prune import prune
 
 EVIDENCE_BATCH = 50
+WITHOUT_DATA = {*observe_groups.STATIC, "flow"}  # evidence that costs no training examples
 NEW_WEIGHTS = 1_000_003  # added to the seed: weights that no run of a study starts from
 
 
@@ -75,7 +76,7 @@ def _prune_and_recover(journey: Journey) -> None:
 
 
 def _train_sparsely(journey: Journey) -> None:
-    """The stage in which training-time methods act; what they masked stays masked."""
+    """The stage in which training-time methods act. What they masked stays masked, or is cut out next."""
     config, sessions = journey.config, []
     steps = config.epochs * math.ceil(len(journey.data.train[1]) / config.batch_size)
 
@@ -84,7 +85,9 @@ def _train_sparsely(journey: Journey) -> None:
                                      example=journey.example, seed=config.seed))  # fmt: skip
 
     journey.train("sparsity training", config.epochs, config.lr, session=begin)
-    journey.masks = sessions[0].finish()
+    masks = sessions[0].finish()
+    if not config.row.score:
+        journey.masks, journey.sparsity = masks, overall_sparsity(masks)
 
 
 def _prune(journey: Journey, sparsity: float, done: float) -> None:
@@ -97,7 +100,8 @@ def _prune(journey: Journey, sparsity: float, done: float) -> None:
         example=journey.example, batches=_evidence(journey), scope=config.scope,
         masks=None if structured else journey.masks, seed=config.seed,
     )  # fmt: skip
-    journey.charge("pruning", 0, config.evidence if row.needs else 0, time.perf_counter() - started)
+    looked = config.evidence if set(row.needs) - WITHOUT_DATA else 0
+    journey.charge("pruning", 0, looked, time.perf_counter() - started)
     journey.model, journey.skipped = result.model, result.skipped
     journey.reports.append(result.report)
     if structured:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import itertools
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from survey_lib.experiment.config import DENSE, RunConfig
 from survey_lib.experiment.data import REPOSITORY
 
+FOLDER = REPOSITORY / "data" / "studies"
 Grid = dict[str, Any]  # field -> value, or list of values
 
 
@@ -36,22 +36,18 @@ class Study(BaseModel):
     profiles: dict[str, Profile]
 
 
-def names(folder: str | Path | None = None) -> list[str]:
+def names() -> list[str]:
     """All studies that have a file."""
-    return sorted(path.stem for path in _folder(folder).glob("*.yaml"))
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def _folder(folder: str | Path | None) -> Path:
-    return Path(folder or REPOSITORY / "data" / "studies")
-
-
-def load(name: str, folder: str | Path | None = None) -> Study:
+def load(name: str) -> Study:
     """A study by name. ValueError that lists near matches, or names the field of the file that is wrong."""
-    path = _folder(folder) / f"{name}.yaml"
+    path = FOLDER / f"{name}.yaml"
     if not path.exists():
-        near = difflib.get_close_matches(name, names(folder), 3, 0.3)
+        near = difflib.get_close_matches(name, names(), 3, 0.3)
         raise ValueError(f"unknown study {name!r}; near: {', '.join(near) or 'none'}; "
-                         f"there are: {', '.join(names(folder))}")  # fmt: skip
+                         f"there are: {', '.join(names())}")  # fmt: skip
     try:
         study = Study(**yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError, TypeError) as error:
@@ -61,13 +57,13 @@ def load(name: str, folder: str | Path | None = None) -> Study:
     return study
 
 
-def configs(name: str, profile: str, folder: str | Path | None = None) -> list[RunConfig]:
+def configs(name: str, profile: str) -> list[RunConfig]:
     """Every run a profile of a study asks for, once each, the dense ones first.
 
     A grid is the product of its lists: `{method: [random, magnitude], sparsity: [0.5, 0.8]}` is four runs.
     Raises ValueError for an unknown profile, or a run that is not valid (the grid is named).
     """
-    study = load(name, folder)
+    study = load(name)
     if profile not in study.profiles:
         raise ValueError(f"{name} has no profile {profile!r}; allowed: {', '.join(study.profiles)}")
     found = {}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-import signal
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -97,7 +95,6 @@ def part(configs: list[RunConfig], shard: str | None) -> list[RunConfig]:
 
 def attempt(study: str, config: RunConfig) -> Outcome:
     """Do one run and write its record, of status failed with the reason if it raises."""
-    _leave_interrupts_to_the_parent()
     try:
         record = run(config)
     except Exception as error:
@@ -107,17 +104,11 @@ def attempt(study: str, config: RunConfig) -> Outcome:
 
 
 def _checkpoint(config: RunConfig) -> Outcome:
-    _leave_interrupts_to_the_parent()
     try:
         prepare(config, store.runs_folder() / "checkpoints")
     except Exception:
         return config.key(), "failed"
     return config.key(), "done"
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    if multiprocessing.parent_process() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _one_a_seed(configs) -> list[RunConfig]:

@@ -1,0 +1,172 @@
+"""The results store: whole files or none, strict JSON, damaged files run again, equal bytes published."""
+
+import json
+import math
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from survey_lib.experiment import store
+from survey_lib.experiment.config import SCHEMA, RunConfig
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda name: name != store.MARK), inner),
+)
+
+
+def record(seed=0, accuracy=0.5, status="done", profile="full"):
+    config = RunConfig(
+        data="digits", model="lenet-300-100", method="magnitude", sparsity=0.5, seed=seed, profile=profile
+    )
+    metrics = {
+        "accuracy": accuracy,
+        "loss": 1.0,
+        "ece": 0.1,
+        "agreement": 0.9,
+        "per_class_accuracy": [accuracy],
+    }
+    stages = {stage: {"validation": metrics, "test": metrics} for stage in ("dense", "pruned", "recovered")}
+    size = {"parameters": 10, "nonzero_parameters": 5, "macs": 100, "nonzero_macs": 50.0}
+    return {
+        "schema": SCHEMA, "key": config.key(), "status": status, "reason": "", "config": config.model_dump(),
+        "method": {"category": "weight", "structure": "unstructured", "unit": "weight", "when": "after", "version": 1},
+        "environment": {"machine": "here", "commit": "abc"}, "scope": "layerwise", "sparsity": 0.5,
+        "layers": [{"layer": "1", "sparsity": 0.5}, {"layer": "3", "sparsity": 0.75}], "metrics": stages,
+        "sizes": {"dense": size, "pruned": size, "compression": 2.0, "theoretical_speedup": 2.0},
+        "ledger": [{"stage": "dense", "training_macs": 600, "seconds": 1.0}],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs" / "trial"
+
+
+@given(values)
+def test_b67_what_is_read_is_what_was_written(value):
+    text = json.dumps(store.encode(value), allow_nan=False)
+    assert store.decode(json.loads(text)) == value
+
+
+def test_b67_nan_infinity_numpy_and_torch_values_survive_strict_json(runs):
+    odd = {"nan": np.float32("nan"), "inf": float("inf"), "minus": -math.inf, "count": np.int64(3),
+           "yes": np.bool_(True), "array": np.array([1.5, np.nan]), "tensor": torch.tensor([1, 2]), "pair": (1, 2)}  # fmt: skip
+    path = store.write("trial", record() | {"extra": odd})
+    strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert strict["extra"]["nan"] == {"$float": "nan"}
+    back = store.local_records("trial")[path.stem]["extra"]
+    assert math.isnan(back["nan"]) and back["inf"] == math.inf and back["minus"] == -math.inf
+    assert (back["count"], back["yes"], back["tensor"], back["pair"]) == (3, True, [1, 2], [1, 2])
+    assert type(back["count"]) is int and type(back["yes"]) is bool and math.isnan(back["array"][1])
+
+
+def test_b67_a_write_that_fails_leaves_the_old_file_and_no_other(runs, monkeypatch):
+    path = store.write("trial", record(accuracy=0.5))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        store.write("trial", record(accuracy=0.9))
+    assert os.listdir(runs) == [path.name]
+    assert store.local_records("trial")[path.stem]["metrics"]["dense"]["test"]["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("content, said", [
+    ('{"schema": 1, "key": "', "Unterminated"),
+    ("", "Expecting value"),
+    ("[1, 2]", "not a record"),
+    ('{"name": "someone else\'s"}', "not a record"),
+    (json.dumps({"schema": SCHEMA + 1, "key": "0", "status": "done", "config": {}}), f"schema {SCHEMA + 1}"),
+    (json.dumps({"schema": SCHEMA, "key": "0", "status": "done", "config": {}}), "holds the run 0"),
+], ids=["half-written", "empty", "list", "foreign", "future", "renamed"])  # fmt: skip
+def test_b67_unreadable_files_are_named_and_set_aside(content, said, runs):
+    good = store.write("trial", record())
+    (runs / "bad.json").write_text(content)
+    with pytest.warns(UserWarning, match=f"bad.json.*{said}"):
+        assert store.local_records("trial").keys() == {good.stem}
+    assert (runs / store.ASIDE / "bad.json").read_text() == content and not (runs / "bad.json").exists()
+
+
+def _write_many(seeds):
+    for seed in seeds:
+        store.write("trial", record(seed))
+
+
+def test_b67_two_processes_write_together(runs):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_write_many, args=(range(20),)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(store.local_records("trial")) == 20 == len(os.listdir(runs))
+
+
+def test_results_is_tidy_with_one_row_a_run(runs):
+    for seed in (1, 0):
+        store.write("trial", record(seed, accuracy=0.5 + seed / 10))
+    frame = store.results("trial")
+    assert frame["seed"].tolist() == [0, 1] and frame["accuracy"].tolist() == [0.5, 0.6]
+    first = frame.iloc[0]
+    assert (first.method, first.category, first.compression, first.training_macs) == (
+        "magnitude",
+        "weight",
+        2.0,
+        600,
+    )
+    assert first.smallest_layer_density == 0.25 and first.dense_parameters == 10 and first.status == "done"
+
+
+def test_failed_runs_stand_in_the_table_with_their_reason(runs):
+    bad = {k: record()[k] for k in ("schema", "key", "config", "method", "environment")}
+    store.write("trial", bad | {"status": "failed", "reason": "FloatingPointError: the loss became nan"})
+    row = store.results("trial").iloc[0]
+    assert row.status == "failed" and "loss became nan" in row.reason and math.isnan(row.accuracy)
+
+
+def test_an_unknown_study_is_an_empty_table_with_all_columns(runs):
+    frame = store.results("nothing")
+    assert frame.empty and {"method", "accuracy", "compression"} <= set(frame.columns)
+
+
+def test_local_runs_lie_over_published_ones(runs, tmp_path):
+    for seed in (0, 1):
+        store.write("trial", record(seed, accuracy=0.5))
+    store.publish("trial", published=tmp_path)
+    (runs / f"{record(1)['key']}.json").unlink()
+    store.write("trial", record(0, accuracy=0.9))
+    assert store.results("trial", published=tmp_path)["accuracy"].tolist() == [0.9, 0.5]
+    assert store.results("trial", published=tmp_path, local=False)["accuracy"].tolist() == [0.5, 0.5]
+
+
+def test_a_profile_can_be_chosen(runs):
+    store.write("trial", record(profile="quick"))
+    store.write("trial", record(profile="full"))
+    assert store.results("trial", profile="quick")["profile"].tolist() == ["quick"]
+
+
+def test_publishing_twice_gives_the_same_sorted_bytes_and_only_finished_runs(runs, tmp_path):
+    for seed in (3, 1, 2):
+        store.write("trial", record(seed))
+    store.write("trial", record(4, status="failed"))
+    path = store.publish("trial", published=tmp_path)
+    first = path.read_bytes()
+    assert store.publish("trial", published=tmp_path).read_bytes() == first
+    lines = [json.loads(line) for line in first.decode().splitlines()]
+    assert [line["key"] for line in lines] == sorted(record(seed)["key"] for seed in (1, 2, 3))
+
+
+def test_publishing_nothing_says_what_to_do(runs, tmp_path):
+    with pytest.raises(ValueError, match="first: survey sweep trial --profile full"):
+        store.publish("trial", published=tmp_path)
+
+
+def test_a_damaged_published_line_is_named(tmp_path):
+    (tmp_path / "trial.jsonl").write_text('{"schema": 1\n')
+    with pytest.raises(ValueError, match="trial.jsonl, line 1"):
+        store.results("trial", published=tmp_path, local=False)

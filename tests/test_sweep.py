@@ -1,0 +1,227 @@
+"""Sweeps: grids, resuming, deaths, interrupts, shards, engines, verification."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from survey_lib.experiment import store, study, sweep
+from survey_lib.experiment.config import RunConfig
+
+YAML = """
+name: trial
+question: Does it run?
+profiles:
+  quick:
+    common: {data: digits, model: lenet-300-100, epochs: 2, recovery_epochs: 1, batch_size: 128, seed: [0, 1]}
+    grids:
+      - {method: [random, magnitude], sparsity: 0.5}
+      - {method: dense, recovery: none}
+  full:
+    grids:
+      - {data: digits, model: lenet-300-100, method: random, sparsity: [0.1, 0.2, 0.3]}
+"""
+
+
+@pytest.fixture
+def trial(tmp_path, monkeypatch):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "trial.yaml").write_text(YAML)
+    monkeypatch.setattr(study, "FOLDER", tmp_path / "studies")
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
+    study.keys.cache_clear()
+    yield tmp_path / "runs" / "trial"
+    study.keys.cache_clear()
+
+
+def accuracies():
+    frame = store.results("trial", published="nowhere")
+    return dict(zip(frame["key"], frame["accuracy"], strict=True))
+
+
+def test_a_grid_is_the_product_of_its_lists_and_dense_comes_first(trial):
+    configs = study.configs("trial", "quick")
+    assert [(c.method, c.seed) for c in configs] == [
+        ("dense", 0), ("dense", 1), ("random", 0), ("magnitude", 0), ("random", 1), ("magnitude", 1),
+    ]  # fmt: skip
+    assert {c.profile for c in configs} == {"quick"} and len(study.configs("trial", "full")) == 3
+
+
+@pytest.mark.parametrize("text, said", [
+    (YAML.replace("name: trial", "name: other"), "names itself 'other'"),
+    (YAML.replace("question", "qestion"), "qestion"),
+    (YAML.replace("magnitude]", "magnitud]"), "near: magnitude"),
+    (YAML.replace("sparsity: 0.5", "sparsity: 1.5"), "less than 1"),
+    ("a: [", "trial.yaml"),
+])  # fmt: skip
+def test_a_wrong_study_file_is_named_with_what_is_wrong(text, said, trial):
+    (study.FOLDER / "trial.yaml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        study.configs("trial", "quick")
+
+
+def test_unknown_studies_profiles_engines_and_shards_are_refused_before_any_work(trial):
+    for call, said in [
+        (lambda: sweep.sweep("trail"), "near: trial"),
+        (lambda: sweep.sweep("trial", "fast"), "allowed: quick, full"),
+        (lambda: sweep.sweep("trial", engine="ray"), "allowed: serial, joblib, dask"),
+        (lambda: sweep.sweep("trial", shard="0/2"), "shard must look like"),
+        (lambda: sweep.sweep("trial", shard="3/2"), "shard must look like"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            call()
+    assert not trial.exists()
+
+
+def test_b67_a_sweep_is_resumed_and_failed_runs_are_tried_again(trial, monkeypatch):
+    real, calls = sweep.run, []
+
+    def flaky(config, **choices):
+        calls.append(config.key())
+        if config.method == "random" and len(calls) <= 6:
+            raise RuntimeError("disk full")
+        return real(config, **choices)
+
+    monkeypatch.setattr(sweep, "run", flaky)
+    first = sweep.sweep("trial", engine="serial")
+    assert (first.done, len(first.failed), first.left) == (4, 2, 0)
+    assert "RuntimeError: disk full" in str(first) and "goes on from here" in str(first)
+    second = sweep.sweep("trial", engine="serial")
+    assert (second.done, second.failed, len(calls)) == (6, {}, 8)
+    sweep.sweep("trial", engine="serial")
+    assert len(calls) == 8
+
+
+def test_b67_a_changed_setting_is_another_run(trial):
+    sweep.sweep("trial", engine="serial")
+    (study.FOLDER / "trial.yaml").write_text(YAML.replace("recovery_epochs: 1", "recovery_epochs: 2"))
+    study.keys.cache_clear()
+    assert sweep.status("trial", "quick").iloc[0].left == 6
+    assert store.results("trial", published="nowhere").empty  # what is no longer asked for is not mixed in
+
+
+def test_b55_engines_and_order_give_equal_results(trial, tmp_path, monkeypatch):
+    sweep.sweep("trial", engine="serial")
+    serial = accuracies()
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "other"))
+    monkeypatch.setattr(sweep.studies, "configs", lambda *_, real=study.configs: real(*_)[::-1])
+    summary = sweep.sweep("trial", engine="joblib", jobs=2)
+    assert summary.done == 6 and accuracies() == serial
+
+
+def test_dask_gives_the_same_results(trial, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    sweep.sweep("trial", engine="serial")
+    serial = accuracies()
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "other"))
+    assert sweep.sweep("trial", engine="dask", jobs=1).done == 6
+    assert accuracies() == serial
+
+
+DEADLY = """
+import os, sys
+from pathlib import Path
+from survey_lib.experiment import study, sweep
+study.FOLDER = Path(sys.argv[1])
+attempt = sweep.attempt
+def deadly(name, config):
+    if config.method == "random" and config.seed == 1:
+        os._exit(9)
+    return attempt(name, config)
+if __name__ == "__main__":
+    sweep.attempt = deadly
+    summary = sweep.sweep("trial", engine="joblib", jobs=2)
+    print(summary)
+    sys.exit(1 if summary.failed else 0)
+"""
+
+
+def test_b63_a_worker_that_dies_costs_one_run_and_never_the_others(trial, tmp_path):
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    command, here = (
+        [sys.executable, tmp_path / "deadly.py", study.FOLDER],
+        os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    dead = subprocess.run(command, capture_output=True, text=True, env=here)
+    assert dead.returncode == 1, dead.stderr
+    assert "5 of 6 runs done, 1 failed" in dead.stdout and sweep.DIED in dead.stdout
+    before = {path.name: path.stat().st_mtime_ns for path in trial.glob("*.json")}
+    assert sweep.sweep("trial", engine="serial").done == 6
+    changed = [path for path in trial.glob("*.json") if before[path.name] != path.stat().st_mtime_ns]
+    assert len(changed) == 1
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from survey_lib.experiment import study, sweep
+study.FOLDER = Path(sys.argv[1])
+run = sweep.run
+def slow(config, **choices):
+    time.sleep(60 if config.method == "magnitude" else 0)
+    return run(config, **choices)
+sweep.run = slow
+print("started", flush=True)
+print(sweep.sweep("trial", engine="serial"))
+"""
+
+
+def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(trial, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    command, here = (
+        [sys.executable, tmp_path / "slow.py", study.FOLDER],
+        os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=here)
+    deadline = time.monotonic() + 120
+    while len(list(trial.glob("*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 0 and "3 of 6 runs done, 0 failed, 3 left" in output
+    assert not list(trial.glob("*.tmp"))
+
+
+def test_shards_together_are_the_whole_and_share_nothing(trial):
+    configs = study.configs("trial", "quick")
+    parts = [sweep.part(configs, f"{i}/4") for i in range(1, 5)]
+    keys = [config.key() for part in parts for config in part]
+    assert sorted(keys) == sorted(config.key() for config in configs) and len(set(keys)) == 6
+
+
+def test_status_counts_each_profile(trial):
+    sweep.sweep("trial", engine="serial", shard="1/2")
+    table = sweep.status("trial").set_index("profile")
+    assert table.loc["quick"].drop("study").to_dict() == {"asked": 6, "done": 3, "failed": 0, "left": 3}
+    assert table.loc["full", "left"] == 3
+
+
+def test_verify_computes_published_runs_again(trial, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
+    sweep.sweep("trial", engine="serial", shard="1/2")
+    store.publish("trial", profile="quick")
+    assert sweep.verify("trial", 1) == []
+    record = store.records("trial", local=False)[0]
+    record["metrics"]["recovered"]["test"]["accuracy"] -= 0.2
+    monkeypatch.setattr(store, "records", lambda *_, **__: [record])
+    (said,) = sweep.verify("trial", 1)
+    assert "recovered test accuracy" in said
+
+
+def test_verify_without_published_runs_says_so(trial, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
+    with pytest.raises(ValueError, match="survey publish trial"):
+        sweep.verify("trial")
+
+
+@pytest.mark.parametrize("name", study.names())
+def test_the_studies_of_the_repository_are_valid(name):
+    for profile in study.load(name).profiles:
+        configs = study.configs(name, profile)
+        assert any(config.method == "dense" for config in configs)
+    full = study.configs(name, "full")
+    assert len({config.seed for config in full}) >= 3 and len({config.dense_key() for config in full}) >= 3
+    assert all(isinstance(config, RunConfig) for config in full)
