@@ -62,9 +62,11 @@ def _place(run, grid, wide, result: Axes) -> None:
             result.setdefault(dim, np.full(run.out.shape[dim], FREE))
         return
     order = [0] if len(wide) == 1 else _order(run, grid, wide)
-    axis = run.choose(order, grid, [_size(run, dim) for dim in wide])
+    axis = run.choose(order, grid)
     rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
     vector = run.labels.tie_rows(rows, f"{run.name} splits the channel axis unevenly")
+    if len(order) > 1:
+        run.took(_size(run, wide[axis]), vector)
     other = result.get(wide[axis])
     if other is not None:  # two labelled axes merged: a position goes with one of them only
         run.labels.stop(vector[other > 0], f"{run.name} merges two channel axes")

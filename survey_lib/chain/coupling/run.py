@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass, replace
 from functools import reduce as fold
 
 import numpy as np
@@ -16,6 +17,15 @@ from survey_lib.chain.coupling.rules import rule_of
 from survey_lib.chain.coupling.sizes import Hint, Size, Sizes
 
 
+@dataclass(frozen=True)
+class Choice:
+    """An operation that could be read in two ways, and the axis that took the labels if it was a split."""
+
+    labels: np.ndarray
+    width: int = 0
+    size: Size | None = None
+
+
 class Run(TorchDispatchMode):
     """Follows the labels through every operation the model runs.
 
@@ -25,7 +35,7 @@ class Run(TorchDispatchMode):
     def __init__(self, model: nn.Module, labels: Labels, second: frozenset[int] = frozenset()):
         super().__init__()
         self.model, self.labels, self.second = model, labels, second
-        self.choices: list[tuple[np.ndarray, Size | None]] = []  # (labels, size written)
+        self.choices: list[Choice] = []
         self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
         self.head_width = 0  # inside multi-head attention
         self.hint: Hint | None = None
@@ -112,19 +122,26 @@ class Run(TorchDispatchMode):
     def _meeting(self) -> str:
         return f"meets an axis in {self.name} that cannot go"
 
-    def choose(self, order: list[int], labels: np.ndarray, sizes: list | None = None) -> int:
-        """The first of the ways to read an operation, or the one an earlier run asked for."""
+    def choose(self, order: list[int], labels: np.ndarray) -> int:
+        """The first of the ways to read an operation, or the second where an earlier run asked for it."""
         if len(order) == 1 or not (labels > 0).any():
             return order[0]
         pick = order[len(self.choices) in self.second]
-        size = sizes[pick] if sizes else None
-        self.choices.append((labels, size if isinstance(size, Size) else None))
+        self.choices.append(Choice(np.unique(labels)))
         return pick
 
     def attribute(self, name: str, channels) -> None:
         """This attribute of the module under way counts these channels (a tuple of widths: of several axes)."""
         if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple)):
             self.attributes[self.stack[-1], name] = channels
+
+    def took(self, size: int | None, vector: np.ndarray) -> None:
+        """The axis that took the labels in the last choice; attributes that state its size follow it."""
+        computed = size if isinstance(size, Size) else None
+        self.choices[-1] = replace(self.choices[-1], width=len(vector), size=computed)
+        for name, value in vars(self.model.get_submodule(self.stack[-1])).items():
+            if type(value) is int and type(size) is int and value == size:
+                self.attributes[self.stack[-1], name] = vector
 
 
 _SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}

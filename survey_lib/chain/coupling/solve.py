@@ -37,6 +37,10 @@ class Classes:
         classes = np.unique(self.of[vector[vector > 0]])
         return len(classes) > 1 and bool(self.alive[classes].any())
 
+    def meet(self, first: np.ndarray, second: np.ndarray) -> bool:
+        """Is a channel of one among the channels of the other?"""
+        return bool(np.isin(self.of[first[first > 0]], self.of[second[second > 0]]).any())
+
 
 def coupling(run: Run, classes: Classes) -> Coupling:
     """Classes with slices on the same axes form a group; a group of one channel could only be emptied."""

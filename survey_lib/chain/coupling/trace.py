@@ -12,9 +12,12 @@ from torch.utils import _pytree as pytree
 
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
-from survey_lib.chain.coupling.run import Run, leaves
+from survey_lib.chain.coupling.run import Choice, Run, leaves
+from survey_lib.chain.coupling.sizes import Size
 from survey_lib.chain.coupling.slim import plain_tensors
 from survey_lib.chain.coupling.solve import Classes, coupling
+
+FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
 
 
 def structure(model: nn.Module) -> nn.Module:
@@ -95,19 +98,21 @@ def _copies(inputs, times: int):
     return pytree.tree_map_only(torch.Tensor, lambda x: torch.cat([x] * times) if x.dim() else x.clone(), inputs)
 
 
-def _dead(choice, numbers, classes: Classes) -> bool:
-    """Nothing can go the way an operation was read, or the size that would shrink is used as a number."""
-    vector, size = choice
-    scale = size is not None and any(int(n) == int(size) and n.labels is size.labels for n in numbers)
-    return scale or not classes.useful(np.unique(vector))
+def _dead(choice: Choice, numbers: list[Size], classes: Classes) -> bool:
+    """Nothing can go the way an operation was read, or the width that would shrink is used as a number."""
+    return not classes.useful(choice.labels) or any(
+        int(n) == choice.width and (choice.size is not None and n.labels is choice.size.labels or
+                                    n.labels is not None and classes.meet(n.labels, choice.labels))
+        for n in numbers
+    )  # fmt: skip
 
 
 def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:
     """A weight computed from other tensors: zeroing it does not last, a zeroed row may become NaN (case B38)."""
     for module in model.modules():
-        hooks = [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
-        folded = "remove_parametrizations" if parametrize.is_parametrized(module) else None
-        if folded or {"WeightNorm", "SpectralNorm"} & set(hooks):
-            how = f"torch.nn.utils.parametrize.{folded}" if folded else "torch.nn.utils.remove_weight_norm"
+        hooks = {type(hook).__name__ for hook in module._forward_pre_hooks.values()} & FOLD.keys()
+        if hooks or parametrize.is_parametrized(module):
+            how = FOLD[hooks.pop()] if hooks else "parametrize.remove_parametrizations"
+            why = f"its weight is computed from other tensors; fold it first with torch.nn.utils.{how}"
             for tensor in module.parameters():
-                labels.stop_all(labels.axes(tensor), f"its weight is computed from other tensors; fold it with {how}")
+                labels.stop_all(labels.axes(tensor), why)
