@@ -6,6 +6,7 @@ import pytest
 
 from survey_lib.publish.statistics import (
     area_under_curve,
+    at_compression,
     mean_ranks_by,
     paired_difference,
     rank_stability,
@@ -85,3 +86,15 @@ def test_area_under_a_line_in_log_compression_is_its_middle():
 def test_area_needs_two_points():
     with pytest.raises(ValueError, match="a curve needs two"):
         area_under_curve(pd.DataFrame({"method": ["a"], "compression": [2.0], "accuracy": [0.9]}))
+
+
+def test_at_compression_interpolates_on_the_logarithm_and_leaves_out_who_does_not_reach_it():
+    """a: 0.9 at 2×, 0.7 at 8×, so 0.8 at 4×; b ends at 4×, c starts at 8×."""
+    table = pd.DataFrame({
+        "method": ["a", "a", "b", "b", "c"], "sparsity": [0.5, 0.875, 0.5, 0.75, 0.9],
+        "compression": [2.0, 8.0, 2.0, 4.0, 8.0], "accuracy": [0.9, 0.7, 0.8, 0.6, 0.5],
+    })  # fmt: skip
+    found = at_compression(table)
+    assert found.name == 4
+    assert found.to_dict() == {"a": pytest.approx(0.8), "b": pytest.approx(0.6)}
+    assert list(at_compression(table, 8).index) == ["a", "c"]

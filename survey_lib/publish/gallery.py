@@ -10,7 +10,7 @@ import pandas as pd
 
 from survey_lib.publish import plots, rankings, schematics, surveyed
 from survey_lib.publish.sheet import Drawing
-from survey_lib.publish.statistics import mean_ranks_by, rank_stability, ranking
+from survey_lib.publish.statistics import at_compression, mean_ranks_by, rank_stability, ranking
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class Entry:
     notebook: str
     question: str
     study: str = ""
+
+
+BASELINES = ("random", "magnitude", "random-filter", "l1-filter")
 
 
 def setting(frame: pd.DataFrame) -> pd.Series:
@@ -36,22 +39,18 @@ def main_setting(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 
 def leaders(frame: pd.DataFrame) -> list[str]:
-    """The baselines, and the best method of each category by mean accuracy."""
+    """The baselines, and the best method of each category at its strongest common compression."""
     pruned = frame[frame["method"] != "dense"]
-    means = pruned.groupby(["category", "method"])["accuracy"].mean()
-    best = [name for _, name in means.groupby(level="category").idxmax()]
-    baselines = [name for name in set(pruned["method"]) if name in ("random", "magnitude", "random-filter", "l1-filter")]
+    baselines = [name for name in set(pruned["method"]) if name.partition(" ")[0] in BASELINES]
+    best = [at_compression(rows).index[0] for _, rows in pruned.groupby("category")]
     return sorted({*best, *baselines})
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """What the table says at the strongest sparsity that all its methods share, in one line."""
-    pruned = frame[frame["method"] != "dense"]
-    shared = set.intersection(*(set(rows["sparsity"]) for _, rows in pruned.groupby("method")))
-    if not shared:
-        return "The methods share no sparsity"
-    at = pruned[pruned["sparsity"] == max(shared)].groupby("method")["accuracy"].mean()
-    return f"At sparsity {max(shared):g} the best is {at.idxmax()} ({at.max():.1%}), the worst {at.idxmin()} ({at.min():.1%})"
+    """What the table says at the strongest compression that all its methods reach, in one line."""
+    at = at_compression(frame)
+    first, last = at.index[0], at.index[-1]
+    return f"At {at.name:.1f}× compression the best of {len(at)} is {first} ({at.max():.1%}), the worst {last} ({at.min():.1%})"
 
 
 def _curves(frame: pd.DataFrame, x: str) -> Drawing:
@@ -85,30 +84,50 @@ def categories(frame: pd.DataFrame) -> Drawing:
     return Drawing(figure, caption, " ".join(f"{title}: {text}." for title, text in best.items()), table)
 
 
+def _comparable(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Runs of each structure whose methods can be ranked: three methods in two settings that all were run in."""
+    found = {}
+    for structure, rows in frame[frame["method"] != "dense"].groupby("structure"):
+        common = rows.groupby("method")["sparsity"].nunique()
+        several = rows[rows["method"].isin(common[common > 1].index)]
+        if several["method"].nunique() >= 3:
+            found[structure] = several
+    if not found:
+        raise ValueError("no structure has three methods at two sparsities; run the study's full profile")
+    return found
+
+
 def critical(frame: pd.DataFrame) -> Drawing:
-    found = ranking(frame)
-    figure, axes = plt.subplots(figsize=(5.6, 0.27 * len(found.ranks) + 1.6))
-    rankings.critical_difference(found.ranks, found.critical_difference, axes)
-    first, last = found.ranks.index[0], found.ranks.index[-1]
-    tied = [name for name in found.ranks.index[1:] if not found.apart(first, name)]
-    text = f"{first} ranks first; {len(tied)} of {len(found.ranks) - 1} others cannot be told from it"
-    plots.headline(figure, text)
-    caption = (
-        f"Mean ranks over {found.settings} settings (data, model, sparsity, seed); Friedman p = {found.p_value:.2g}, "
-        f"Nemenyi critical difference {found.critical_difference:.2f} at 0.05. {text}; {last} ranks last."
-    )
-    return Drawing(figure, caption, caption, found.ranks.rename("mean_rank").reset_index())
+    found = {structure: ranking(rows) for structure, rows in _comparable(frame).items()}
+    height = max(len(one.ranks) for one in found.values())
+    figure, grid = plt.subplots(1, len(found), figsize=(5 * len(found), 0.27 * height + 2), squeeze=False)
+    says = {}
+    for (structure, one), axes in zip(found.items(), grid.flat, strict=True):
+        rankings.critical_difference(one.ranks, one.critical_difference, axes)
+        axes.set_title(structure)
+        tied = [name for name in one.ranks.index[1:] if not one.apart(one.ranks.index[0], name)]
+        says[structure] = f"{structure}: {one.ranks.index[0]} first, {len(tied)} of {len(one.ranks) - 1} not told from it"
+    plots.headline(figure, "; ".join(says.values()))
+    facts = "; ".join(f"{text} (N = {found[name].settings}, Friedman p = {found[name].p_value:.2g}, critical difference "
+                      f"{found[name].critical_difference:.2f})" for name, text in says.items())  # fmt: skip
+    caption = f"Mean ranks over data, model, sparsity and seed; bars join what Nemenyi's test at 0.05 cannot separate. {facts}."
+    table = pd.concat({name: one.ranks for name, one in found.items()}, names=["structure", "method"])
+    return Drawing(figure, caption, caption, table.rename("mean_rank").reset_index())
 
 
 def stability(frame: pd.DataFrame) -> Drawing:
-    ranks = mean_ranks_by(frame, "sparsity")
-    tau = rank_stability(frame, "sparsity")
-    figure, axes = plt.subplots(figsize=(5.6, 0.25 * len(ranks) + 1.4))
-    rankings.bump(ranks, axes)
-    text = f"Mean Kendall τ between the orders at two sparsities: {tau:.2f}"
+    found = {name: mean_ranks_by(rows, "sparsity") for name, rows in _comparable(frame).items()}
+    height = max(map(len, found.values()))
+    figure, grid = plt.subplots(1, len(found), figsize=(4.6 * len(found), 0.25 * height + 1.8), squeeze=False)
+    for (structure, ranks), axes in zip(found.items(), grid.flat, strict=True):
+        rankings.bump(ranks, axes)
+        axes.set_title(structure)
+    taus = {name: rank_stability(rows, "sparsity") for name, rows in _comparable(frame).items()}
+    text = "Kendall τ between the orders at two sparsities: " + ", ".join(f"{name} {tau:.2f}" for name, tau in taus.items())
     plots.headline(figure, text)
     caption = f"Mean rank of each method at each sparsity. {text} (1 = one order everywhere)."
-    return Drawing(figure, caption, caption, ranks.reset_index().melt("method", value_name="mean_rank"))
+    table = pd.concat({name: ranks.reset_index().melt("method", value_name="mean_rank") for name, ranks in found.items()})
+    return Drawing(figure, caption, caption, table.rename_axis(["structure", None]).reset_index("structure"))
 
 
 def cost(frame: pd.DataFrame) -> Drawing:
@@ -117,7 +136,7 @@ def cost(frame: pd.DataFrame) -> Drawing:
     pruned = main[main["method"] != "dense"].assign(drop=lambda rows: rows["dense_accuracy"] - rows["accuracy"])
     table = pruned.pivot_table("drop", "method", "sparsity")
     table = table.loc[table.mean(axis=1).sort_values().index]
-    noise = main.drop_duplicates("seed")["dense_accuracy"].std()
+    noise, seeds = main.drop_duplicates("seed")["dense_accuracy"].std(), main["seed"].nunique()
     figure, axes = plt.subplots(figsize=(5.2, 0.24 * len(table) + 1.4))
     image = axes.imshow(table * 100, aspect="auto", cmap="cividis_r")
     axes.set_xticks(range(table.shape[1]), [f"{value:g}" for value in table.columns])
@@ -125,9 +144,12 @@ def cost(frame: pd.DataFrame) -> Drawing:
     axes.set_xlabel(plots.LABELS["sparsity"])
     axes.grid(False)
     figure.colorbar(image, label="accuracy lost, points")
-    text = f"{int((table < noise).to_numpy().sum())} of {table.size} cells lose less than the dense spread over seeds"
+    within = int((table < noise).to_numpy().sum())
+    text = f"{within} of {table.count().sum()} cells lose less than the dense spread ({noise * 100:.2f} points, n = {seeds})"
+    if seeds < plots.MINIMUM_SEEDS:
+        text = f"Accuracy lost at each sparsity; n = {seeds}: too few seeds to tell loss from noise"
     plots.headline(figure, text)
-    caption = f"Accuracy lost against the dense network of the same seed on {label}. {text} ({noise * 100:.2f} points)."
+    caption = f"Accuracy lost against the dense network of the same seed on {label}. {text}."
     return Drawing(figure, caption, caption, table.reset_index().melt("method", value_name="accuracy_lost"))
 
 

@@ -119,6 +119,18 @@ def area_under_curve(frame: pd.DataFrame, metric: str = "accuracy") -> pd.Series
     return pd.Series(areas, name="area").sort_values(ascending=False)
 
 
+def at_compression(frame: pd.DataFrame, compression: float | None = None, metric: str = "accuracy") -> pd.Series:
+    """Metric of each method at one compression, interpolated on its logarithm, best first; named by the compression.
+
+    Left out, the compression is the strongest that every method reaches. Methods whose runs lie to one side are left out.
+    """
+    points = frame[frame["method"] != "dense"].groupby(["method", "sparsity"])[["compression", metric]].mean()
+    curves = {name: rows.sort_values("compression").to_numpy().T for name, rows in points.groupby(level="method")}
+    at = min(x[-1] for x, _ in curves.values()) if compression is None else compression
+    values = {name: np.interp(np.log(at), np.log(x), y) for name, (x, y) in curves.items() if x[0] <= at <= x[-1]}
+    return pd.Series(values, name=at, dtype=float).sort_values(ascending=False)
+
+
 def _area(compression: pd.Series, metric: pd.Series, name: str) -> float:
     x = np.log(compression.to_numpy())
     if len(x) < 2:

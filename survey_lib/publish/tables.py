@@ -8,6 +8,8 @@ from survey_lib.catalogue import CATEGORIES, METHODS
 from survey_lib.experiment import store
 from survey_lib.experiment.study import load
 
+POINT = ["data", "model", "method", "sparsity", "seed"]
+VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr")
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
@@ -36,7 +38,7 @@ def matching(
 
 
 def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataFrame:
-    """Finished runs of a study, a method's pattern in its name (`block:1x4`), as the figures read them.
+    """Finished runs of a study as the figures read them: variants of a method are named apart.
 
     Raises ValueError that lists near matches for an unknown study, or says how to get runs when there are none.
     """
@@ -45,9 +47,23 @@ def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataF
     done = frame[frame["status"] == "done"].copy()
     if done.empty:
         raise ValueError(f"study {study} has no finished runs; first: survey sweep {study} --profile {profile or 'quick'}")
-    patterned = done["pattern"] != ""
-    done.loc[patterned, "method"] += ":" + done.loc[patterned, "pattern"]
-    return done
+    return distinct(done)
+
+
+def distinct(frame: pd.DataFrame) -> pd.DataFrame:
+    """Methods that have two runs of one seed at one point get what sets the runs apart into their name.
+
+    >>> frame = pd.DataFrame({name: "x" for name in POINT}, index=[0, 1]).assign(scope=["global", "layerwise"])
+    >>> distinct(frame)["method"].tolist()
+    ['x (global)', 'x (layerwise)']
+    """
+    frame = frame.copy()
+    for field in [name for name in VARIANTS if name in frame]:
+        twice = frame.duplicated(POINT, keep=False)
+        values = frame[twice].groupby("method")[field].nunique()
+        several = frame["method"].isin(values[values > 1].index) & (frame["method"] != "dense")
+        frame.loc[several, "method"] += " (" + frame.loc[several, field].astype(str) + ")"
+    return frame
 
 
 def accuracy_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
