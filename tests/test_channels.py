@@ -152,7 +152,13 @@ def test_model_stays_as_found_also_when_frozen_and_when_the_loss_raises(net, cou
     ("needs", "given", "message"),
     [
         (("act_outs",), [], "evidence 'act_outs' is unknown"),
-        (("act_out",), None, r"needs 'act_out', which is observed on data; pass batches"),
+        (("act_out",), None, "needs 'act_out', observed on data; pass batches"),
+        (("gate_grad",), [], "needs 'gate_grad', observed on data; pass batches"),
+        (
+            ("act_grad",),
+            [torch.zeros(1, 3, 8, 8)],
+            "'act_grad' is a gradient of the loss; pass batches of pairs",
+        ),
     ],
 )
 def test_errors_say_what_is_missing(needs, given, message, net, coupling):

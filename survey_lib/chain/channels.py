@@ -31,8 +31,8 @@ def collect(
     else (channels, n). Data, loss and errors are those of `evidence.collect`; the model is not touched.
     Feature maps of all groups and batches are held at once: a few hundred small images are meant.
     """
-    _check(needs, batches)
     pairs = None if batches is None else observe.pairs(batches)
+    _check(needs, pairs)
     subject = observe_groups.Subject(unwrap(model), coupling.groups, pairs, loss, seed)
     own = {need: observe_groups.OWN[need](subject) for need in needs if need in observe_groups.OWN}
     shared = {need: observe_groups.SHARED[need](subject) for need in needs if need in observe_groups.SHARED}
@@ -45,17 +45,17 @@ def collect(
     return found
 
 
-def _check(needs: tuple[str, ...], batches: Iterable | None) -> None:
+def _check(needs: tuple[str, ...], batches: list | None) -> None:
     known = (*observe_groups.OWN, *observe_groups.SHARED)
     for need in needs:
         if need not in known:
             raise ValueError(
                 f"evidence {need!r} is unknown; of a channel group one can collect {', '.join(known)}"
             )
-        if batches is None and need not in observe_groups.STATIC:
-            raise ValueError(
-                f"the method needs {need!r}, which is observed on data; pass batches=[(x, y), ...]"
-            )
+        if not batches and need not in observe_groups.STATIC:
+            raise ValueError(f"the method needs {need!r}, observed on data; pass batches=[(x, y), ...]")
+        if need in observe_groups.GRADIENTS and any(y is None for _, y in batches):
+            raise ValueError(f"{need!r} is a gradient of the loss; pass batches of pairs (x, y)")
 
 
 def score_groups(score: Callable[[Evidence], Tensor], found: dict[str, list[Evidence]]) -> dict[str, Tensor]:

@@ -109,13 +109,13 @@ def collect(
     observed: dict[str, dict[str, Tensor]] = {}
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
-        subject = _copy(model, batch_statistics)
+        subject = copied(model, batch_statistics)
         weights = {name: subject.get_parameter(name).requires_grad_() for name in names}
         batches = _pairs(batches, needs) if needs and batches is not None else []
         for need in needs:
             if need == "flow":
                 x = batches[0][0] if example is None else example
-                observed[need] = observe.flow(_copy(model, False), weights, x)
+                observed[need] = observe.flow(copied(model), weights, x)
             elif need in observe.INPUTS:
                 observed[need] = observe.inputs(subject, weights, batches, need)
             else:
@@ -152,7 +152,8 @@ def _pairs(batches: Iterable, needs: tuple[str, ...]) -> list[tuple]:
     return found
 
 
-def _copy(model: nn.Module, batch_statistics: bool) -> nn.Module:
+def copied(model: nn.Module, batch_statistics: bool = False) -> nn.Module:
+    """A frozen copy to observe, in eval mode but for the batch norms if they are to use the batch."""
     subject = copy.deepcopy(unwrap(model)).eval().requires_grad_(False)
     for layer in subject.modules():
         if isinstance(layer, _BatchNorm):

@@ -6,7 +6,6 @@ the one that reads the most positions is taken.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from survey_lib.chain import observe
 from survey_lib.chain.coupling.groups import ChannelGroup, Slice
+from survey_lib.chain.evidence import copied
 
 Reader = tuple[str, Slice]  # module name, and the slice of its weight that meets the group's channels
 
@@ -33,8 +33,8 @@ def feature_maps(
     and for batches whose maps differ in size.
     """
     with torch.random.fork_rng(), torch.set_grad_enabled(gradients):
-        readers = _readers(_copy(model), groups, batches[0][0])
-        subject, seen = _copy(model), {name: [] for name in readers}
+        readers = _readers(copied(model), groups, batches[0][0])
+        subject, seen = copied(model).requires_grad_(), {name: [] for name in readers}
         for name, (layer, part) in readers.items():
             _watch(subject.get_submodule(layer), part, _record(seen[name], gradients))
         for x, y in batches:
@@ -59,10 +59,6 @@ def picked(layer: nn.Module, x: Tensor, part: Slice) -> Tensor:
         index = (index[:, None, :] + starts[:, None]).flatten(1)
     taken = x.movedim(1 if convolution else -1, 1)[:, index]  # (examples, channels, k, positions...)
     return taken[:, :, 0] if index.shape[1] == 1 else taken
-
-
-def _copy(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).eval().requires_grad_(True)
 
 
 def _watch(layer: nn.Module, part: Slice, record: Callable[[Tensor, Callable], None]) -> None:

@@ -58,17 +58,17 @@ def mean(found: Iterable[Weights]) -> Weights:
 
 def grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
     """Mean over mini-batches of ∂L/∂w."""
-    return mean(_gradients(model, weights, batches, loss))
+    return mean(gradients(model, weights, batches, loss))
 
 
 def grad_sq(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
     """Mean over mini-batches of (∂L/∂w)²."""
-    return mean(_squares(_gradients(model, weights, batches, loss)))
+    return mean(_squares(gradients(model, weights, batches, loss)))
 
 
 def example_grad_sq(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
     """Mean over single examples of (∂L/∂w)², the empirical Fisher diagonal."""
-    return mean(_squares(_gradients(model, weights, singles(batches), loss)))
+    return mean(_squares(gradients(model, weights, singles(batches), loss)))
 
 
 def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
@@ -77,7 +77,7 @@ def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | No
     average = grad(model, weights, batches, loss)
 
     def products() -> Iterator[Weights]:
-        for gradient in _gradients(model, weights, batches, loss, create_graph=True):
+        for gradient in gradients(model, weights, batches, loss, create_graph=True):
             inner = sum((gradient[name] * average[name]).sum() for name in weights)
             yield _differentiate(inner, weights)
 
@@ -138,9 +138,10 @@ def _fit(total: Tensor, weight: Tensor, need: str) -> Tensor:
     return norm.repeat_interleave(len(weight) // len(norm), 0).view(weight.shape)
 
 
-def _gradients(
-    model, weights: Weights, batches: Iterable, loss: Loss | None, create_graph=False
+def gradients(
+    model: nn.Module, weights: Weights, batches: Iterable, loss: Loss | None, create_graph: bool = False
 ) -> Iterator[Weights]:
+    """∂L/∂w of each mini-batch in turn."""
     for x, y in batches:
         yield _differentiate((loss or F.cross_entropy)(call(model, x), y), weights, create_graph)
 

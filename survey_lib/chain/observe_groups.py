@@ -6,6 +6,7 @@ from `maps`. OWN needs differ between the producers of a group, SHARED ones belo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +18,7 @@ from survey_lib.chain import evidence, observe
 from survey_lib.chain.coupling.groups import ChannelGroup, Slice
 from survey_lib.chain.evidence import Consumer
 from survey_lib.chain.maps import feature_maps
+from survey_lib.chain.slicing import channel_rows, producer_rows, side_by_side
 
 ByProducer = dict[tuple[str, str], Tensor]  # (group name, producer)
 ByGroup = dict[str, Tensor]
@@ -37,47 +39,36 @@ class Subject:
         """Every parameter, shared ones under each name."""
         return {name: p.detach() for name, p in self.model.named_parameters(remove_duplicate=False)}
 
-    def of(self, need: str, batches: list) -> dict[str, Tensor]:
-        """Evidence `need` of every parameter that belongs to a group."""
+    @property
+    def names(self) -> list[str]:
+        """Every parameter that belongs to a group."""
         weights = self.weights
-        names = list(dict.fromkeys(p.tensor for g in self.groups for p in g.slices if p.tensor in weights))
-        found = evidence.collect(self.model, names, (need,), batches, self.loss, self.seed)
+        return list(dict.fromkeys(p.tensor for g in self.groups for p in g.slices if p.tensor in weights))
+
+    def of(self, need: str) -> dict[str, Tensor]:
+        """Evidence `need` of those parameters."""
+        found = evidence.collect(self.model, self.names, (need,), self.batches, self.loss, self.seed)
         return {name: getattr(e, need) for name, e in found.items()}
 
-
-def channel_rows(tensor: Tensor, part: Slice) -> Tensor:
-    """The slice of each channel, (size, ...): one row keeps its shape, several are laid flat."""
-    taken = tensor.movedim(part.dim, 0)[torch.as_tensor(part.index, device=tensor.device)]
-    return taken[:, 0] if taken.shape[1] == 1 else taken.flatten(1)
+    def gradients(self, batches: Iterable) -> Iterator[dict[str, Tensor]]:
+        """∂L/∂w of those parameters, one batch after the other."""
+        subject = evidence.copied(self.model)
+        weights = {name: subject.get_parameter(name).requires_grad_() for name in self.names}
+        with torch.random.fork_rng(), torch.enable_grad():
+            yield from observe.gradients(subject, weights, batches, self.loss)
 
 
 def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
     """Each producer's rows of each channel, from weight-shaped tensors."""
     return {
-        (g.name, producer): _producer_rows(g, producer, tensors)
+        (g.name, producer): producer_rows(g, producer, tensors)
         for g in subject.groups
         for producer in g.producers
     }
 
 
-def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:
-    """The output rows of a producer: its slices that no consumer contracts.
-
-    A tied embedding is read along the very axis it produces: then that slice is both.
-    """
-    read = {(part.tensor, part.dim) for part in group.consumers}
-    mine = [part for part in group.slices if part.tensor.rpartition(".")[0] == producer]
-    return [part for part in mine if (part.tensor, part.dim) not in read] or mine
-
-
-def _producer_rows(group: ChannelGroup, producer: str, tensors: dict[str, Tensor]) -> Tensor:
-    parts = [part for part in producer_slices(group, producer) if part.tensor in tensors]
-    parts = [channel_rows(tensors[part.tensor], part) for part in parts if tensors[part.tensor].dim() > 1]
-    return parts[0] if len(parts) == 1 else torch.cat([part.flatten(1) for part in parts], 1)
-
-
 def _collected(need: str, subject: Subject) -> ByProducer:
-    return rows(subject, subject.of(need, subject.batches))
+    return rows(subject, subject.of(need))
 
 
 def filter_saliency(subject: Subject) -> ByProducer:
@@ -88,7 +79,7 @@ def filter_saliency(subject: Subject) -> ByProducer:
             key: (weights[key] * grad).flatten(1).sum(1).square()
             for key, grad in rows(subject, gradients).items()
         }
-        for gradients in (subject.of("grad", [batch]) for batch in subject.batches)
+        for gradients in subject.gradients(subject.batches)
     )
 
 
@@ -103,19 +94,8 @@ def gate_grad(subject: Subject) -> ByGroup:
         products = ((part, weights[part.tensor] * gradients[part.tensor]) for part in group.consumers)
         return sum(channel_rows(product, part).flatten(1).sum(1) for part, product in products).abs()
 
-    found = (subject.of("grad", [single]) for single in observe.singles(subject.batches))
+    found = subject.gradients(observe.singles(subject.batches))
     return observe.mean({group.name: gates(grads, group) for group in subject.groups} for grads in found)
-
-
-def weight_slices(group: ChannelGroup, tensors: dict[str, Tensor]) -> list[Slice]:
-    """Slices of weights, kernels and norm scales, rows and columns; biases and buffers left out."""
-    return [p for p in group.slices if p.tensor in tensors and "bias" not in p.tensor.rpartition(".")[2]]
-
-
-def side_by_side(group: ChannelGroup, tensors: dict[str, Tensor]) -> Tensor:
-    """(channels, n): every weight slice of each channel."""
-    parts = [channel_rows(tensors[part.tensor], part) for part in weight_slices(group, tensors)]
-    return torch.cat([part.reshape(group.size, -1) for part in parts], 1)
 
 
 def slices(subject: Subject) -> ByGroup:
@@ -125,7 +105,7 @@ def slices(subject: Subject) -> ByGroup:
 
 def slices_grad(subject: Subject) -> ByGroup:
     """∂L/∂slices, mean over mini-batches."""
-    gradients = subject.of("grad", subject.batches)
+    gradients = subject.of("grad")
     return {group.name: side_by_side(group, gradients) for group in subject.groups}
 
 
@@ -193,3 +173,4 @@ SHARED = {
     "consumers": consumers,
 }
 STATIC = ("gamma", "slices")  # read off the weights, without data
+GRADIENTS = (*OWN, "slices_grad", "gate_grad", "act_grad")  # of the loss, so batches must have targets

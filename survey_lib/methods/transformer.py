@@ -12,7 +12,7 @@ from torch import Tensor
 
 from survey_lib.chain.coupling.groups import ChannelGroup
 from survey_lib.chain.evidence import Evidence
-from survey_lib.chain.observe_groups import producer_slices
+from survey_lib.chain.slicing import producer_slices
 
 
 def head_gradient(evidence: Evidence) -> Tensor:

@@ -1,0 +1,42 @@
+"""The slices of channel groups, cut out of weight-shaped tensors: what makes a channel and all it touches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from survey_lib.chain.coupling.groups import ChannelGroup, Slice
+
+
+def channel_rows(tensor: Tensor, part: Slice) -> Tensor:
+    """The slice of each channel, (size, ...): one row keeps its shape, several are laid flat."""
+    taken = tensor.movedim(part.dim, 0)[torch.as_tensor(part.index, device=tensor.device)]
+    return taken[:, 0] if taken.shape[1] == 1 else taken.flatten(1)
+
+
+def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:
+    """The output rows of a producer: its slices that no consumer contracts.
+
+    A tied embedding is read along the very axis it produces: then that slice is both.
+    """
+    read = {(part.tensor, part.dim) for part in group.consumers}
+    mine = [part for part in group.slices if part.tensor.rpartition(".")[0] == producer]
+    return [part for part in mine if (part.tensor, part.dim) not in read] or mine
+
+
+def producer_rows(group: ChannelGroup, producer: str, tensors: dict[str, Tensor]) -> Tensor:
+    """A producer's rows of each channel, from weight-shaped tensors: (size, in, kh, kw) or (size, n)."""
+    parts = [part for part in producer_slices(group, producer) if part.tensor in tensors]
+    parts = [channel_rows(tensors[part.tensor], part) for part in parts if tensors[part.tensor].dim() > 1]
+    return parts[0] if len(parts) == 1 else torch.cat([part.flatten(1) for part in parts], 1)
+
+
+def weight_slices(group: ChannelGroup, tensors: dict[str, Tensor]) -> list[Slice]:
+    """Slices of weights, kernels and norm scales, rows and columns; biases and buffers left out."""
+    return [p for p in group.slices if p.tensor in tensors and "bias" not in p.tensor.rpartition(".")[2]]
+
+
+def side_by_side(group: ChannelGroup, tensors: dict[str, Tensor]) -> Tensor:
+    """(channels, n): every weight slice of each channel."""
+    parts = [channel_rows(tensors[part.tensor], part) for part in weight_slices(group, tensors)]
+    return torch.cat([part.reshape(group.size, -1) for part in parts], 1)
