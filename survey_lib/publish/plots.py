@@ -147,7 +147,7 @@ def small_multiples(
     """A panel for each title, with the results and the methods to colour in it; the figure and the plotted numbers."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.9 * columns, 2.9 * rows), sharex=True, squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(max(5.2, 2.9 * columns), 3.1 * rows), sharex=True, squeeze=False)
     tables = []
     for (title, (frame, chosen)), axes in zip(panels.items(), grid.flat, strict=False):
         tables.append(curves(frame, axes, x, metric, chosen).assign(panel=title))
