@@ -35,11 +35,11 @@ def matmul(run, a, b) -> Axes:
     """(m, k) @ (k, n) or (batch, m, k) @ (batch, k, n)."""
     first, second, rank = run.axes(a), run.axes(b), a.dim()
     run.labels.contract(first, second, (rank - 1, rank - 2), (a.shape[-1], b.shape[-2]), run.name)
-    axes = Axes({rank - 2: first.get(rank - 2, NOTHING), rank - 1: second.get(rank - 1, NOTHING)})
+    axes = Axes(move(first, {rank - 2: rank - 2}) | move(second, {rank - 1: rank - 1}))
     if not (first.weight and second.weight):
-        run.labels.produce(first, axes[rank - 2])
-        run.labels.produce(second, axes[rank - 1])
-    if rank == 3:
+        run.labels.produce(first, axes.get(rank - 2, NOTHING))
+        run.labels.produce(second, axes.get(rank - 1, NOTHING))
+    if rank == 3 and (0 in first or 0 in second):
         axes[0] = run.labels.tie(run.labels.vector(a, 0), run.labels.vector(b, 0), run.name)
     return axes
 

@@ -22,6 +22,7 @@ class Choice:
     """An operation that could be read in two ways, and the axis that took the labels if it was a split."""
 
     labels: np.ndarray
+    module: str
     width: int = 0
     size: Size | None = None
 
@@ -127,7 +128,7 @@ class Run(TorchDispatchMode):
         if len(order) == 1 or not (labels > 0).any():
             return order[0]
         pick = order[len(self.choices) in self.second]
-        self.choices.append(Choice(np.unique(labels)))
+        self.choices.append(Choice(np.unique(labels), self.stack[-1]))
         return pick
 
     def attribute(self, name: str, channels) -> None:

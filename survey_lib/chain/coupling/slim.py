@@ -18,6 +18,7 @@ STATED = {
     nn.PReLU: {"num_parameters": ("weight", 0)},
     nn.RNNBase: {"input_size": ("weight_ih_l0", 1), "hidden_size": ("weight_hh_l0", 1)},
 }
+PROJECTED = {"hidden_size": ("weight_hr_l0", 1), "proj_size": ("weight_hr_l0", 0)}  # LSTM with proj_size
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 Removed = Mapping[str, Mapping[int, np.ndarray]]
@@ -74,7 +75,8 @@ def new_attributes(model: nn.Module, coupling: Coupling, removed: Removed, alive
 
 
 def _stated(module: nn.Module) -> dict[str, tuple[str, int]]:
-    return {a: place for kind, row in STATED.items() if isinstance(module, kind) for a, place in row.items()}
+    found = {a: place for kind, row in STATED.items() if isinstance(module, kind) for a, place in row.items()}
+    return found | PROJECTED if getattr(module, "proj_size", 0) else found
 
 
 def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray) -> Attributes:
@@ -88,9 +90,10 @@ def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np
         for name, module in small.named_modules():
             if type(module) is kind:
                 for attribute, value in vars(module).items():
-                    new = _new_width(coupling.widths.get(name, ()), value, alive) if type(value) is int else value
-                    if new != value:
-                        changes[name, attribute] = new
+                    if whole_numbers(value):
+                        new = _new_widths(coupling.widths.get(name, ()), value, alive)
+                        if new != value:
+                            changes[name, attribute] = new
         for (name, attribute), value in changes.items():
             setattr(small.get_submodule(name), attribute, value)
         if changes:
@@ -107,6 +110,17 @@ def failing_modules(error: BaseException) -> list[nn.Module]:
             found.insert(0, module)
         frame = frame.tb_next
     return found
+
+
+def whole_numbers(value) -> bool:
+    """An integer, or a tuple of them such as `normalized_shape`."""
+    return type(value) is int or (type(value) is tuple and bool(value) and all(type(one) is int for one in value))
+
+
+def _new_widths(vectors, old: int | tuple, alive: np.ndarray) -> int | tuple:
+    if isinstance(old, tuple):
+        return tuple(_new_width(vectors, one, alive) for one in old)
+    return _new_width(vectors, old, alive)
 
 
 def _new_width(vectors, old: int, alive: np.ndarray) -> int:

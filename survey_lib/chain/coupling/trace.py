@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
@@ -54,24 +54,39 @@ def trace(model: nn.Module, example) -> Coupling:
     lazy = [name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
     if lazy:
         raise ValueError(f"{lazy[0]} is not initialised yet; run the model once on an example before tracing it")
-    run, classes, dead = _attempt(model, inputs, frozenset())
+    found = [_attempt(model, inputs, frozenset())]
+    dead = found[0].dead
     if dead:
-        other = _attempt(model, inputs, dead)
-        helped = dead - other[2]
-        if helped:
-            run, classes, _ = other if helped == dead else _attempt(model, inputs, helped)
-    return coupling(run, classes)
+        found.append(_attempt(model, inputs, dead))
+        stuck = dead & found[1].dead
+        for second in (dead | found[0].siblings(stuck), dead - stuck) if stuck else ():
+            if second not in (dead, frozenset()) and len(found[-1].dead) > 0:
+                found.append(_attempt(model, inputs, second))
+    best = min(found, key=lambda attempt: len(attempt.dead))
+    return coupling(best.run, best.classes)
 
 
-def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> tuple[Run, Classes, frozenset[int]]:
-    """One traced run; these ambiguous operations are read the second way. Returns those that leave nothing."""
+@dataclass(frozen=True)
+class Attempt:
+    """One traced run; `dead` are the ambiguous operations whose reading leaves nothing to prune."""
+
+    run: Run
+    classes: Classes
+    dead: frozenset[int]
+
+    def siblings(self, numbers: frozenset[int]) -> frozenset[int]:
+        """All ambiguous operations in the modules of these."""
+        modules = {self.run.choices[n].module for n in numbers}
+        return frozenset(n for n, choice in enumerate(self.run.choices) if choice.module in modules)
+
+
+def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> Attempt:
     probe = structure(model)
     run = Run(probe, Labels(probe), second)
     _run(run, inputs)
     _refuse_reparametrised(probe, run.labels)
     classes = Classes(run.labels)
-    dead = (n for n, choice in enumerate(run.choices) if _dead(choice, run.numbers, classes))
-    return run, classes, frozenset(dead)
+    return Attempt(run, classes, frozenset(n for n, one in enumerate(run.choices) if _dead(one, run.numbers, classes)))
 
 
 def _run(run: Run, inputs) -> None:
