@@ -11,13 +11,13 @@ import torch
 import torchvision.datasets
 from PIL import Image
 
-from survey_lib.experiment import data
+from survey_lib.experiment import data, sources
 
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
     monkeypatch.setenv("SURVEY_DATA", str(tmp_path))
-    monkeypatch.setattr(data, "DEBIAN_FASHION", tmp_path / "nowhere")
+    monkeypatch.setattr(sources, "DEBIAN_FASHION", tmp_path / "nowhere")
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def test_the_three_parts_share_no_image_and_are_the_same_each_time():
 
 
 def test_a_changed_file_of_eurosat32_mini_is_refused(empty):
-    shutil.copytree(data.REPOSITORY / "data" / "eurosat32_mini", empty / "eurosat32_mini")
+    shutil.copytree(sources.REPOSITORY / "data" / "eurosat32_mini", empty / "eurosat32_mini")
     with open(empty / "eurosat32_mini" / "labels.csv", "a", encoding="utf-8") as file:
         file.write("test,1000,1,Forest,Forest_1.jpg\n")
     with pytest.raises(ValueError, match="labels.csv has sha256"):
@@ -78,7 +78,7 @@ def _write_idx(path, array, packed):
 def test_fashion_mnist_reads_both_layouts(packed, empty, monkeypatch):
     base = empty / "debian" if packed else empty / "downloads" / "FashionMNIST" / "raw"
     base.mkdir(parents=True)
-    monkeypatch.setattr(data, "DEBIAN_FASHION", empty / "debian")
+    monkeypatch.setattr(sources, "DEBIAN_FASHION", empty / "debian")
     for part, count in (("train", 100), ("t10k", 20)):
         images = np.zeros((count, 28, 28), np.uint8)
         images[:, 3, 5] = np.arange(count)  # the pixel tells which image it is

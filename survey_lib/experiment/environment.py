@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import torch
 
-from survey_lib.experiment.data import REPOSITORY
+from survey_lib.experiment.sources import REPOSITORY
 from survey_lib.measure import machine
 
 PACKAGES = ("survey_lib", "torch", "torchvision", "numpy", "scikit-learn")

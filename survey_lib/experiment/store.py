@@ -20,7 +20,7 @@ from torch import Tensor
 
 from survey_lib.experiment import study as studies
 from survey_lib.experiment.config import SCHEMA
-from survey_lib.experiment.data import REPOSITORY
+from survey_lib.experiment.sources import REPOSITORY
 from survey_lib.experiment.tidy import tidy
 
 MARK = "$float"  # {"$float": "nan"} stands for what strict JSON cannot hold

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from survey_lib.experiment.config import DENSE, RunConfig
-from survey_lib.experiment.data import REPOSITORY
+from survey_lib.experiment.sources import REPOSITORY
 
 FOLDER = REPOSITORY / "data" / "studies"
 Grid = dict[str, Any]  # field -> value, or list of values
