@@ -43,9 +43,15 @@ REFUSALS = [
     (("methods", "--category", "filters"), "category must be one of weight, pattern, filter"),
     (("prune", "--model", "resnet-8", "--method", "magnitud", "--sparsity", "0.5"), "near: magnitude"),
     (("prune", "--model", "resnet-9", "--method", "magnitude", "--sparsity", "0.5"), "near: resnet-8"),
-    (("prune", "--model", "no.such:thing", "--method", "magnitude", "--sparsity", "0.5"), "give package.module:function"),
+    (
+        ("prune", "--model", "no.such:thing", "--method", "magnitude", "--sparsity", "0.5"),
+        "give package.module:function",
+    ),
     (("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "1.5"), "1.5"),
-    (("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5", "--data", "digit"), "near: digits"),
+    (
+        ("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5", "--data", "digit"),
+        "near: digits",
+    ),
     (("sweep", "comparson"), "near: comparison"),
     (("results", "comparson"), "near: comparison"),
     (("figure", "fronteer"), "near: frontier"),
@@ -78,7 +84,9 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
     from survey_lib.experiment import models
 
     path = tmp_path / "small.safetensors"
-    done = survey("prune", "--model", "lenet-300-100", "--method", "magnitude", "--sparsity", 0.5, "--out", path)
+    done = survey(
+        "prune", "--model", "lenet-300-100", "--method", "magnitude", "--sparsity", 0.5, "--out", path
+    )
     assert done.exit_code == 0, done.output
     assert "removed 0.5000 of its units" in done.output
     assert "A mask alone saves no time" in done.output
@@ -135,5 +143,7 @@ def test_readme_names_every_command():
 
 
 def test_results_of_an_accuracy_table_by_hand():
-    frame = pd.DataFrame({"method": ["a", "a", "b"], "sparsity": [0.5, 0.5, 0.5], "accuracy": [0.6, 0.8, 0.9]})
+    frame = pd.DataFrame(
+        {"method": ["a", "a", "b"], "sparsity": [0.5, 0.5, 0.5], "accuracy": [0.6, 0.8, 0.9]}
+    )
     assert accuracy_table(frame)[0.5].to_dict() == {"b": 0.9, "a": pytest.approx(0.7)}

@@ -51,7 +51,9 @@ def test_every_block_of_a_cell_is_stripped(tmp_path):
     assert path.read_text().count("YOUR CODE HERE") == 2
 
 
-@pytest.mark.parametrize("broken", ["# BEGIN SOLUTION\nx = 1", "x = 1\n# END SOLUTION", "x = 1  # BEGIN SOLUTION\n# END SOLUTION"])
+@pytest.mark.parametrize(
+    "broken", ["# BEGIN SOLUTION\nx = 1", "x = 1\n# END SOLUTION", "x = 1  # BEGIN SOLUTION\n# END SOLUTION"]
+)
 def test_an_unpaired_mark_stops_before_anything_is_written(broken, tmp_path):
     with pytest.raises(ValueError, match="must come in pairs"):
         student(folder(tmp_path, broken), tmp_path / "out")

@@ -29,7 +29,11 @@ def test_keys_are_unique_and_every_number_belongs_to_a_paper():
 
 
 def test_delta_is_recomputed_by_hand_for_one_row():
-    row = published().query("method == 'HRank' and model == 'ResNet-56' and reported_by == 'lin2020hrank'").iloc[0]
+    row = (
+        published()
+        .query("method == 'HRank' and model == 'ResNet-56' and reported_by == 'lin2020hrank'")
+        .iloc[0]
+    )
     assert (row["baseline_metric"], row["pruned_metric"], row["delta"]) == (93.26, 93.17, -0.09)
     assert row["own"]
 
@@ -59,7 +63,9 @@ def test_overlay_separates_claims_from_what_others_measured():
     claims, others = overlay("CIFAR-10", "ResNet-56"), overlay("CIFAR-10", "ResNet-56", own=False)
     assert (claims["paper"] == claims["reported_by"]).all()
     assert "lin2020hrank" in set(claims["paper"])
-    assert len(claims) + len(others) == len(published().query("dataset == 'CIFAR-10' and model == 'ResNet-56'"))
+    assert len(claims) + len(others) == len(
+        published().query("dataset == 'CIFAR-10' and model == 'ResNet-56'")
+    )
 
 
 def test_overlay_names_near_matches():
@@ -70,7 +76,9 @@ def test_overlay_names_near_matches():
 def test_bibtex_of_a_paper():
     entry = bibtex("li2017pruning")
     assert entry.startswith("@inproceedings{li2017pruning,")
-    assert "author = {Hao Li and Asim Kadav and Igor Durdanovic and Hanan Samet and Hans Peter Graf}," in entry
+    assert (
+        "author = {Hao Li and Asim Kadav and Igor Durdanovic and Hanan Samet and Hans Peter Graf}," in entry
+    )
     assert "doi" not in bibtex("hassibi1993optimal")
     assert bibtex("song2022survey").startswith("@article{")
 

@@ -1,4 +1,4 @@
-"""The runner never calls a failed notebook done; the committed notebooks are clean (no kernel is started for them)."""
+"""The runner never calls a failed notebook done; the committed notebooks are clean."""
 
 import shutil
 from pathlib import Path
@@ -61,7 +61,9 @@ def test_b60_a_notebook_without_parameters_cell_is_refused(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_b62_b63_failures_are_named_and_nothing_is_left_that_counts_as_done(tmp_path):
     raising = run_notebook(with_cell(tmp_path, "1 / 0", "raising"), {}, tmp_path / "out" / "raising.ipynb")
-    dying = run_notebook(with_cell(tmp_path, "import os; os._exit(9)", "dying"), {}, tmp_path / "out" / "dying.ipynb")
+    dying = run_notebook(
+        with_cell(tmp_path, "import os; os._exit(9)", "dying"), {}, tmp_path / "out" / "dying.ipynb"
+    )
     assert raising.failure == "cell 3: ZeroDivisionError: division by zero"
     assert dying.failure.startswith("the kernel died")
     assert not raising.out.exists() and not dying.out.exists()
@@ -87,7 +89,9 @@ FAULTS = {
     "injected": (lambda cells: cells[2].metadata.update(tags=["injected-parameters"]), "injected parameters"),
     "silent": (lambda cells: [cells[i].update(outputs=[]) for i in (2, 3)], "no cell has an output"),
     "error": (
-        lambda cells: cells[2].update(outputs=[nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]),
+        lambda cells: cells[2].update(
+            outputs=[nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]
+        ),
         "cell 2 holds an error",
     ),
 }

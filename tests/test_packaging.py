@@ -23,7 +23,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ON_CONDA = {"torch": {"environment.yml": "pytorch", "binder/environment.yml": "pytorch-cpu"}}
 PIP_ONLY = {"torch-pruning"}
 GROUPS = {"environment.yml": ("deploy", "dask", "dev"), "binder/environment.yml": ("deploy",)}
-IMPORTED_AS = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pillow": "PIL", "pytorch-cpu": "torch", "jupyterlab": "IPython"}
+IMPORTED_AS = {
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+    "pillow": "PIL",
+    "pytorch-cpu": "torch",
+    "jupyterlab": "IPython",
+}
 
 
 def required(*groups: str) -> dict[str, SpecifierSet]:

@@ -16,12 +16,12 @@ from survey_lib.publish import drawings, plots, rankings
 from survey_lib.publish.figures import FIGURES, cite, figure, find
 from survey_lib.publish.sheet import Drawing, save_figure
 
-METHODS = {"random": "weight", "magnitude": "weight", "lamp": "weight", "random-filter": "filter", "l1-filter": "filter",
-           "fpgm": "filter", "slimming": "channel"}  # fmt: skip
+METHODS = {"random": "weight", "magnitude": "weight", "lamp": "weight", "random-filter": "filter",
+           "l1-filter": "filter", "fpgm": "filter", "slimming": "channel"}  # fmt: skip
 
 
 def results(seeds: int = 3) -> pd.DataFrame:
-    """Accuracy 0.9 − 0.01 · place · (1 − 1 / compression) + 0.001 · seed, at 2, 4 and 8 times, for two models.
+    """Accuracy 0.9 − 0.01 · place · (1 − 1 / compression) + 0.001 · seed, at 2, 4, 8 times, on two models.
 
     Channels reach those compressions at lower sparsities than weights, as in the studies.
     """
@@ -34,7 +34,8 @@ def results(seeds: int = 3) -> pd.DataFrame:
                 "category": category, "structure": "structured" if structured else "unstructured",
                 "sparsity": 1 - compression ** (-0.5 if structured else -1), "seed": seed,
                 "accuracy": 0.9 - 0.01 * place * (1 - 1 / compression) + 0.001 * seed,
-                "dense_accuracy": 0.92 + 0.001 * seed, "compression": compression, "speedup_theoretical": compression,
+                "dense_accuracy": 0.92 + 0.001 * seed, "compression": compression,
+                "speedup_theoretical": compression,
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -87,7 +88,9 @@ def test_a_missing_baseline_is_an_error_that_names_it(missing):
 def test_two_runs_of_one_seed_at_one_point_are_refused():
     frame = one_model(results())
     with pytest.raises(ValueError, match="choose one value first of: recovery"):
-        plots.spread(pd.concat([frame.assign(recovery="none"), frame.assign(recovery="finetune")]), "compression")
+        plots.spread(
+            pd.concat([frame.assign(recovery="none"), frame.assign(recovery="finetune")]), "compression"
+        )
 
 
 def test_random_is_grey_and_no_two_methods_look_the_same():
@@ -112,7 +115,10 @@ def test_neighbouring_colours_differ_in_lightness_or_never_stand_without_a_marke
 def test_pale_methods_are_drawn_but_not_labelled():
     axes = plt.figure().subplots()
     plots.curves(one_model(results()), axes, chosen=["magnitude"])
-    assert sorted(line.get_label() for line in axes.lines if not line.get_label().startswith("_")) == ["dense", "magnitude"]
+    assert sorted(line.get_label() for line in axes.lines if not line.get_label().startswith("_")) == [
+        "dense",
+        "magnitude",
+    ]
     assert sum(line.get_color() == plots.PALE for line in axes.lines) == len(METHODS) - 1
 
 
@@ -143,7 +149,9 @@ def test_every_figure_says_what_it_shows(name, tmp_path):
 
 def test_the_title_of_the_frontier_is_computed_from_the_table():
     drawing = find("frontier").draw(results())
-    assert "At 8.0× compression the best of 7 is slimming (90.1%), the worst random (84.9%)" in drawing.caption
+    assert (
+        "At 8.0× compression the best of 7 is slimming (90.1%), the worst random (84.9%)" in drawing.caption
+    )
 
 
 def test_methods_are_ranked_only_within_a_structure():
@@ -172,7 +180,8 @@ def test_the_same_figure_is_the_same_bytes_in_another_process(tmp_path):
     paths = save_figure(draw(), "toy", tmp_path, keys=["k1"])
     program = (
         f"import sys; sys.path.insert(0, {str(__file__.rpartition('/')[0])!r})\n"
-        f"from test_plots import draw, save_figure\nsave_figure(draw(), 'toy', {str(tmp_path / 'again')!r}, keys=['k1'])"
+        "from test_plots import draw, save_figure\n"
+        f"save_figure(draw(), 'toy', {str(tmp_path / 'again')!r}, keys=['k1'])"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     for path in paths:
@@ -181,7 +190,18 @@ def test_the_same_figure_is_the_same_bytes_in_another_process(tmp_path):
 
 def test_the_data_sheet_leads_back_to_the_runs(tmp_path):
     sheet = json.loads(save_figure(draw(), "toy", tmp_path, study="s", keys=["k1", "k2"])[-1].read_text())
-    assert {"id", "caption", "alt", "data", "run_keys", "study", "profile", "commit", "versions", "sha256"} == set(sheet)
+    assert {
+        "id",
+        "caption",
+        "alt",
+        "data",
+        "run_keys",
+        "study",
+        "profile",
+        "commit",
+        "versions",
+        "sha256",
+    } == set(sheet)
     assert sheet["run_keys"] == ["k1", "k2"]
     assert sheet["data"][0]["method"] == "fpgm"
     assert sheet["sha256"]["toy.png"] == hashlib.sha256((tmp_path / "toy.png").read_bytes()).hexdigest()

@@ -25,7 +25,7 @@ def frame(accuracies: dict[str, list[float]], seeds: int | None = None) -> pd.Da
 
 
 def test_paired_difference_by_hand():
-    """Differences 0.01, 0.02, 0.03: mean 0.02, s = 0.01, t(2, 0.975) = 4.3027, margin 4.3027 · 0.01 / √3."""
+    """Differences 0.01, 0.02, 0.03: mean 0.02, s = 0.01, t(2, 0.975) = 4.3027, so 4.3027 · 0.01 / √3."""
     found = paired_difference(frame({"a": [0.91, 0.82, 0.73], "b": [0.90, 0.80, 0.70]}), "a", "b")
     assert found.n == 3
     assert found.mean == pytest.approx(0.02)

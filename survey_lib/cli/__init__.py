@@ -1,4 +1,4 @@
-"""`survey`: one thin command for each thing the library can do. Torch is imported only by commands that need it."""
+"""`survey`: one thin command for each thing the library can do; torch is imported only where needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 class Survey(click.Group):
-    """A refusal of the library (its message says what is allowed and what to do) is one line, not a traceback."""
+    """A refusal of the library says what is allowed and what to do: one line, not a traceback."""
 
     def invoke(self, context: click.Context) -> object:
         try:

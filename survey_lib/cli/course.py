@@ -16,9 +16,18 @@ def notebooks() -> None:
 @notebooks.command()
 @click.argument("names", nargs=-1)
 @click.option("--profile", default="published", show_default=True, help="published, quick or full.")
-@click.option("-p", "--parameter", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter; may be repeated.")
+@click.option(
+    "-p",
+    "--parameter",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a parameter; may be repeated.",
+)
 @click.option("--jobs", default=2, show_default=True, help="Notebooks at a time.")
-@click.option("--out", default="build/notebooks", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option(
+    "--out", default="build/notebooks", show_default=True, type=click.Path(path_type=Path), help="Folder."
+)
 @click.option("--again", is_flag=True, help="Also those whose result is newer than all it rests on.")
 @click.option("--publish", is_flag=True, help="Normalise the results and put them into notebooks/.")
 def run(
@@ -37,7 +46,9 @@ def run(
     if profile != "published":
         chosen.setdefault("profile", profile)
     if publish and chosen:
-        raise click.UsageError("--publish takes no parameters: committed notebooks hold the published profile")
+        raise click.UsageError(
+            "--publish takes no parameters: committed notebooks hold the published profile"
+        )
     runs = run_all(choose(names), chosen, out, jobs, again or publish, lambda done: click.echo(done.line()))
     failed = [done.name for done in runs if done.failure]
     if failed:

@@ -28,11 +28,19 @@ def methods(category: str | None, when: str | None, needs: str | None, words: tu
 
 
 @click.command()
-@click.option("--model", required=True, help="resnet-20, torchvision:resnet18, or your package.module:function.")
+@click.option(
+    "--model", required=True, help="resnet-20, torchvision:resnet18, or your package.module:function."
+)
 @click.option("--method", required=True, help="A name of `survey methods`; nm-magnitude:2:4 picks a pattern.")
 @click.option("--sparsity", required=True, type=float, help="Fraction of the units to remove, in [0, 1).")
 @click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file with the dense weights.")
-@click.option("--data", "dataset", default="digits", show_default=True, help="Gives the input shape, and batches if needed.")
+@click.option(
+    "--data",
+    "dataset",
+    default="digits",
+    show_default=True,
+    help="Gives the input shape, and batches if needed.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Save weights and plan as one safetensors file.")
 @click.option("--onnx", type=click.Path(path_type=Path), help="Also export to ONNX (extra `deploy`).")
 @click.option("--seed", default=0, show_default=True)
@@ -40,7 +48,7 @@ def prune(**wishes: object) -> None:
     """Prune one model once, and report parameters, MACs and measured time before and after.
 
     \b
-    survey prune --model resnet-20 --data eurosat32-mini --method l1-filter --sparsity 0.5 --out small.safetensors
+    survey prune --model resnet-20 --data eurosat32-mini --method l1-filter --sparsity 0.5 --out s.safetensors
     survey prune --model torchvision:resnet18 --data eurosat32-mini --method taylor --sparsity 0.9
     """
     from survey_lib.cli.pruning import prune_once

@@ -19,11 +19,28 @@ from survey_lib.experiment import data, models
 from survey_lib.measure import compare_latency, machine, measure
 
 BATCHES, BATCH_SIZE = 4, 64
-PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "papermill", "nbval", "distributed", "onnxruntime")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "papermill",
+    "nbval",
+    "distributed",
+    "onnxruntime",
+)
 
 
 def prune_once(
-    model: str, method: str, sparsity: float, weights: Path | None, dataset: str, out: Path | None, onnx: Path | None, seed: int
+    model: str,
+    method: str,
+    sparsity: float,
+    weights: Path | None,
+    dataset: str,
+    out: Path | None,
+    onnx: Path | None,
+    seed: int,
 ) -> str:
     """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
     find(method)
@@ -36,7 +53,9 @@ def prune_once(
     batches = list(zip(*splits, strict=True))
     example = batches[0][0][:1]
     result = survey_lib.prune(dense, method, sparsity, example=example, batches=batches, seed=seed)
-    lines = [f"{model} by {method}: asked for sparsity {sparsity:g}, removed {result.sparsity:.4f} of its units"]
+    lines = [
+        f"{model} by {method}: asked for sparsity {sparsity:g}, removed {result.sparsity:.4f} of its units"
+    ]
     lines += [f"left whole: {layer} ({reason})" for layer, reason in result.skipped]
     lines.append(compare(dense, result, example))
     if out:
@@ -77,16 +96,22 @@ def compare(dense: nn.Module, result: survey_lib.PruneResult, example: Tensor) -
         },
         index=["dense", "pruned"],
     )
-    note = "" if result.plan else "\nA mask alone saves no time: the zeros are still multiplied (notebook 12)."
+    note = (
+        "" if result.plan else "\nA mask alone saves no time: the zeros are still multiplied (notebook 12)."
+    )
     return f"{table.to_string()}\non {machine()}, one thread, batch 1{note}"
 
 
 def examine() -> str:
     """Versions, threads, data sets and results of this installation, one line each."""
-    lines = [f"python {platform.python_version()} on {platform.platform()}, survey_lib {survey_lib.__version__}"]
+    lines = [
+        f"python {platform.python_version()} on {platform.platform()}, survey_lib {survey_lib.__version__}"
+    ]
     lines += [f"{name} {_version(name)}" for name in PACKAGES]
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    lines.append(f"cores {os.cpu_count()}, torch threads {torch.get_num_threads()}, accelerator {accelerator}")
+    lines.append(
+        f"cores {os.cpu_count()}, torch threads {torch.get_num_threads()}, accelerator {accelerator}"
+    )
     lines.append(f"data in {data.folder()} (SURVEY_DATA chooses another folder)")
     lines += [f"  {name}: {_found(name)}" for name in data.SOURCES]
     return "\n".join(lines)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-PROFILE = click.option("--profile", default="quick", show_default=True, help="quick (minutes) or full (as published).")
+PROFILE = click.option(
+    "--profile", default="quick", show_default=True, help="quick (minutes) or full (as published)."
+)
 
 
 @click.command()
@@ -56,7 +58,9 @@ def results(study: str, csv: Path | None, metric: str) -> None:
 
     frame = finished(study, local=True)
     if metric not in frame:
-        raise click.BadParameter(f"no column {metric!r}; there are: {', '.join(frame)}", param_hint="--metric")
+        raise click.BadParameter(
+            f"no column {metric!r}; there are: {', '.join(frame)}", param_hint="--metric"
+        )
     click.echo(accuracy_table(frame, metric).round(4).to_string())
     if csv:
         frame.to_csv(csv, index=False)
@@ -89,7 +93,13 @@ def verify(study: str, count: int, seed: int) -> None:
 @click.command()
 @PROFILE
 @click.option("--jobs", default=2, show_default=True, help="Parallel workers.")
-@click.option("--out", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder for all that is made.")
+@click.option(
+    "--out",
+    default="build",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for all that is made.",
+)
 def reproduce(profile: str, jobs: int, out: Path) -> None:
     """Run the course again: the comparison study, every notebook, every figure; then print the table.
 

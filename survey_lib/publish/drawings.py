@@ -21,7 +21,9 @@ def mask_pattern(mask: np.ndarray, axes: Axes, title: str = "") -> None:
     """
     mask = np.asarray(mask, dtype=bool)
     if mask.ndim != 2:
-        raise ValueError(f"a mask drawing is two-dimensional; got shape {mask.shape}: reshape or take a slice")
+        raise ValueError(
+            f"a mask drawing is two-dimensional; got shape {mask.shape}: reshape or take a slice"
+        )
     rows, columns = mask.shape
     for row, column in np.ndindex(rows, columns):
         colour = PALETTE[0] if mask[row, column] else EMPTY
@@ -30,7 +32,9 @@ def mask_pattern(mask: np.ndarray, axes: Axes, title: str = "") -> None:
     axes.axis("off")
 
 
-def tree(branches: Mapping[str, Mapping[str, Sequence[str]]], axes: Axes, root: str = "pruning", wrap: int = 80) -> None:
+def tree(
+    branches: Mapping[str, Mapping[str, Sequence[str]]], axes: Axes, root: str = "pruning", wrap: int = 80
+) -> None:
     """Three levels from left to right: the root, its branches, their twigs with the leaves listed beside.
 
     `branches`: {branch: {twig: [leaves]}}; leaves are wrapped to `wrap` characters a line.
@@ -58,7 +62,9 @@ def _box(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
     axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=style)
 
 
-def layer(axes: Axes, x: float, y: float, name: str, channels: int, gone: Sequence[int] = (), size: float = 0.22) -> None:
+def layer(
+    axes: Axes, x: float, y: float, name: str, channels: int, gone: Sequence[int] = (), size: float = 0.22
+) -> None:
     """A layer as a column of channels, its top at (x, y); those in `gone` are coloured and crossed out."""
     for channel in range(channels):
         bottom = y - (channel + 1) * size
@@ -76,7 +82,11 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], bend
 
 def operator(axes: Axes, x: float, y: float, symbol: str) -> None:
     """A sum, a concatenation or another joint of the network."""
-    axes.add_patch(FancyBboxPatch((x - 0.1, y - 0.1), 0.2, 0.2, boxstyle="circle,pad=0.05", facecolor="white", edgecolor=DENSE))
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - 0.1, y - 0.1), 0.2, 0.2, boxstyle="circle,pad=0.05", facecolor="white", edgecolor=DENSE
+        )
+    )
     axes.text(x, y, symbol, ha="center", va="center", fontsize=9)
 
 

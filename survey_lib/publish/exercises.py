@@ -17,8 +17,9 @@ PLACEHOLDER = r"\1# YOUR CODE HERE" + "\n" + r"\1raise NotImplementedError"
 def student(source: str | Path, out: str | Path) -> list[Path]:
     """Copy the notebooks of a folder without solutions and outputs; the paths written.
 
-    Code between `# BEGIN SOLUTION` and `# END SOLUTION` becomes a place to write in; cells tagged `solution-only`
-    are left out. The source must not be the target. Raises ValueError for an unpaired mark, before any file is written.
+    Code between `# BEGIN SOLUTION` and `# END SOLUTION` becomes a place to write in; cells tagged
+    `solution-only` are left out. The source must not be the target.
+    Raises ValueError for an unpaired mark, before any file is written.
     """
     source, out = Path(source), Path(out)
     if source.resolve() == out.resolve():
@@ -38,14 +39,16 @@ def _without_solutions(notebook: nbformat.NotebookNode, name: str) -> nbformat.N
     for cell in notebook.cells:
         cell.source = BLOCK.sub(PLACEHOLDER, cell.source)
         if BEGIN in cell.source or END in cell.source:
-            raise ValueError(f"{name}, cell {cell.get('id', '?')}: {BEGIN} and {END} must come in pairs, each on its own line")
+            raise ValueError(
+                f"{name}, cell {cell.get('id', '?')}: {BEGIN} and {END} must come in pairs, on own lines"
+            )
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return notebook
 
 
 def check(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> None:
-    """Call an answer and print whether it is right, with what was expected; an exception inside is told, not raised.
+    """Call an answer and print whether it is right, and what was expected; an exception is told, not raised.
 
     Numbers, arrays and tensors are compared within `tolerance`, all else by equality.
 
@@ -68,7 +71,11 @@ def verdict(answer: Callable[[], object], expected: object, hint: str = "", tole
         return f"Not yet: your code raised {type(error).__name__}: {error}.{advice}"
     if got is None:
         return f"Not yet: your function returned nothing; does it end in `return`?{advice}"
-    return "Right." if _same(got, expected, tolerance) else f"Not yet: got {_short(got)}, expected {_short(expected)}.{advice}"
+    return (
+        "Right."
+        if _same(got, expected, tolerance)
+        else f"Not yet: got {_short(got)}, expected {_short(expected)}.{advice}"
+    )
 
 
 def _same(got: object, expected: object, tolerance: float) -> bool:
@@ -78,7 +85,9 @@ def _same(got: object, expected: object, tolerance: float) -> bool:
         first, second = np.asarray(got, dtype=float), np.asarray(expected, dtype=float)
     except (TypeError, ValueError):
         return got == expected
-    return first.shape == second.shape and np.allclose(first, second, rtol=tolerance, atol=tolerance, equal_nan=True)
+    return first.shape == second.shape and np.allclose(
+        first, second, rtol=tolerance, atol=tolerance, equal_nan=True
+    )
 
 
 def _short(value: object, limit: int = 120) -> str:

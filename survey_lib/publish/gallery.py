@@ -1,4 +1,4 @@
-"""The catalogue of figures: what each one asks, and how it is drawn. Titles, captions and alt texts are computed."""
+"""The catalogue of figures: what each asks and how it is drawn; titles, captions, alt texts are computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from survey_lib.publish.statistics import at_compression, mean_ranks_by, rank_st
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure of the catalogue: how it is drawn, from which study (none: from catalogue or literature), and where."""
+    """A figure of the catalogue: how it is drawn, in which notebook, what it asks, and from which study."""
 
     draw: Callable[..., Drawing]
     notebook: str
@@ -49,21 +49,26 @@ def leaders(frame: pd.DataFrame) -> list[str]:
 def finding(frame: pd.DataFrame) -> str:
     """What the table says at the strongest compression that all its methods reach, in one line."""
     at = at_compression(frame)
-    first, last = at.index[0], at.index[-1]
-    return f"At {at.name:.1f}× compression the best of {len(at)} is {first} ({at.max():.1%}), the worst {last} ({at.min():.1%})"
+    first, last = f"{at.index[0]} ({at.max():.1%})", f"{at.index[-1]} ({at.min():.1%})"
+    return f"At {at.name:.1f}× compression the best of {len(at)} is {first}, the worst {last}"
 
 
 def _curves(frame: pd.DataFrame, x: str) -> Drawing:
     labels = setting(frame)
-    panels = {label: (frame[labels == label], leaders(frame[labels == label])) for label in sorted(set(labels))}
+    panels = {
+        label: (frame[labels == label], leaders(frame[labels == label])) for label in sorted(set(labels))
+    }
     figure, table = plots.small_multiples(panels, x=x)
     label, main = main_setting(frame)
     plots.headline(figure, f"{finding(main)} ({label})")
     caption = (
-        f"Test accuracy against {plots.LABELS[x]} for {frame['method'].nunique()} methods on {len(panels)} pairs of data and "
-        f"model; mean and standard deviation over seeds, dense level dashed, random grey. {finding(main)} on {label}."
+        f"Test accuracy against {plots.LABELS[x]} for {frame['method'].nunique()} methods on {len(panels)} "
+        "pairs of data and model; mean and standard deviation over seeds, dense level dashed, random grey. "
+        f"{finding(main)} on {label}."
     )
-    return Drawing(figure, caption, f"Line charts, one panel a pair of data and model. {finding(main)}.", table)
+    return Drawing(
+        figure, caption, f"Line charts, one panel a pair of data and model. {finding(main)}.", table
+    )
 
 
 def frontier(frame: pd.DataFrame) -> Drawing:
@@ -77,15 +82,19 @@ def speedup(frame: pd.DataFrame) -> Drawing:
 def categories(frame: pd.DataFrame) -> Drawing:
     label, main = main_setting(frame)
     names = main.loc[main["method"] != "dense"].groupby("category")["method"].unique()
-    figure, table = plots.small_multiples({title: (main, sorted(methods)) for title, methods in names.items()})
+    figure, table = plots.small_multiples(
+        {title: (main, sorted(methods)) for title, methods in names.items()}
+    )
     best = {title: finding(main[main["category"] == title]) for title in names.index}
     plots.headline(figure, f"{finding(main)} ({label})")
-    caption = f"Accuracy against compression on {label}, one panel a category, the others pale. {finding(main)}."
+    caption = (
+        f"Accuracy against compression on {label}, one panel a category, the others pale. {finding(main)}."
+    )
     return Drawing(figure, caption, " ".join(f"{title}: {text}." for title, text in best.items()), table)
 
 
 def _comparable(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Runs of each structure whose methods can be ranked: three methods in two settings that all were run in."""
+    """Runs of each structure that has three methods at two sparsities or more, so that they can be ranked."""
     found = {}
     for structure, rows in frame[frame["method"] != "dense"].groupby("structure"):
         common = rows.groupby("method")["sparsity"].nunique()
@@ -106,11 +115,14 @@ def critical(frame: pd.DataFrame) -> Drawing:
         rankings.critical_difference(one.ranks, one.critical_difference, axes)
         axes.set_title(structure)
         tied = [name for name in one.ranks.index[1:] if not one.apart(one.ranks.index[0], name)]
-        says[structure] = f"{structure}: {one.ranks.index[0]} first, {len(tied)} of {len(one.ranks) - 1} not told from it"
+        says[structure] = (
+            f"{structure}: {one.ranks.index[0]} first, {len(tied)} of {len(one.ranks) - 1} not told from it"
+        )
     plots.headline(figure, "; ".join(says.values()))
-    facts = "; ".join(f"{text} (N = {found[name].settings}, Friedman p = {found[name].p_value:.2g}, critical difference "
-                      f"{found[name].critical_difference:.2f})" for name, text in says.items())  # fmt: skip
-    caption = f"Mean ranks over data, model, sparsity and seed; bars join what Nemenyi's test at 0.05 cannot separate. {facts}."
+    facts = "; ".join(f"{says[name]} (N = {one.settings}, Friedman p = {one.p_value:.2g}, critical "
+                      f"difference {one.critical_difference:.2f})" for name, one in found.items())  # fmt: skip
+    bars = "bars join what Nemenyi's test at 0.05 cannot separate"
+    caption = f"Mean ranks over data, model, sparsity and seed; {bars}. {facts}."
     table = pd.concat({name: one.ranks for name, one in found.items()}, names=["structure", "method"])
     return Drawing(figure, caption, caption, table.rename("mean_rank").reset_index())
 
@@ -123,17 +135,23 @@ def stability(frame: pd.DataFrame) -> Drawing:
         rankings.bump(ranks, axes)
         axes.set_title(structure)
     taus = {name: rank_stability(rows, "sparsity") for name, rows in _comparable(frame).items()}
-    text = "Kendall τ between the orders at two sparsities: " + ", ".join(f"{name} {tau:.2f}" for name, tau in taus.items())
+    text = "Kendall τ between the orders at two sparsities: " + ", ".join(
+        f"{name} {tau:.2f}" for name, tau in taus.items()
+    )
     plots.headline(figure, text)
     caption = f"Mean rank of each method at each sparsity. {text} (1 = one order everywhere)."
-    table = pd.concat({name: ranks.reset_index().melt("method", value_name="mean_rank") for name, ranks in found.items()})
+    table = pd.concat(
+        {name: ranks.reset_index().melt("method", value_name="mean_rank") for name, ranks in found.items()}
+    )
     return Drawing(figure, caption, caption, table.rename_axis(["structure", None]).reset_index("structure"))
 
 
 def cost(frame: pd.DataFrame) -> Drawing:
     """Accuracy lost at each sparsity beside the seeds' own spread of the dense network."""
     label, main = main_setting(frame)
-    pruned = main[main["method"] != "dense"].assign(drop=lambda rows: rows["dense_accuracy"] - rows["accuracy"])
+    pruned = main[main["method"] != "dense"].assign(
+        drop=lambda rows: rows["dense_accuracy"] - rows["accuracy"]
+    )
     table = pruned.pivot_table("drop", "method", "sparsity")
     table = table.loc[table.mean(axis=1).sort_values().index]
     noise, seeds = main.drop_duplicates("seed")["dense_accuracy"].std(), main["seed"].nunique()
@@ -145,7 +163,8 @@ def cost(frame: pd.DataFrame) -> Drawing:
     axes.grid(False)
     figure.colorbar(image, label="accuracy lost, points")
     within = int((table < noise).to_numpy().sum())
-    text = f"{within} of {table.count().sum()} cells lose less than the dense spread ({noise * 100:.2f} points, n = {seeds})"
+    level = f"{noise * 100:.2f} points, n = {seeds}"
+    text = f"{within} of {table.count().sum()} cells lose less than the dense spread ({level})"
     if seeds < plots.MINIMUM_SEEDS:
         text = f"Accuracy lost at each sparsity; n = {seeds}: too few seeds to tell loss from noise"
     plots.headline(figure, text)
@@ -158,13 +177,17 @@ FIGURES: dict[str, Entry] = {
     "frontier-speedup": Entry(speedup, "14", "And at each theoretical speed-up?", "comparison"),
     "categories": Entry(categories, "14", "Which method leads within each category?", "comparison"),
     "ranking": Entry(critical, "14", "Which methods can be told apart?", "comparison"),
-    "rank-stability": Entry(stability, "14", "Does the order of methods survive a change of sparsity?", "comparison"),
+    "rank-stability": Entry(
+        stability, "14", "Does the order of methods survive a change of sparsity?", "comparison"
+    ),
     "accuracy-lost": Entry(cost, "14", "Where is the loss above the noise of the seeds?", "comparison"),
     "taxonomy": Entry(schematics.taxonomy, "00", "Which kinds of pruning are there?"),
     "map-of-methods": Entry(schematics.map_of_methods, "00", "What does each method remove, and when?"),
     "patterns": Entry(schematics.patterns, "10", "What does one matrix look like at each granularity?"),
     "coupled-channels": Entry(schematics.coupled_channels, "09", "Which channels must go together?"),
-    "published-baselines": Entry(surveyed.published_baselines, "16", "How far do published dense accuracies differ?"),
+    "published-baselines": Entry(
+        surveyed.published_baselines, "16", "How far do published dense accuracies differ?"
+    ),
     "published-changes": Entry(surveyed.published_changes, "16", "What do papers claim on one network?"),
     "papers-by-year": Entry(surveyed.papers_by_year, "16", "What has been pruned over the years?"),
 }

@@ -36,7 +36,9 @@ def _form(path: Path, notebook: nbformat.NotebookNode) -> list[str]:
     if not notebook.cells or not notebook.cells[0].source.startswith("# "):
         faults.append("the first cell is not a heading `# Title`")
     if path.stat().st_size > SIZE_LIMIT:
-        faults.append(f"{path.stat().st_size:,} bytes, more than {SIZE_LIMIT:,}: lower the dpi of its figures")
+        faults.append(
+            f"{path.stat().st_size:,} bytes, more than {SIZE_LIMIT:,}: lower the dpi of its figures"
+        )
     tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())]
     if tags.count("parameters") != 1:
         faults.append(f"{tags.count('parameters')} cells tagged `parameters`, not one")

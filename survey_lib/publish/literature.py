@@ -40,7 +40,16 @@ def audit() -> pd.DataFrame:
     """Rows whose printed change does not equal pruned − baseline of the same row."""
     table = published()
     wrong = table[table["printed_delta"].notna() & ((table["printed_delta"] - table["delta"]).abs() > 0.005)]
-    columns = ["method", "dataset", "model", "baseline_metric", "pruned_metric", "printed_delta", "delta", "source"]
+    columns = [
+        "method",
+        "dataset",
+        "model",
+        "baseline_metric",
+        "pruned_metric",
+        "printed_delta",
+        "delta",
+        "source",
+    ]
     return wrong[columns].reset_index(drop=True)
 
 
@@ -59,7 +68,7 @@ def baselines(metric: str = "top1 %", least: int = 3) -> pd.DataFrame:
 def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
     """Published points to lay over our curves: method, compression, theoretical speed-up, accuracy, delta.
 
-    `own`: only what the authors of a method claim; otherwise only what others measured. Fractions, not percent.
+    `own`: only what a method's authors claim; otherwise only what others measured. Fractions, not percent.
     Raises ValueError that lists near matches for a pair without points.
     """
     table = published()
@@ -67,11 +76,14 @@ def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
     if chosen.empty:
         pairs = sorted(set(table["dataset"] + " " + table["model"]))
         near = difflib.get_close_matches(f"{dataset} {model}", pairs, 5, 0.5)
-        raise ValueError(f"no published points for {dataset} {model}; near: {', '.join(near) or ', '.join(pairs[:8])}")
+        raise ValueError(
+            f"no published points for {dataset} {model}; near: {', '.join(near) or ', '.join(pairs[:8])}"
+        )
     removed = chosen["params_reduction_pct"].fillna(chosen["sparsity_pct"]) / 100
     return pd.DataFrame({
         "paper": chosen["paper_key"], "method": chosen["method"], "reported_by": chosen["reported_by"],
-        "compression": 1 / (1 - removed), "speedup_theoretical": 1 / (1 - chosen["flops_reduction_pct"] / 100),
+        "compression": 1 / (1 - removed),
+        "speedup_theoretical": 1 / (1 - chosen["flops_reduction_pct"] / 100),
         "accuracy": chosen["pruned_metric"] / 100, "dense_accuracy": chosen["baseline_metric"] / 100,
         "delta": chosen["delta"] / 100,
     }).reset_index(drop=True)  # fmt: skip

@@ -21,7 +21,7 @@ CELL_TIMEOUT = 3600
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one notebook: the executed file where it succeeded, a one-line reason where it failed."""
+    """What became of one notebook: the executed file if it succeeded, a one-line reason if it failed."""
 
     name: str
     out: Path
@@ -33,7 +33,7 @@ class Run:
 
 
 def parameters(path: str | Path) -> dict[str, str]:
-    """Name -> default (source text) of each parameter of the notebook; empty without a cell tagged `parameters`."""
+    """Name -> default (source text) of each parameter; empty without a cell tagged `parameters`."""
     from papermill import inspect_notebook
 
     return {name: found["default"] for name, found in inspect_notebook(str(path)).items()}
@@ -42,7 +42,7 @@ def parameters(path: str | Path) -> dict[str, str]:
 def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
     """Execute a notebook in its own folder and kernel, and move the result to `out` only if every cell ran.
 
-    Names in `parameters` must be parameters of the notebook: papermill itself would only warn about a misspelt one.
+    Names in `parameters` must be the notebook's own: papermill itself would only warn about a misspelt one.
     A failure of any kind (a raising cell, a dead or missing kernel, a time-out) is returned, not raised; its
     partly executed notebook stays beside `out` as `NAME.failed.ipynb`.
     Raises FileNotFoundError for a missing notebook and ValueError for an unknown parameter.
@@ -68,7 +68,7 @@ def run_all(
     again: bool = False,
     report: Callable[[Run], None] = lambda run: None,
 ) -> list[Run]:
-    """Run notebooks in parallel processes into `folder`; those whose result is newer than all it rests on are kept.
+    """Run notebooks in parallel processes into `folder`; a result newer than all it rests on is kept.
 
     `report` is called with each Run as it ends. Returns the runs of this call in the order of `paths`.
     """

@@ -67,19 +67,22 @@ def check_baselines(frame: pd.DataFrame) -> None:
         missing.insert(0, "dense")
     if missing:
         raise ValueError(
-            f"a comparison needs its baselines; missing: {', '.join(missing)}. Methods here: {', '.join(sorted(methods))}"
+            f"a comparison needs its baselines; missing: {', '.join(missing)}. "
+            f"Methods here: {', '.join(sorted(methods))}"
         )
 
 
 def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFrame:
     """Mean, standard deviation and n over seeds of x and metric, for each method and sparsity.
 
-    Raises ValueError if a seed has two runs at one point: the table then mixes settings that must not be averaged.
+    Raises ValueError if a seed has two runs at one point: such settings must not be averaged.
     """
     twice = frame.duplicated(["method", "sparsity", "seed"], keep=False)
     if twice.any():
         differ = [name for name in SETTINGS if name in frame and frame.loc[twice, name].nunique() > 1]
-        raise ValueError(f"two runs of one seed at one point; choose one value first of: {', '.join(differ) or 'key'}")
+        raise ValueError(
+            f"two runs of one seed at one point; choose one value first of: {', '.join(differ) or 'key'}"
+        )
     groups = frame.groupby(["method", "sparsity"])
     table = groups.agg(x=(x, "mean"), mean=(metric, "mean"), std=(metric, "std"), n=(metric, "count"))
     return table.fillna({"std": 0.0}).reset_index().sort_values(["method", "x"], ignore_index=True)
@@ -144,10 +147,12 @@ def small_multiples(
     metric: str = "accuracy",
     columns: int = 3,
 ) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each title, with the results and the methods to colour in it; the figure and the plotted numbers."""
+    """A panel for each title -> (results, methods to colour); returns the figure and the plotted numbers."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(max(5.2, 2.9 * columns), 3.1 * rows), sharex=True, squeeze=False)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(max(5.2, 2.9 * columns), 3.1 * rows), sharex=True, squeeze=False
+    )
     tables = []
     for (title, (frame, chosen)), axes in zip(panels.items(), grid.flat, strict=False):
         tables.append(curves(frame, axes, x, metric, chosen).assign(panel=title))

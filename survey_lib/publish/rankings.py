@@ -10,7 +10,7 @@ from survey_lib.publish.plots import DENSE, GREY, LABELS, PALETTE, looks
 
 
 def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
-    """Demšar's diagram: methods on a line of mean ranks; a bar joins those that chance could have ordered."""
+    """Demšar's diagram: methods on a line of mean ranks; a bar joins those chance could have ordered."""
     ordered = ranks.sort_values()
     height = len(ordered)
     for level, (name, rank) in enumerate(ordered.items()):
@@ -19,7 +19,13 @@ def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
         axes.plot(rank, 0, "o", color=DENSE, markersize=3)
         axes.annotate(f" {name} ({rank:.2f})", (rank, y), va="center", fontsize=8)
     for level, (first, last) in enumerate(cliques(ordered.to_numpy(), distance)):
-        axes.plot([first - 0.05, last + 0.05], [-0.5 - 0.5 * level] * 2, color=PALETTE[1], linewidth=3, solid_capstyle="butt")
+        axes.plot(
+            [first - 0.05, last + 0.05],
+            [-0.5 - 0.5 * level] * 2,
+            color=PALETTE[1],
+            linewidth=3,
+            solid_capstyle="butt",
+        )
     axes.plot([ordered.min(), ordered.min() + distance], [height + 1.2] * 2, color=DENSE, linewidth=1.5)
     axes.text(ordered.min(), height + 1.5, f"critical difference {distance:.2f}", fontsize=8, va="bottom")
     axes.set(xlabel="mean rank (1 is best)", yticks=[], ylim=(None, height + 2.8))
@@ -38,13 +44,16 @@ def cliques(ranks: np.ndarray, distance: float) -> list[tuple[float, float]]:
 
 
 def bump(ranks: pd.DataFrame, axes: Axes) -> None:
-    """Mean rank of each method (rows) along the columns, best on top: crossing lines are an order that turned."""
+    """Mean rank of each method (rows) along the columns, best on top; crossing lines: the order turned."""
     positions = np.arange(ranks.shape[1])
     for name, style in looks(list(ranks.index)).items():
         axes.plot(positions, ranks.loc[name], **style)
-        axes.annotate(name, (positions[-1], ranks.loc[name].iloc[-1]), xytext=(6, 0), textcoords="offset points",
-                      va="center", fontsize=7, color=style["color"])  # fmt: skip
+        end = (positions[-1], ranks.loc[name].iloc[-1])
+        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(name, end, fontsize=7, color=style["color"], **beside)
     axes.invert_yaxis()
-    axes.set_xticks(positions, [f"{value:g}" if isinstance(value, float) else str(value) for value in ranks.columns])
+    axes.set_xticks(
+        positions, [f"{value:g}" if isinstance(value, float) else str(value) for value in ranks.columns]
+    )
     axes.set(xlabel=LABELS.get(ranks.columns.name, ranks.columns.name), ylabel="mean rank (1 is best)")
     axes.set_xlim(None, positions[-1] * 1.35 + 0.3)

@@ -14,7 +14,7 @@ STUDY = "comparison"
 
 
 def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], None]) -> bool:
-    """Sweep, execute the notebooks, draw the figures, say the table and where all of it lies; False if something failed.
+    """Sweep, execute the notebooks, draw the figures, say the table and where all lies; False for a failure.
 
     Finished runs and notebooks are kept, so an interrupted call goes on where it stopped.
     """
@@ -25,7 +25,13 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     if summary.interrupted:
         return False
     say(f"2/4  notebooks, into {out / 'notebooks'}")
-    runs = run_all(sorted(FOLDER.glob("*.ipynb")), {"profile": profile}, out / "notebooks", jobs, report=lambda run: say(run.line()))
+    runs = run_all(
+        sorted(FOLDER.glob("*.ipynb")),
+        {"profile": profile},
+        out / "notebooks",
+        jobs,
+        report=lambda run: say(run.line()),
+    )
     say(f"3/4  figures, into {out / 'figures'}")
     faults = [name for name in FIGURES if not _drawn(name, out / "figures", profile, say)]
     say("4/4  test accuracy, mean over seeds, method against sparsity")

@@ -38,10 +38,14 @@ def map_of_methods() -> Drawing:
     figure, axes = plt.subplots(figsize=(9, 6))
     for (category, when), rows in table.groupby(["category", "when"]):
         column, row = MOMENTS.index(when), CATEGORIES.index(category)
-        text = "\n".join(", ".join(rows["method"].iloc[start : start + 3]) for start in range(0, len(rows), 3))
+        text = "\n".join(
+            ", ".join(rows["method"].iloc[start : start + 3]) for start in range(0, len(rows), 3)
+        )
         axes.plot(column - 0.42, row, MARKERS[row], color=PALETTE[row], markersize=7)
         axes.text(column - 0.35, row, text, fontsize=7, va="center")
-    axes.set_xticks(range(len(MOMENTS)), [f"{moment} training" if moment != "any" else "any time" for moment in MOMENTS])
+    axes.set_xticks(
+        range(len(MOMENTS)), [f"{moment} training" if moment != "any" else "any time" for moment in MOMENTS]
+    )
     axes.set_yticks(range(len(CATEGORIES)), CATEGORIES)
     axes.set(xlim=(-0.5, len(MOMENTS) - 0.4), ylim=(len(CATEGORIES) - 0.4, -0.6))
     crowd = table.groupby(["category", "when"]).size()
@@ -57,7 +61,8 @@ def patterns() -> Drawing:
     """One matrix at half density, pruned by magnitude at five granularities."""
     weight = np.abs(np.random.default_rng(0).normal(size=(8, 16)))
     masks = {
-        "weight": _largest(weight, (1, 1)), "2:4": _two_of_four(weight), "block 1×4": _largest(weight, (1, 4)),
+        "weight": _largest(weight, (1, 1)), "2:4": _two_of_four(weight),
+        "block 1×4": _largest(weight, (1, 4)),
         "vector": _largest(weight, (1, 8)), "filter": _largest(weight, (1, 16)),
     }  # fmt: skip
     kept = {name: weight[mask].sum() / weight.sum() for name, mask in masks.items()}
@@ -65,9 +70,15 @@ def patterns() -> Drawing:
     for axes, (name, mask) in zip(grid, masks.items(), strict=True):
         drawings.mask_pattern(mask, axes, f"{name}: {kept[name]:.0%}")
     headline(figure, "The coarser the unit, the less magnitude is kept at the same density")
-    caption = "One 8×16 matrix, half of it kept by magnitude at five granularities; in each title the share of magnitude kept."
-    alt = "Five grids. Magnitude kept: " + ", ".join(f"{name} {share:.0%}" for name, share in kept.items()) + "."
-    return Drawing(figure, caption, alt, pd.DataFrame({"granularity": list(kept), "magnitude_kept": list(kept.values())}))
+    caption = "One 8×16 matrix, half kept by magnitude at five granularities; titles: magnitude kept."
+    alt = (
+        "Five grids. Magnitude kept: "
+        + ", ".join(f"{name} {share:.0%}" for name, share in kept.items())
+        + "."
+    )
+    return Drawing(
+        figure, caption, alt, pd.DataFrame({"granularity": list(kept), "magnitude_kept": list(kept.values())})
+    )
 
 
 def _largest(weight: np.ndarray, block: tuple[int, int]) -> np.ndarray:
@@ -93,11 +104,18 @@ def coupled_channels() -> Drawing:
         drawings.canvas(axes, 4.7, 2.9)
     headline(figure, "Channels that a joint ties together go together")
     caption = (
-        "One channel removed (crossed). A sum ties the channels of both its inputs and all layers on the trunk; a concatenation "
-        "shifts the channel in what follows; a depthwise convolution has one filter a channel, which goes with it."
+        "One channel removed (crossed). A sum ties the channels of both its inputs and all layers on the "
+        "trunk; a concatenation shifts the channel in what follows; a depthwise convolution has one filter a "
+        "channel, which goes with it."
     )
-    rows = [("sum", "conv1, shortcut, next"), ("concat", "a, next at its own offset"), ("depthwise", "expand, depthwise, project")]
-    return Drawing(figure, caption, caption, pd.DataFrame(rows, columns=["joint", "layers that lose the channel"]))
+    rows = [
+        ("sum", "conv1, shortcut, next"),
+        ("concat", "a, next at its own offset"),
+        ("depthwise", "expand, depthwise, project"),
+    ]
+    return Drawing(
+        figure, caption, caption, pd.DataFrame(rows, columns=["joint", "layers that lose the channel"])
+    )
 
 
 def _sum(axes: plt.Axes) -> None:

@@ -1,4 +1,4 @@
-"""A figure with what it says, saved as images with fixed bytes and a data sheet that leads back to the runs."""
+"""A figure with what it says, saved as images with fixed bytes and a data sheet that names its runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure with what it says: caption and alternative text are computed from `data`, what is plotted."""
+    """A drawn figure with what it says: caption and alternative text are computed from the plotted `data`."""
 
     figure: Figure
     caption: str
@@ -28,7 +28,13 @@ class Drawing:
 
 
 def save_figure(
-    drawing: Drawing, name: str, out: str | Path, *, study: str = "", profile: str = "published", keys: Sequence[str] = ()
+    drawing: Drawing,
+    name: str,
+    out: str | Path,
+    *,
+    study: str = "",
+    profile: str = "published",
+    keys: Sequence[str] = (),
 ) -> list[Path]:
     """Write NAME.png, .svg, .pdf and NAME.json; two calls on one machine give the same bytes.
 
@@ -41,7 +47,14 @@ def save_figure(
     metadata = {
         "png": {"Software": None, "Title": name, "Description": about, "Source": "survey_lib"},
         "svg": {"Date": None, "Creator": None, "Title": name, "Description": about},
-        "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None, "Title": name, "Subject": about},
+        "pdf": {
+            "CreationDate": None,
+            "ModDate": None,
+            "Producer": None,
+            "Creator": None,
+            "Title": name,
+            "Subject": about,
+        },
     }
     images = [out / f"{name}.{kind}" for kind in metadata]
     with matplotlib.rc_context({"svg.hashsalt": "pruning-survey"}):
@@ -50,7 +63,8 @@ def save_figure(
     sheet = {
         "id": name, "caption": drawing.caption, "alt": drawing.alt,
         "data": json.loads(drawing.data.to_json(orient="records", double_precision=10)),
-        "run_keys": list(keys), "study": study, "profile": profile, "commit": commit(), "versions": _versions(),
+        "run_keys": list(keys), "study": study, "profile": profile,
+        "commit": commit(), "versions": _versions(),
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in images},
     }  # fmt: skip
     path = out / f"{name}.json"

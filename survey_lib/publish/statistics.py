@@ -25,7 +25,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Mean rank of each method (1 = best), how many settings, Friedman's p and Nemenyi's critical difference."""
+    """Mean rank of each method (1 = best), settings, Friedman's p, Nemenyi's critical difference."""
 
     ranks: pd.Series
     settings: int
@@ -38,14 +38,16 @@ class Ranking:
 
 
 def by_setting(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """One row a setting (data, model, sparsity, seed), one column a method; settings some method lacks are dropped.
+    """One row a setting (data, model, sparsity, seed), one column a method; incomplete settings are dropped.
 
     Raises ValueError if no setting has all methods: they cannot be ranked against each other.
     """
     frame = frame[frame["method"] != "dense"]
     wide = frame.pivot_table(metric, [name for name in SETTING if name in frame], "method", "mean").dropna()
     if wide.empty:
-        raise ValueError("no setting has a run of every method; run `survey status STUDY` to see what is missing")
+        raise ValueError(
+            "no setting has a run of every method; run `survey status STUDY` to see what is missing"
+        )
     return wide
 
 
@@ -95,7 +97,7 @@ def mean_ranks_by(frame: pd.DataFrame, by: str, metric: str = "accuracy") -> pd.
 
 
 def rank_stability(frame: pd.DataFrame, by: str, metric: str = "accuracy") -> float:
-    """Kendall's τ between the rankings at two values of `by`, averaged over pairs; 1 = the order never changes.
+    """Kendall's τ between the rankings at two values of `by`, averaged over pairs; 1 = one order everywhere.
 
     Raises ValueError if `by` has one value only.
     """
@@ -103,7 +105,9 @@ def rank_stability(frame: pd.DataFrame, by: str, metric: str = "accuracy") -> fl
     if ranks.shape[1] < 2:
         raise ValueError(f"{by} has {ranks.shape[1]} value; stability needs two")
     pairs = combinations(ranks.columns, 2)
-    return float(np.mean([stats.kendalltau(ranks[first], ranks[second]).statistic for first, second in pairs]))
+    return float(
+        np.mean([stats.kendalltau(ranks[first], ranks[second]).statistic for first, second in pairs])
+    )
 
 
 def area_under_curve(frame: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
@@ -115,19 +119,28 @@ def area_under_curve(frame: pd.DataFrame, metric: str = "accuracy") -> pd.Series
     Raises ValueError for a method with a single compression.
     """
     points = frame.groupby(["method", "compression"])[metric].mean().reset_index("compression")
-    areas = {name: _area(rows["compression"], rows[metric], name) for name, rows in points.groupby(level="method")}
+    areas = {
+        name: _area(rows["compression"], rows[metric], name) for name, rows in points.groupby(level="method")
+    }
     return pd.Series(areas, name="area").sort_values(ascending=False)
 
 
-def at_compression(frame: pd.DataFrame, compression: float | None = None, metric: str = "accuracy") -> pd.Series:
-    """Metric of each method at one compression, interpolated on its logarithm, best first; named by the compression.
+def at_compression(
+    frame: pd.DataFrame, compression: float | None = None, metric: str = "accuracy"
+) -> pd.Series:
+    """Metric of each method at one compression, interpolated on its logarithm, best first.
 
-    Left out, the compression is the strongest that every method reaches. Methods whose runs lie to one side are left out.
+    The series is named by the compression: if not given, the strongest that every method reaches.
+    Methods whose runs all lie to one side of it are left out.
     """
     points = frame[frame["method"] != "dense"].groupby(["method", "sparsity"])[["compression", metric]].mean()
-    curves = {name: rows.sort_values("compression").to_numpy().T for name, rows in points.groupby(level="method")}
+    curves = {
+        name: rows.sort_values("compression").to_numpy().T for name, rows in points.groupby(level="method")
+    }
     at = min(x[-1] for x, _ in curves.values()) if compression is None else compression
-    values = {name: np.interp(np.log(at), np.log(x), y) for name, (x, y) in curves.items() if x[0] <= at <= x[-1]}
+    values = {
+        name: np.interp(np.log(at), np.log(x), y) for name, (x, y) in curves.items() if x[0] <= at <= x[-1]
+    }
     return pd.Series(values, name=at, dtype=float).sort_values(ascending=False)
 
 

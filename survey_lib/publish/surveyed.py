@@ -45,7 +45,8 @@ def published_changes(dataset: str = "CIFAR-10", model: str = "ResNet-56") -> Dr
     text = f"{gains} of {len(points)} authors' claims report no loss"
     headline(figure, text)
     low, high = points["dense_accuracy"].min(), points["dense_accuracy"].max()
-    caption = f"Authors' own numbers for {model} on {dataset}; their dense baselines run from {low:.2%} to {high:.2%}. {text}."
+    level = f"their dense baselines run from {low:.2%} to {high:.2%}"
+    caption = f"Authors' own numbers for {model} on {dataset}; {level}. {text}."
     return Drawing(figure, caption, caption, points)
 
 
@@ -54,7 +55,9 @@ def papers_by_year() -> Drawing:
     table = literature.papers().query("kind == 'method' and year >= 2015")
     common = table["granularity"].value_counts().head(len(PALETTE) - 1).index
     table = table.assign(granularity=table["granularity"].where(table["granularity"].isin(common), "other"))
-    counts = table.pivot_table(index="year", columns="granularity", values="title", aggfunc="count", fill_value=0)
+    counts = table.pivot_table(
+        index="year", columns="granularity", values="title", aggfunc="count", fill_value=0
+    )
     counts = counts[counts.sum().sort_values(ascending=False).index]
     figure, axes = plt.subplots()
     bottom = np.zeros(len(counts))
@@ -64,7 +67,10 @@ def papers_by_year() -> Drawing:
         bottom += counts[name].to_numpy()
     axes.set(xlabel="year", ylabel="methods in the catalogue")
     axes.legend(fontsize=7)
-    text = f"{counts.columns[0]} pruning leads with {int(counts.iloc[:, 0].sum())} of {len(table)} methods since 2015"
+    lead, count = counts.columns[0], int(counts.iloc[:, 0].sum())
+    text = f"Most methods since 2015 ({count} of {len(table)}) prune by {lead}"
     headline(figure, text)
-    caption = f"Methods of the literature catalogue by year and granularity: our selection, not a census. {text}."
+    caption = (
+        f"Methods of the literature catalogue by year and granularity: our selection, not a census. {text}."
+    )
     return Drawing(figure, caption, caption, counts.reset_index())

@@ -1,4 +1,4 @@
-"""Tables of the methods and of a study's results, as the command line, the README and the notebooks show them."""
+"""Tables of methods and of a study's results, for the command line, the README and the notebooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
 def matching(
-    category: str | None = None, when: str | None = None, needs: str | None = None, words: tuple[str, ...] = ()
+    category: str | None = None,
+    when: str | None = None,
+    needs: str | None = None,
+    words: tuple[str, ...] = (),
 ) -> pd.DataFrame:
     """Methods of the catalogue that match every filter, one row each.
 
@@ -29,7 +32,9 @@ def matching(
         for m in METHODS.values() if m.status == "works"
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["method", "category", "when", "needs", "paper", "what it does"])
-    keep = (table["category"] == (category or table["category"])) & (table["when"].isin([when, "any"]) | (when is None))
+    keep = (table["category"] == (category or table["category"])) & (
+        table["when"].isin([when, "any"]) | (when is None)
+    )
     if needs:
         keep &= table["needs"].map(lambda found: needs in found.split())
     for word in words:
@@ -40,20 +45,22 @@ def matching(
 def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataFrame:
     """Finished runs of a study as the figures read them: variants of a method are named apart.
 
-    Raises ValueError that lists near matches for an unknown study, or says how to get runs when there are none.
+    Raises ValueError with near matches for an unknown study, or how to get runs when there are none.
     """
     load(study)
     frame = store.results(study, local=local, profile=profile)
     done = frame[frame["status"] == "done"].copy()
     if done.empty:
-        raise ValueError(f"study {study} has no finished runs; first: survey sweep {study} --profile {profile or 'quick'}")
+        raise ValueError(
+            f"study {study} has no finished runs; first: survey sweep {study} --profile {profile or 'quick'}"
+        )
     return distinct(done)
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     """Methods that have two runs of one seed at one point get what sets the runs apart into their name.
 
-    >>> frame = pd.DataFrame({name: "x" for name in POINT}, index=[0, 1]).assign(scope=["global", "layerwise"])
+    >>> frame = pd.DataFrame({name: "x" for name in POINT}, [0, 1]).assign(scope=["global", "layerwise"])
     >>> distinct(frame)["method"].tolist()
     ['x (global)', 'x (layerwise)']
     """
@@ -69,7 +76,7 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
 def accuracy_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """Mean of a metric over seeds, methods down and sparsities across, best mean first.
 
-    >>> frame = pd.DataFrame({"method": ["a", "a"], "sparsity": [0.5, 0.5], "accuracy": [0.8, 0.9], "status": "done"})
+    >>> frame = pd.DataFrame({"method": ["a", "a"], "sparsity": [0.5, 0.5], "accuracy": [0.8, 0.9]})
     >>> accuracy_table(frame).loc["a", 0.5].round(3).item()
     0.85
     """
