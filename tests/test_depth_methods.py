@@ -52,6 +52,11 @@ def test_blocks_of_a_transformer_are_its_layers_and_not_their_parts():
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+def test_adding_positions_to_the_input_makes_no_block():
+    net = torchvision.models.VisionTransformer(32, 8, 2, 4, 16, 32, num_classes=4).eval()
+    assert blocks.blocks(net, IMAGE[..., :32, :32]) == [f"encoder.layers.encoder_layer_{i}" for i in range(2)]
+
+
 def test_plain_networks_have_no_blocks():
     net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
     assert blocks.blocks(net, IMAGE) == []

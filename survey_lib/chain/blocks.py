@@ -31,10 +31,14 @@ class Skip(nn.Module):
 
 
 class _Additions(TorchDispatchMode):
-    """Notes the modules that add their own input to something, while they are the innermost one running."""
+    """Notes the modules that add their own input to something computed, while they are the innermost running.
 
-    def __init__(self):
+    Adding a parameter or buffer, as to embed positions, makes no block.
+    """
+
+    def __init__(self, model: nn.Module):
         super().__init__()
+        self.stored = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
         self.running: list[tuple[str, Tensor | None]] = []
         self.adding: set[str] = set()
 
@@ -50,17 +54,19 @@ class _Additions(TorchDispatchMode):
     def __torch_dispatch__(self, operation, types, inputs=(), options=None):
         if operation in ADDITIONS and self.running:
             name, first = self.running[-1]
-            if first is not None and any(_same(first, operand) for operand in inputs[:2]):
+            operands = [operand for operand in inputs[:2] if isinstance(operand, Tensor)]
+            adds = first is not None and any(_same(first, operand) for operand in operands)
+            if adds and self.stored.isdisjoint(map(_storage, operands)):
                 self.adding.add(name)
         return operation(*inputs, **(options or {}))
 
 
-def _same(first: Tensor, operand) -> bool:
-    return (
-        isinstance(operand, Tensor)
-        and operand.data_ptr() == first.data_ptr()
-        and operand.shape == first.shape
-    )
+def _same(first: Tensor, operand: Tensor) -> bool:
+    return operand.data_ptr() == first.data_ptr() and operand.shape == first.shape
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def blocks(model: nn.Module, example) -> list[str]:
@@ -72,7 +78,7 @@ def blocks(model: nn.Module, example) -> list[str]:
     ['0']
     """
     subject = copy.deepcopy(unwrap(model)).eval()
-    watch = _Additions()
+    watch = _Additions(subject)
     for name, module in subject.named_modules():
         module.register_forward_pre_hook(lambda _, inputs, name=name: watch.enter(name, inputs))
         module.register_forward_hook(lambda _, inputs, output, name=name: watch.leave(name, output))
