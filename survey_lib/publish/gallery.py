@@ -119,8 +119,8 @@ def critical(frame: pd.DataFrame) -> Drawing:
             f"{structure}: {one.ranks.index[0]} first, {len(tied)} of {len(one.ranks) - 1} not told from it"
         )
     plots.headline(figure, "; ".join(says.values()))
-    facts = "; ".join(f"{says[name]} (N = {one.settings}, Friedman p = {one.p_value:.2g}, critical "
-                      f"difference {one.critical_difference:.2f})" for name, one in found.items())  # fmt: skip
+    facts = "; ".join(f"{says[name]} (N = {one.settings}, Friedman p {one.p_value:.2g}, critical difference "
+                      f"{one.critical_difference:.2f})" for name, one in found.items())  # fmt: skip
     bars = "bars join what Nemenyi's test at 0.05 cannot separate"
     caption = f"Mean ranks over data, model, sparsity and seed; {bars}. {facts}."
     table = pd.concat({name: one.ranks for name, one in found.items()}, names=["structure", "method"])
