@@ -42,6 +42,7 @@ class Labels:
         self.read_weights: list[np.ndarray] = []
         self.produced: list[np.ndarray] = []
         self.counted: list[tuple[np.ndarray, np.ndarray]] = []
+        self.reparametrised: dict[str, str] = {}  # layer -> how to fold it
         self._reasons: dict[str, int] = {}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if tensor.is_floating_point() and tensor not in self.known:

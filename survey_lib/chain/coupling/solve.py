@@ -148,4 +148,4 @@ def _reasons(labels, classes, member) -> dict[str, str]:
         if (member[run, 0] >= 0).any():
             prunable.add(layer)
         layers.setdefault(layer, texts[why[classes.of[run]].min()])
-    return {layer: text for layer, text in layers.items() if layer not in prunable}
+    return {layer: text for layer, text in layers.items() if layer not in prunable} | labels.reparametrised

@@ -124,10 +124,11 @@ def _dead(choice: Choice, numbers: list[Size], classes: Classes) -> bool:
 
 def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:
     """A weight computed from other tensors: zeroing it does not last, a zeroed row may become NaN (case B38)."""
-    for module in model.modules():
+    for name, module in model.named_modules():
         hooks = {type(hook).__name__ for hook in module._forward_pre_hooks.values()} & FOLD.keys()
         if hooks or parametrize.is_parametrized(module):
             how = FOLD[hooks.pop()] if hooks else "parametrize.remove_parametrizations"
             why = f"its weight is computed from other tensors; fold it first with torch.nn.utils.{how}"
+            labels.reparametrised[name] = why
             for tensor in module.parameters():
                 labels.stop_all(labels.axes(tensor), why)

@@ -1,0 +1,160 @@
+"""Plans and files: a slim model comes back bit for bit, and what does not fit is an error that says so."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from survey_lib.chain.coupling import trace
+from survey_lib.chain.surgery import cut, load_file, replay, save_file
+
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))  # fmt: skip
+
+
+@pytest.fixture
+def slimmed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, x = build().eval(), torch.randn(2, 3, 9, 9)
+    keep = {"0": torch.tensor([True, False] * 4)}
+    return cut(model, trace(model, x), keep, x), x
+
+
+def test_b57_a_slim_model_reloads_bit_for_bit(slimmed, tmp_path):
+    result, x = slimmed
+    masks = {"6.weight": torch.rand(5, 4) > 0.5}
+    save_file(tmp_path / "slim.safetensors", result.model, result.plan, masks, {"accuracy": 0.5})
+    dense = build()
+    before = copy.deepcopy(dense.state_dict())
+    model, plan, loaded, notes = load_file(tmp_path / "slim.safetensors", dense)
+    assert torch.equal(model.eval()(x), result.model(x))
+    assert plan == result.plan and notes == {"accuracy": 0.5}
+    assert torch.equal(loaded["6.weight"], masks["6.weight"])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
+
+
+def test_b57_a_new_process_needs_only_the_class(slimmed, tmp_path):
+    result, x = slimmed
+    save_file(tmp_path / "slim.safetensors", result.model, result.plan, None, {})
+    torch.save({"x": x, "y": result.model(x)}, tmp_path / "pair.pt")
+    code = ("import sys, torch; from torch import nn; from survey_lib.chain.surgery import load_file\n"
+            "torch.set_num_threads(1); folder = sys.argv[1]; pair = torch.load(folder + '/pair.pt', weights_only=True)\n"
+            "dense = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),\n"
+            "                      nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))\n"
+            "model = load_file(folder + '/slim.safetensors', dense)[0].eval()\n"
+            "print(torch.equal(model(pair['x']), pair['y']))")  # fmt: skip
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "True"
+
+
+def test_b57_a_slim_state_does_not_load_into_the_dense_class(slimmed):
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        build().load_state_dict(slimmed[0].model.state_dict())
+
+
+def test_the_plan_is_json_and_replays_on_other_weights(slimmed):
+    plan = json.loads(json.dumps(slimmed[0].plan))
+    other = build()
+    small = replay(other, plan)
+    assert torch.equal(small[0].weight, other[0].weight[::2])
+    assert small[3].groups == 4 and small[1].num_features == 4
+    assert small[1].running_mean.data_ptr() != other[1].running_mean.data_ptr()
+
+
+def test_a_cut_keeps_nothing_of_the_original_storage(slimmed):
+    model, x = build(), torch.randn(1, 3, 9, 9)
+    small = cut(model, trace(model, x), {"0": torch.arange(8) > 0}, x).model
+    mine = {tensor.data_ptr() for tensor in model.state_dict().values()}
+    assert not mine & {tensor.data_ptr() for tensor in small.state_dict().values()}
+
+
+def broken(plan, **changes):
+    return copy.deepcopy(plan) | changes
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"schema": 99}, "schema 99"),
+    ({"shapes": {"0.weight": [9, 9]}}, "made for another model"),
+    ({"removed": {"nothing": {"0": [1]}}}, "'nothing', which the model does not have"),
+    ({"removed": {"0.weight": {"7": [1]}}}, "axis 7"),
+    ({"removed": {"0.weight": {"0": [8]}}}, r"outside 0\.\.7"),
+    ({"removed": {"0.weight": {"0": [-1]}}}, r"outside 0\.\.7"),
+    ({"removed": {"0.weight": {"0": list(range(8))}}}, "or all of them"),
+    ({"attributes": {"0": {"forward": 3}}}, "only existing integers"),
+    ({"attributes": {"0": {"training": 1}}}, "only existing integers"),
+    ({"attributes": {"ghost": {"groups": 3}}}, "only existing integers"),
+    ({"attributes": {"0": {"groups": "4"}}}, "only existing integers")])  # fmt: skip
+def test_a_plan_that_does_not_fit_is_refused_before_any_work(slimmed, change, message):
+    with pytest.raises(ValueError, match=message):
+        replay(build(), broken(slimmed[0].plan, **change))
+
+
+def test_another_model_is_named_by_its_first_tensor(slimmed):
+    other = nn.Sequential(nn.Conv2d(3, 9, 3), *build()[1:])
+    with pytest.raises(ValueError, match="'0.bias' has shape .8. in the plan and .9. here"):
+        replay(other, slimmed[0].plan)
+
+
+def test_files_that_are_not_ours_are_refused(slimmed, tmp_path):
+    pickled, foreign, later = (tmp_path / name for name in ("pickle.safetensors", "foreign", "later"))
+    torch.save(build().state_dict(), pickled)
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        load_file(pickled, build())
+    safetensors.torch.save_file({"x": torch.ones(1)}, foreign)
+    with pytest.raises(ValueError, match="was not written by survey_lib.save"):
+        load_file(foreign, build())
+    notes = json.dumps({"schema": 2, "plan": None, "meta": {}})
+    safetensors.torch.save_file({"x": torch.ones(1)}, later, metadata={"survey_lib": notes})
+    with pytest.raises(ValueError, match="has schema 2"):
+        load_file(later, build())
+
+
+def test_a_file_of_another_model_is_refused(tmp_path):
+    save_file(tmp_path / "file", nn.Linear(2, 3), None, None, {})
+    with pytest.raises(ValueError, match="holds nothing for '0.bias'"):
+        load_file(tmp_path / "file", nn.Sequential(nn.Linear(2, 3)))
+    with pytest.raises(ValueError, match="torch.float32 .* the model has torch.float64"):
+        load_file(tmp_path / "file", nn.Linear(2, 3).double())
+
+
+def test_notes_must_be_json(tmp_path):
+    with pytest.raises(ValueError):
+        save_file(tmp_path / "file", nn.Linear(2, 3), None, None, {"loss": float("nan")})
+
+
+def test_tied_tensors_are_stored_once_and_come_back_tied(tmp_path):
+    def tied():
+        model = nn.ModuleDict({"embed": nn.Embedding(5, 4), "head": nn.Linear(4, 5, bias=False)})
+        model["head"].weight = model["embed"].weight
+        return model
+
+    model = tied()
+    save_file(tmp_path / "file", model, None, None, {})
+    assert len(safetensors.torch.load_file(tmp_path / "file")) == 1
+    loaded = load_file(tmp_path / "file", tied())[0]
+    assert loaded["head"].weight is loaded["embed"].weight
+    assert torch.equal(loaded["head"].weight, model["head"].weight)
+
+
+def test_groups_that_cannot_be_cut_do_not_stop_the_others():
+    class Literal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(3, 6), nn.Linear(6, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.c(torch.relu(self.b(self.a(x).view(-1, 6))))
+
+    model, x = Literal(), torch.randn(5, 3)
+    coupling = trace(model, x)
+    result = cut(model, coupling, {"a": torch.arange(6) > 1, "b": torch.arange(8) > 2}, x)
+    assert [name for name, _ in result.refused] == ["a"] and list(result.keep) == ["b"]
+    assert (result.model.a.out_features, result.model.b.out_features) == (6, 5)
