@@ -101,8 +101,8 @@ def _readers(model: nn.Module, groups: Iterable[ChannelGroup], x) -> dict[str, R
         observe.call(model, x)
     unread = [group.name for group in groups if group.name not in readers]
     if unread:
-        raise ValueError(f"no Linear or convolution module reads {', '.join(unread)}, so their feature maps are "
-                         "not seen; leave them out with protect=")  # fmt: skip
+        raise ValueError(f"no Linear or convolution module reads {', '.join(unread)}, so their maps are not "
+                         "seen; leave them out with protect=")  # fmt: skip
     return readers
 
 
