@@ -5,66 +5,25 @@
 
 from __future__ import annotations
 
-import copy
-import difflib
-import fnmatch
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from survey_lib import structured
-from survey_lib.catalogue import Method, check_pattern, find
-from survey_lib.chain import blocks, evidence, surgery
+from survey_lib.catalogue import check_pattern, find
 from survey_lib.chain import during as training
-from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
-from survey_lib.chain.masks import Masks, apply, masked_copy, overall_sparsity, prunable, unwrap
-from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
-from survey_lib.chain.selection import check_finite, check_sparsity, round_sparsities, select
+from survey_lib.chain import surgery
+from survey_lib.chain.masks import Masks, unwrap
+from survey_lib.chain.selection import check_finite, check_sparsity
+from survey_lib.steps.blocks import prune_blocks
+from survey_lib.steps.channels import prune_channels
+from survey_lib.steps.request import PruneResult, Request
+from survey_lib.steps.weights import prune_weights
 
 TOLERANCE = 0.02  # realised sparsity further than this from the request is warned about (case B10)
-
-
-@dataclass(frozen=True)
-class PruneResult:
-    """What `prune` did.
-
-    model     a new model; the argument of `prune` is untouched
-    masks     {tensor name of the dense model: bool}, True = kept
-    plan      the cut as JSON (None for masked models); `survey_lib.load` replays it
-    report    one row a layer: layer, unit, total, kept, group, requested, sparsity; layers of one group share their
-              units, so count a group once
-    sparsity  realised fraction of units removed
-    skipped   (layer, reason) for what was left whole
-    """
-
-    model: nn.Module
-    masks: Masks
-    plan: dict | None
-    report: pd.DataFrame
-    sparsity: float
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Request:
-    """The caller's wishes, checked, as the steps below read them."""
-
-    method: Method
-    sparsity: float
-    example: object
-    batches: Iterable | None
-    loss: Callable | None
-    scope: str
-    layers: Sequence[str] | None
-    protect: Sequence[str]
-    cut: bool
-    masks: Masks
-    seed: int
 
 
 def prune(
@@ -116,7 +75,7 @@ def prune(
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
-    step = _prune_blocks if chosen.unit == "layer" else _prune_channels if cuttable else _prune_weights
+    step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
     result = step(bare, request)
     _warn(result, request)
     return result
@@ -136,140 +95,6 @@ def during(
     8
     """
     return training.start(model, find(method), sparsity, optimizer, steps, example=example, seed=seed)
-
-
-def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
-    """The names that match any pattern; a pattern that matches none is a ValueError with near matches (B40)."""
-    if patterns is None:
-        return list(names)
-    found: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
-        hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
-        if not hits:
-            near = difflib.get_close_matches(bare, names, 5, 0.4) or list(names)[:8]
-            raise ValueError(f"{pattern!r} matches no prunable layer; near: {', '.join(near)}")
-        found |= set(hits)
-    return [name for name in names if name in found]
-
-
-def _layer(parameter: str) -> str:
-    return parameter.rpartition(".")[0]
-
-
-def _prune_weights(model: nn.Module, request: Request) -> PruneResult:
-    method, names = request.method, list(prunable(model))
-    owners = list(dict.fromkeys(map(_layer, names)))
-    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
-    skipped = [(layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted]
-    names = [name for name in names if _layer(name) in wanted]
-    pruned = apply(copy.deepcopy(model), request.masks)
-    if method.unit != "weight":
-        shapes = {name: parameter.shape for name, parameter in prunable(model).items() if name in names}
-        reasons = {name: misfit(shape, method.unit, method.pattern) for name, shape in shapes.items()}
-        skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
-        names = [name for name in names if not reasons[name]]
-    if not names:
-        raise ValueError(f"{method.name} finds no layer to prune: " + "; ".join(f"{n}: {r}" for n, r in skipped))
-    masks = dict(request.masks)
-    for sparsity in round_sparsities(method.schedule, request.sparsity, method.rounds):
-        found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
-                                 example=request.example, batch_statistics=method.when == "before")  # fmt: skip
-        masks |= _weight_masks(pruned, found, sparsity, request, masks)
-        apply(pruned, masks)
-    rows = [(name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names]
-    return PruneResult(pruned, masks, None, _report(rows, request), overall_sparsity(masks), skipped)
-
-
-@torch.no_grad()
-def _weight_masks(model, found, sparsity: float, request: Request, previous: Masks) -> Masks:
-    """Masks of one round; `solve` methods also write the repaired weights into `model`."""
-    method = request.method
-    fractions = method.allocate(found, sparsity) if method.allocate else None
-    if method.solve:
-        weights = dict(model.named_parameters())
-        masks = {}
-        for name, seen in found.items():
-            share = fractions[name] if fractions else sparsity
-            masks[name], repaired = method.solve(seen, share, method.pattern)
-            weights[name].copy_(repaired)
-        return masks
-    scores = {name: _below(method.score(seen), previous.get(name)) for name, seen in found.items()}
-    if method.unit == "n:m":
-        check_finite(scores)
-        return {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
-    units = {name: pool(score, method.unit, method.pattern) for name, score in scores.items()}
-    keep = select(units, sparsity, request.scope, fractions=fractions)
-    return {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
-
-
-def _below(score: Tensor, previous: Tensor | None) -> Tensor:
-    """Scores with what an earlier round removed ranked below all else."""
-    if previous is None or bool(previous.all()):
-        return score
-    return torch.where(previous, score, score.min() - score.abs().max() - 1)
-
-
-def _prune_channels(model: nn.Module, request: Request) -> PruneResult:
-    coupling = trace(model, request.example)
-    groups, skipped = _chosen_groups(coupling, request)
-    repaired, keep = structured.choose_channels(
-        model, coupling, groups, request.method, request.sparsity, request.scope,
-        batches=request.batches, loss=request.loss, seed=request.seed,
-    )  # fmt: skip
-    done, plan = None, None
-    if request.cut:
-        done = surgery.cut(repaired, coupling, keep, request.example)
-        plan, skipped = done.plan, skipped + done.refused
-        keep = {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()}
-    masks = group_masks(model, coupling, keep)
-    pruned = done.model if done else masked_copy(repaired, masks)
-    rows = [(layer, group.size, int(keep[group.name].sum()), group.name) for group in groups for layer in group.producers]
-    return PruneResult(pruned, masks, plan, _report(rows, request), overall_sparsity(keep), skipped)
-
-
-def _chosen_groups(coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
-    """The groups to prune: those the method is about, with a wanted producer and no protected one (case B41)."""
-    of_method = request.method.groups or (lambda group: True)
-    known = list(dict.fromkeys([n for group in coupling.groups for n in group.producers] + list(coupling.fixed)))
-    wanted, barred = set(choose(known, request.layers)), set(choose(known, request.protect or []))
-    groups, skipped = [], list(coupling.fixed.items())
-    for group in coupling.groups:
-        if not of_method(group):
-            skipped.append((group.name, f"not what {request.method.name} prunes"))
-        elif wanted.isdisjoint(group.producers):
-            skipped.append((group.name, "not among the layers asked for"))
-        elif not barred.isdisjoint(group.producers):
-            skipped.append((group.name, f"protected, with {', '.join(barred & set(group.producers))}"))
-        else:
-            groups.append(group)
-    names = {group.name for group in groups}
-    tied = {n: ties for ties in coupling.counts if not names.issuperset(ties) for n in names.intersection(ties)}
-    skipped += [(name, f"tied by count to {', '.join(set(ties) - {name})}") for name, ties in tied.items()]
-    if names <= tied.keys():
-        raise ValueError("no channel can be cut: " + "; ".join(f"{name}: {why}" for name, why in skipped))
-    return [group for group in groups if group.name not in tied], skipped
-
-
-def _prune_blocks(model: nn.Module, request: Request) -> PruneResult:
-    found = blocks.blocks(model, request.example)
-    if not found:
-        raise ValueError(f"{request.method.name} leaves out residual blocks, and this model has none")
-    names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect or [])]
-    skipped = [(name, "not among the layers asked for, or protected") for name in found if name not in names]
-    keep = structured.choose_blocks(model, names, request.method, request.sparsity, request.batches)
-    gone = [name for name, kept in keep.items() if not kept]
-    masks = blocks.block_masks(model, gone)
-    pruned = blocks.remove(model, gone) if request.cut else masked_copy(model, masks)
-    plan = surgery.block_plan(model, gone) if request.cut else None
-    report = _report([(name, 1, int(kept), name) for name, kept in keep.items()], request)
-    return PruneResult(pruned, masks, plan, report, overall_sparsity(keep), skipped)
-
-
-def _report(rows: list[tuple[str, int, int, str]], request: Request) -> pd.DataFrame:
-    report = pd.DataFrame(rows, columns=["layer", "total", "kept", "group"])
-    report.insert(1, "unit", request.method.unit)
-    return report.assign(requested=request.sparsity, sparsity=1 - report["kept"] / report["total"])
 
 
 def _warn(result: PruneResult, request: Request) -> None:

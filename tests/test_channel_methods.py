@@ -14,7 +14,7 @@ from survey_lib.chain.coupling import trace
 from survey_lib.chain.evidence import Consumer, Evidence
 from survey_lib.experiment.llama import Llama, Shape
 from survey_lib.methods import channel, channel_training, reconstruction, transformer
-from survey_lib.structured import choose_channels, structure
+from survey_lib.steps.structured import choose_channels, structure
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 

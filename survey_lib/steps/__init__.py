@@ -1,0 +1,1 @@
+"""What `prune` does for weights, for channels and for whole blocks, one module each."""

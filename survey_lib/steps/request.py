@@ -1,0 +1,73 @@
+"""What was asked of `prune`, what it did, and how layers are named in both."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+from torch import nn
+
+from survey_lib.catalogue import Method
+from survey_lib.chain.masks import Masks
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What `prune` did.
+
+    model     a new model; the argument of `prune` is untouched
+    masks     {tensor name of the dense model: bool}, True = kept
+    plan      the cut as JSON (None for masked models); `survey_lib.load` replays it
+    report    one row a layer: layer, unit, total, kept, group, requested, sparsity; layers of one group share their
+              units, so count a group once
+    sparsity  realised fraction of units removed
+    skipped   (layer, reason) for what was left whole
+    """
+
+    model: nn.Module
+    masks: Masks
+    plan: dict | None
+    report: pd.DataFrame
+    sparsity: float
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The caller's wishes, checked, as the steps below read them."""
+
+    method: Method
+    sparsity: float
+    example: object
+    batches: Iterable | None
+    loss: Callable | None
+    scope: str
+    layers: Sequence[str] | None
+    protect: Sequence[str]
+    cut: bool
+    masks: Masks
+    seed: int
+
+
+def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
+    """The names that match any pattern; a pattern that matches none is a ValueError with near matches (B40)."""
+    if patterns is None:
+        return list(names)
+    found: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
+        hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
+        if not hits:
+            near = difflib.get_close_matches(bare, names, 5, 0.4) or list(names)[:8]
+            raise ValueError(f"{pattern!r} matches no prunable layer; near: {', '.join(near)}")
+        found |= set(hits)
+    return [name for name in names if name in found]
+
+
+def report_of(rows: list[tuple[str, int, int, str]], request: Request) -> pd.DataFrame:
+    report = pd.DataFrame(rows, columns=["layer", "total", "kept", "group"])
+    report.insert(1, "unit", request.method.unit)
+    return report.assign(requested=request.sparsity, sparsity=1 - report["kept"] / report["total"])

@@ -1,0 +1,71 @@
+"""Masks over weights and patterns: collect, score, select and apply, round by round."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from survey_lib.chain import evidence
+from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
+from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
+from survey_lib.chain.selection import check_finite, round_sparsities, select
+from survey_lib.steps.request import PruneResult, Request, choose, report_of
+
+
+def prune_weights(model: nn.Module, request: Request) -> PruneResult:
+    method, names = request.method, list(prunable(model))
+    owners = list(dict.fromkeys(map(_layer, names)))
+    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
+    skipped = [(layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted]
+    names = [name for name in names if _layer(name) in wanted]
+    pruned = apply(copy.deepcopy(model), request.masks)
+    if method.unit != "weight":
+        shapes = {name: parameter.shape for name, parameter in prunable(model).items() if name in names}
+        reasons = {name: misfit(shape, method.unit, method.pattern) for name, shape in shapes.items()}
+        skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
+        names = [name for name in names if not reasons[name]]
+    if not names:
+        raise ValueError(f"{method.name} finds no layer to prune: " + "; ".join(f"{n}: {r}" for n, r in skipped))
+    masks = dict(request.masks)
+    for sparsity in round_sparsities(method.schedule, request.sparsity, method.rounds):
+        found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
+                                 example=request.example, batch_statistics=method.when == "before")  # fmt: skip
+        masks |= _weight_masks(pruned, found, sparsity, request, masks)
+        apply(pruned, masks)
+    rows = [(name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names]
+    return PruneResult(pruned, masks, None, report_of(rows, request), overall_sparsity(masks), skipped)
+
+
+@torch.no_grad()
+def _weight_masks(model, found, sparsity: float, request: Request, previous: Masks) -> Masks:
+    """Masks of one round; `solve` methods also write the repaired weights into `model`."""
+    method = request.method
+    fractions = method.allocate(found, sparsity) if method.allocate else None
+    if method.solve:
+        weights = dict(model.named_parameters())
+        masks = {}
+        for name, seen in found.items():
+            share = fractions[name] if fractions else sparsity
+            masks[name], repaired = method.solve(seen, share, method.pattern)
+            weights[name].copy_(repaired)
+        return masks
+    scores = {name: _below(method.score(seen), previous.get(name)) for name, seen in found.items()}
+    if method.unit == "n:m":
+        check_finite(scores)
+        return {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
+    units = {name: pool(score, method.unit, method.pattern) for name, score in scores.items()}
+    keep = select(units, sparsity, request.scope, fractions=fractions)
+    return {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
+
+
+def _below(score: Tensor, previous: Tensor | None) -> Tensor:
+    """Scores with what an earlier round removed ranked below all else."""
+    if previous is None or bool(previous.all()):
+        return score
+    return torch.where(previous, score, score.min() - score.abs().max() - 1)
+
+
+def _layer(parameter: str) -> str:
+    return parameter.rpartition(".")[0]
