@@ -1,0 +1,230 @@
+"""Time and memory of the mechanics beside their peers, as ratios measured in one process.
+
+    python benchmarks/mechanics.py [selection] [structured] [training] [depth] [swin]
+
+Each part prints a table; without a name all run. Peers take turns round by round, medians are compared, one
+thread. A ratio above 1 says how many times faster survey_lib is. Peak memory is the resident memory a fresh
+process gains during the one call.
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch_pruning
+import torchvision
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+import survey_lib
+from survey_lib.chain.masks import Masks, prunable
+from survey_lib.chain.selection import select
+from survey_lib.experiment.models import build
+from survey_lib.measure import machine, measure
+
+IMAGE = (1, 3, 224, 224)
+PROCESS = Path("/proc/self")
+CAP_BYTES, CAP_SECONDS = 12 * 2**30, 60  # what a peer may use where it is known to grow without bound
+
+
+def fresh(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return getattr(torchvision.models, name)(
+        **({"init_weights": False} if name == "googlenet" else {})
+    ).eval()
+
+
+def in_turns(model: nn.Module, peers: dict[str, Callable], rounds: int) -> dict[str, float]:
+    """Median seconds of each peer on its own copies of the model, after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in peers}
+    for turn in range(rounds + 1):
+        for name, call in peers.items():
+            subject = copy.deepcopy(model)
+            start = time.perf_counter()
+            call(subject)
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _measured(pipe, call: Callable, name: str, cap: int | None) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    model = fresh(name)
+    if cap:
+        resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
+    PROCESS.joinpath("clear_refs").write_text("5")  # the peak starts again from here
+    before, start = resident("VmRSS"), time.perf_counter()
+    call(model)
+    pipe.send((time.perf_counter() - start, resident("VmHWM") - before))
+
+
+def resident(field: str) -> float:
+    """Resident memory of this process in GiB, now (VmRSS) or at its peak (VmHWM); Linux only."""
+    lines = PROCESS.joinpath("status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**20
+
+
+def alone(call: Callable, name: str, cap: int | None = None) -> tuple[float, float] | None:
+    """Seconds and GiB gained by one call in a fresh process; None when it fails or passes the cap."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measured, args=(sender, call, name, cap))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv() if receiver.poll(CAP_SECONDS) else None
+    except EOFError:
+        return None
+    finally:
+        process.kill()
+        process.join()
+
+
+def select_ours(model: nn.Module) -> Masks:
+    return select({name: weight.detach().abs() for name, weight in prunable(model).items()}, 0.8, "global")
+
+
+def magnitude_ours(model: nn.Module) -> nn.Module:
+    return survey_lib.prune(model, "magnitude", 0.8, scope="global").model
+
+
+def select_torch(model: nn.Module) -> None:
+    pairs = [(layer, "weight") for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    torch_prune.global_unstructured(pairs, torch_prune.L1Unstructured, amount=0.8)
+
+
+def selection() -> pd.DataFrame:
+    """Global magnitude of 80 % of ResNet-50's weights: masks alone, the whole `prune` (a new model, masks
+    applied, report), and the peer (masks applied through hooks)."""
+    peers = {"select": select_ours, "prune": magnitude_ours, "torch": select_torch}
+    seconds = in_turns(fresh("resnet50"), peers, 5)
+    ratios = {f"ratio to {name}": seconds["torch"] / seconds[name] for name in ("select", "prune")}
+    return pd.DataFrame([seconds | ratios])
+
+
+def prune_ours(model: nn.Module) -> nn.Module:
+    return survey_lib.prune(model, "group-norm", 0.3, example=torch.randn(IMAGE)).model
+
+
+def prune_peer(model: nn.Module) -> nn.Module:
+    heads = {layer: layer.num_heads for layer in model.modules() if isinstance(layer, nn.MultiheadAttention)}
+    classifiers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1000]
+    importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+    torch_pruning.pruner.BasePruner(
+        model, torch.randn(IMAGE), importance, pruning_ratio=0.3, global_pruning=True, num_heads=heads,
+        ignored_layers=classifiers,
+    ).step()  # fmt: skip
+    return model
+
+
+def structured() -> pd.DataFrame:
+    """Group-norm pruning of 30 % of the channels from end to end; ours also checks masked = cut in float64."""
+    rows = []
+    for name in ("resnet50", "densenet121", "mobilenet_v2", "vit_b_16"):
+        model = fresh(name)
+        seconds = in_turns(model, {"survey_lib": prune_ours, "torch-pruning": prune_peer}, 3)
+        memory = {f"{peer} GiB": alone(call, name)[1] for peer, call in PRUNERS.items()}
+        left = {f"{peer} M": _parameters(call(copy.deepcopy(model))) / 1e6 for peer, call in PRUNERS.items()}
+        ratio = seconds["torch-pruning"] / seconds["survey_lib"]
+        rows.append({"model": name} | seconds | {"ratio": ratio} | memory | left)
+    return pd.DataFrame(rows)
+
+
+def swin() -> pd.DataFrame:
+    """swin_t, where the peer grows without bound: fresh processes under a cap of memory and time."""
+    rows = []
+    for peer, call in PRUNERS.items():
+        done = alone(call, "swin_t", CAP_BYTES)
+        seconds, gained = done or ("stopped", f"over {CAP_BYTES // 2**30} GiB or {CAP_SECONDS} s")
+        rows.append({"peer": peer, "seconds": seconds, "GiB": gained})
+    return pd.DataFrame(rows)
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def trainer(
+    model: nn.Module, x: torch.Tensor, sparsity: float | None = None, hooks: bool = False
+) -> Callable:
+    """One training step as a call: dense, with held masks, or with the hooks of torch.nn.utils.prune."""
+    if hooks:
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                torch_prune.l1_unstructured(layer, "weight", sparsity)
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
+    if sparsity and not hooks:
+        survey_lib.hold(model, survey_lib.prune(model, "magnitude", sparsity).masks, optimizer)
+    target = torch.zeros(len(x), dtype=torch.long)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), target).backward()
+        optimizer.step()
+
+    return step
+
+
+def training(rounds: int = 15) -> pd.DataFrame:
+    """A training step of 32 images of 32x32 with 80 % of the weights held at zero, beside dense and hooks."""
+    rows = []
+    for name, model in (("resnet18", fresh("resnet18")), ("resnet-20", build("resnet-20", 10, (3, 32, 32)))):
+        x = torch.randn(32, 3, 32, 32)
+        steps = {
+            "dense": trainer(copy.deepcopy(model), x),
+            "held": trainer(copy.deepcopy(model), x, 0.8),
+            "torch hooks": trainer(copy.deepcopy(model), x, 0.8, hooks=True),
+        }
+        seconds = in_turns(
+            nn.Identity(), {peer: lambda _, step=step: step() for peer, step in steps.items()}, rounds
+        )
+        over = {
+            f"{peer} over dense": seconds[peer] / seconds["dense"] - 1 for peer in ("held", "torch hooks")
+        }
+        rows.append({"model": name} | seconds | over)
+    return pd.DataFrame(rows)
+
+
+def depth() -> pd.DataFrame:
+    """Time and peak memory of one structured cut against depth: they should grow with the network."""
+    rows = []
+    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
+        model = fresh(name)
+        (seconds, gained), peer = alone(prune_ours, name), alone(prune_peer, name)
+        size = {"layers": len(prunable(model)), "M": _parameters(model) / 1e6}
+        macs = {"GMACs": measure(model, torch.randn(IMAGE))["macs"] / 1e9}
+        times = {"seconds": seconds, "GiB": gained, "torch-pruning": peer[0], "torch-pruning GiB": peer[1]}
+        rows.append({"model": name} | size | macs | times)
+    return pd.DataFrame(rows)
+
+
+PRUNERS = {"survey_lib": prune_ours, "torch-pruning": prune_peer}
+PARTS = {part.__name__: part for part in (selection, structured, training, depth, swin)}
+
+
+def main(names: list[str]) -> None:
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        raise SystemExit(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    print(f"{machine()}, torch {torch.__version__}, torch-pruning {version('torch-pruning')}, 1 thread")
+    for name in names or PARTS:
+        print(f"\n{name}: {PARTS[name].__doc__}")
+        print(PARTS[name]().to_string(index=False, float_format="{:.3f}".format))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
