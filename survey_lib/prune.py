@@ -73,6 +73,8 @@ def prune(
                       seed)  # fmt: skip
     bare = unwrap(model)
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
+    if cuttable and masks:
+        raise ValueError(f"{method} goes round by round on what it cut: prune the smaller model again, without masks=")
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights

@@ -15,19 +15,28 @@ from survey_lib.steps.request import PruneResult, Request, choose, report_of
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     coupling = trace(model, request.example)
     groups, skipped = _chosen_groups(coupling, request)
-    repaired, keep = structured.choose_channels(
-        model, coupling, groups, request.method, request.sparsity, request.scope,
-        batches=request.batches, loss=request.loss, seed=request.seed,
-    )  # fmt: skip
-    done, plan = None, None
-    if request.cut:
-        done = surgery.cut(repaired, coupling, keep, request.example)
-        plan, skipped = done.plan, skipped + done.refused
+    repaired, keep = _choose(model, coupling, groups, request)
+    done = surgery.cut(repaired, coupling, keep, request.example) if request.cut else None
+    if done and done.refused:
+        skipped += done.refused
+        if request.method.solve:  # readers of a refused group must not stay repaired for its loss
+            groups = [group for group in groups if group.name not in dict(done.refused)]
+            repaired, keep = _choose(model, coupling, groups, request)
+            done = surgery.cut(repaired, coupling, keep, request.example)
+    if done:
         keep = {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()}
     masks = group_masks(model, coupling, keep)
     pruned = done.model if done else masked_copy(repaired, masks)
     rows = [(layer, group.size, int(keep[group.name].sum()), group.name) for group in groups for layer in group.producers]
+    plan = done.plan if done else None
     return PruneResult(pruned, masks, plan, report_of(rows, request), overall_sparsity(keep), skipped)
+
+
+def _choose(model: nn.Module, coupling: Coupling, groups: list[ChannelGroup], request: Request):
+    return structured.choose_channels(
+        model, coupling, groups, request.method, request.sparsity, request.scope,
+        batches=request.batches, loss=request.loss, seed=request.seed,
+    )  # fmt: skip
 
 
 def _chosen_groups(coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:

@@ -7,11 +7,15 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from survey_lib.catalogue import Method
 from survey_lib.chain import evidence
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.selection import check_finite, round_sparsities, select
 from survey_lib.steps.request import PruneResult, Request, choose, report_of
+
+INPUTS = {"act_norm", "gram"}
+WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attention and recurrent layers
 
 
 def prune_weights(model: nn.Module, request: Request) -> PruneResult:
@@ -21,11 +25,9 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     skipped = [(layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted]
     names = [name for name in names if _layer(name) in wanted]
     pruned = apply(copy.deepcopy(model), request.masks)
-    if method.unit != "weight":
-        shapes = {name: parameter.shape for name, parameter in prunable(model).items() if name in names}
-        reasons = {name: misfit(shape, method.unit, method.pattern) for name, shape in shapes.items()}
-        skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
-        names = [name for name in names if not reasons[name]]
+    reasons = {name: _unfit(model, name, method) for name in names}
+    skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
+    names = [name for name in names if not reasons[name]]
     if not names:
         raise ValueError(f"{method.name} finds no layer to prune: " + "; ".join(f"{n}: {r}" for n, r in skipped))
     masks = dict(request.masks)
@@ -36,6 +38,14 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         apply(pruned, masks)
     rows = [(name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names]
     return PruneResult(pruned, masks, None, report_of(rows, request), overall_sparsity(masks), skipped)
+
+
+def _unfit(model: nn.Module, name: str, method: Method) -> str:
+    """Why a weight is left whole by this method; empty if it is not."""
+    if INPUTS.intersection(method.needs) and type(model.get_submodule(_layer(name))) not in WATCHED:
+        return f"{method.name} watches the inputs of layers, and this weight is used without its layer being called"
+    weight = model.get_parameter(name)
+    return misfit(weight.shape, method.unit, method.pattern) if method.unit != "weight" else ""
 
 
 @torch.no_grad()
@@ -51,7 +61,7 @@ def _weight_masks(model, found, sparsity: float, request: Request, previous: Mas
             masks[name], repaired = method.solve(seen, share, method.pattern)
             weights[name].copy_(repaired)
         return masks
-    scores = {name: _below(method.score(seen), previous.get(name)) for name, seen in found.items()}
+    scores = _below({name: method.score(seen) for name, seen in found.items()}, previous)
     if method.unit == "n:m":
         check_finite(scores)
         return {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
@@ -60,11 +70,13 @@ def _weight_masks(model, found, sparsity: float, request: Request, previous: Mas
     return {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
 
 
-def _below(score: Tensor, previous: Tensor | None) -> Tensor:
-    """Scores with what an earlier round removed ranked below all else."""
-    if previous is None or bool(previous.all()):
-        return score
-    return torch.where(previous, score, score.min() - score.abs().max() - 1)
+def _below(scores: dict[str, Tensor], previous: Masks) -> dict[str, Tensor]:
+    """Scores with what earlier rounds removed ranked below all else, in every layer alike."""
+    if not previous:
+        return scores
+    floor = min(float(score.min() - score.abs().max()) for score in scores.values()) - 1
+    return {name: torch.where(previous[name], score, floor) if name in previous else score
+            for name, score in scores.items()}  # fmt: skip
 
 
 def _layer(parameter: str) -> str:
