@@ -5,7 +5,7 @@ from __future__ import annotations
 from survey_lib.experiment.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.environment import environment
 from survey_lib.experiment.journey import Journey
-from survey_lib.experiment.train import evaluate, predict
+from survey_lib.experiment.train import predict, score_metrics
 from survey_lib.measure import measure, reductions
 
 METHOD = ("category", "structure", "unit", "when", "version")
@@ -46,12 +46,20 @@ def failed(config: RunConfig, reason: str) -> dict:
 
 def _metrics(journey: Journey) -> dict:
     """Stage -> split -> metrics. The test set is read here and nowhere else, after the last epoch."""
-    pruned = journey.pruned or journey.dense.model
-    stages = {"dense": journey.dense.model, "pruned": pruned, "recovered": journey.model}
     splits = {"validation": journey.data.validation, "test": journey.data.test}
-    reference = {name: predict(journey.dense.model, x).argmax(1) for name, (x, _) in splits.items()}
-    return {stage: {name: evaluate(model, split, reference[name]) for name, split in splits.items()}
-            for stage, model in stages.items()}  # fmt: skip
+    stages = {
+        "dense": journey.dense.model,
+        "pruned": journey.pruned or journey.dense.model,
+        "recovered": journey.model,
+    }
+    scores = {
+        stage: {name: predict(model, x) for name, (x, _) in splits.items()} for stage, model in stages.items()
+    }
+    return {
+        stage: {name: score_metrics(scores[stage][name], y, scores["dense"][name].argmax(1))
+                for name, (_, y) in splits.items()}
+        for stage in stages
+    }  # fmt: skip
 
 
 def _layers(journey: Journey) -> list[dict]:

@@ -11,7 +11,8 @@ SIZES = ("parameters", "nonzero_parameters", "macs", "nonzero_macs")
 COLUMNS = ("study", "key", "method", "pattern", *CONFIG, *METHOD, "status", "reason", "accuracy",
            "validation_accuracy", "pruned_accuracy", "dense_accuracy", "loss", "ece", "agreement",
            "realised_sparsity", "smallest_layer_density", "compression", "speedup_theoretical", *SIZES,
-           "dense_parameters", "dense_macs", "training_macs", "seconds", "machine", "commit")  # fmt: skip
+           "dense_parameters", "dense_macs", "training_macs", "pruning_macs", "recovery_macs", "seconds", "machine",
+           "commit")  # fmt: skip
 
 
 def tidy(study: str, records: list[dict]) -> pd.DataFrame:
@@ -19,7 +20,7 @@ def tidy(study: str, records: list[dict]) -> pd.DataFrame:
 
     accuracy, loss, ece and agreement (with the dense model) are on the test set, at the end of the run;
     pruned_accuracy before recovery; dense_accuracy that of the same seed's dense model. training_macs and
-    seconds are totals over the run's own stages.
+    seconds are totals over the run's own stages; pruning_macs and recovery_macs are those stages' part.
     """
     frame = pd.DataFrame([_row(study, record) for record in records], columns=list(COLUMNS))
     return frame.sort_values(["method", "sparsity", "seed", "key"], ignore_index=True)
@@ -47,6 +48,11 @@ def _row(study: str, record: dict) -> dict:
         "smallest_layer_density": min((1 - layer["sparsity"] for layer in record["layers"]), default=1.0),
         "compression": sizes["compression"], "speedup_theoretical": sizes["theoretical_speedup"],
         "dense_parameters": sizes["dense"]["parameters"], "dense_macs": sizes["dense"]["macs"],
-        "training_macs": sum(stage["training_macs"] for stage in record["ledger"]),
+        "training_macs": _training_macs(record),
+        "pruning_macs": _training_macs(record, "pruning"), "recovery_macs": _training_macs(record, "recovery"),
         "seconds": sum(stage["seconds"] for stage in record["ledger"]),
     } | {name: sizes["pruned"][name] for name in SIZES}  # fmt: skip
+
+
+def _training_macs(record: dict, stage: str | None = None) -> int:
+    return sum(entry["training_macs"] for entry in record["ledger"] if stage in (None, entry["stage"]))

@@ -106,7 +106,7 @@ def fit(model: nn.Module, data: Data, *, epochs: int, lr: float, optimizer: str 
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: Tensor, batch_size: int = 250) -> Tensor:
+def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
     """Class scores (n, classes) in evaluation mode; the model's mode is put back."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
