@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -174,8 +175,8 @@ def reductions(dense: Mapping, pruned: Mapping) -> dict[str, float]:
     """
     kept = pruned["parameters"] * (1 - pruned["sparsity_all"])
     return {
-        "compression": dense["parameters"] / kept,
-        "theoretical_speedup": dense["macs"] / pruned["nonzero_macs"],
+        "compression": dense["parameters"] / kept if kept else math.inf,
+        "theoretical_speedup": dense["macs"] / pruned["nonzero_macs"] if pruned["nonzero_macs"] else math.inf,
         "parameter_reduction": 1 - kept / dense["parameters"],
         "mac_reduction": 1 - pruned["nonzero_macs"] / dense["macs"],
     }
