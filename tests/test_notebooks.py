@@ -1,6 +1,8 @@
 """The runner never calls a failed notebook done; the committed notebooks are clean."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -117,3 +119,21 @@ def test_b63_a_kernel_of_somebodys_own_is_a_fault(tmp_path):
 def test_a_file_that_is_no_notebook(tmp_path):
     (tmp_path / "text.ipynb").write_text("hello")
     assert check(tmp_path / "text.ipynb")[0].startswith("not a valid notebook")
+
+
+def nbval(path: Path) -> int:
+    command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider",
+               f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}", str(path)]  # fmt: skip
+    return subprocess.run(command, capture_output=True, cwd=path.parent).returncode
+
+
+def test_b64_outputs_that_cannot_repeat_are_sanitised_and_others_are_compared(tmp_path):
+    source = "import os\nprint(object(), '1.25 s', f'/tmp/ipykernel_{os.getpid()}/7.py')\nprint(round(0.1 + 0.2, 3))"
+    path = with_cell(tmp_path, source, "fickle")
+    executed = run_notebook(path, {}, tmp_path / "executed.ipynb")
+    assert executed.failure == ""
+    assert nbval(executed.out) == 0  # another process: other addresses, other numbers of the kernel
+    notebook = nbformat.read(executed.out, as_version=4)
+    notebook.cells[-2].outputs[0].text = notebook.cells[-2].outputs[0].text.replace("0.3", "0.4")
+    nbformat.write(notebook, executed.out)
+    assert nbval(executed.out) != 0  # a number that changed is no noise
