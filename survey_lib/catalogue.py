@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import pandas as pd
 from torch import Tensor
 
 from survey_lib.chain.coupling import ChannelGroup
@@ -25,6 +27,8 @@ from survey_lib.methods import (
 )
 from survey_lib.methods import filter as filters
 
+LITERATURE = Path(__file__).parents[1] / "data" / "literature" / "papers.csv"
+WITHOUT_DATA = {"gamma", "slices", "flow"}  # evidence that no training example is looked at for
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
 
@@ -80,26 +84,26 @@ ROWS: tuple[Method, ...] = (
            "han2015learning"),
     Method("imp", "weight", "weight", "after", weight.magnitude,
            "The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
-           "frankle2019lottery", scope="global", schedule="iterative", rounds=0),
+           "frankle2019lottery", scope="global", schedule="iterative", rounds=0, notebook="05_lottery_tickets"),
     Method("lamp", "weight", "weight", "after", weight.lamp,
            "Magnitude relative to all larger weights of the layer, ranked globally.", "lee2021layer", scope="global"),
     Method("taylor-weight", "weight", "weight", "after", weight.taylor,
-           "Remove weights the loss, to first order, does not miss.", "molchanov2019importance", needs=("grad_sq",),
+           "Remove weights the loss, to first order, does not miss.", "molchanov2019importance", needs=("grad_sq",), notebook="03_saliency"),
            scope="global"),
     Method("obd", "weight", "weight", "after", weight.obd, "Second-order change of the loss, diagonal Hessian.",
-           "lecun1989optimal", needs=("example_grad_sq",), scope="global"),
+           "lecun1989optimal", needs=("example_grad_sq",), scope="global", notebook="03_saliency"),
     Method("obs", "weight", "weight", "after", None,
            "Remove what the layer's output misses least and repair the rest of the row.", "hassibi1993optimal",
-           needs=("gram",), solve=solve.obs),
+           needs=("gram",), solve=solve.obs, notebook="03_saliency"),
     Method("wanda", "weight", "weight", "after", weight.wanda,
            "Magnitude times the norm of the input it multiplies, within each output row.", "sun2024simple",
-           needs=("act_norm",), scope="row"),
+           needs=("act_norm",), scope="row", notebook="13_language_models"),
     Method("owl", "weight", "weight", "after", weight.wanda,
            "Wanda with layer sparsities set by each block's share of outliers.", "yin2024outlier",
-           needs=("act_norm",), scope="row", allocate=weight.owl),
+           needs=("act_norm",), scope="row", allocate=weight.owl, notebook="13_language_models"),
     Method("sparsegpt", "weight", "weight", "after", None,
            "Remove column by column and pass the error on to the columns that follow.", "frantar2023sparsegpt",
-           needs=("gram",), solve=solve.sparsegpt),
+           needs=("gram",), solve=solve.sparsegpt, notebook="13_language_models"),
     Method("snip", "weight", "weight", "before", weight.snip, "Keep connections the loss at initialisation feels.",
            "lee2019snip", needs=("grad",), scope="global"),
     Method("grasp", "weight", "weight", "before", weight.grasp, "Keep the gradient flow at initialisation.",
@@ -223,3 +227,64 @@ def check_pattern(method: Method, sparsity: float) -> None:
                 f"{method.name} {method.pattern} removes exactly {1 - kept / group:g} of the weights, got sparsity "
                 f"{sparsity:g}; name another pattern, such as {method.name}:1:4 for 0.75"
             )
+
+
+# what an evidence field costs to observe, dearest last
+COSTS = {
+    "weights only": {"gamma", "slices"},
+    "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
+    "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
+    "a backward pass an example, or two a batch": {"example_grad_sq", "gate_grad", "hess_grad"},
+    "training": {"during"},
+}
+
+
+CHAPTERS = {
+    "pattern": "10_between", "filter": "07_filter_pruning", "channel": "08_channel_pruning",
+    "depth": "11_depth_and_heads", "head": "11_depth_and_heads",
+    "before": "04_before_training", "during": "06_during_training",
+}  # fmt: skip
+
+
+def cost(method: Method) -> str:
+    """The dearest thing a method does before it can choose.
+
+    >>> cost(find("magnitude")), cost(find("taylor-weight"))
+    ('weights only', 'forward and backward passes')
+    """
+    if method.search:
+        return "forward passes"
+    spent = {*method.needs, *(["during"] if method.during else [])}
+    return next((name for name, fields in reversed(COSTS.items()) if spent & fields), "weights only")
+
+
+def chapter(method: Method) -> str:
+    """The notebook that teaches a method."""
+    return method.notebook or CHAPTERS.get(method.category) or CHAPTERS.get(method.when, "02_weight_pruning")
+
+
+def table(**chosen: str) -> pd.DataFrame:
+    """The survey as a table: METHODS joined with the literature data, one row a method.
+
+    `table(category="filter", when="after")` keeps the rows that are equal in those columns. Raises ValueError
+    for a column that does not exist, or a value that stands nowhere in it.
+
+    >>> sorted(table(category="head").index)
+    ['ffn-channel', 'head-gradient']
+    """
+    rows = [{"method": m.name, "category": m.category, "unit": m.unit, "structure": m.structure, "when": m.when,
+             "scope": m.scope, "needs": " ".join(m.needs) or "nothing",
+             "needs data": bool(set(m.needs) - WITHOUT_DATA) or m.search is not None,
+             "schedule": m.schedule, "cost": cost(m), "what it does": m.one_line, "key": m.paper, "notebook": chapter(m),
+             "status": m.status, "reason": m.reason} for m in METHODS.values()]  # fmt: skip
+    papers = pd.read_csv(LITERATURE, usecols=["key", "criterion", "title", "year"])
+    joined = pd.DataFrame(rows).merge(papers, "left", "key").astype({"year": "Int64"})
+    joined = joined.rename(columns={"key": "paper"}).set_index("method")
+    for column, value in chosen.items():
+        name = column.replace("_", " ")
+        allowed = sorted(map(str, joined[name].dropna().unique())) if name in joined else sorted(joined.columns)
+        if name not in joined or str(value) not in allowed:
+            what = f"{column} has no value {value!r}" if name in joined else f"no column {column!r}"
+            raise ValueError(f"{what}; there are: {', '.join(allowed)}")
+        joined = joined[joined[name].astype(str) == str(value)]
+    return joined

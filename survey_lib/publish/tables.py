@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from survey_lib.catalogue import CATEGORIES, METHODS
+from survey_lib.catalogue import CATEGORIES
+from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment import store
 from survey_lib.experiment.study import load
 
@@ -26,12 +27,7 @@ def matching(
     for field, chosen in (("category", category), ("when", when)):
         if chosen and chosen not in CHOICES[field]:
             raise ValueError(f"{field} must be one of {', '.join(CHOICES[field])}; got {chosen!r}")
-    rows = [
-        {"method": m.name, "category": m.category, "when": m.when, "needs": " ".join(m.needs) or "nothing",
-         "paper": m.paper, "what it does": m.one_line}
-        for m in METHODS.values() if m.status == "works"
-    ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["method", "category", "when", "needs", "paper", "what it does"])
+    table = catalogue(status="works").reset_index()
     keep = (table["category"] == (category or table["category"])) & (
         table["when"].isin([when, "any"]) | (when is None)
     )
