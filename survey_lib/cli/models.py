@@ -37,9 +37,7 @@ def methods(category: str | None, when: str | None, needs: str | None, words: tu
 @click.option(
     "--data",
     "dataset",
-    default="digits",
-    show_default=True,
-    help="Gives the input shape, and batches if needed.",
+    help="Gives shape, classes and batches; else eurosat32-mini, and 224 px without data for torchvision.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Save weights and plan as one safetensors file.")
 @click.option("--onnx", type=click.Path(path_type=Path), help="Also export to ONNX (extra `deploy`).")
@@ -49,7 +47,7 @@ def prune(**wishes: object) -> None:
 
     \b
     survey prune --model resnet-20 --data eurosat32-mini --method l1-filter --sparsity 0.5 --out s.safetensors
-    survey prune --model torchvision:resnet18 --data eurosat32-mini --method taylor --sparsity 0.9
+    survey prune --model torchvision:resnet50 --method group-norm --sparsity 0.5 --out r50.safetensors
     """
     from survey_lib.cli.pruning import prune_once
 

@@ -37,21 +37,18 @@ def prune_once(
     method: str,
     sparsity: float,
     weights: Path | None,
-    dataset: str,
+    dataset: str | None,
     out: Path | None,
     onnx: Path | None,
     seed: int,
 ) -> str:
     """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
     find(method)
-    read = data.load(dataset)
-    dense = build(model, len(read.classes), tuple(read.train[0].shape[1:]), seed)
+    classes, example, batches = inputs(model, dataset)
+    dense = build(model, classes, tuple(example.shape[1:]), seed)
     if weights:
         dense.load_state_dict(load_file(weights))
     dense.eval()
-    splits = [tensor[: BATCHES * BATCH_SIZE].split(BATCH_SIZE) for tensor in read.train]
-    batches = list(zip(*splits, strict=True))
-    example = batches[0][0][:1]
     result = survey_lib.prune(dense, method, sparsity, example=example, batches=batches, seed=seed)
     lines = [
         f"{model} by {method}: asked for sparsity {sparsity:g}, removed {result.sparsity:.4f} of its units"
@@ -65,6 +62,15 @@ def prune_once(
         torch.onnx.export(result.model.eval(), (example,), str(onnx), dynamo=True, verbose=False)
         lines.append(f"exported {onnx}")
     return "\n".join(lines)
+
+
+def inputs(model: str, dataset: str | None) -> tuple[int, Tensor, list | None]:
+    """Number of classes, an example and batches: those of a data set, or ImageNet's shape and no data."""
+    if dataset is None and model.startswith(models.TORCHVISION):
+        return 1000, torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)), None
+    read = data.load(dataset or "eurosat32-mini")
+    splits = [tensor[: BATCHES * BATCH_SIZE].split(BATCH_SIZE) for tensor in read.train]
+    return len(read.classes), read.train[0][:1], list(zip(*splits, strict=True))
 
 
 def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Module:

@@ -44,6 +44,8 @@ def choose_channels(
     if method.solve:
         repaired, keep = _reconstruct(model, groups, found, method, sparsity)
         return repaired, coupling.balance(keep)
+    if method.category == "channel":  # born for the group as a whole: every producer shows the same evidence
+        found = {name: members[:1] for name, members in found.items()}
     scores = channels.score_groups(method.score, found)
     if method.search:
         judge = partial(_accuracy, model, coupling, scores, sparsity, batches)
