@@ -5,14 +5,17 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from survey_lib.measure.observe import Example, as_inputs, quiet
+
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Timer
 
 WARM_UP = 3  # calls before the clock starts: allocator, kernel choice, caches
 
@@ -28,6 +31,8 @@ def machine(device: torch.device | str = "cpu") -> str:
 
 
 def _timer(model: nn.Module, example: Example, threads: int) -> Timer:
+    from torch.utils.benchmark import Timer  # slow to import, and logs a warning where nvcc finds no GPU
+
     positional, named = as_inputs(example)
     call = {"model": model, "positional": positional, "named": named}
     return Timer("model(*positional, **named)", globals=call, num_threads=threads)
