@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from survey_lib.chain.coupling.labels import Axes
-from survey_lib.chain.coupling.moves import move
+from survey_lib.chain.coupling.places import move
 
 POSITIONS, WHOLE = 0, 1
 

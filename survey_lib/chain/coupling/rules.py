@@ -12,10 +12,10 @@ import re
 import numpy as np
 import torch
 
-from survey_lib.chain.coupling import moves
+from survey_lib.chain.coupling import moves, places
 from survey_lib.chain.coupling.convolution import convolution, group_norm
 from survey_lib.chain.coupling.labels import Axes
-from survey_lib.chain.coupling.moves import move, without
+from survey_lib.chain.coupling.places import move, without
 from survey_lib.chain.coupling.reshape import reshape
 
 aten = torch.ops.aten
@@ -166,14 +166,14 @@ TABLE = {
     aten.stack: moves.stack,
     aten.flip: moves.flip,
     aten.constant_pad_nd: moves.pad,
-    aten.roll: moves.roll,
-    aten.select: moves.select,
-    aten.unbind: moves.unbind,
-    aten.slice: moves.narrow,
-    **dict.fromkeys([aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes], moves.split),
-    aten.index: moves.index,
-    aten.index_select: moves.index_select,
-    aten.embedding: moves.embedding,
+    aten.roll: places.roll,
+    aten.select: places.select,
+    aten.unbind: places.unbind,
+    aten.slice: places.narrow,
+    **dict.fromkeys([aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes], places.split),
+    aten.index: places.index,
+    aten.index_select: places.index_select,
+    aten.embedding: places.embedding,
     aten.pixel_shuffle: moves.pixel_shuffle,
     aten.pixel_unshuffle: moves.pixel_unshuffle,
     **dict.fromkeys([aten.channel_shuffle, aten.native_channel_shuffle], moves.channel_shuffle),
