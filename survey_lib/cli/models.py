@@ -23,8 +23,9 @@ def methods(category: str | None, when: str | None, needs: str | None, words: tu
     from survey_lib.publish.tables import matching
 
     rows = matching(category, when, needs, words)
-    click.echo(rows.to_string(index=False))
-    click.echo(f"{len(rows)} methods")
+    shown = rows[["method", "category", "unit", "structure", "when", "scope", "cost", "year", "paper", "what it does"]]
+    click.echo(shown.to_string(index=False))
+    click.echo(f"{len(rows)} methods; survey_lib.catalogue.table() has every column")
 
 
 @click.command()

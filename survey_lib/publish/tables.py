@@ -46,6 +46,8 @@ def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataF
     load(study)
     frame = store.results(study, local=local, profile=profile)
     done = frame[frame["status"] == "done"].copy()
+    if profile is None and (done["profile"] == "full").any():  # recipes of two profiles are never averaged
+        done = done[done["profile"] == "full"]
     if done.empty:
         raise ValueError(
             f"study {study} has no finished runs; first: survey sweep {study} --profile {profile or 'quick'}"
@@ -88,5 +90,6 @@ def markdown(table: pd.DataFrame) -> str:
     | --- |
     | 1 |
     """
-    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    body = table.astype(object).fillna("").astype(str).to_numpy().tolist()
+    rows = [list(table.columns), ["---"] * len(table.columns), *body]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
