@@ -48,9 +48,11 @@ def map_of_methods() -> Drawing:
     )
     axes.set_yticks(range(len(CATEGORIES)), CATEGORIES)
     axes.set(xlim=(-0.5, len(MOMENTS) - 0.4), ylim=(len(CATEGORIES) - 0.4, -0.6))
-    crowd = table.groupby(["category", "when"]).size()
-    category, when = crowd.idxmax()
-    text = f"The fullest place: {crowd.max()} of {len(table)} methods remove a {category} {when} training"
+    late, places = (table["when"] == "after").sum(), len(table.groupby(["category", "when"]))
+    empty = len(CATEGORIES) * len(MOMENTS) - places
+    text = (
+        f"{late} of {len(table)} methods decide after training; {empty} of {empty + places} places are empty"
+    )
     headline(figure, text)
     axes.grid(False)
     caption = f"What each method removes (rows) and when it decides (columns). {text}."
@@ -97,9 +99,9 @@ def _two_of_four(weight: np.ndarray) -> np.ndarray:
 
 
 def coupled_channels() -> Drawing:
-    """The same channel through a sum, a concatenation and a depthwise convolution."""
-    figure, grid = plt.subplots(1, 3, figsize=(10, 2.9))
-    for axes, draw in zip(grid, (_sum, _concat, _depthwise), strict=True):
+    """The same channel through a sum, a concatenation, a depthwise convolution and a padded shortcut."""
+    figure, grid = plt.subplots(2, 2, figsize=(7.6, 5.4))
+    for axes, draw in zip(grid.flat, (_sum, _concat, _depthwise, _padded), strict=True):
         draw(axes)
         drawings.canvas(axes, 4.7, 2.9)
     headline(figure, "Channels that a joint ties together go together")
@@ -112,6 +114,7 @@ def coupled_channels() -> Drawing:
         ("sum", "conv1, shortcut, next"),
         ("concat", "a, next at its own offset"),
         ("depthwise", "expand, depthwise, project"),
+        ("padded shortcut", "stage 1, conv and next two positions further"),
     ]
     return Drawing(
         figure, caption, caption, pd.DataFrame(rows, columns=["joint", "layers that lose the channel"])
@@ -147,3 +150,16 @@ def _depthwise(axes: plt.Axes) -> None:
     drawings.arrow(axes, (0.55, 1.65), (1.45, 1.65))
     drawings.arrow(axes, (2.05, 1.65), (2.95, 1.65))
     axes.set_title("depthwise: the filter goes too", fontsize=9)
+
+
+def _padded(axes: plt.Axes) -> None:
+    drawings.layer(axes, 0, 2.1, "stage 1", 4, gone=[1])
+    drawings.layer(axes, 1.6, 2.5, "conv", 8, gone=[3])
+    drawings.operator(axes, 3, 1.4, "+")
+    drawings.layer(axes, 3.9, 2.3, "next", 8, gone=[3])
+    drawings.arrow(axes, (0.55, 1.75), (1.55, 1.75))
+    drawings.arrow(axes, (2.15, 1.6), (2.85, 1.45))
+    drawings.arrow(axes, (0.55, 1.3), (2.9, 1.25), bend=0.55)
+    drawings.arrow(axes, (3.15, 1.4), (3.85, 1.4))
+    axes.text(1.75, 0.12, "2 zero channels on each side", fontsize=7, ha="center")
+    axes.set_title("padded shortcut: 1 becomes 3", fontsize=9)
