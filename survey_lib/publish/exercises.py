@@ -69,6 +69,7 @@ def verdict(answer: Callable[[], object], expected: object, hint: str = "", tole
         return f"Not yet: replace `raise NotImplementedError` with your code.{advice}"
     except Exception as error:
         return f"Not yet: your code raised {type(error).__name__}: {error}.{advice}"
+    got = got.detach() if hasattr(got, "detach") else got  # tensors that still carry gradients
     if got is None:
         return f"Not yet: your function returned nothing; does it end in `return`?{advice}"
     return (

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.publish import plots, rankings, schematics, surveyed
+from survey_lib.publish import anatomy, plots, rankings, schematics, surveyed, tradeoffs
+from survey_lib.publish.findings import finding, leaders, main_setting, setting
 from survey_lib.publish.sheet import Drawing
-from survey_lib.publish.statistics import at_compression, mean_ranks_by, rank_stability, ranking
+from survey_lib.publish.statistics import mean_ranks_by, rank_stability, ranking
 
 
 @dataclass(frozen=True)
@@ -21,36 +22,6 @@ class Entry:
     notebook: str
     question: str
     study: str = ""
-
-
-BASELINES = ("random", "magnitude", "random-filter", "l1-filter")
-
-
-def setting(frame: pd.DataFrame) -> pd.Series:
-    """The (data, model) pair of each run, as one label."""
-    return frame["data"] + ", " + frame["model"]
-
-
-def main_setting(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """The (data, model) pair with the most runs, and its runs."""
-    labels = setting(frame)
-    label = labels.value_counts().sort_index().idxmax()
-    return label, frame[labels == label]
-
-
-def leaders(frame: pd.DataFrame) -> list[str]:
-    """The baselines, and the best method of each category at its strongest common compression."""
-    pruned = frame[frame["method"] != "dense"]
-    baselines = [name for name in set(pruned["method"]) if name.partition(" ")[0] in BASELINES]
-    best = [at_compression(rows).index[0] for _, rows in pruned.groupby("category")]
-    return sorted({*best, *baselines})
-
-
-def finding(frame: pd.DataFrame) -> str:
-    """What the table says at the strongest compression that all its methods reach, in one line."""
-    at = at_compression(frame)
-    first, last = f"{at.index[0]} ({at.max():.1%})", f"{at.index[-1]} ({at.min():.1%})"
-    return f"At {at.name:.1f}× compression the best of {len(at)} is {first}, the worst {last}"
 
 
 def _curves(frame: pd.DataFrame, x: str) -> Drawing:
@@ -175,6 +146,17 @@ def cost(frame: pd.DataFrame) -> Drawing:
 FIGURES: dict[str, Entry] = {
     "frontier": Entry(frontier, "14", "How much accuracy is left at each compression?", "comparison"),
     "frontier-speedup": Entry(speedup, "14", "And at each theoretical speed-up?", "comparison"),
+    "tradeoff": Entry(
+        tradeoffs.panels, "14", "How does accuracy fall with compression and with MACs?", "comparison"
+    ),
+    "pareto": Entry(tradeoffs.pareto, "14", "Which points does no other point beat?", "comparison"),
+    "differences": Entry(
+        tradeoffs.differences, "14", "Who beats magnitude, who beats random, at equal size?", "comparison"
+    ),
+    "ledger": Entry(tradeoffs.ledger, "14", "What does each method cost before it is done?", "comparison"),
+    "equal-sparsity": Entry(
+        tradeoffs.equal_sparsity, "14", "Can methods be compared at equal sparsity?", "comparison"
+    ),
     "categories": Entry(categories, "14", "Which method leads within each category?", "comparison"),
     "ranking": Entry(critical, "14", "Which methods can be told apart?", "comparison"),
     "rank-stability": Entry(
@@ -183,6 +165,7 @@ FIGURES: dict[str, Entry] = {
     "accuracy-lost": Entry(cost, "14", "Where is the loss above the noise of the seeds?", "comparison"),
     "taxonomy": Entry(schematics.taxonomy, "00", "Which kinds of pruning are there?"),
     "map-of-methods": Entry(schematics.map_of_methods, "00", "What does each method remove, and when?"),
+    "chain": Entry(anatomy.chain, "00", "What does every method do, step by step?"),
     "patterns": Entry(schematics.patterns, "10", "What does one matrix look like at each granularity?"),
     "coupled-channels": Entry(schematics.coupled_channels, "09", "Which channels must go together?"),
     "published-baselines": Entry(

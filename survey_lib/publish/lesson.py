@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 
@@ -27,14 +28,29 @@ def begin(profile: str) -> None:
     torch.manual_seed(0)
     house_style()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # timing loads it: no GPU is no news
 
 
 def study(name: str, profile: str) -> pd.DataFrame:
-    """Results of a study, one row a run: the published ones, or those of this machine once computed."""
+    """Finished runs of a study, one row each: the published ones, or those of this machine once computed.
+
+    Variants of a method (magnitude layerwise and global) share its name; `tables.distinct` names them apart.
+    Raises ValueError that says how to get runs where there are none.
+    """
     if profile == "published":
-        return store.results(name, local=False)
-    sweep.sweep(name, profile, engine="joblib", jobs=os.cpu_count() or 1)
-    return store.results(name, profile=profile)
+        runs = store.results(name, local=False)
+    else:
+        sweep.sweep(name, profile, jobs=os.cpu_count() or 1, progress=False)
+        runs = store.results(name, profile=profile)
+    done = runs[runs["status"] == "done"].reset_index(drop=True)
+    if done.empty:
+        how = (
+            f"survey sweep {name} --profile full, then survey publish {name}"
+            if profile == "published"
+            else f"survey status {name}"
+        )
+        raise ValueError(f"study {name} has no finished run of profile {profile}; see: {how}")
+    return done
 
 
 def say(text: str) -> Markdown:

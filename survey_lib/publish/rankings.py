@@ -49,7 +49,8 @@ def bump(ranks: pd.DataFrame, axes: Axes) -> None:
     for name, style in looks(list(ranks.index)).items():
         axes.plot(positions, ranks.loc[name], **style)
         end = (positions[-1], ranks.loc[name].iloc[-1])
-        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center",
+                  "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}  # fmt: skip
         axes.annotate(name, end, fontsize=7, color=style["color"], **beside)
     axes.invert_yaxis()
     axes.set_xticks(
