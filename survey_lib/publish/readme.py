@@ -1,4 +1,4 @@
-"""The generated tables of the README: methods from the catalogue, figures from theirs."""
+"""The generated tables of the README: methods, figures, and the networks that can be cut."""
 
 from __future__ import annotations
 
@@ -20,12 +20,29 @@ def figures_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["figure", "asks", "notebook", "study"])
 
 
+def zoo_table() -> pd.DataFrame:
+    """One row a torchvision family, from what benchmarks/zoo.py measured; at most two of its fixed layers."""
+    rows = pd.read_csv(README.parent / "benchmarks" / "zoo.csv")
+    rows["left"] = rows["parameters_after"] / rows["parameters_before"]
+    left = rows.pivot(index="model", columns="sparsity", values="left")
+    groups = rows.groupby("model", sort=False)
+    table = groups[["groups", "channels"]].max()
+    for sparsity in left:
+        table[f"parameters left at {sparsity:g}"] = left[sparsity].map("{:.0%}".format)
+    table["masked against cut"] = groups["masked_equals_cut"].last()
+    table["error"] = groups["error"].max().map("{:.0e}".format)
+    table["trace, s"] = groups["trace_s"].median().round(2)
+    table["peak, GB"] = groups["peak_gb"].max()
+    table["fixed, and why"] = groups["fixed"].last().map(lambda text: "; ".join(text.split("; ")[:2]))
+    return table.reset_index()
+
+
 def generated(text: str) -> str:
     """The text with every part between `<!-- begin NAME -->` and `<!-- end NAME -->` drawn again.
 
     Raises ValueError if a mark is missing.
     """
-    for name, table in (("methods", matching()[METHOD_COLUMNS]), ("figures", figures_table())):
+    for name, table in (("methods", matching()[METHOD_COLUMNS]), ("figures", figures_table()), ("zoo", zoo_table())):
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         if begin not in text or end not in text:
             raise ValueError(f"the text lacks the marks {begin} and {end}")
