@@ -36,14 +36,13 @@ def student(source: str | Path, out: str | Path) -> list[Path]:
 
 def _without_solutions(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     notebook.cells = [cell for cell in notebook.cells if "solution-only" not in cell.metadata.get("tags", ())]
-    for cell in notebook.cells:
+    for cell in [cell for cell in notebook.cells if cell.cell_type == "code"]:
         cell.source = BLOCK.sub(PLACEHOLDER, cell.source)
         if BEGIN in cell.source or END in cell.source:
             raise ValueError(
                 f"{name}, cell {cell.get('id', '?')}: {BEGIN} and {END} must come in pairs, on own lines"
             )
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+        cell.outputs, cell.execution_count = [], None
     return notebook
 
 
