@@ -21,6 +21,11 @@ def main_setting(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return label, frame[labels == label]
 
 
+def is_control(frame: pd.DataFrame) -> pd.Series:
+    """Whether a run is the control "train longer": the dense network with the recovery's training on top."""
+    return (frame["method"] == "dense") & (frame["recovery"] == "finetune")
+
+
 def leaders(frame: pd.DataFrame) -> list[str]:
     """The baselines, and the best method of each category at its strongest common compression."""
     pruned = frame[frame["method"] != "dense"]

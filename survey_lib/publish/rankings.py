@@ -46,9 +46,10 @@ def cliques(ranks: np.ndarray, distance: float) -> list[tuple[float, float]]:
 def bump(ranks: pd.DataFrame, axes: Axes) -> None:
     """Mean rank of each method (rows) along the columns, best on top; crossing lines: the order turned."""
     positions = np.arange(ranks.shape[1])
+    heights = spaced(ranks.iloc[:, -1], 0.045 * float(ranks.to_numpy().max() - ranks.to_numpy().min()))
     for name, style in looks(list(ranks.index)).items():
         axes.plot(positions, ranks.loc[name], **style)
-        end = (positions[-1], ranks.loc[name].iloc[-1])
+        end = (positions[-1], heights[name])
         beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center",
                   "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}  # fmt: skip
         axes.annotate(name, end, fontsize=7, color=style["color"], **beside)
@@ -58,3 +59,14 @@ def bump(ranks: pd.DataFrame, axes: Axes) -> None:
     )
     axes.set(xlabel=LABELS.get(ranks.columns.name, ranks.columns.name), ylabel="mean rank (1 is best)")
     axes.set_xlim(None, positions[-1] * 1.35 + 0.3)
+
+
+def spaced(values: pd.Series, gap: float) -> pd.Series:
+    """Values moved up as little as needed to lie `gap` apart, in their order: places for labels.
+
+    >>> spaced(pd.Series({"a": 1.0, "b": 1.0, "c": 5.0}), 0.5).tolist()
+    [1.0, 1.5, 5.0]
+    """
+    ordered = values.sort_values(kind="stable")
+    steps = gap * np.arange(len(ordered))
+    return pd.Series(np.maximum.accumulate(ordered - steps) + steps, ordered.index).loc[values.index]

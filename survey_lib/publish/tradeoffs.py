@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from survey_lib.publish import plots
 from survey_lib.publish.equal_size import against, mean_gap, on_front
-from survey_lib.publish.findings import finding, leaders, main_setting
+from survey_lib.publish.findings import finding, is_control, leaders, main_setting
 from survey_lib.publish.sheet import Drawing
 
 KINDS = {
@@ -29,13 +29,17 @@ def panels(frame: pd.DataFrame) -> Drawing:
         plots.curves(main, axes, x, chosen=chosen).assign(x_axis=x)
         for axes, x in zip(grid, RATIOS, strict=True)
     ]
+    longer = main.loc[is_control(main), "accuracy"]
+    for axes in grid if len(longer) else ():
+        axes.axhline(longer.mean(), color=plots.DENSE, linestyle=":", linewidth=1, label="dense, trained longer")
     grid[1].set_ylabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     text = f"{finding(main)} ({label})"
     plots.headline(figure, text)
     caption = (
         f"Test accuracy against compression and theoretical speed-up on {label}; mean and standard deviation "
-        f"over seeds; in colour the baselines and the best of each category, the rest pale. {text}."
+        f"over seeds; in colour the baselines and the best of each category, the rest pale; dotted: the dense "
+        f"network with the recovery's training on top. {text}."
     )
     return Drawing(figure, caption, f"Two line charts. {text}.", pd.concat(tables, ignore_index=True))
 
@@ -69,8 +73,9 @@ def _front(pruned: pd.DataFrame, axes: Axes, x: str) -> pd.DataFrame:
     for kind, rows in table.groupby("structure"):
         sizes = 15 + 50 * rows["share"]
         filled = np.where(rows["share"] > 0, KINDS[kind]["color"], "white")
-        axes.scatter(rows[x], rows["accuracy"], s=sizes, marker=KINDS[kind]["marker"], label=kind, c=filled,
+        axes.scatter(rows[x], rows["accuracy"], s=sizes, marker=KINDS[kind]["marker"], c=filled,
                      edgecolor=KINDS[kind]["color"], linewidth=0.8)  # fmt: skip
+        axes.plot([], [], linestyle="", label=kind, **KINDS[kind])
     best = table[on_front(table, x)].sort_values(x)
     axes.step(
         best[x], best["accuracy"], where="pre", color=plots.DENSE, linewidth=1, label="front of the means"
@@ -127,8 +132,7 @@ def _intervals(axes: Axes, table: pd.DataFrame, reference: str) -> None:
 def ledger(frame: pd.DataFrame) -> Drawing:
     """Training MACs of each method, split into training, looking at data to score, and recovery."""
     label, main = main_setting(frame)
-    longer = (main["method"] == "dense") & (main["recovery"] == "finetune")
-    named = main.assign(method=main["method"].mask(longer, "dense, trained longer"))
+    named = main.assign(method=main["method"].mask(is_control(main), "dense, trained longer"))
     means = named.groupby("method")[["training_macs", "pruning_macs", "recovery_macs"]].mean() / 1e12
     parts = pd.DataFrame({
         "training": means["training_macs"] - means["pruning_macs"] - means["recovery_macs"],
