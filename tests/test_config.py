@@ -50,11 +50,12 @@ def test_configs_are_frozen():
 OTHER = {"data": "eurosat32-mini", "model": "resnet-8", "method": "random", "sparsity": 0.6, "scope": "global",
          "recovery": "none", "epochs": 9, "recovery_epochs": 9, "rewind_epoch": 2, "lr": 0.3, "recovery_lr": 0.3,
          "optimizer": "adamw", "lr_schedule": "step", "batch_size": 9, "weight_decay": 0.3, "evidence": 9, "seed": 9,
-         "device": "cuda", "profile": "quick"}  # fmt: skip
+         "device": "cuda", "layer": "1", "profile": "quick"}  # fmt: skip
 
 
 def test_b67_every_field_changes_the_key():
-    together = {"schedule": {"schedule": "gradual"}, "rounds": {"schedule": "iterative", "rounds": 2}}
+    together = {"schedule": {"schedule": "gradual"}, "rounds": {"schedule": "iterative", "rounds": 2},
+                "ticket": {"ticket": "shuffled", "recovery": "rewind"}}  # fmt: skip
     changes = {name: {name: value} for name, value in OTHER.items()} | together
     assert changes.keys() == RunConfig.model_fields.keys()
     keys = [RunConfig(**BASE | change).key() for change in changes.values()]

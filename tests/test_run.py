@@ -164,7 +164,7 @@ def test_the_test_set_is_read_once_after_all_training(cache, monkeypatch):
                         lambda _, x: events.append("evaluation") or torch.zeros(len(x), 10))  # fmt: skip
     monkeypatch.setattr("survey_lib.experiment.journey.fit", lambda *_, **__: events.append("training") or [])
     run(RunConfig(**BASE, method="magnitude", sparsity=0.5), cache)
-    assert events == ["training"] + ["evaluation"] * 6
+    assert events == ["training"] + ["evaluation"] * 9  # three stages, three splits
 
 
 def test_the_record_says_where_it_was_made_and_what_was_warned(cache):
@@ -174,3 +174,45 @@ def test_the_record_says_where_it_was_made_and_what_was_warned(cache):
         and record["environment"]["torch"] == torch.__version__.partition("+")[0]
     )
     assert record["warnings"] == [] and os.listdir(cache)
+
+
+TICKET = BASE | {"method": "snip", "sparsity": 0.8, "recovery": "none"}
+
+
+@pytest.mark.parametrize("ticket", ["shuffled", "reinitialised"])
+def test_a_changed_ticket_keeps_the_count_of_every_layer(cache, ticket):
+    original, changed = (run(RunConfig(**TICKET, ticket=kind), cache) for kind in ("original", ticket))
+    assert [layer["kept"] for layer in changed["layers"]] == [layer["kept"] for layer in original["layers"]]
+    assert changed["metrics"] != original["metrics"]
+
+
+def test_a_ticket_needs_masks_on_untrained_weights():
+    with pytest.raises(ValueError, match="ticket shuffled needs"):
+        RunConfig(**BASE, method="magnitude", sparsity=0.5, ticket="shuffled")
+
+
+def test_one_layer_alone_is_pruned(cache):
+    record = run(RunConfig(**BASE, method="magnitude", sparsity=0.5, layer="3", recovery="none"), cache)
+    assert [layer["layer"] for layer in record["layers"]] == ["3"]
+    assert record["sizes"]["pruned"]["nonzero_parameters"] == record["sizes"]["dense"]["parameters"] - 300 * 100 // 2
+
+
+def test_the_corrupted_copy_is_harder_than_the_test_set(cache):
+    metrics = run(RunConfig(**BASE, recovery="none"), cache)["metrics"]["dense"]
+    assert metrics["corrupted"]["accuracy"] < metrics["test"]["accuracy"]
+
+
+STORIES = {"data": "stories260K", "model": "stories260K", "recovery": "none"}
+
+
+def test_the_language_model_is_a_study_like_any_other():
+    dense, pruned = (run(RunConfig(**STORIES, **more)) for more in ({}, {"method": "wanda", "sparsity": 0.5}))
+    loss = {name: record["metrics"]["recovered"]["test"]["loss"] for name, record in (("dense", dense), ("wanda", pruned))}
+    assert loss["dense"] < loss["wanda"] and pruned["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert dense["metrics"]["recovered"]["test"]["divergence"] == 0
+
+
+@pytest.mark.parametrize("wrong", [{"model": "lenet-300-100"}, {"recovery": "finetune"}, {"method": "snip", "sparsity": 0.5}])
+def test_the_language_model_is_pretrained_data_and_model_at_once(wrong):
+    with pytest.raises(ValueError, match="stories260K is"):
+        RunConfig(**(STORIES | wrong))

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.experiment import data, models
+from survey_lib.experiment.tickets import TICKETS
 
 SCHEMA = 1  # of records and keys: raise it when the meaning of a run changes
 DENSE = "dense"
+STORIES = "stories260K"  # data and model at once: a pretrained language model, nothing is trained
 DENSE_FIELDS = ("data", "model", "epochs", "rewind_epoch", "lr", "optimizer", "lr_schedule", "batch_size",
                 "weight_decay", "seed", "device")  # fmt: skip
 
@@ -30,6 +32,8 @@ class RunConfig(BaseModel):
                      (learning rate only); scratch-e, scratch-b (new weights; same epochs, same MACs)
     epochs, lr       dense training; `recovery_epochs`, `recovery_lr`: fine-tuning
     evidence         training examples a method may look at when it scores
+    layer            prune this layer alone (a sensitivity scan); None prunes all
+    ticket           original; shuffled (the mask's places drawn anew in each layer); reinitialised (other weights)
 
     Raises ValueError that names the value and what is allowed.
 
@@ -57,6 +61,8 @@ class RunConfig(BaseModel):
     batch_size: int = Field(32, ge=2)
     weight_decay: float = Field(5e-4, ge=0)
     evidence: int = Field(250, ge=1)
+    layer: str | None = None
+    ticket: Literal[TICKETS] = TICKETS[0]
     seed: int = Field(0, ge=0)
     device: str = "cpu"
     profile: str = "custom"
@@ -73,12 +79,12 @@ class RunConfig(BaseModel):
     @field_validator("data")
     @classmethod
     def _known_data(cls, value: str) -> str:
-        return data.check(value)
+        return value if value == STORIES else data.check(value)
 
     @field_validator("model")
     @classmethod
     def _known_model(cls, value: str) -> str:
-        return models.check(value)
+        return value if value == STORIES else models.check(value)
 
     @field_validator("method")
     @classmethod
@@ -106,8 +112,24 @@ class RunConfig(BaseModel):
             yield f"{self.method} starts from new weights, nothing to rewind to; got {self.recovery}"
         if self.row and self.row.when == "before" and self.schedule != "one-shot":
             yield f"{self.method} prunes before training: schedule one-shot; got {self.schedule}"
+        if self.ticket != "original" and not self._has_ticket():
+            yield (f"ticket {self.ticket} needs single weights masked before training, or recovery rewind; got "
+                   f"{self.method} with {self.recovery}")  # fmt: skip
+        if (self.data == STORIES) != (self.model == STORIES):
+            yield f"{STORIES} is data and model at once; got data {self.data}, model {self.model}"
+        if self.data == STORIES and not self._is_pretrained():
+            yield (f"{STORIES} is not trained here: a method that acts after training, one-shot, recovery none; "
+                   f"got {self.method} {self.schedule} {self.recovery}")  # fmt: skip
         if self.rewind_epoch >= self.epochs:
             yield f"rewind_epoch must lie before epochs={self.epochs}, got {self.rewind_epoch}"
+
+    def _has_ticket(self) -> bool:
+        single = self.row is not None and self.row.structure != "structured"
+        return single and (self.row.when == "before" or self.recovery == "rewind")
+
+    def _is_pretrained(self) -> bool:
+        early = self.row is not None and self.row.when in ("before", "during")
+        return not early and self.schedule == "one-shot" and self.recovery == "none"
 
     @property
     def row(self) -> Method | None:

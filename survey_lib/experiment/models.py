@@ -79,15 +79,16 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet for small images (he2016deep, section 4.2): 6n + 2 layers in three stages of n blocks."""
+    """ResNet for small images (he2016deep, section 4.2): 6n + 2 layers in three stages of n blocks, of `width`,
+    2 `width` and 4 `width` channels."""
 
-    def __init__(self, classes: int, in_shape: Shape, blocks: int, option: str = "A"):
+    def __init__(self, classes: int, in_shape: Shape, blocks: int, option: str = "A", width: int = 16):
         super().__init__()
-        self.conv1, self.bn1 = conv_norm(in_shape[0], 16)
-        self.layer1 = self._stage(16, 16, 1, blocks, option)
-        self.layer2 = self._stage(16, 32, 2, blocks, option)
-        self.layer3 = self._stage(32, 64, 2, blocks, option)
-        self.fc = nn.Linear(64, classes)
+        self.conv1, self.bn1 = conv_norm(in_shape[0], width)
+        self.layer1 = self._stage(width, width, 1, blocks, option)
+        self.layer2 = self._stage(width, 2 * width, 2, blocks, option)
+        self.layer3 = self._stage(2 * width, 4 * width, 2, blocks, option)
+        self.fc = nn.Linear(4 * width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
@@ -148,6 +149,7 @@ MODELS: dict[str, Callable[[int, Shape], nn.Module]] = {
     "lenet-5": lenet_5,
     "vgg-small": vgg_small,
     "resnet-8": partial(CifarResNet, blocks=1),
+    "resnet-8-narrow": partial(CifarResNet, blocks=1, width=8),
     "resnet-20": partial(CifarResNet, blocks=3),
     "resnet-20-b": partial(CifarResNet, blocks=3, option="B"),
     "resnet-56": partial(CifarResNet, blocks=9),

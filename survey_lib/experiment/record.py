@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from survey_lib.experiment.config import DENSE, SCHEMA, RunConfig
+from survey_lib.experiment.corruption import corrupted
 from survey_lib.experiment.environment import environment
 from survey_lib.experiment.journey import Journey
+from survey_lib.experiment.stories import Pruned
 from survey_lib.experiment.train import predict, score_metrics
 from survey_lib.measure import measure, reductions
 
@@ -31,6 +33,23 @@ def finished(journey: Journey, notes: list[str]) -> dict:
     }
 
 
+def finished_stories(config: RunConfig, pruned: Pruned, notes: list[str]) -> dict:
+    """The record of a run on the language model; pruned and recovered are one stage, as nothing is trained."""
+    sizes = {stage: measure(model, pruned.example) for stage, model in
+             (("dense", pruned.dense), ("pruned", pruned.model))}  # fmt: skip
+    examples = 0 if config.method == DENSE else pruned.calibration
+    macs = examples * sizes["dense"]["macs"]
+    return header(config) | {
+        "status": "done", "reason": "", "scope": config.row.scope if config.row else None,
+        "sparsity": pruned.sparsity, "layers": pruned.layers, "skipped": [],
+        "metrics": pruned.metrics | {"recovered": pruned.metrics["pruned"]},
+        "sizes": sizes | reductions(sizes["dense"], sizes["pruned"]), "curve": [],
+        "ledger": [{"stage": "pruning", "epochs": 0, "examples": examples, "training_macs": macs,
+                    "seconds": pruned.seconds}],
+        "warnings": notes,
+    }  # fmt: skip
+
+
 def header(config: RunConfig) -> dict:
     """What every record says, that of a failed run too."""
     row = config.row
@@ -46,15 +65,16 @@ def failed(config: RunConfig, reason: str) -> dict:
 
 def _metrics(journey: Journey) -> dict:
     """Stage -> split -> metrics. The test set is read here and nowhere else, after the last epoch."""
-    splits = {"validation": journey.data.validation, "test": journey.data.test}
+    splits = {"validation": journey.data.validation, "test": journey.data.test,
+              "corrupted": corrupted(journey.data.test)}  # fmt: skip
     stages = {
         "dense": journey.dense.model,
         "pruned": journey.pruned or journey.dense.model,
         "recovered": journey.model,
     }
-    scores = {
-        stage: {name: predict(model, x) for name, (x, _) in splits.items()} for stage, model in stages.items()
-    }
+    once = {id(model): {name: predict(model, x) for name, (x, _) in splits.items()}
+            for model in {id(model): model for model in stages.values()}.values()}  # fmt: skip
+    scores = {stage: once[id(model)] for stage, model in stages.items()}
     return {
         stage: {name: score_metrics(scores[stage][name], y, scores["dense"][name].argmax(1))
                 for name, (_, y) in splits.items()}

@@ -17,10 +17,12 @@ from survey_lib.chain.selection import round_sparsities
 from survey_lib.experiment import data as data_sets
 from survey_lib.experiment import store
 from survey_lib.experiment.checkpoint import Dense, dense, fresh
-from survey_lib.experiment.config import DENSE, RunConfig
+from survey_lib.experiment.config import DENSE, STORIES, RunConfig
 from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.journey import Journey
-from survey_lib.experiment.record import finished
+from survey_lib.experiment.record import finished, finished_stories
+from survey_lib.experiment.stories import prune_stories
+from survey_lib.experiment.tickets import shuffled
 from survey_lib.measure import measure
 from survey_lib.prune import prune
 
@@ -38,6 +40,8 @@ def run(config: RunConfig, cache: str | Path | None = None) -> dict:
     """
     with one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
+        if config.data == STORIES:
+            return finished_stories(config, prune_stories(config), _messages(caught))
         data = data_sets.load(config.data, config.device)
         baseline = dense(config, data, Path(cache or store.runs_folder() / "checkpoints"))
         journey = _start(config, data, baseline)
@@ -45,7 +49,11 @@ def run(config: RunConfig, cache: str | Path | None = None) -> dict:
             _prune_and_recover(journey)
         elif config.recovery == "finetune":  # the control "train longer": the same budget, nothing pruned
             journey.train("recovery", config.recovery_epochs, config.recovery_lr)
-        return finished(journey, sorted({str(warning.message) for warning in caught}))
+        return finished(journey, _messages(caught))
+
+
+def _messages(caught: list[warnings.WarningMessage]) -> list[str]:
+    return sorted({str(warning.message) for warning in caught})
 
 
 def _start(config: RunConfig, data: data_sets.Data, baseline: Dense) -> Journey:
@@ -65,14 +73,29 @@ def _prune_and_recover(journey: Journey) -> None:
     if row.during:
         _train_sparsely(journey)
     done = 0.0
-    for sparsity in round_sparsities(config.schedule, config.sparsity, config.rounds):
+    steps = round_sparsities(config.schedule, config.sparsity, config.rounds)
+    for sparsity in steps:
         if row.score or row.solve:
             _prune(journey, sparsity, done)
-        journey.pruned = copy.deepcopy(journey.model)
+        last = sparsity == steps[-1]
+        if last:
+            _change_ticket(journey)
+        trained_later = row.when == "before" or config.recovery != "none"
+        journey.pruned = copy.deepcopy(journey.model) if trained_later else journey.model
         if row.when == "before":
             journey.train("training", config.epochs, config.lr)
-        _recover(journey)
+        _recover(journey, last)
         done = sparsity
+
+
+def _change_ticket(journey: Journey) -> None:
+    """The final mask with its places or its weights drawn anew; a rewind puts its own weights in later."""
+    config = journey.config
+    if config.ticket == "shuffled":
+        journey.masks = shuffled(journey.masks, config.seed)
+    if config.ticket != "original":
+        first = fresh(config, journey.data, config.seed).state_dict()
+        journey.model = _rebuilt(journey, None if config.ticket == "reinitialised" else first)
 
 
 def _train_sparsely(journey: Journey) -> None:
@@ -98,7 +121,8 @@ def _prune(journey: Journey, sparsity: float, done: float) -> None:
     result = prune(
         journey.model, config.method, 1 - (1 - sparsity) / (1 - done) if structured else sparsity,
         example=journey.example, batches=_evidence(journey), scope=config.scope,
-        masks=None if structured else journey.masks, seed=config.seed,
+        layers=[config.layer] if config.layer else None, masks=None if structured else journey.masks,
+        seed=config.seed,
     )  # fmt: skip
     looked = config.evidence if set(row.needs) - WITHOUT_DATA else 0
     journey.charge("pruning", 0, looked, time.perf_counter() - started)
@@ -119,14 +143,15 @@ def _evidence(journey: Journey) -> list[data_sets.Split]:
     return [(x[part], y[part]) for part in chosen.split(EVIDENCE_BATCH)]
 
 
-def _recover(journey: Journey) -> None:
+def _recover(journey: Journey, last: bool) -> None:
     """Train the pruned network again, in one of the ways that papers differ in (case B15)."""
     config = journey.config
     if config.recovery == "finetune":
         journey.train("recovery", config.recovery_epochs, config.recovery_lr)
     elif config.recovery in ("rewind", "lr-rewind"):
         if config.recovery == "rewind":
-            journey.model = _rebuilt(journey, journey.dense.rewind)
+            reinitialise = last and config.ticket == "reinitialised"
+            journey.model = _rebuilt(journey, None if reinitialise else journey.dense.rewind)
         journey.train("recovery", config.epochs, config.lr, first_epoch=config.rewind_epoch)
     elif config.recovery in ("scratch-e", "scratch-b"):
         epochs = config.epochs if config.recovery == "scratch-e" else _same_macs(journey)

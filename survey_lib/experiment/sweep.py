@@ -14,7 +14,7 @@ from tqdm import tqdm
 from survey_lib.experiment import store
 from survey_lib.experiment import study as studies
 from survey_lib.experiment.checkpoint import prepare
-from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment.config import STORIES, RunConfig
 from survey_lib.experiment.engines import ENGINES, Outcome
 from survey_lib.experiment.record import failed
 from survey_lib.experiment.run import run
@@ -113,7 +113,7 @@ def _checkpoint(config: RunConfig) -> Outcome:
 
 def _one_a_seed(configs) -> list[RunConfig]:
     """One run for each dense checkpoint, so that they are trained side by side and only once."""
-    return list({config.dense_key(): config for config in configs}.values())
+    return list({config.dense_key(): config for config in configs if config.data != STORIES}.values())
 
 
 def _summary(study: str, profile: str, asked: list[RunConfig], interrupted: bool = False) -> Summary:

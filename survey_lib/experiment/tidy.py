@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 CONFIG = ("profile", "data", "model", "sparsity", "scope", "schedule", "rounds", "recovery", "epochs",
-          "recovery_epochs", "lr", "recovery_lr", "seed")  # fmt: skip
+          "recovery_epochs", "lr", "recovery_lr", "layer", "ticket", "seed")  # fmt: skip
 METHOD = ("category", "structure", "when")
 SIZES = ("parameters", "nonzero_parameters", "macs", "nonzero_macs")
 COLUMNS = ("study", "key", "method", "pattern", *CONFIG, *METHOD, "status", "reason", "accuracy",
-           "validation_accuracy", "pruned_accuracy", "dense_accuracy", "loss", "ece", "agreement",
-           "realised_sparsity", "smallest_layer_density", "compression", "speedup_theoretical", *SIZES,
+           "validation_accuracy", "corrupted_accuracy", "divergence", "pruned_accuracy", "dense_accuracy",
+           "loss", "ece", "agreement", "realised_sparsity", "smallest_layer_density", "compression", "speedup_theoretical", *SIZES,
            "dense_parameters", "dense_macs", "training_macs", "pruning_macs", "recovery_macs", "seconds", "machine",
            "commit")  # fmt: skip
 
@@ -19,6 +19,7 @@ def tidy(study: str, records: list[dict]) -> pd.DataFrame:
     """One row a record, in the order of method, sparsity and seed.
 
     accuracy, loss, ece and agreement (with the dense model) are on the test set, at the end of the run;
+    corrupted_accuracy on the corrupted test set, divergence (nats) from the dense language model, where measured;
     pruned_accuracy before recovery; dense_accuracy that of the same seed's dense model. training_macs and
     seconds are totals over the run's own stages; pruning_macs and recovery_macs are those stages' part.
     """
@@ -42,6 +43,7 @@ def _row(study: str, record: dict) -> dict:
         "scope": record["scope"],
         "accuracy": final["test"]["accuracy"], "loss": final["test"]["loss"], "ece": final["test"]["ece"],
         "agreement": final["test"]["agreement"], "validation_accuracy": final["validation"]["accuracy"],
+        "corrupted_accuracy": final.get("corrupted", {}).get("accuracy"), "divergence": final["test"].get("divergence"),
         "pruned_accuracy": metrics["pruned"]["test"]["accuracy"],
         "dense_accuracy": metrics["dense"]["test"]["accuracy"],
         "realised_sparsity": record["sparsity"],

@@ -10,7 +10,7 @@ from survey_lib.experiment import store
 from survey_lib.experiment.study import load
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
-VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr")
+VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "ticket")
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
