@@ -45,7 +45,7 @@ def status(study: str | None) -> None:
     from survey_lib.experiment.sweep import status as count
 
     tables = [count(name) for name in ([study] if study else names())]
-    click.echo(pd.concat(tables).to_string(index=False))
+    click.echo(pd.concat(tables).round(1).to_string(index=False))
 
 
 @click.command()
@@ -77,17 +77,20 @@ def publish(study: str, profile: str) -> None:
 
 
 @click.command()
-@click.argument("study")
-@click.option("--count", default=2, show_default=True, help="How many published runs to compute again.")
+@click.argument("study", required=False)
+@click.option("--sample", default=5, show_default=True, help="How many published runs to compute again.")
 @click.option("--seed", default=0, show_default=True, help="Which ones are drawn.")
-def verify(study: str, count: int, seed: int) -> None:
-    """Compute published runs of STUDY again and compare; fails if a metric moved beyond its tolerance."""
-    from survey_lib.experiment.sweep import verify as again
+def verify(study: str | None, sample: int, seed: int) -> None:
+    """Compute published runs of STUDY (or of all) again and compare; fails if a metric moved too far."""
+    from survey_lib.experiment.verify import verify as again
 
-    moved = again(study, count, seed)
-    if moved:
-        raise click.ClickException("; ".join(moved))
-    click.echo(f"{count} runs of {study} came out as published")
+    table = again(study, sample, seed, click.echo)
+    moved = table[~table["agrees"]]
+    shown = table[table["metric"] == "recovered test accuracy"] if moved.empty else moved
+    click.echo(shown.round(4).to_string(index=False))
+    if len(moved):
+        raise click.ClickException(f"{len(moved)} of {len(table)} values differ from the published ones")
+    click.echo(f"all {len(table)} values of {table['key'].nunique()} runs came out as published")
 
 
 @click.command()

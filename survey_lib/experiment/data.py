@@ -48,6 +48,19 @@ def check(name: str) -> str:
     return name
 
 
+def available(name: str) -> bool:
+    """Whether the files of a data set are on this machine.
+
+    >>> available("digits")
+    True
+    """
+    try:
+        SOURCES[check(name)].read(folder())
+    except (FileNotFoundError, RuntimeError):
+        return False
+    return True
+
+
 def load(name: str, device: str | torch.device = "cpu") -> Data:
     """A data set by name, in memory on `device`, split into train, validation and test.
 

@@ -33,6 +33,7 @@ class Study(BaseModel):
 
     name: str
     question: str
+    tolerance: float = 0.03  # of an accuracy computed again elsewhere: other processors add floats in another order
     profiles: dict[str, Profile]
 
 
@@ -63,6 +64,11 @@ def configs(name: str, profile: str) -> list[RunConfig]:
     A grid is the product of its lists: `{method: [random, magnitude], sparsity: [0.5, 0.8]}` is four runs.
     Raises ValueError for an unknown profile, or a run that is not valid (the grid is named).
     """
+    return list(by_key(name, profile).values())
+
+
+def by_key(name: str, profile: str) -> dict[str, RunConfig]:
+    """The runs of `configs` by their keys, which are dear to compute a hundred thousand times."""
     study = load(name)
     if profile not in study.profiles:
         raise ValueError(f"{name} has no profile {profile!r}; allowed: {', '.join(study.profiles)}")
@@ -76,7 +82,7 @@ def configs(name: str, profile: str) -> list[RunConfig]:
             except ValidationError as error:
                 raise ValueError(f"study {name}, profile {profile}, grid {grid}: {error}") from error
             found[config.key()] = config
-    return sorted(found.values(), key=lambda config: config.method != DENSE)
+    return dict(sorted(found.items(), key=lambda pair: pair[1].method != DENSE))
 
 
 @cache
@@ -84,4 +90,4 @@ def keys(name: str) -> frozenset[str] | None:
     """Keys of every run that any profile of a study asks for; None for a study without a file."""
     if name not in names():
         return None
-    return frozenset(config.key() for profile in load(name).profiles for config in configs(name, profile))
+    return frozenset(key for profile in load(name).profiles for key in by_key(name, profile))

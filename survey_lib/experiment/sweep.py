@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import tempfile
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
@@ -20,7 +17,6 @@ from survey_lib.experiment.record import failed
 from survey_lib.experiment.run import run
 
 DIED = "the worker process died (killed, or out of memory)"
-TOLERANCE = 0.03  # of an accuracy computed again: other processors add floats in another order
 
 
 @dataclass(frozen=True)
@@ -128,37 +124,14 @@ def _summary(study: str, profile: str, asked: list[RunConfig], interrupted: bool
 
 
 def status(study: str, profile: str | None = None) -> pd.DataFrame:
-    """One row a profile of a study: runs asked, done, failed and left on this machine."""
-    rows = []
+    """One row a profile of a study: runs asked, done, failed and left on this machine, and published; the
+    minutes_left take one worker if a run costs what the finished ones did on average."""
+    rows, published = [], store.published_records(study).keys()
     for name in [profile] if profile else studies.load(study).profiles:
-        now = _summary(study, name, studies.configs(study, name))
-        rows.append((study, name, now.asked, now.done, len(now.failed), now.left))
-    return pd.DataFrame(rows, columns=["study", "profile", "asked", "done", "failed", "left"])
-
-
-def verify(study: str, count: int = 2, seed: int = 0) -> list[str]:
-    """Compute `count` published runs again from nothing, drawn by `seed`; returns what does not agree.
-
-    Accuracies agree within 0.03, parameters, MACs and sparsity exactly. Raises ValueError when nothing is
-    published.
-    """
-    published = store.records(study, local=False)
-    if not published:
-        raise ValueError(f"{store.published_file(study)} holds no run; `survey publish {study}` writes it")
-    moved = []
-    for old in random.Random(seed).sample(published, min(count, len(published))):
-        with tempfile.TemporaryDirectory() as cache:
-            new = run(RunConfig(**old["config"]), cache=Path(cache))
-        moved += [f"{old['key']} {name}: published {a:.6g}, now {b:.6g}"
-                  for name, a, b, allowed in _pairs(old, new) if abs(a - b) > allowed]  # fmt: skip
-    return moved
-
-
-def _pairs(old: dict, new: dict):
-    for stage, splits in old["metrics"].items():
-        for split, metrics in splits.items():
-            again = new["metrics"][stage][split]["accuracy"]
-            yield f"{stage} {split} accuracy", metrics["accuracy"], again, TOLERANCE
-    yield "sparsity", old["sparsity"], new["sparsity"], 0
-    for name in ("parameters", "macs"):
-        yield name, old["sizes"]["pruned"][name], new["sizes"]["pruned"][name], 0
+        asked = studies.configs(study, name)
+        now = _summary(study, name, asked)
+        runs = store.results(study, profile=name)
+        minutes = now.left * runs.loc[runs["status"] == "done", "seconds"].mean() / 60
+        public = len({config.key() for config in asked} & published)
+        rows.append((study, name, now.asked, now.done, len(now.failed), now.left, public, minutes))
+    return pd.DataFrame(rows, columns=["study", "profile", "asked", "done", "failed", "left", "published", "minutes_left"])

@@ -15,31 +15,32 @@ COLUMNS = ("study", "key", "method", "pattern", *CONFIG, *METHOD, "status", "rea
            "commit")  # fmt: skip
 
 
-def tidy(study: str, records: list[dict]) -> pd.DataFrame:
-    """One row a record, in the order of method, sparsity and seed.
+def frame(rows: list[dict]) -> pd.DataFrame:
+    """One row a run as a table, in the order of method, sparsity and seed."""
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.sort_values(["method", "sparsity", "seed", "key"], ignore_index=True)
+
+
+def row(study: str, record: dict) -> dict:
+    """A record's row; that of a failed run holds its reason and no metrics.
 
     accuracy, loss, ece and agreement (with the dense model) are on the test set, at the end of the run;
     corrupted_accuracy on the corrupted test set, divergence (nats) from the dense language model, where measured;
     pruned_accuracy before recovery; dense_accuracy that of the same seed's dense model. training_macs and
     seconds are totals over the run's own stages; pruning_macs and recovery_macs are those stages' part.
     """
-    frame = pd.DataFrame([_row(study, record) for record in records], columns=list(COLUMNS))
-    return frame.sort_values(["method", "sparsity", "seed", "key"], ignore_index=True)
-
-
-def _row(study: str, record: dict) -> dict:
     config = record["config"]
     method, _, pattern = config["method"].partition(":")
-    row = {"study": study, "key": record["key"], "method": method, "pattern": pattern} | {
+    found = {"study": study, "key": record["key"], "method": method, "pattern": pattern} | {
         name: config[name] for name in CONFIG}  # fmt: skip
-    row |= {name: record[name] for name in ("status", "reason")}
-    row |= {name: record["method"][name] for name in METHOD}
-    row |= {name: record["environment"][name] for name in ("machine", "commit")}
+    found |= {name: record[name] for name in ("status", "reason")}
+    found |= {name: record["method"][name] for name in METHOD}
+    found |= {name: record["environment"][name] for name in ("machine", "commit")}
     if record["status"] != "done":
-        return row
+        return found
     metrics, sizes = record["metrics"], record["sizes"]
     final = metrics["recovered"]
-    return row | {
+    return found | {
         "scope": record["scope"],
         "accuracy": final["test"]["accuracy"], "loss": final["test"]["loss"], "ece": final["test"]["ece"],
         "agreement": final["test"]["agreement"], "validation_accuracy": final["validation"]["accuracy"],
