@@ -1,7 +1,8 @@
-"""Commands about notebooks, figures and classes: notebooks run|check, figure, cite, student."""
+"""Commands about notebooks, figures, classes and the site: notebooks run|check, figure, cite, student, site."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -115,11 +116,31 @@ def student(out: Path, source: Path | None) -> None:
 
 @click.command()
 def generate() -> None:
-    """Write again what is generated: the tables in README.md and data/literature/references.bib."""
+    """Write again what is generated: the tables in README.md, references.bib and findings.json."""
+    from survey_lib.publish.claims import write as write_findings
     from survey_lib.publish.literature import write_bibliography
     from survey_lib.publish.readme import update
 
-    click.echo(f"wrote {update()} and {write_bibliography()}")
+    click.echo(f"wrote {update()}, {write_bibliography()} and {write_findings()}")
 
 
-COMMANDS = (notebooks, figure, cite, student, generate)
+@click.command()
+@click.argument("out", default="build/site-source", type=click.Path(path_type=Path))
+@click.pass_context
+def site(context: click.Context, out: Path) -> None:
+    """Write the source of the site into OUT: notebooks, method cards, figures, tables (`make site` builds it)."""
+    from survey_lib.publish.site import write_source
+
+    click.echo(f"wrote {write_source(out, dict(_helps(context.find_root())), click.echo)}")
+
+
+def _helps(root: click.Context) -> Iterator[tuple[str, str]]:
+    """Each command with its help, those inside groups too."""
+    for name, command in root.command.commands.items():
+        inside = click.Context(command, info_name=name, parent=root, max_content_width=100)
+        yield inside.command_path, command.get_help(inside)
+        if isinstance(command, click.Group):
+            yield from _helps(inside)
+
+
+COMMANDS = (notebooks, figure, cite, student, generate, site)

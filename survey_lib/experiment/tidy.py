@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 CONFIG = ("profile", "data", "model", "sparsity", "scope", "schedule", "rounds", "recovery", "epochs",
-          "recovery_epochs", "lr", "recovery_lr", "layer", "ticket", "seed")  # fmt: skip
+          "recovery_epochs", "rewind_epoch", "lr", "recovery_lr", "evidence", "layer", "ticket", "seed")  # fmt: skip
 METHOD = ("category", "structure", "when")
 SIZES = ("parameters", "nonzero_parameters", "macs", "nonzero_macs")
 COLUMNS = ("study", "key", "method", "pattern", *CONFIG, *METHOD, "status", "reason", "accuracy",
            "validation_accuracy", "corrupted_accuracy", "divergence", "pruned_accuracy", "dense_accuracy",
-           "loss", "ece", "agreement", "realised_sparsity", "smallest_layer_density", "compression", "speedup_theoretical", *SIZES,
+           "loss", "ece", "agreement", "realised_sparsity", "smallest_layer_density", "compression",
+           "speedup_theoretical", *SIZES,
            "dense_parameters", "dense_macs", "training_macs", "pruning_macs", "recovery_macs", "seconds", "machine",
            "commit")  # fmt: skip
 

@@ -11,6 +11,7 @@ import torch
 from IPython.display import Markdown
 
 from survey_lib.experiment import store, sweep
+from survey_lib.publish.claims import stated
 from survey_lib.publish.plots import house_style
 
 PROFILES = ("published", "quick", "full")
@@ -51,6 +52,14 @@ def study(name: str, profile: str) -> pd.DataFrame:
         )
         raise ValueError(f"study {name} has no finished run of profile {profile}; see: {how}")
     return done
+
+
+def claim(*names: str) -> Markdown:
+    """Findings of the course as a list, each as computed from the published runs: `claim("random-against-l1")`.
+
+    Raises ValueError for a name that data/results/findings.json does not hold.
+    """
+    return Markdown("\n".join(f"- {stated(name)[0].upper()}{stated(name)[1:]}." for name in names))
 
 
 def say(text: str) -> Markdown:

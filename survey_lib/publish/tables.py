@@ -10,7 +10,8 @@ from survey_lib.experiment import store
 from survey_lib.experiment.study import load
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
-VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "ticket")
+VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer",
+            "ticket")  # fmt: skip
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
@@ -66,7 +67,7 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     for field in [name for name in VARIANTS if name in frame]:
         twice = frame.duplicated(POINT, keep=False)
         values = frame[twice].groupby("method")[field].nunique()
-        several = frame["method"].isin(values[values > 1].index) & (frame["method"] != "dense")
+        several = frame["method"].isin(values[values > 1].index) & (frame["method"] != "dense") & frame[field].notna()
         frame.loc[several, "method"] += " (" + frame.loc[several, field].astype(str) + ")"
     return frame
 
