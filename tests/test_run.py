@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from survey_lib.experiment import checkpoint, data, store
+from survey_lib.experiment import checkpoint, data, lines
 from survey_lib.experiment.config import RunConfig
 from survey_lib.experiment.run import run
 
@@ -31,7 +31,7 @@ def test_a_run_from_dense_to_recovered(cache):
     assert record["sizes"]["compression"] == pytest.approx(
         (weights + biases) / (weights * 0.1 + biases), rel=1e-3
     )
-    assert json.loads(json.dumps(store.encode(record), allow_nan=False))["key"] == record["key"]
+    assert json.loads(lines.dump(record))["key"] == record["key"]
 
 
 def test_b55_equal_configs_give_equal_metrics_whatever_ran_before_and_however_many_threads(cache, tmp_path):

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from survey_lib.experiment import store
+from survey_lib.experiment import lines, store
 from survey_lib.experiment.config import SCHEMA, RunConfig
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda name: name != store.MARK), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda name: name != lines.MARK), inner),
 )
 
 
@@ -51,8 +51,7 @@ def runs(tmp_path, monkeypatch):
 
 @given(values)
 def test_b67_what_is_read_is_what_was_written(value):
-    text = json.dumps(store.encode(value), allow_nan=False)
-    assert store.decode(json.loads(text)) == value
+    assert lines.load(lines.dump({"value": value})) == {"value": value}
 
 
 def test_b67_nan_infinity_numpy_and_torch_values_survive_strict_json(runs):

@@ -83,7 +83,8 @@ def published_records(study: str, published: str | Path | None = None) -> dict[s
     """Published runs by key. Raises ValueError that names the file and line for a damaged one."""
     path, found = published_file(study, published), {}
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    for number, line in enumerate(text.splitlines(), 1):
+    written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
+    for number, line in enumerate(written, 1):
         try:
             record = lines.parse(line)
         except ValueError as error:

@@ -56,9 +56,9 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
-    asked = part(studies.configs(study, profile), shard)
-    have = store.local_records(study)
-    missing = {c.key(): c for c in asked if have.get(c.key(), {}).get("status") != "done"}
+    asked = dict(part(list(studies.by_key(study, profile).items()), shard))
+    have = store.local_rows(study)
+    missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") != "done"}
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
     interrupted = False
     with tqdm(total=len(asked), initial=len(asked) - len(missing), desc=study, unit="run",
@@ -75,18 +75,18 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
     return _summary(study, profile, asked, interrupted)
 
 
-def part(configs: list[RunConfig], shard: str | None) -> list[RunConfig]:
+def part(runs: list, shard: str | None) -> list:
     """The i-th of n parts for a shard "i/n", i from 1 to n; all of them without one.
 
     >>> part([1, 2, 3, 4, 5], "2/2")
     [2, 4]
     """
     if shard is None:
-        return configs
+        return runs
     first, _, count = shard.partition("/")
     if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
         raise ValueError(f"shard must look like 3/8, the third of eight parts; got {shard!r}")
-    return configs[int(first) - 1 :: int(count)]
+    return runs[int(first) - 1 :: int(count)]
 
 
 def attempt(study: str, config: RunConfig) -> Outcome:
@@ -112,13 +112,13 @@ def _one_a_seed(configs) -> list[RunConfig]:
     return list({config.dense_key(): config for config in configs if config.data != STORIES}.values())
 
 
-def _summary(study: str, profile: str, asked: list[RunConfig], interrupted: bool = False) -> Summary:
-    have = store.local_records(study)
-    found = [(config, have[config.key()]) for config in asked if config.key() in have]
+def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: bool = False) -> Summary:
+    have = store.local_rows(study)
+    found = {key: have[key] for key in asked if key in have}
     bad = {
-        c.key(): f"{c.method} at {c.sparsity}, seed {c.seed}: {r['reason']}"
-        for c, r in found
-        if r["status"] != "done"
+        key: f"{row['method']} at {row['sparsity']}, seed {row['seed']}: {row['reason']}"
+        for key, row in found.items()
+        if row["status"] != "done"
     }
     return Summary(study, profile, len(asked), len(found) - len(bad), bad, interrupted)
 
@@ -128,10 +128,10 @@ def status(study: str, profile: str | None = None) -> pd.DataFrame:
     minutes_left take one worker if a run costs what the finished ones did on average."""
     rows, published = [], store.published_records(study).keys()
     for name in [profile] if profile else studies.load(study).profiles:
-        asked = studies.configs(study, name)
+        asked = studies.by_key(study, name)
         now = _summary(study, name, asked)
         runs = store.results(study, profile=name)
         minutes = now.left * runs.loc[runs["status"] == "done", "seconds"].mean() / 60
-        public = len({config.key() for config in asked} & published)
+        public = len(asked.keys() & published)
         rows.append((study, name, now.asked, now.done, len(now.failed), now.left, public, minutes))
     return pd.DataFrame(rows, columns=["study", "profile", "asked", "done", "failed", "left", "published", "minutes_left"])
