@@ -17,6 +17,7 @@ KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name
 METADATA = KERNEL | {"language_info": {"name": "python"}}
 FOLDER = Path(__file__).parents[2] / "notebooks"
 CELL_TIMEOUT = 3600
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def normalise(path: str | Path) -> None:
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count
+            output.get("data", {}).pop(WIDGET, None)  # names a live object by a random id
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
 
