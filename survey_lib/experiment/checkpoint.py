@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from survey_lib.experiment import models
 from survey_lib.experiment.config import RunConfig
-from survey_lib.experiment.data import Data, load
+from survey_lib.experiment.data import Data, shared
 from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.train import evaluate, fit
 
@@ -77,7 +77,7 @@ def prepare(config: RunConfig, folder: Path) -> None:
     path = _file(config, folder)
     if not path.exists():
         with one_thread():
-            _train(config, load(config.data, config.device), path)
+            _train(config, shared(config.data, config.device), path)
 
 
 def _file(config: RunConfig, folder: Path) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -86,6 +88,16 @@ def load(name: str, device: str | torch.device = "cpu") -> Data:
     train, validation = _split(train, source.validation)
     splits = [_tensors(arrays, source, device) for arrays in (train, validation, test)]
     return Data(name, *splits, classes, source.mean, source.std, source.flips, source.pad)
+
+
+def shared(name: str, device: str = "cpu") -> Data:
+    """The data set of `load`, read once a process for all runs of a sweep; nobody may change its tensors."""
+    return _shared(name, device, folder(), SOURCES[check(name)])
+
+
+@lru_cache(maxsize=1)
+def _shared(name: str, device: str, root: Path, source: Source) -> Data:
+    return load(name, device)
 
 
 def _split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:

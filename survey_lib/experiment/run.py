@@ -42,7 +42,7 @@ def run(config: RunConfig, cache: str | Path | None = None) -> dict:
         warnings.simplefilter("always", UserWarning)
         if config.data == STORIES:
             return finished_stories(config, prune_stories(config), _messages(caught))
-        data = data_sets.load(config.data, config.device)
+        data = data_sets.shared(config.data, config.device)
         baseline = dense(config, data, Path(cache or store.runs_folder() / "checkpoints"))
         journey = _start(config, data, baseline)
         if config.method != DENSE:
