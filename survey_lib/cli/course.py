@@ -106,12 +106,20 @@ def cite(name: str) -> None:
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--source", type=click.Path(path_type=Path), help="Another folder than the course's notebooks.")
-def student(out: Path, source: Path | None) -> None:
+@click.option("--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop.")
+def student(out: Path, source: Path | None, check: bool) -> None:
     """Write copies of the notebooks without solutions and outputs into OUT."""
+    from survey_lib.publish.classroom import tried
     from survey_lib.publish.exercises import student as copy
     from survey_lib.publish.notebooks import FOLDER
 
-    click.echo("\n".join(str(path) for path in copy(source or FOLDER, out)))
+    copies = copy(source or FOLDER, out)
+    click.echo("\n".join(str(path) for path in copies))
+    if check:
+        table = tried(source or FOLDER, copies)
+        click.echo(table.to_string(index=False))
+        if not table["good"].all():
+            raise click.ClickException(f"{(~table['good']).sum()} of {len(table)} copies do not behave")
 
 
 @click.command()
