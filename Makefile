@@ -6,11 +6,12 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 READY := $(if $(VENV),$(VENV)/.ready)
+SITE := $(if $(VENV),$(VENV)/.site)
 BIN := $(if $(VENV),$(VENV)/bin/,$(filter-out ./,$(dir $(PYTHON))))
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: all test lint lab figures student lock
+.PHONY: all test lint lab figures student site site-check lock
 .DELETE_ON_ERROR:
 
 all: $(READY)
@@ -31,10 +32,21 @@ figures: $(READY)
 student: $(READY)
 	$(BIN)survey student student
 
+site: $(READY) $(SITE)
+	$(BIN)survey site build/site-source
+	$(BIN)sphinx-build -q -W --keep-going -b html build/site-source build/site
+
+site-check: site
+	$(BIN)pytest tests/test_site_pages.py
+
 lock: $(READY)
 	$(BIN)pip freeze --exclude-editable | grep -Ev '^(nvidia|cuda|triton)' > requirements.lock
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock -e .
+	touch $@
+
+$(SITE): pyproject.toml $(READY)
+	$(BIN)python -m pip install --quiet -e '.[site]'
 	touch $@

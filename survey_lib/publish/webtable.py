@@ -1,0 +1,70 @@
+"""Tables of the site as HTML. Every text from a file is escaped here, and nowhere else."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection
+
+import pandas as pd
+
+WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # front matter of a page that is one table
+
+
+class Html(str):
+    """Text that is HTML already; all other text is escaped."""
+
+
+def escape(value: object) -> str:
+    """One cell's text: numbers short, missing values empty, the rest with &, <, > and quotes escaped.
+
+    >>> escape("<b>"), escape(0.5), escape(float("nan")), escape(Html("<b>"))
+    ('&lt;b&gt;', '0.5', '', '<b>')
+    """
+    if isinstance(value, Html):
+        return str(value)
+    if pd.isna(value):
+        return ""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return html.escape(" ".join(text.split()))
+
+
+def link(text: object, address: str) -> Html:
+    """A link; an address that is neither relative nor http(s) is refused with ValueError.
+
+    >>> link("a & b", "page.html")
+    '<a href="page.html">a &amp; b</a>'
+    """
+    scheme, colon, _ = address.partition(":")
+    if colon and scheme not in ("http", "https"):
+        raise ValueError(f"link to {address!r}; allowed are http, https and relative addresses")
+    return Html(f'<a href="{html.escape(address)}">{escape(text)}</a>')
+
+
+def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: bool = False) -> str:
+    """A table as one HTML block that becomes a list of cards on a phone.
+
+    `choices`: columns with a menu of their values; `searched`: a field that looks for words in all columns.
+    The menus and the field are added by _static/filter.js, without which the whole table stands there.
+    """
+    head = "".join(
+        f"<th{' data-filter=choice' if name in choices else ''}>{escape(name)}</th>" for name in table.columns
+    )
+    names = [html.escape(str(name)) for name in table.columns]
+    rows = []
+    for values in table.itertuples(index=False):
+        cells = zip(names, map(escape, values), strict=True)
+        rows.append(
+            "<tr>" + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in cells) + "</tr>"
+        )
+    kind = "survey-table filterable" if searched or choices else "survey-table"
+    inner = "\n".join([f"<thead><tr>{head}</tr></thead>", "<tbody>", *rows, "</tbody>"])
+    return f'<div class="survey-scroll"><table class="{kind}">\n{inner}\n</table></div>'
+
+
+def raw(text: str) -> str:
+    """HTML as a block of a MyST page; three backticks inside cannot end the block.
+
+    >>> raw("<hr>")
+    '```{raw} html\\n<hr>\\n```\\n'
+    """
+    return "```{raw} html\n" + text.replace("```", "&#96;&#96;&#96;") + "\n```\n"

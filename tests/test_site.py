@@ -1,0 +1,182 @@
+"""The source of the site: cards, tables, docstrings and notebooks, without Sphinx or a browser."""
+
+import dataclasses
+from html.parser import HTMLParser
+
+import nbformat
+import pandas as pd
+import pytest
+
+from survey_lib.catalogue import METHODS
+from survey_lib.publish import own_results, pages
+from survey_lib.publish.cards import card, formulas, source
+from survey_lib.publish.docstrings import as_html, as_rst, blocks
+from survey_lib.publish.literature import papers, published
+from survey_lib.publish.literature_pages import numbers_page, papers_page, reported
+from survey_lib.publish.site import write_source
+from survey_lib.publish.webbook import for_web
+from survey_lib.publish.webtable import html_table, link, raw
+
+HOSTILE = '<script>alert("x")</script> & `tick` ```'
+
+
+class Cells(HTMLParser):
+    """Tags seen, and the text of each table cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.cells, self.inside = [], [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag == "td":
+            self.cells.append("")
+            self.inside = True
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "td"
+
+    def handle_data(self, data):
+        if self.inside:
+            self.cells[-1] += data
+
+
+def parsed(text: str) -> Cells:
+    cells = Cells()
+    cells.feed(text)
+    return cells
+
+
+def test_text_of_a_file_cannot_become_a_tag_or_end_the_block():
+    table = html_table(pd.DataFrame({'head "<b>"': [HOSTILE]}))
+    assert "script" not in parsed(table).tags and "b" not in parsed(table).tags
+    assert parsed(table).cells == [HOSTILE]
+    assert raw(table).count("```") == 2  # the block's own
+
+
+def test_numbers_are_short_and_missing_ones_blank():
+    assert parsed(html_table(pd.DataFrame({"x": [0.123456, float("nan")]}))).cells == ["0.1235", ""]
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x"])
+def test_a_link_that_runs_code_is_refused(address):
+    with pytest.raises(ValueError, match="http"):
+        link("text", address)
+
+
+def test_menus_are_asked_for_by_column():
+    table = pd.DataFrame({"a": ["x"], "b": ["y"]})
+    assert html_table(table, choices=["b"]).count("data-filter") == 1
+    assert "filterable" not in html_table(table)
+
+
+def test_docstring_in_sphinx_keeps_bars_stars_and_underscores_as_text():
+    text = "Sum |w|, Σ_j w*_j, `a_b` (han2015learning).\n\nname    one\nother   two\n\n>>> 1 + 1\n2"
+    assert [kind for kind, _ in blocks(text)] == ["prose", "plain", "code"]
+    prose = as_rst(text, papers().index)[0]
+    assert prose.startswith("Sum \\|w\\|, Σ\\_j w\\*\\_j, ") and "``a_b``" in prose
+    assert ":cite:t:`han2015learning`" in prose
+    assert "::" in as_rst(text) and ".. code-block:: pycon" in as_rst(text)
+
+
+def test_docstring_in_html_is_escaped_and_leaves_the_example_out():
+    assert as_html("a < b\n\n>>> 1", str) == "<p>a &lt; b</p>"
+
+
+def test_every_formula_belongs_to_a_method():
+    assert set(formulas()) <= set(METHODS)
+    assert all(text.count("{") == text.count("}") for text in formulas().values())
+
+
+def test_source_of_a_card_runs_without_the_docstring():
+    text = source(METHODS["l1-filter"].score)
+    assert text.splitlines()[0].startswith("def l1_filter(") and '"""' not in text
+    assert text.splitlines()[-1] == "    return evidence.weight.flatten(1).abs().sum(1)"
+
+
+def test_card_shows_formula_code_paper_numbers_and_own_results(tmp_path):
+    text = card(METHODS["fpgm"], tmp_path)
+    for part in ("\\lVert F_f - F_j \\rVert_2", "torch.pdist", "CVPR 2019", "@inproceedings{he2019filter", "he2019filter"):
+        assert part in text
+    mean = own_results.of("fpgm")["comparison"].query("sparsity == 0.55")["accuracy"].mean()
+    assert f"{mean:.1%} ±" in text and "notebooks/07_filter_pruning.ipynb" in text
+    sheet = tmp_path / "drawings" / "fpgm-comparison.json"
+    assert sheet.exists() and "drawings/fpgm-comparison.png" in text
+
+
+def test_card_of_a_method_without_paper_formula_and_runs_says_so(tmp_path):
+    row = dataclasses.replace(METHODS["l1-filter"], name="brand-new", paper="", one_line=HOSTILE, notebook="99_later")
+    text = card(row, tmp_path)
+    assert "## Formula" not in text and "without a paper" in text and "No published study" in text
+    assert "<script>" not in text and "not written yet" in text
+
+
+def test_reported_numbers_put_the_authors_first():
+    rows = published().query("paper_key == 'lin2020hrank'")
+    text = reported("lin2020hrank")
+    assert f"{len(rows)} published numbers" in text and f"{rows['own'].sum()} by its own authors" in text
+    assert parsed(text).cells[1] == "its authors"
+    assert "published.html?words=lin2020hrank" in text
+
+
+def test_scans_of_one_layer_are_no_result_of_a_method(monkeypatch):
+    frame = pd.DataFrame({"method": ["magnitude", "magnitude"], "layer": [None, "conv1"], "status": "done"})
+    monkeypatch.setattr(own_results, "finished", lambda name, local: frame)
+    own_results.published.cache_clear()
+    try:
+        assert all(len(rows) == 1 for rows in own_results.of("magnitude").values())
+    finally:
+        own_results.published.cache_clear()
+
+
+def test_tables_of_the_literature_hold_every_row():
+    assert papers_page().count("<tr>") == len(papers()) + 1
+    assert numbers_page().count("<tr>") == len(published()) + 1
+
+
+def test_methods_page_leads_to_every_card():
+    text = pages.methods_page()
+    assert all(f'href="{name}.html"' in text for name, row in METHODS.items() if row.status == "works")
+
+
+def test_figures_page_says_what_it_could_not_draw(tmp_path, monkeypatch):
+    def refuse(name, folder):
+        raise ValueError("no runs of <this> study")
+
+    said = []
+    monkeypatch.setattr(pages, "figure", refuse)
+    text = pages.figures_page(tmp_path, "_static/figures", said.append)
+    assert len(said) == len(pages.FIGURES) and "no runs of &lt;this&gt; study" in text
+
+
+def test_library_pages_name_every_module():
+    text = "".join(pages.library_pages().values())
+    for module in ("survey_lib.prune", "survey_lib.chain.coupling.trace", "survey_lib.publish.webtable"):
+        assert f".. automodule:: {module}\n" in text
+
+
+def notebook(*cells) -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(cells=list(cells))
+
+
+def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
+    markdown = nbformat.v4.new_markdown_cell(
+        "## A head\n`li2017pruning`, he2019filter and nobody2020nothing; [how](../CONTRIBUTING.md), [02](02_x.ipynb)"
+        "\n```\nli2017pruning\n```"
+    )
+    picture = nbformat.v4.new_output("display_data", {"image/png": "aaaa"})
+    code = nbformat.v4.new_code_cell("# BEGIN SOLUTION\nx = 1\n# END SOLUTION", outputs=[picture])
+    plain = nbformat.v4.new_code_cell("x = 2")
+    text, solution, other = for_web(notebook(markdown, code, plain), "https://host/blob").cells
+    assert text.source.count("../references.html#ref-") == 2
+    assert "[how](https://host/blob/CONTRIBUTING.md), [02](02_x.ipynb)\n```\nli2017pruning\n```" in text.source
+    assert "nobody2020nothing;" in text.source
+    assert "hide-input" in solution.metadata["tags"] and "tags" not in other.metadata
+    assert solution.metadata["mystnb"]["image"]["alt"] == "Figure: A head"
+
+
+def test_a_folder_that_is_no_site_is_not_overwritten(tmp_path):
+    (tmp_path / "thesis.md").write_text("mine")
+    with pytest.raises(ValueError, match="new folder"):
+        write_source(tmp_path, {})
+    assert (tmp_path / "thesis.md").read_text() == "mine"
