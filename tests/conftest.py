@@ -9,8 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib import METHODS
+from survey_lib.publish.notebooks import children_peak
+
+NOTEBOOK_MEMORY = 1.5  # GB; Binder kills a session that passes 2
 
 torch.set_num_threads(1)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run of notebooks in which a kernel held more memory than Binder has to give."""
+    if any(item.path.suffix == ".ipynb" for item in session.items) and children_peak() > NOTEBOOK_MEMORY:
+        print(f"\na kernel held {children_peak():.2f} GB, more than {NOTEBOOK_MEMORY}: `survey notebooks run` names it")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 class ResidualNet(nn.Module):

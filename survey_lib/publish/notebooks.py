@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+
+try:
+    import resource
+except ImportError:  # Windows does not tell what a child process used
+    resource = None
 
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 METADATA = KERNEL | {"language_info": {"name": "python"}}
@@ -22,15 +28,23 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one notebook: the executed file if it succeeded, a one-line reason if it failed."""
+    """What became of one notebook: the executed file if it succeeded, a one-line reason if it failed; its seconds
+    and the most memory that a process begun here has held, in GB."""
 
     name: str
     out: Path
     seconds: float
     failure: str = ""
+    memory: float = math.nan
 
     def line(self) -> str:
-        return f"{self.name}: {'FAILED, ' + self.failure if self.failure else 'ok'} ({self.seconds:.0f} s)"
+        end = "FAILED, " + self.failure if self.failure else "ok"
+        return f"{self.name}: {end} ({self.seconds:.0f} s, {self.memory:.1f} GB)"
+
+
+def children_peak() -> float:
+    """The most memory, in GB, that a finished child of this process has held; nan where the system does not tell."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6 if resource else math.nan
 
 
 def parameters(path: str | Path) -> dict[str, str]:
@@ -58,7 +72,7 @@ def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
         failure = _execute(path, partial, parameters)
     if not failure:
         partial.replace(out)
-    return Run(path.stem, out, time.perf_counter() - start, failure)
+    return Run(path.stem, out, time.perf_counter() - start, failure, children_peak())
 
 
 def run_all(
@@ -77,7 +91,7 @@ def run_all(
     waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
     for path in waiting:
         _refuse_unknown(path, parameters)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
         for task in tasks:
             task.add_done_callback(lambda done: report(done.result()))
