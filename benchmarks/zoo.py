@@ -8,6 +8,7 @@ Writes zoo.csv (one row a model and sparsity) and zoo.md beside this file. Weigh
 
 from __future__ import annotations
 
+import copy
 import resource
 import sys
 import time
@@ -22,7 +23,6 @@ import torchvision
 
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import check, group_masks, kept, trace
-from survey_lib.chain.coupling.slim import slim
 from survey_lib.chain.surgery import cut, replay
 
 MODELS = """alexnet vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_1 densenet121 googlenet
@@ -51,11 +51,14 @@ def random_keep(coupling, sparsity: float) -> dict[str, torch.Tensor]:
 
 def largest_error(model, coupling, result, example) -> float:
     """max |masked − cut| / max |masked| in float64 on another batch and, where the model takes it, another size."""
-    dense = check.randomised(model)
-    masked = masks.apply(slim(dense, {}, {}), group_masks(dense, coupling, result.keep))
+    dense = copy.deepcopy(model).double()
+    dense.load_state_dict(check.random_values(model), strict=False)
+    masked = masks.masked_copy(dense, group_masks(dense, coupling, result.keep))
     over_kept = kept.OverKept(masked, coupling, result.keep) if result.over_kept else None
-    inputs = check.Check(model, coupling, example).inputs
-    pairs = zip(check.run(masked, inputs, over_kept), check.run(replay(dense, result.plan), inputs), strict=True)
+    checked = check.Check(model, coupling, example)
+    assert not checked.problem(result.keep)
+    small, (inputs,) = replay(dense, result.plan), checked.inputs
+    pairs = zip(check.run(masked, inputs, over_kept=over_kept), check.run(small, inputs), strict=True)
     return max(check.error(a, b) for a, b in pairs)
 
 

@@ -28,7 +28,7 @@ from survey_lib.methods import (
 from survey_lib.methods import filter as filters
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature" / "papers.csv"
-WITHOUT_DATA = {"gamma", "slices", "flow"}  # evidence that no training example is looked at for
+WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
 
@@ -167,7 +167,7 @@ ROWS: tuple[Method, ...] = (
            needs=("gamma",), scope="global", during=channel_training.Slimming),
     Method("group-lasso", "channel", "channel", "during", channel.group_norm,
            "Train with a penalty on the norm of each coupled channel, then remove the small ones.",
-           "wen2016learning", needs=("slices",), scope="global", during=channel_training.GroupLasso),
+           "wen2016learning", needs=("energy",), scope="global", during=channel_training.GroupLasso),
     Method("thinet", "channel", "channel", "after", None,
            "Greedily remove what changes the next layer's output least, then rescale it.", "luo2017thinet",
            needs=("consumers",), solve=reconstruction.thinet),
@@ -175,11 +175,11 @@ ROWS: tuple[Method, ...] = (
            "LASSO picks the next layer's inputs, least squares refits its weights.", "he2017channel",
            needs=("consumers",), solve=reconstruction.lasso),
     Method("group-norm", "channel", "channel", "after", channel.group_norm,
-           "Remove coupled channels of small norm over all their slices.", "fang2023depgraph", needs=("slices",),
+           "Remove coupled channels of small norm over all their slices.", "fang2023depgraph", needs=("energy",),
            scope="global"),
     Method("isomorphic", "channel", "channel", "after", channel.group_norm,
            "Rank coupled channels only against those of groups made of the same kinds of layers.",
-           "fang2024isomorphic", needs=("slices",), scope="isomorphic"),
+           "fang2024isomorphic", needs=("energy",), scope="isomorphic"),
     Method("eagleeye", "channel", "channel", "after", filters.l1_filter,
            "Try random layer ratios, each judged with batch-norm statistics of its own.", "li2020eagleeye",
            search=channel.eagleeye),
@@ -231,7 +231,7 @@ def check_pattern(method: Method, sparsity: float) -> None:
 
 # what an evidence field costs to observe, dearest last
 COSTS = {
-    "weights only": {"gamma", "slices"},
+    "weights only": {"gamma", "slices", "energy"},
     "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
     "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
     "a backward pass an example, or two a batch": {"example_grad_sq", "gate_grad", "hess_grad"},

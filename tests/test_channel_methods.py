@@ -35,16 +35,16 @@ def test_slimming_is_the_mean_absolute_scale():
 
 
 def test_group_norm_has_mean_one_and_zeros_stay_zero():
-    slices = torch.tensor([[3.0, 4.0], [0.0, 5.0], [5.0, 5.0]])
-    score = channel.group_norm(Evidence("g", torch.zeros(3, 1), slices=slices))
+    energy = torch.tensor([25.0, 25.0, 50.0])
+    score = channel.group_norm(Evidence("g", torch.zeros(3, 1), energy=energy))
     assert score.tolist() == pytest.approx([0.75, 0.75, 1.5])
-    assert channel.group_norm(Evidence("g", torch.zeros(3, 1), slices=slices * 0)).tolist() == [0.0] * 3
+    assert channel.group_norm(Evidence("g", torch.zeros(3, 1), energy=energy * 0)).tolist() == [0.0] * 3
 
 
 def test_group_norm_agrees_with_torch_pruning_on_a_residual_network(net):
     pruning = pytest.importorskip("torch_pruning")
     graph = pruning.DependencyGraph().build_dependency(net, EXAMPLE)
-    ours = channels.score_groups(channel.group_norm, channels.collect(net, trace(net, EXAMPLE), ("slices",)))
+    ours = channels.score_groups(channel.group_norm, channels.collect(net, trace(net, EXAMPLE), ("energy",)))
     for name, layer in (("stem.0", net.stem[0]), ("conv1", net.conv1)):
         group = graph.get_pruning_group(layer, pruning.prune_conv_out_channels, idxs=list(range(8)))
         oracle = pruning.importance.GroupMagnitudeImportance(p=2)(group)

@@ -1,5 +1,6 @@
 """Property: in random networks every random cut either equals the mask or is refused with a reason."""
 
+import copy
 import os
 from collections import Counter
 
@@ -9,9 +10,9 @@ from random_nets import RandomNet
 
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import group_masks, trace
-from survey_lib.chain.coupling.check import equal, randomised, run
+from survey_lib.chain.coupling.check import equal, random_values
+from survey_lib.chain.coupling.double import run
 from survey_lib.chain.coupling.kept import OverKept
-from survey_lib.chain.coupling.slim import slim
 from survey_lib.chain.surgery import cut, replay
 
 NETS = int(os.environ.get("SURVEY_RANDOM_NETS", 500))  # a longer run: SURVEY_RANDOM_NETS=2000
@@ -33,12 +34,13 @@ def check_net(seed) -> str:
     coupling = trace(net, torch.randn(2, 2, 6, 6))
     result = cut(net, coupling, random_keep(coupling, seed), torch.randn(2, 2, 6, 6))
     assert all(reason for _, reason in result.refused)
-    dense = randomised(net)
+    dense = copy.deepcopy(net).double().eval()
+    dense.load_state_dict(random_values(net), strict=False)
     small = replay(dense, result.plan)
-    masked = masks.apply(slim(dense, {}, {}), group_masks(dense, coupling, result.keep))
+    masked = masks.masked_copy(dense, group_masks(dense, coupling, result.keep))
     over_kept = OverKept(masked, coupling, result.keep) if result.over_kept else None
     inputs = ((torch.randn(5, 2, 11, 9, dtype=torch.float64),), {})
-    assert equal(run(masked, inputs, over_kept), run(small, inputs)), f"seed {seed}: wrong cut accepted"
+    assert equal(run(masked, inputs, over_kept=over_kept), run(small, inputs)), f"seed {seed}: wrong cut accepted"
     if result.refused:
         return "part refused" if result.keep else "refused"
     return "nothing to cut" if not result.keep else "over kept" if result.over_kept else "exact"

@@ -56,6 +56,7 @@ class Evidence:
     act_grad        ∂L/∂act_out, same shape
     gamma           (k, channels) scales of the k batch norms of the group
     slices          (channels, n) every slice of every tensor of the group, side by side; biases left out
+    energy          (channels,) Σ of the squares of `slices`
     slices_grad     ∂L/∂slices, mean over mini-batches
     gate_grad       (channels,) mean over examples of |∂L/∂ξ|, ξ a gate on the channel where it is read
     consumers       the layers that read the group, for methods that reconstruct their outputs
@@ -77,6 +78,7 @@ class Evidence:
     act_grad: Tensor | None = None
     gamma: Tensor | None = None
     slices: Tensor | None = None
+    energy: Tensor | None = None
     slices_grad: Tensor | None = None
     gate_grad: Tensor | None = None
     consumers: tuple[Consumer, ...] = ()

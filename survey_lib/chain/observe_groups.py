@@ -18,7 +18,7 @@ from survey_lib.chain import evidence, observe
 from survey_lib.chain.coupling.groups import ChannelGroup, Slice
 from survey_lib.chain.evidence import Consumer
 from survey_lib.chain.maps import feature_maps
-from survey_lib.chain.slicing import channel_rows, producer_rows, side_by_side
+from survey_lib.chain.slicing import channel_rows, producer_rows, side_by_side, weight_slices
 
 ByProducer = dict[tuple[str, str], Tensor]  # (group name, producer)
 ByGroup = dict[str, Tensor]
@@ -103,6 +103,20 @@ def slices(subject: Subject) -> ByGroup:
     return {group.name: side_by_side(group, subject.weights) for group in subject.groups}
 
 
+def energy(subject: Subject) -> ByGroup:
+    """(channels,) Σ of the squares of `slices`, without putting them side by side."""
+    weights = subject.weights
+
+    def squares(rows: Tensor) -> Tensor:
+        rows = rows.unsqueeze(-1)  # a norm scale has one number a channel
+        return torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.dim()))).square()
+
+    return {
+        group.name: sum(squares(channel_rows(weights[p.tensor], p)) for p in weight_slices(group, weights))
+        for group in subject.groups
+    }
+
+
 def slices_grad(subject: Subject) -> ByGroup:
     """∂L/∂slices, mean over mini-batches."""
     gradients = subject.of("grad")
@@ -166,11 +180,12 @@ OWN["filter_saliency"] = filter_saliency
 SHARED = {
     "gamma": gamma,
     "slices": slices,
+    "energy": energy,
     "slices_grad": slices_grad,
     "gate_grad": gate_grad,
     "act_out": lambda s: feature_maps(s.model, s.groups, s.batches),
     "act_grad": lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True),
     "consumers": consumers,
 }
-STATIC = ("gamma", "slices")  # read off the weights, without data
+STATIC = ("gamma", "slices", "energy")  # read off the weights, without data
 GRADIENTS = (*OWN, "slices_grad", "gate_grad", "act_grad")  # of the loss, so batches must have targets

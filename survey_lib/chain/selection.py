@@ -158,8 +158,8 @@ def _select_global(scores: dict[str, Tensor], sparsity: float, minimum: int) -> 
 def check_finite(scores: dict[str, Tensor]) -> None:
     """ValueError that names the first tensor with NaN or infinite entries and how many (case B04)."""
     for name, score in scores.items():
-        bad = int((~torch.isfinite(score)).sum())
-        if bad:
+        if score.numel() and not all(map(torch.isfinite, score.detach().aminmax())):
+            bad = int((~torch.isfinite(score)).sum())
             raise ValueError(
                 f"{name}: {bad} of {score.numel()} entries are NaN or infinite, so units cannot be ranked; "
                 "repair or reload the weights (or the batches that gave these gradients) and try again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,8 +11,10 @@ from survey_lib.chain.coupling.groups import ChannelGroup, Slice
 
 def channel_rows(tensor: Tensor, part: Slice) -> Tensor:
     """The slice of each channel, (size, ...): one row keeps its shape, several are laid flat."""
-    taken = tensor.movedim(part.dim, 0)[torch.as_tensor(part.index, device=tensor.device)]
-    return taken[:, 0] if taken.shape[1] == 1 else taken.flatten(1)
+    rows, index = tensor.movedim(part.dim, 0), part.index.ravel()
+    if not np.array_equal(index, np.arange(len(rows))):  # else nothing to gather: a view
+        rows = rows[torch.as_tensor(index, device=tensor.device)]
+    return rows if part.index.shape[1] == 1 else rows.reshape(len(part.index), -1)
 
 
 def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:

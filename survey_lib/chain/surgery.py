@@ -66,9 +66,8 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
             grow(units[len(units) // 2 :])
 
     grow(_units(coupling, keep))
-    gone = removed(coupling, accepted)
-    plan = make_plan(model, gone, check.attributes)
-    return Cut(slim(model, gone, check.attributes), plan, accepted, refused, check.over_kept)
+    plan = make_plan(model, removed(coupling, accepted), check.attributes)
+    return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
 
 
 def _units(coupling: Coupling, keep) -> list[list[str]]:

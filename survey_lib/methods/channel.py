@@ -1,7 +1,7 @@
 """Methods of the category channel: coupled groups and batch-norm scales.
 
 Scores take the Evidence of one producer of a group and give (channels,), higher means keep; what they read
-(`slices`, `gamma`) belongs to the whole group, so all producers give the same. Methods that reconstruct the
+(`energy`, `gamma`) belongs to the whole group, so all producers give the same. Methods that reconstruct the
 next layer stand in `reconstruction`.
 """
 
@@ -33,15 +33,15 @@ def group_norm(evidence: Evidence) -> Tensor:
     """Squared L2 norm over every slice of a coupled channel, Σ_s ‖w_s‖², divided by the group's mean
     (fang2023depgraph).
 
-    `slices` is (channels, n): rows, columns and norm scales; biases are left out and the group's scores have
+    `energy` is (channels,), the sum over rows, columns and norm scales; biases are left out and the group's scores have
     mean 1 so that groups compare globally, both as in the reference implementation's GroupNormImportance
     (whose mean over tensors in place of the sum is the same after the division). A group of zeros scores 0.
     Fails, as all norms do, where a later norm undoes the scale.
 
-    >>> group_norm(Evidence("g", torch.zeros(2, 1), slices=torch.tensor([[1.0, 1.0], [2.0, 0.0]])))
+    >>> group_norm(Evidence("g", torch.zeros(2, 1), energy=torch.tensor([2.0, 4.0])))
     tensor([0.6667, 1.3333])
     """
-    energy = evidence.slices.square().sum(1)
+    energy = evidence.energy
     return energy / energy.mean().clamp_min(torch.finfo(energy.dtype).tiny)
 
 

@@ -115,7 +115,7 @@ class GroupLasso(Grouped):
     can shrink without the function changing.
     """
 
-    score, needs, scope = staticmethod(group_norm), ("slices",), "global"
+    score, needs, scope = staticmethod(group_norm), ("energy",), "global"
     PENALTY = 1e-3
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:

@@ -6,56 +6,45 @@ layer scales are randomised first, because zeros, ones and 1e-6 of a fresh model
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from survey_lib.chain import masks
-from survey_lib.chain.coupling.groups import Coupling, group_masks, removed
+from survey_lib.chain.coupling.double import double, run
+from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
 from survey_lib.chain.coupling.kept import OverKept
-from survey_lib.chain.coupling.run import leaves, plain_kernels
-from survey_lib.chain.coupling.slim import Attributes, new_attributes, plain_tensors, repair, slim
+from survey_lib.chain.coupling.slim import Removed, new_attributes, repair, shorten, slim, structure
 from survey_lib.chain.coupling.trace import arguments
 
 TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
 ROUNDS = 12
+SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # large images, for the check
 
 
 class Check:
     """Compares the masked and the cut model for sets of groups.
 
-    problem(keep) is empty where the two agree; then `attributes` holds what the cut model needs and
+    problem(keep) is empty where the two agree; then `small` is the cut model, `attributes` what it needed, and
     `over_kept` says whether norms had to be taken over the kept channels.
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, example):
-        self.coupling = coupling
-        self.dense = randomised(model)
-        self.inputs = self._first_accepted(arguments(example))
-        self.attributes: Attributes = {}
-        self.over_kept = False
-
-    def _first_accepted(self, example):
-        for inputs in variants(example):
-            try:
-                run(self.dense, inputs)
-                return inputs
-            except Exception as refused:  # a model may take one size only
-                error = refused
-        raise ValueError(f"the model does not run on its example in float64: {error}") from error
+        self.model, self.coupling = model, coupling
+        self.random = random_values(model)
+        self.inputs = variants(arguments(example))  # from the first run on: only those the model takes
+        self.small, self.attributes, self.over_kept = None, {}, False
 
     def problem(self, keep: Mapping[str, Tensor]) -> str:
-        alive, gone = self.coupling.alive(keep), removed(self.coupling, keep)
-        attributes = new_attributes(self.dense, self.coupling, gone, alive)
-        small = slim(self.dense, gone, attributes)
+        gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
+        flagged = any(self.coupling[name].flags for name in keep)
+        expected, over_kept = self._masked(keep, gone, flagged)
+        attributes = new_attributes(self.model, self.coupling, gone, alive)
+        small = slim(self.model, gone, attributes)
         for _ in range(ROUNDS):
             try:
-                found = run(small, self.inputs)
+                found = self._cut(small, gone)
                 break
             except Exception as error:  # whatever a wrong width makes a forward raise
                 change = repair(error, small, self.coupling, alive)
@@ -64,48 +53,36 @@ class Check:
                     return f"the cut model fails: {' '.join(str(error).split())[:200]}"
         else:
             return "the cut model still fails after repairing its attributes"
-        over_kept = False
-        if not equal(self._masked(keep, False), found):
-            over_kept = any(self.coupling[name].flags for name in keep)
-            if not over_kept or not equal(self._masked(keep, True), found):
+        if not equal(expected, found):
+            if not over_kept or not equal(self._masked(keep, gone, False)[0], found):
                 return "the cut model computes something else than the masked one"
-        self.attributes, self.over_kept = attributes, over_kept
+            over_kept = False
+        self.small, self.attributes, self.over_kept = small, attributes, over_kept
         return ""
 
-    def _masked(self, keep, over_kept: bool) -> list[Tensor]:
-        masked = masks.apply(slim(self.dense, {}, {}), group_masks(self.dense, self.coupling, keep))
-        return run(masked, self.inputs, OverKept(masked, self.coupling, keep) if over_kept else None)
+    def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], bool]:
+        """Outputs of the dense model with zeros where `group_masks` has them; did norms run over kept channels?"""
 
+        def value(name: str, tensor: Tensor) -> Tensor:
+            statistic = name.rpartition(".")[2] in STATISTICS
+            return zero(double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {}))
 
-class Double(TorchFunctionMode):
-    """`x.float()` or a stated float dtype stays float64 in the check."""
+        model = structure(self.model).eval()
+        for inputs in self.inputs:
+            over_kept = OverKept(model, self.coupling, keep) if flagged else None
+            try:
+                found = run(model, inputs, value, over_kept)
+                self.inputs = [inputs]
+                return found, flagged and over_kept.needed
+            except Exception as refused:  # a model may take one size only
+                error = refused
+        raise ValueError(f"the model does not run on its example in float64: {error}") from error
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__name__", "") in ("float", "half", "bfloat16"):
-            return args[0].double()
-        args, kwargs = pytree.tree_map_only(torch.dtype, _double, (args, kwargs or {}))
-        return func(*args, **kwargs)
+    def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
+        def value(name: str, tensor: Tensor) -> Tensor:
+            return shorten(self.random[name], gone.get(name, {})) if name in self.random else double(name, tensor)
 
-
-def _double(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype.is_floating_point else dtype
-
-
-@contextlib.contextmanager
-def float64():
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch.random.fork_rng(devices=[]), Double():
-            yield
-    finally:
-        torch.set_default_dtype(default)
-
-
-def run(model: nn.Module, inputs, over_kept: OverKept | None = None) -> list[Tensor]:
-    inputs = pytree.tree_map_only(Tensor, torch.clone, inputs)
-    with float64(), plain_kernels(model):
-        return list(leaves(over_kept(inputs) if over_kept else model(*inputs[0], **inputs[1])))
+        return run(structure(small).eval(), *self.inputs, value)
 
 
 def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
@@ -122,33 +99,34 @@ def error(expected: Tensor, found: Tensor) -> float:
     return float((expected.double() - found.double()).abs().max() / expected.double().abs().max().clamp(min=1e-30))
 
 
-def randomised(model: nn.Module) -> nn.Module:
-    """A float64 copy in evaluation mode; statistics, and parameters that are constant or tiny, are random."""
-    generator = torch.Generator().manual_seed(0)
-    replaced = {}
+def random_values(model: nn.Module) -> dict[str, Tensor]:
+    """Float64 values that stand for norm statistics and for parameters that are constant or nearly so."""
+    generator, found = torch.Generator().manual_seed(0), {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        value = tensor.detach().double() if tensor.is_floating_point() else tensor.detach().clone()
         kind = name.rpartition(".")[2]
-        constant = tensor.is_floating_point() and tensor.numel() and value.std(correction=0) <= 1e-3 * value.abs().max()
-        if kind in ("running_mean", "running_var") or (isinstance(tensor, nn.Parameter) and constant):
-            noise = torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value.device)
-            value = noise - 0.5 if kind in ("running_mean", "bias") else noise + 0.5
-        replaced[id(tensor)] = nn.Parameter(value, False) if isinstance(tensor, nn.Parameter) else value
-    for tensor in plain_tensors(model):
-        replaced[id(tensor)] = tensor.detach().double() if tensor.is_floating_point() else tensor.detach()
-    return copy.deepcopy(model, replaced).eval()
+        if kind in STATISTICS or (isinstance(tensor, nn.Parameter) and _constant(tensor)):
+            noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+            found[name] = noise - 0.5 if kind in ("running_mean", "bias") else noise + 0.5
+    return found
+
+
+def _constant(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return False
+    low, high = tensor.detach().aminmax()
+    return bool(high - low <= 1e-3 * torch.maximum(high.abs(), low.abs()))
 
 
 def variants(example) -> Iterator:
-    """Inputs of other sizes than the example, the most different first: size and batch, length and batch, batch."""
+    """Inputs of other sizes than the example, the cheapest first: size and batch, length and batch, batch."""
     generator = torch.Generator().manual_seed(0)
 
     def change(x: Tensor, grown: str) -> Tensor:
         shape = list(x.shape)
         if shape:
             shape[0] = 3 if shape[0] == 2 else 2
-        if grown == "size" and x.dim() >= 4:
-            shape[-2:] = [n // 2 if n >= 128 else n + 8 for n in shape[-2:]]
+        if grown in SHRINK and x.dim() >= 4:
+            shape[-2:] = [SHRINK[grown](n) if n >= 128 else n + 8 for n in shape[-2:]]
         if grown == "length" and x.dim() in (2, 3) and (x.dim() == 3 or not x.is_floating_point()):
             shape[1] += 1
         if x.is_floating_point():
@@ -157,6 +135,6 @@ def variants(example) -> Iterator:
             x = x.index_select(dim, torch.arange(size, device=x.device) % x.shape[dim])
         return x
 
-    for grown in ("size", "length", ""):
+    for grown in (*SHRINK, "length", ""):
         yield pytree.tree_map_only(Tensor, lambda x, grown=grown: change(x, grown), example)
     yield pytree.tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, example)

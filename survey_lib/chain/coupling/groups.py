@@ -141,7 +141,13 @@ def position_masks(model: nn.Module, gone: Mapping[str, Mapping[int, np.ndarray]
     known, result = masks.tensors(model), {}
     for name, axes in gone.items():
         if name.rpartition(".")[2] not in STATISTICS:
-            result[name] = torch.ones(known[name].shape, dtype=torch.bool, device=known[name].device)
-            for dim, index in axes.items():
-                result[name].index_fill_(dim, torch.from_numpy(index).to(known[name].device), False)
+            whole = torch.ones(known[name].shape, dtype=torch.bool, device=known[name].device)
+            result[name] = zero(whole, axes)
     return result
+
+
+def zero(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:
+    """Set these positions of each axis to zero, in place."""
+    for dim, index in axes.items():
+        tensor.index_fill_(dim, torch.from_numpy(index).to(tensor.device), 0)
+    return tensor

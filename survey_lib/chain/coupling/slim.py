@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,13 +30,24 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
     """A new model without the removed positions; storage of its own, dtypes, flags and formats kept."""
     replaced: dict[int, Tensor] = {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        replaced[id(tensor)] = _shorten(tensor, removed.get(name, {}))
+        replaced[id(tensor)] = shorten(tensor, removed.get(name, {}))
     for tensor in plain_tensors(model):
         replaced[id(tensor)] = tensor.detach().clone()
-    small = copy.deepcopy(model, replaced)
+    small = copied(model, replaced)
     for (module, attribute), value in attributes.items():
         setattr(small.get_submodule(module), attribute, value)
     return small
+
+
+def structure(model: nn.Module) -> nn.Module:
+    """A copy of the modules that shares the parameters and has buffers of its own."""
+    return copied(model, {id(tensor): tensor for tensor in [*model.parameters(), *plain_tensors(model)]})
+
+
+def copied(model: nn.Module, replaced: Mapping[int, Tensor]) -> nn.Module:
+    """A deep copy with other tensors for those of these ids; the many empty tables of hooks are not traversed."""
+    tables = [v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v]
+    return copy.deepcopy(model, {**replaced, **{id(table): OrderedDict() for table in tables}})
 
 
 def plain_tensors(model: nn.Module) -> list[Tensor]:
@@ -44,10 +56,10 @@ def plain_tensors(model: nn.Module) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _shorten(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:
+def shorten(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:
     short = tensor.detach() if axes else tensor.detach().clone()
     for dim, gone in axes.items():
-        keep = np.setdiff1d(np.arange(tensor.shape[dim]), gone)
+        keep = np.delete(np.arange(tensor.shape[dim]), gone)
         short = short.index_select(dim, torch.from_numpy(keep).to(tensor.device))
     layout = LAYOUTS.get(tensor.dim())
     if layout and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=layout):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -14,16 +13,10 @@ from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.run import Choice, Run, leaves
 from survey_lib.chain.coupling.sizes import Size
-from survey_lib.chain.coupling.slim import plain_tensors
+from survey_lib.chain.coupling.slim import structure
 from survey_lib.chain.coupling.solve import Classes, coupling
 
 FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
-
-
-def structure(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares the parameters and has buffers of its own."""
-    shared = [*model.parameters(), *plain_tensors(model)]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
 
 
 def arguments(example) -> tuple[tuple, dict]:
