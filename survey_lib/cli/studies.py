@@ -1,4 +1,4 @@
-"""Commands about studies: sweep, status, results, publish, verify, reproduce."""
+"""Commands about studies: sweep, slurm, status, results, publish, verify, reproduce."""
 
 from __future__ import annotations
 
@@ -33,6 +33,26 @@ def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, s
     click.echo(done)
     if done.failed or done.interrupted:
         raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("study")
+@click.option("--scheduler", required=True, help="Address that the workers join, tcp://host:port.")
+@click.option("--cores", default=4, show_default=True, help="Workers a job, one torch thread each.")
+@click.option("--memory", default="8GB", show_default=True, help="Memory a job.")
+@click.option("--walltime", default="01:00:00", show_default=True, help="After which SLURM ends the job.")
+@click.option("--partition", help="SLURM's queue.")
+def slurm(**wishes: object) -> None:
+    """Print the SLURM job script (by dask-jobqueue) of workers for `survey sweep STUDY --scheduler ADDRESS`.
+
+    \b
+    dask scheduler --port 8786 &                                   on a node that the jobs can reach
+    survey slurm comparison --scheduler tcp://login1:8786 > worker.sh && sbatch --array=1-4 worker.sh
+    survey sweep comparison --profile full --scheduler tcp://login1:8786
+    """
+    from survey_lib.experiment.cluster import slurm_script
+
+    click.echo(slurm_script(**wishes))
 
 
 @click.command()
@@ -114,4 +134,4 @@ def reproduce(profile: str, jobs: int, out: Path) -> None:
         raise click.ClickException("not everything came out; names and reasons are above")
 
 
-COMMANDS = (sweep, status, results, publish, verify, reproduce)
+COMMANDS = (sweep, slurm, status, results, publish, verify, reproduce)

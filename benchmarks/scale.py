@@ -1,0 +1,150 @@
+"""Sweeps at scale: time to read and resume many stored runs, what an engine adds to a run, two workers beside one.
+
+    python benchmarks/scale.py [stored] [overhead] [workers]
+
+All files go to a temporary folder. `stored` needs 1 GB of disk and three minutes; reading is timed in fresh processes, imports
+aside. `overhead` gives the engines runs that only write a record of usual size. `workers` counts runs a second
+once every worker has done one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from survey_lib.experiment import store, study, sweep
+from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment.engines import ENGINES
+from survey_lib.measure import machine
+
+COUNTS = (1_000, 10_000, 100_000)
+NAME = "scale"
+FIELDS = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "sparsity": 0.5, "epochs": 15,
+          "recovery_epochs": 6, "lr": 0.05, "batch_size": 32, "profile": "quick"}  # fmt: skip
+EMPTY_RUNS, LONG_RUNS, LONG = 300, 16, {"epochs": 2, "recovery_epochs": 80}
+STEPS = {
+    "results, first": "store.results('scale')",
+    "results": "store.results('scale')",
+    "resume": "sweep.sweep('scale', engine='serial', progress=False)",
+    "status": "sweep.status('scale', 'quick')",
+}
+TIMED = """
+import sys, time
+from pathlib import Path
+from survey_lib.experiment import store, study, sweep
+study.FOLDER = Path(sys.argv[1])
+start = time.perf_counter()
+done = {call}
+print(time.perf_counter() - start)
+"""
+
+
+def write_study(folder: Path, count: int) -> None:
+    """A study of `count` seeds, and a finished record of usual size for each of its runs."""
+    folder.mkdir(exist_ok=True)
+    grids = [{name: value for name, value in FIELDS.items() if name != "profile"} | {"seed": list(range(count))}]
+    text = yaml.safe_dump({"name": NAME, "question": "?", "profiles": {"quick": {"grids": grids}}})
+    (folder / f"{NAME}.yaml").write_text(text)
+    template, runs = usual_record(), store.runs_folder() / NAME
+    runs.mkdir(parents=True, exist_ok=True)
+    before = json.dumps(template["config"], sort_keys=True)
+    line = json.dumps(template, sort_keys=True) + "\n"
+    for seed in range(count):
+        config = RunConfig(**FIELDS, seed=seed)
+        after = json.dumps(config.model_dump(), sort_keys=True)
+        text = line.replace(before, after).replace(template["key"], config.key())
+        (runs / f"{config.key()}.json").write_text(text)
+
+
+def usual_record() -> dict:
+    """The record of a published run: about 8 kB."""
+    return next(run for run in store.records("weight", local=False) if run["config"]["method"] == "magnitude")
+
+
+def timed(call: str, folder: Path) -> float:
+    code = TIMED.format(call=call)
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def stored(root: Path) -> pd.DataFrame:
+    """Seconds to read all results (first: without an index), to resume a finished sweep, and to ask its status."""
+    rows = []
+    for count in COUNTS:
+        os.environ["SURVEY_RUNS"] = str(root / str(count))
+        write_study(root / f"studies-{count}", count)
+        rows.append({"runs": count} | {name: timed(call, root / f"studies-{count}") for name, call in STEPS.items()})
+    table = pd.DataFrame(rows)
+    growth = table[list(STEPS)].div(table["runs"], axis=0).mul(1e6).add_suffix(", us a run")
+    return pd.concat([table, growth], axis=1)
+
+
+def write_only(record: dict, config: RunConfig) -> tuple[str, str]:
+    """A run that costs nothing but its file."""
+    store.write(NAME, record | {"key": config.key()})
+    return config.key(), "done"
+
+
+def arrivals(task, configs: list[RunConfig], engine: str, jobs: int) -> Iterator[float]:
+    """Seconds from the start at which each run was done."""
+    start = time.perf_counter()
+    for _ in ENGINES[engine](task, configs, jobs, None):
+        yield time.perf_counter() - start
+
+
+def overhead(root: Path) -> pd.DataFrame:
+    """What each engine adds to a run, in ms of wall time, and the seconds until its first run is done."""
+    os.environ["SURVEY_RUNS"] = str(root / "empty")
+    record, rows = usual_record(), []
+    configs = [RunConfig(**FIELDS, seed=seed) for seed in range(EMPTY_RUNS)]
+    for engine, jobs in (("serial", 1), ("joblib", 2), ("dask", 2)):
+        done = list(arrivals(partial(write_only, record), configs, engine, jobs))
+        rate = (done[-1] - done[jobs - 1]) / (len(done) - jobs)
+        rows.append({"engine": engine, "workers": jobs, "ms a run": 1e3 * rate, "first run after s": done[0]})
+    return pd.DataFrame(rows)
+
+
+def workers(root: Path) -> pd.DataFrame:
+    """Runs of about two seconds by one worker and by two, in turns; the rate counts once each has done one."""
+    os.environ["SURVEY_RUNS"] = str(root / "long")
+    rates: dict[tuple[str, int], list[float]] = {}
+    list(ENGINES["serial"](sweep._checkpoint, [RunConfig(**FIELDS | LONG)], 1, None))
+    for turn in range(2):
+        for engine, jobs in (("joblib", 1), ("joblib", 2), ("dask", 1), ("dask", 2)):
+            changes = [FIELDS | LONG | {"evidence": 250 + turn, "sparsity": 0.5 + i / 100} for i in range(LONG_RUNS)]
+            task = partial(sweep.attempt, f"{engine}-{jobs}")
+            done = list(arrivals(task, [RunConfig(**fields) for fields in changes], engine, jobs))
+            rates.setdefault((engine, jobs), []).append((len(done) - jobs) / (done[-1] - done[jobs - 1]))
+    rows = []
+    for engine in ("joblib", "dask"):
+        one, two = (pd.Series(rates[engine, jobs]).median() for jobs in (1, 2))
+        rows.append({"engine": engine, "s a run, one worker": 1 / one, "two workers over one": two / one})
+    return pd.DataFrame(rows)
+
+
+PARTS = {part.__name__: part for part in (stored, overhead, workers)}
+
+
+def main(names: list[str]) -> None:
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        raise SystemExit(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    print(f"{machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, study files in {study.FOLDER}")
+    for name in names or PARTS:
+        print(f"\n{name}: {PARTS[name].__doc__}")
+        with tempfile.TemporaryDirectory() as root:
+            print(PARTS[name](Path(root)).to_string(index=False, float_format="{:.3g}".format))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
