@@ -162,14 +162,14 @@ def notebook(*cells) -> nbformat.NotebookNode:
 def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
     markdown = nbformat.v4.new_markdown_cell(
         "## A head\n`li2017pruning`, he2019filter and nobody2020nothing; [how](../CONTRIBUTING.md), [02](02_x.ipynb)"
-        "\n```\nli2017pruning\n```"
+        "\n`survey cite li2017pruning`\n```\nli2017pruning\n```"
     )
     picture = nbformat.v4.new_output("display_data", {"image/png": "aaaa"})
     code = nbformat.v4.new_code_cell("# BEGIN SOLUTION\nx = 1\n# END SOLUTION", outputs=[picture])
     plain = nbformat.v4.new_code_cell("x = 2")
     text, solution, other = for_web(notebook(markdown, code, plain), "https://host/blob").cells
     assert text.source.count("../references.html#ref-") == 2
-    assert "[how](https://host/blob/CONTRIBUTING.md), [02](02_x.ipynb)\n```\nli2017pruning\n```" in text.source
+    assert "[how](https://host/blob/CONTRIBUTING.md), [02](02_x.ipynb)\n`survey cite li2017pruning`\n```\nli2017pruning\n```" in text.source
     assert "nobody2020nothing;" in text.source
     assert "hide-input" in solution.metadata["tags"] and "tags" not in other.metadata
     assert solution.metadata["mystnb"]["image"]["alt"] == "Figure: A head"

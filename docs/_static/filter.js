@@ -50,7 +50,7 @@ function filterable(table) {
     count.textContent = `${shown} of ${rows.length}`;
   }
 
-  form.addEventListener("input", apply);
+  for (const change of ["input", "change"]) form.addEventListener(change, apply); // menus may only give the second
   form.addEventListener("submit", (event) => event.preventDefault());
   table.closest(".survey-scroll").before(form);
   apply();

@@ -11,7 +11,7 @@ from survey_lib.publish.exercises import BEGIN
 from survey_lib.publish.literature_pages import cite
 
 OUTSIDE = re.compile(r"\]\(\.\./([^)\s]+)\)")
-CODED = re.compile(r"`([a-z]+[12]\d{3}[a-z0-9]+)`")
+CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
 
 
 def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNode:
@@ -31,15 +31,17 @@ def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNod
 
 
 def _linked(text: str) -> str:
-    """Keys as links, outside of fenced code."""
-    parts = text.split("```")
-    for place in range(0, len(parts), 2):
-        plain = CODED.sub(
-            lambda found: cite(found.group(1)) if "<a" in cite(found.group(1)) else found.group(),
-            parts[place],
-        )
-        parts[place] = re.sub(rf"(?<![#/>-]){KEY.pattern}(?![<\"])", lambda found: cite(found.group()), plain)
-    return "```".join(parts)
+    """Keys as links: in prose, and where code is a key and nothing else."""
+    parts = CODED.split(text)
+    return "".join(_key_alone(part) if place % 2 else KEY.sub(_cited, part) for place, part in enumerate(parts))
+
+
+def _key_alone(code: str) -> str:
+    return cite(code.strip("`")) if KEY.fullmatch(code.strip("`")) and "<a" in cite(code.strip("`")) else code
+
+
+def _cited(found: re.Match) -> str:
+    return cite(found.group())
 
 
 def _dress(cell: nbformat.NotebookNode, heading: str) -> None:

@@ -1,0 +1,170 @@
+"""The built site in a real browser, with no network: `make site-check` builds it and runs this."""
+
+import functools
+import http.server
+import shutil
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+SITE = Path(__file__).parents[1] / "build" / "site"
+CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
+WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+BROKEN = "return [...document.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.src)"
+FOREIGN = "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin))"
+UNSET = """return [...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).length
+           + document.querySelectorAll('mjx-merror, [data-mjx-error]').length"""
+VISIBLE = "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.textContent)"
+
+pytestmark = pytest.mark.skipif(not PAGES, reason="build/site is not there; `make site` builds it")
+browser_needed = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+
+
+class Addresses(HTMLParser):
+    """What a page links to, and the ids it can be linked at."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.links, self.ids = set(), set()
+        self.feed((SITE / page).read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("href", "src") and value:
+                self.links.add(value)
+            elif name == "id":
+                self.ids.add(value)
+
+
+@functools.cache
+def addresses(page: str) -> Addresses:
+    return Addresses(page)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_local_link_leads_somewhere(page):
+    for address in map(urlsplit, addresses(page).links):
+        if address.scheme or address.netloc:
+            continue
+        target = (SITE / page).parent / unquote(address.path) if address.path else SITE / page
+        assert target.exists(), address.geturl()
+        if address.fragment and target.suffix == ".html":
+            name = str(target.resolve().relative_to(SITE))
+            assert unquote(address.fragment) in addresses(name).ids, address.geturl()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address():
+    handler = functools.partial(Quiet, directory=SITE)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
+                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def show(browser, address: str, width: str = "desktop") -> None:
+    """Open a page at a width, let lazy pictures load and math be set."""
+    size = dict(zip(("width", "height"), WIDTHS[width], strict=True))
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", size | {"deviceScaleFactor": 1, "mobile": width == "phone"}
+    )
+    browser.get(address)
+    browser.execute_script("document.querySelectorAll('img[loading]').forEach(i => i.loading = 'eager')")
+
+
+def wait(browser, script: str, seconds: float = 15) -> object:
+    """What the script gives, once that is empty or zero, or at the end of the time."""
+    from selenium.common.exceptions import TimeoutException
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    try:
+        WebDriverWait(browser, seconds, 0.1).until(lambda driver: not driver.execute_script(script))
+    except TimeoutException:
+        pass
+    return browser.execute_script(script)
+
+
+@browser_needed
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_shows_everything_without_a_network(browser, address, page, width):
+    show(browser, address + page, width)
+    assert wait(browser, BROKEN) == []
+    assert wait(browser, UNSET) == 0
+    assert browser.execute_script(FOREIGN) == []
+    severe = [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    assert severe == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= WIDTHS[width][0]
+
+
+@browser_needed
+@pytest.mark.parametrize(
+    ("words", "page"), [("geometric median", "methods/fpgm.html"), ("HRank", "methods/hrank.html")]
+)
+def test_search_finds_the_card(browser, address, words, page):
+    show(browser, f"{address}search.html?q={words}")
+    found = f"return document.querySelector('#search-results a[href*=\"{page}\"]') === null"
+    assert wait(browser, found) is False
+
+
+@browser_needed
+def test_literature_is_filtered_by_menu_and_words(browser, address):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.select import Select
+
+    show(browser, f"{address}literature.html")
+    everything = browser.execute_script(VISIBLE)
+    menus = {label.text.split("\n")[0]: label for label in browser.find_elements(By.CSS_SELECTOR, ".survey-filter label")}
+    Select(menus["granularity"].find_element(By.TAG_NAME, "select")).select_by_value("filter")
+    filters = browser.execute_script(VISIBLE)
+    assert 0 < len(filters) < len(everything) and all("filter" in row for row in filters)
+    menus["words"].find_element(By.TAG_NAME, "input").send_keys("geometric median")
+    assert [row for row in browser.execute_script(VISIBLE) if "He" in row] == browser.execute_script(VISIBLE) != []
+    shown = browser.find_element(By.CSS_SELECTOR, ".survey-filter output").text
+    assert shown == f"{len(browser.execute_script(VISIBLE))} of {len(everything)}"
+
+
+@browser_needed
+def test_a_card_leads_to_the_published_numbers_of_its_paper(browser, address):
+    show(browser, f"{address}published.html?words=he2019filter")
+    rows = browser.execute_script(VISIBLE)
+    assert rows and all("he2019filter" in row for row in rows)
+
+
+@browser_needed
+def test_math_is_set(browser, address):
+    show(browser, f"{address}methods/fpgm.html")
+    assert wait(browser, UNSET) == 0
+    assert browser.execute_script("return document.querySelectorAll('.math mjx-container').length") >= 1
+
+
+@browser_needed
+def test_notebook_can_be_launched_and_folds_its_solutions(browser, address):
+    show(browser, f"{address}notebooks/07_filter_pruning.html")
+    launch = browser.execute_script("return [...document.querySelectorAll('a')].map(a => a.href).filter(h => h.includes('mybinder'))")
+    assert launch and all("urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in map(unquote, launch))
+    folded = browser.execute_script("return [...document.querySelectorAll('.cell details')].map(d => d.open)")
+    assert folded and not any(folded)
