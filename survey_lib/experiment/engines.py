@@ -14,6 +14,7 @@ from survey_lib.experiment.config import RunConfig
 
 Outcome = tuple[str, str | None]  # key and status; None when the worker process died
 Task = Callable[[RunConfig], Outcome]
+CONNECT_SECONDS = 10
 
 
 def serial(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
@@ -57,17 +58,26 @@ def _alone(task: Task, config: RunConfig) -> Outcome:
 
 
 def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
-    """On the workers of a dask scheduler, which must share the runs folder; a local cluster without one."""
+    """On the workers of a dask scheduler, which must share the runs folder; a local cluster without one.
+
+    Raises ConnectionError when the scheduler cannot be reached, or is lost on the way.
+    """
     try:
         from distributed import Client, LocalCluster, as_completed
     except ImportError as error:
         raise ImportError("engine dask needs the extra: pip install 'survey_lib[dask]'") from error
     local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with Client(scheduler) if scheduler else Client(LocalCluster(**local)) as client:
+    try:
+        connected = Client(scheduler or LocalCluster(**local), timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise ConnectionError(f"no dask scheduler answers at {scheduler}") from error
+    with connected as client:
         futures = {
             client.submit(task, config, key=f"run-{config.key()}", retries=0): config for config in configs
         }
         for future in as_completed(futures):
+            if future.status == "cancelled":
+                raise ConnectionError(f"the dask scheduler at {client.scheduler.address} is gone")
             yield (futures[future].key(), None) if future.status == "error" else future.result()
 
 

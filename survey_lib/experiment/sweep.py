@@ -21,14 +21,14 @@ DIED = "the worker process died (killed, or out of memory)"
 
 @dataclass(frozen=True)
 class Summary:
-    """What a sweep did: runs asked for, done, failed (with reasons), left; was it interrupted."""
+    """What a sweep did: runs asked for, done, failed (with reasons), left; why it stopped early, if it did."""
 
     study: str
     profile: str
     asked: int
     done: int
     failed: dict[str, str]
-    interrupted: bool = False
+    interrupted: str = ""  # the reason
 
     @property
     def left(self) -> int:
@@ -39,6 +39,7 @@ class Summary:
         lines = [f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
                  f"{len(self.failed)} failed, {self.left} left"]  # fmt: skip
         lines += [f"  failed: {what}" for what in self.failed.values()]
+        lines += [f"  stopped: {self.interrupted}"] if self.interrupted else []
         if self.left or self.failed:
             lines.append("  the same command goes on from here")
         return "\n".join(lines)
@@ -60,7 +61,7 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
     have = store.local_rows(study)
     missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") != "done"}
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
-    interrupted = False
+    interrupted = ""
     with tqdm(total=len(asked), initial=len(asked) - len(missing), desc=study, unit="run",
               disable=None if progress else True) as bar:  # fmt: skip
         try:
@@ -71,7 +72,9 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
                     store.write(study, failed(missing[key], DIED))
                 bar.update()
         except KeyboardInterrupt:
-            interrupted = True
+            interrupted = "interrupted"
+        except ConnectionError as error:
+            interrupted = str(error)
     return _summary(study, profile, asked, interrupted)
 
 
@@ -112,7 +115,7 @@ def _one_a_seed(configs) -> list[RunConfig]:
     return list({config.dense_key(): config for config in configs if config.data != STORIES}.values())
 
 
-def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: bool = False) -> Summary:
+def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
     have = store.local_rows(study)
     found = {key: have[key] for key in asked if key in have}
     bad = {

@@ -1,0 +1,143 @@
+"""A real dask scheduler and two real worker processes on loopback: equal results, deaths, a scheduler that goes."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from survey_lib.experiment import engines, store, study, sweep
+from survey_lib.experiment.cluster import slurm_script
+
+pytest.importorskip("distributed")
+
+YAML = """
+name: trial
+question: Does it run?
+profiles:
+  quick:
+    common: {data: digits, model: lenet-300-100, epochs: 2, recovery_epochs: 4, batch_size: 128, seed: [0, 1, 2]}
+    grids:
+      - {method: [random, magnitude], sparsity: 0.5}
+  long:
+    common: {data: digits, model: lenet-300-100, epochs: 2, recovery_epochs: 10000, batch_size: 128}
+    grids:
+      - {method: dense, recovery: none}
+      - {method: [random, magnitude], sparsity: 0.5}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Address of a scheduler and its processes: [scheduler, worker, worker]."""
+    root = tmp_path_factory.mktemp("cluster")
+    (root / "studies").mkdir()
+    (root / "studies" / "trial.yaml").write_text(YAML)
+    here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), "SURVEY_RUNS": str(root / "runs")}
+    about = ["--scheduler-file", str(root / "scheduler.json"), "--no-dashboard"]
+    roles = [["dask_scheduler", "--host", "127.0.0.1", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
+    with open(root / "log", "w") as log:
+        processes = [
+            subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here, stderr=log)
+            for role, *options in roles
+        ]
+    wait(lambda: (root / "scheduler.json").exists())
+    yield json.loads((root / "scheduler.json").read_text())["address"], processes, root
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def trial(cluster, monkeypatch):
+    address, processes, root = cluster
+    monkeypatch.setattr(study, "FOLDER", root / "studies")
+    study.keys.cache_clear()
+    yield lambda folder: monkeypatch.setenv("SURVEY_RUNS", str(root / folder))
+    study.keys.cache_clear()
+
+
+def wait(ready, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def accuracies() -> dict:
+    frame = store.results("trial", published="nowhere")
+    return dict(zip(frame["key"], frame["accuracy"], strict=True))
+
+
+def test_a_killed_worker_loses_nothing_and_both_engines_agree(cluster, trial):
+    """One of two workers dies after the first result; its run is done by the other."""
+    address, (_, worker, _), root = cluster
+    trial("serial")
+    sweep.sweep("trial", engine="serial", progress=False)
+    serial = accuracies()
+    trial("runs")
+
+    def kill() -> None:
+        wait(lambda: any((root / "runs" / "trial").glob("*.json")))
+        worker.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = sweep.sweep("trial", engine="dask", scheduler=address, progress=False)
+    killer.join()
+    assert (done.done, done.failed, done.interrupted, worker.wait()) == (6, {}, "", -9)
+    assert accuracies() == serial and len(serial) == 6
+
+
+def test_a_scheduler_that_dies_ends_the_sweep_with_a_summary(cluster, trial, monkeypatch):
+    """After the first of three runs; the other two would take minutes."""
+    address, (scheduler, *_), root = cluster
+    trial("runs")
+    monkeypatch.setattr(engines, "CONNECT_SECONDS", 2)
+    first = root / "runs" / "trial" / f"{next(iter(study.by_key('trial', 'long')))}.json"
+
+    def kill() -> None:
+        wait(first.exists)
+        scheduler.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = sweep.sweep("trial", "long", engine="dask", scheduler=address, progress=False)
+    killer.join()
+    assert (done.done, done.left) == (1, 2) and f"stopped: the dask scheduler at {address} is gone" in str(done)
+
+
+def test_no_scheduler_at_the_address_is_said(trial, monkeypatch):
+    trial("runs")
+    monkeypatch.setattr(engines, "CONNECT_SECONDS", 1)
+    done = sweep.sweep("trial", "long", engine="dask", scheduler="tcp://127.0.0.1:1", progress=False)
+    assert "stopped: no dask scheduler answers at tcp://127.0.0.1:1" in str(done)
+
+
+def test_the_slurm_script_starts_one_threaded_workers_that_share_the_store(monkeypatch, tmp_path):
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "my runs"))
+    script = slurm_script("weight", "tcp://login1:8786", cores=8, memory="16GB", walltime="02:00:00", partition="cpu")
+    for line in ("#SBATCH -J survey-weight", "#SBATCH -p cpu", "#SBATCH --cpus-per-task=8", "#SBATCH -t 02:00:00",
+                 "export OMP_NUM_THREADS=1", f"export SURVEY_RUNS='{tmp_path}/my runs'"):  # fmt: skip
+        assert line in script.splitlines()
+    (command,) = [line for line in script.splitlines() if "dask_worker" in line]
+    assert "tcp://login1:8786" in command and "--nthreads 1 " in command and "--nworkers 8" in command
+    assert command.startswith(f"{Path(sys.executable)} ") and "survey-$SLURM_JOB_ID" in command
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"scheduler": "login1:8786"}, "scheduler must look like tcp://login1:8786"),
+    ({"memory": "lots"}, "memory must look like 8GB"),
+    ({"cores": 0}, "cores must look like 4, got '0'"),
+    ({"walltime": "1h; rm -rf ~"}, "walltime must look like"),
+    ({"partition": "cpu\nrm -rf ~"}, "partition must look like"),
+    ({"study": "wieght"}, "near: weight"),
+])  # fmt: skip
+def test_values_that_are_none_are_refused_before_a_script_is_made(change, said):
+    with pytest.raises(ValueError, match=said):
+        slurm_script(**{"study": "weight", "scheduler": "tcp://login1:8786"} | change)
