@@ -11,7 +11,8 @@ from survey_lib.experiment.study import load
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
 VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer",
-            "ticket")  # fmt: skip
+            "ticket", "rounds", "recovery_epochs", "epochs", "lr")  # fmt: skip
+INCIDENTAL = ("key", "seconds", "machine", "commit")
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
@@ -59,11 +60,13 @@ def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataF
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     """Methods that have two runs of one seed at one point get what sets the runs apart into their name.
 
+    A run that a study asks for twice, with its method's own scope by default and by name, counts once.
+
     >>> frame = pd.DataFrame({name: "x" for name in POINT}, [0, 1]).assign(scope=["global", "layerwise"])
     >>> distinct(frame)["method"].tolist()
     ['x (global)', 'x (layerwise)']
     """
-    frame = frame.copy()
+    frame = frame.drop_duplicates([name for name in frame if name not in INCIDENTAL]).copy()
     for field in [name for name in VARIANTS if name in frame]:
         twice = frame.duplicated(POINT, keep=False)
         values = frame[twice].groupby("method")[field].nunique()
