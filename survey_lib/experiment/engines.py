@@ -78,6 +78,8 @@ def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None)
         for future in as_completed(futures):
             if future.status == "cancelled":
                 raise ConnectionError(f"the dask scheduler at {client.scheduler.address} is gone")
+            if isinstance(future.exception(), OSError):
+                raise future.exception()
             yield (futures[future].key(), None) if future.status == "error" else future.result()
 
 

@@ -73,7 +73,7 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
                 bar.update()
         except KeyboardInterrupt:
             interrupted = "interrupted"
-        except ConnectionError as error:
+        except OSError as error:  # a full disk, a lost scheduler: what is finished is safe
             interrupted = str(error)
     return _summary(study, profile, asked, interrupted)
 
