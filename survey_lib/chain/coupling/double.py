@@ -46,10 +46,14 @@ class Double(TorchFunctionMode):
         name = owner.__name__ if name == "__get__" else name
         if name in METADATA:
             return _double_dtype(func(*args, **kwargs or {}))
-        args, kwargs = pytree.tree_map(self._double, (args, kwargs or {}))
+        args, kwargs = self._double(tuple(args)), self._double(kwargs or {})
         return args[0].double() if name in CASTS else func(*args, **kwargs)
 
     def _double(self, one):
+        if type(one) in (list, tuple):
+            return type(one)(map(self._double, one))
+        if type(one) is dict:
+            return {key: self._double(value) for key, value in one.items()}
         if isinstance(one, Tensor) and id(one) in self.names:
             return self.held[id(one)] if id(one) in self.held else self._converted(one)
         return _double_dtype(one)

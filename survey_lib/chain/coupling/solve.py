@@ -68,9 +68,9 @@ def _groups(labels, classes, alive) -> tuple[np.ndarray, tuple[ChannelGroup, ...
     member = np.full((labels.total, 2), -1)
     groups: list[ChannelGroup] = []
     marked = [_marked(labels, vectors) for vectors in (labels.produced, labels.read_weights)]
-    order = {s: None for s in signature[classes.of[own]].tolist()}
     by_signature = signature[classes.of[own]]
-    for number, value in enumerate(order):
+    first = np.sort(np.unique(by_signature, return_index=True)[1])
+    for number, value in enumerate(by_signature[first]):
         mine = by_signature == value
         groups.append(_group(labels, classes, own[mine], axis[mine], marked, number, member, groups))
     _spread(classes, member)
