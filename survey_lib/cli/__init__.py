@@ -27,13 +27,14 @@ def main() -> None:
     survey reproduce --profile quick     run the course again: a small sweep, all notebooks, all figures
     survey methods --category filter     which methods there are
     survey prune --model resnet-20 --method l1-filter --sparsity 0.5 --out small.safetensors
+    survey speed resnet-20               time it masked, cut, compiled, exported, on this machine
     survey results comparison            the published numbers of a study
     survey figure frontier               draw one figure again, with its data sheet
     survey COMMAND --help                everything about one command
     """
 
 
-from survey_lib.cli import course, models, studies  # noqa: E402  the commands register themselves on `main`
+from survey_lib.cli import course, measuring, models, studies  # noqa: E402  the commands register themselves on `main`
 
-for command in (*models.COMMANDS, *studies.COMMANDS, *course.COMMANDS):
+for command in (*models.COMMANDS, *measuring.COMMANDS, *studies.COMMANDS, *course.COMMANDS):
     main.add_command(command)

@@ -17,6 +17,7 @@ import survey_lib
 from survey_lib.catalogue import find
 from survey_lib.experiment import data, models
 from survey_lib.measure import compare_latency, machine, measure
+from survey_lib.measure.export import export_onnx
 
 BATCHES, BATCH_SIZE = 4, 64
 PACKAGES = (
@@ -59,8 +60,8 @@ def prune_once(
         survey_lib.save(result, out)
         lines.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
     if onnx:
-        torch.onnx.export(result.model.eval(), (example,), str(onnx), dynamo=True, verbose=False)
-        lines.append(f"exported {onnx}")
+        done = export_onnx(result.model, example, onnx)
+        lines.append(f"exported {onnx}, {done['bytes'] / 1e6:.2f} MB; it differs from eager by {done['error']:.0e}")
     return "\n".join(lines)
 
 

@@ -76,7 +76,8 @@ def compare_latency(
 
     Each of `rounds` rounds runs every model once for about `seconds` / `rounds`; one row a model with the
     median and interquartile range of its rounds, the median of the round-by-round `ratio` to the first
-    model (1.0 = as slow as the first, 0.5 = twice as fast) and the environment.
+    model (1.0 = as slow as the first, 0.5 = twice as fast) with its quartiles `ratio_low` and `ratio_high`,
+    and the environment.
 
     >>> table = compare_latency({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, torch.ones(1, 2), seconds=0.01)
     >>> list(table["model"]), float(table["ratio"][0])
@@ -97,6 +98,7 @@ def compare_latency(
     for name, model in models.items():
         low, median, high = np.percentile(times[name], (25, 50, 75))
         spread = {"model": name, "median_s": median, "iqr_s": high - low, "runs": rounds}
-        ratio = {"ratio": float(np.median(times[name] / reference))}
+        quartiles = np.percentile(times[name] / reference, (25, 50, 75)).tolist()
+        ratio = dict(zip(("ratio_low", "ratio", "ratio_high"), quartiles, strict=True))
         rows.append(spread | ratio | _environment(model, example, threads))
     return pd.DataFrame(rows)

@@ -1,0 +1,42 @@
+"""Commands about measured time: speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[MODEL]...")
+@click.option("--pixels", default=32, show_default=True, help="Side of the images, for the models named.")
+@click.option("--seconds", default=0.4, show_default=True, help="Least time for each model and setting.")
+@click.option("--compiled/--no-compiled", default=True, show_default=True, help="Also torch.compile (needs a compiler).")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the four tables into this folder.")
+@click.option("--publish", is_flag=True, help="Measure what the course shows and write data/results/speed.")
+def speed(
+    names: tuple[str, ...], pixels: int, seconds: float, compiled: bool, out: Path | None, publish: bool
+) -> None:
+    """Time a model dense, masked, cut, compiled and in ONNX Runtime on this machine, beside its MACs.
+
+    \b
+    survey speed resnet-20                                  about two minutes; the machine should be quiet
+    survey speed torchvision:resnet18 --pixels 64 --no-compiled --out times
+    survey speed --publish                                  what notebook 12 shows, under six minutes
+    """
+    if publish and (names or out or not compiled):
+        raise click.UsageError("--publish takes neither models nor --out: what is published is fixed")
+    if not publish and not names:
+        raise click.UsageError("name a model, such as resnet-20 or torchvision:resnet18, or give --publish")
+    from survey_lib.cli.timings import report
+    from survey_lib.experiment import speed as study
+
+    chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
+    found = study.measure_all(chosen, seconds=seconds, compiled=compiled)
+    click.echo(report(found))
+    if publish or out:
+        written = study.write(found, study.FOLDER if publish else out)
+        click.echo(f"wrote {', '.join(map(str, written))}")
+
+
+COMMANDS = (speed,)

@@ -1,0 +1,35 @@
+"""What `survey speed` prints: measured beside theoretical speed-up, and where the time of a cut model goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from survey_lib.measure.roofline import under_roof
+
+
+def report(found: Mapping[str, pd.DataFrame]) -> str:
+    """The measured chain, and the operators by kind, as text."""
+    environment = found["chain"].iloc[0]
+    head = f"{environment.machine}, torch {environment.torch}, onnxruntime {environment.onnxruntime or 'not installed'}"
+    return f"{head}\n{chain_table(found['chain']).to_string(index=False)}\n\n{kinds(found['layers']).to_string()}"
+
+
+def chain_table(chain: pd.DataFrame) -> pd.DataFrame:
+    """One row a measurement: speed-ups over the dense eager model, with quartiles, and the share of the MACs ratio."""
+    spread = [f"{low:.2f} to {high:.2f}" for low, high in zip(chain["speedup_low"], chain["speedup_high"], strict=True)]
+    return pd.DataFrame({
+        "model": chain["model"], "variant": chain["variant"], "runtime": chain["runtime"], "batch": chain["batch"],
+        "threads": chain["threads"], "ms": (1e3 * chain["median_s"]).round(2),
+        "theoretical": chain["speedup_theoretical"].round(2), "measured": chain["speedup_measured"].round(2),
+        "quartiles": spread, "share": (chain["speedup_measured"] / chain["speedup_theoretical"]).round(2),
+        "MB": (chain["file_bytes"] / 1e6).round(2),
+    })  # fmt: skip
+
+
+def kinds(layers: pd.DataFrame) -> pd.DataFrame:
+    """Milliseconds of each kind of operator, and the least time that the roofline allows."""
+    roofed = under_roof(layers, layers["peak"], layers["bandwidth"])
+    table = 1e3 * roofed.groupby(["model", "variant", "kind"])[["seconds", "roof_s"]].sum()
+    return table.round(2).rename(columns={"seconds": "ms", "roof_s": "ms at the roof"})

@@ -1,0 +1,175 @@
+"""From mask to measured time: every variant of a model, in every runtime that is installed, timed in turns.
+
+    chain    time and file size of dense, masked, cut, aligned, compiled and ONNX models, beside the MACs
+    layers   each operator of the dense, cut and aligned model, with the two ceilings of the machine
+    kernels  sparse matrix products beside the dense one
+    storage  bytes of the weights in each format
+
+Published in data/results/speed/NAME.csv. They are measurements of a machine and no runs: `survey verify` cannot
+compute them again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from survey_lib.experiment import models
+from survey_lib.experiment.environment import commit
+from survey_lib.experiment.sources import REPOSITORY
+from survey_lib.experiment.variants import variants
+from survey_lib.measure import compare_latency, machine, measure, reductions, sizes
+from survey_lib.measure.export import OnnxModel, export_onnx, quantize_onnx
+from survey_lib.measure.roofline import ceilings, operators
+from survey_lib.measure.sparse_kernels import crossover
+from survey_lib.prune import prune
+
+FOLDER = REPOSITORY / "data" / "results" / "speed"
+PARTS = ("chain", "layers", "kernels", "storage")
+PUBLISHED = {"torchvision:resnet18": 64, "resnet-20-b": 32}  # model: pixels; 1x1 shortcuts, so that every width halves
+BATCHES, THREADS = (1, 16, 64), (1, 2)
+USUAL = 16  # batch of the roofline and of torch.compile, which takes half a minute a model
+ROUNDS = 7
+DEPLOYED = ("dense", "aligned")  # compiled and exported; the rest is timed eagerly
+
+
+def subject(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
+    """A model by name with ten classes and an example of two images. Weights are random: time does not read them.
+
+    Raises ValueError for an unknown name, or images of fewer than 16 pixels a side.
+    """
+    if pixels < 16:
+        raise ValueError(f"pixels must be at least 16, got {pixels}")
+    images = torch.randn(2, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
+    return models.build(models.check(name), 10, (3, pixels, pixels)), images
+
+
+def deployed(made: Mapping[str, nn.Module], example: Tensor, folder: Path) -> dict[tuple[str, str], Path]:
+    """ONNX files, float32 and int8, of the variants that are deployed; none without the extra `deploy`."""
+    files: dict[tuple[str, str], Path] = {}
+    for name in DEPLOYED if importlib.util.find_spec("onnxruntime") else ():
+        files[name, "onnx"] = export_onnx(made[name], example, folder / f"{name}.onnx")["path"]
+        files[name, "onnx int8"] = quantize_onnx(files[name, "onnx"], folder / f"{name}-int8.onnx")
+    return files
+
+
+def chain(
+    model: nn.Module, example: Tensor, *, batches: Sequence[int] = BATCHES, threads: Sequence[int] = THREADS,
+    seconds: float = 0.4, compiled: bool = True,
+) -> pd.DataFrame:  # fmt: skip
+    """Time every variant of `model` in every runtime, in turns; the dense model in eager mode is the reference.
+
+    example (n, ...): its first image is repeated to each batch size. One row a variant, runtime, batch and number
+    of threads, with the columns of `compare_latency` and speedup_theoretical = dense MACs / kept MACs,
+    speedup_measured = dense time / time (median of the rounds, quartiles _low and _high), parameters, file_bytes.
+    """
+    made = variants(model, example)
+    costs = {name: _costs(one, made["dense"], example) for name, one in made.items()}
+    tables = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = deployed(made, example, Path(folder))
+        sizes_on_disk = {key: path.stat().st_size for key, path in files.items()}
+        for batch in batches:
+            images = example[:1].expand(batch, *example.shape[1:]).contiguous()
+            for count in threads:
+                timed = {(name, "eager"): one for name, one in made.items()}
+                if compiled and (batch, count) == (USUAL, 1):
+                    timed |= {(name, "compiled"): torch.compile(made[name]) for name in DEPLOYED}
+                timed |= {key: OnnxModel(path, count) for key, path in files.items()}
+                tables.append(_timed(timed, images, count, seconds))
+    table = pd.concat(tables, ignore_index=True)
+    table["file_bytes"] = [sizes_on_disk.get(key, costs[key[0]]["file_bytes"])
+                           for key in zip(table["variant"], table["runtime"], strict=True)]  # fmt: skip
+    for column in ("macs", "parameters", "speedup_theoretical"):
+        table[column] = [costs[name][column] for name in table["variant"]]
+    return table
+
+
+def _costs(one: nn.Module, dense: nn.Module, example: Tensor) -> dict:
+    counted = measure(one, example)
+    state = {name: tensor.contiguous() for name, tensor in one.state_dict().items()}
+    saved = reductions(measure(dense, example), counted)["theoretical_speedup"]
+    return counted | {"speedup_theoretical": saved, "file_bytes": len(safetensors.torch.save(state))}
+
+
+def _timed(timed: Mapping[tuple[str, str], nn.Module], images: Tensor, threads: int, seconds: float) -> pd.DataFrame:
+    named = {f"{name}|{runtime}": one for (name, runtime), one in timed.items()}
+    table = compare_latency(named, images, threads=threads, seconds=seconds, rounds=ROUNDS)
+    table[["variant", "runtime"]] = table.pop("model").str.split("|", expand=True).to_numpy()
+    slow = {"speedup_measured": "ratio", "speedup_low": "ratio_high", "speedup_high": "ratio_low"}
+    return table.assign(**{name: 1 / table[ratio] for name, ratio in slow.items()})
+
+
+def layers(model: nn.Module, example: Tensor, batch: int = USUAL) -> pd.DataFrame:
+    """Each operator of the dense, cut and aligned model at one thread, with the machine's `peak` and `bandwidth`."""
+    limits = ceilings()
+    images = example[:1].expand(batch, *example.shape[1:]).contiguous()
+    found = variants(model, example)
+    tables = [operators(found[name], images).assign(variant=name, batch=batch, **limits)
+              for name in ("dense", "cut", "aligned")]  # fmt: skip
+    return pd.concat(tables).rename_axis("place").reset_index()
+
+
+def storage(model: nn.Module) -> pd.DataFrame:
+    """Bytes of the weights in each format, raw and zlib, for single weights, 2:4 and blocks at several sparsities."""
+    tables = [sizes(model).assign(method="dense", sparsity=0.0)]
+    asked = [("magnitude", s) for s in (0.5, 0.8, 0.9, 0.95)] + [("nm-magnitude:2:4", 0.5), ("nm-magnitude:1:4", 0.75)]
+    for method, sparsity in [*asked, *(("block:1x4", s) for s in (0.5, 0.8, 0.9))]:
+        pattern = method.partition(":")[2] if method.startswith("nm") else "2:4"
+        table = sizes(prune(model, method, sparsity).model, pattern=pattern)
+        tables.append(table.rename(index={pattern: "N:M"}).assign(method=method, sparsity=sparsity))
+    return pd.concat(tables).rename(index={"2:4": "N:M"}).reset_index()
+
+
+def measure_all(
+    pixels: Mapping[str, int] = PUBLISHED, *, seconds: float = 0.4, batches: Sequence[int] = BATCHES, compiled: bool = True
+) -> dict[str, pd.DataFrame]:
+    """All four parts for the named models, each row with machine, versions and commit."""
+    subjects = {name: subject(name, size) for name, size in pixels.items()}
+    before, mkl = torch.get_num_threads(), torch.backends.mkl.is_available()
+    torch.set_num_threads(1)
+    try:
+        found = {
+            "chain": _stacked({name: chain(*one, seconds=seconds, batches=batches, compiled=compiled)
+                               for name, one in subjects.items()}, pixels),
+            "layers": _stacked({name: layers(*one) for name, one in subjects.items()}, pixels),
+            "storage": _stacked({name: storage(one[0]) for name, one in subjects.items()}, pixels),
+            "kernels": crossover(seconds=seconds / 4),
+        }  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+    return {name: table.assign(**_environment(mkl)) for name, table in found.items()}
+
+
+def _stacked(tables: Mapping[str, pd.DataFrame], pixels: Mapping[str, int]) -> pd.DataFrame:
+    return pd.concat([table.assign(model=name, pixels=pixels[name]) for name, table in tables.items()], ignore_index=True)
+
+
+def _environment(mkl: bool) -> dict:
+    onnx = version("onnxruntime") if importlib.util.find_spec("onnxruntime") else ""
+    return {"machine": machine(), "torch": version("torch"), "onnxruntime": onnx, "mkl": mkl, "commit": commit()}
+
+
+def write(found: Mapping[str, pd.DataFrame], folder: Path = FOLDER) -> list[Path]:
+    """Write each part as NAME.csv with six significant digits; the paths written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.csv" for name in found]
+    for path, table in zip(paths, found.values(), strict=True):
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    return paths
+
+
+def read(folder: Path = FOLDER) -> dict[str, pd.DataFrame]:
+    """The published measurement, one table a part. FileNotFoundError says how to make one."""
+    missing = [name for name in PARTS if not (folder / f"{name}.csv").exists()]
+    if missing:
+        raise FileNotFoundError(f"{folder} has no {', '.join(missing)}; measure with: survey speed --publish")
+    return {name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""]) for name in PARTS}

@@ -1,0 +1,68 @@
+"""The variants of one model that are timed: masked, cut, cut with aligned widths, and in patterns."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from torch import Tensor, nn
+
+from survey_lib.catalogue import find
+from survey_lib.chain import channels, masks, surgery
+from survey_lib.chain.coupling import Coupling, group_masks, trace
+from survey_lib.prune import prune
+
+ALIGNED = 8  # channels: floats in one AVX2 register
+SPREAD = (-3, -2, -1, 1, 2, 3)
+
+
+def rounded(count: int, size: int, multiple: int = ALIGNED) -> int:
+    """The multiple nearest to `count`, at least one and at most `size`; a group smaller than it stays whole.
+
+    >>> rounded(34, 64), rounded(3, 64), rounded(63, 64), rounded(3, 6)
+    (32, 8, 64, 6)
+    """
+    return min(size, max(multiple, multiple * round(count / multiple)))
+
+
+def widths(coupling: Coupling, seed: int = 0) -> dict[str, int]:
+    """Half of each group, three channels more or less: widths as rankings across layers leave them, never even by
+    design."""
+    draw = random.Random(seed)
+    return {group.name: max(1, group.size // 2 + draw.choice(SPREAD)) if group.size > 8 else max(1, group.size // 2)
+            for group in coupling.groups}  # fmt: skip
+
+
+def keep_of(scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tensor]:
+    """Bool masks over the channels of each group: the `counts` best by score."""
+    return {name: torch.zeros(len(score), dtype=torch.bool).index_fill_(0, score.topk(counts[name]).indices, True)
+            for name, score in scores.items()}  # fmt: skip
+
+
+def variants(model: nn.Module, example: Tensor) -> dict[str, nn.Module]:
+    """Six models by name, in eval mode: what pruning half of `model` can leave behind.
+
+    dense    as given
+    masked   half of the filters zero, by L1 norm
+    2:4      half of the weights zero, two of every four
+    1x4      half of the weights zero, in blocks of four filters
+    cut      the filters of `masked` cut out; widths are odd, as a ranking across layers leaves them
+    aligned  cut with every width rounded to a multiple of 8: where widths are multiples of 16, exactly half
+    """
+    model = model.eval()
+    coupling = trace(model, example)
+    row = find("l1-filter")
+    scores = channels.score_groups(row.score, channels.collect(model, coupling, row.needs))
+    odd = widths(coupling)
+    sizes = {group.name: group.size for group in coupling.groups}
+    keep = keep_of(scores, odd)
+    even = keep_of(scores, {name: rounded(count, sizes[name]) for name, count in odd.items()})
+    made = {
+        "dense": model,
+        "masked": masks.masked_copy(model, group_masks(model, coupling, coupling.balance(keep))),
+        "2:4": prune(model, "nm-magnitude:2:4", 0.5).model,
+        "1x4": prune(model, "block:1x4", 0.5).model,
+        "cut": surgery.cut(model, coupling, keep, example).model,
+        "aligned": surgery.cut(model, coupling, even, example).model,
+    }
+    return {name: one.eval() for name, one in made.items()}

@@ -1,0 +1,69 @@
+"""ONNX files of a model, checked against it, and how they run (extra `deploy`)."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+PARITY = 1e-4  # largest difference to eager, relative to the largest output
+
+
+class OnnxModel(nn.Module):
+    """An ONNX file behind a forward, so that it is timed and compared like a torch model."""
+
+    def __init__(self, path: str | Path, threads: int = 1):
+        super().__init__()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads, 3
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.inputs = [one.name for one in self.session.get_inputs()]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The first output."""
+        named = {name: x.numpy() for name, x in zip(self.inputs, inputs, strict=True)}
+        return torch.from_numpy(self.session.run(None, named)[0])
+
+
+def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
+    """Write a model as an ONNX file by the dynamo exporter and check it against eager on other values.
+
+    example (n, ...): its batch axis stays free where the model allows. Returns path, bytes of the file and
+    `error`, the largest difference relative to the largest output. Raises ValueError, and leaves no file, if the
+    error is above 1e-4. The model is left as found.
+    """
+    still = copy.deepcopy(model).eval().requires_grad_(False)
+    pair = example if len(example) > 1 else torch.cat([example, example])  # an axis of 1 would be taken as fixed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(still, (pair,), str(path), dynamo=True, verbose=False, external_data=False,
+                          dynamic_shapes=({0: Dim.AUTO},))  # fmt: skip
+    other = torch.randn(pair.shape, generator=torch.Generator().manual_seed(1)).to(pair.dtype)
+    with torch.no_grad():
+        expected = still(other)
+    error = float((OnnxModel(path)(other) - expected).abs().max() / expected.abs().max())
+    if not error <= PARITY:
+        Path(path).unlink()
+        raise ValueError(f"ONNX Runtime and eager differ by {error:.1e} of the largest output, allowed {PARITY:g}; "
+                         f"{path} was not kept")  # fmt: skip
+    return {"path": Path(path), "bytes": Path(path).stat().st_size, "error": error}
+
+
+def quantize_onnx(source: str | Path, path: str | Path) -> Path:
+    """The same file with int8 weights; activations are quantized as they come (dynamic), no data is needed."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.setLevel(logging.ERROR)  # it advises a pre-processing that changes nothing here
+    try:
+        quantize_dynamic(str(source), str(path), weight_type=QuantType.QUInt8)
+    finally:
+        root.setLevel(level)
+    return Path(path)

@@ -1,0 +1,118 @@
+"""Why a network is as slow as it is: each operator's time beside two measured limits of the machine.
+
+    attainable FLOP/s = min(peak, intensity · bandwidth),  intensity = FLOPs / bytes moved   (Williams et al. 2009)
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from survey_lib.measure.observe import Example, as_inputs, quiet
+from survey_lib.measure.timing import WARM_UP
+
+KINDS = {"convolution": "convolution", "mm": "linear", "norm": "norm", "pool": "pooling"}  # by part of the name
+
+
+class OperatorClock(TorchDispatchMode):
+    """Notes time, FLOPs and bytes of each operator of a forward, in order; views move nothing and are left out.
+
+    FLOPs by torch's counter, two a multiply-add, and one an output entry where it has no rule. Bytes are the
+    least that must be moved: every input and output tensor once.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.rows: list[tuple[str, int, int, float]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        start = time.perf_counter()
+        result = func(*args, **(kwargs or {}))
+        seconds = time.perf_counter() - start
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if read and not func.is_view:
+            rule = flop_registry.get(func._overloadpacket)
+            flops = rule(*args, **(kwargs or {}), out_val=result) if rule else sum(t.numel() for t in made)
+            moved = sum(tensor.nbytes for tensor in [*read, *made])
+            self.rows.append((func._overloadpacket.__name__, flops, moved, seconds))
+        return result
+
+
+def operators(model: nn.Module, example: Example, repeats: int = 15) -> pd.DataFrame:
+    """One row an operator of the forward, in order: operator, kind, flops, bytes and median seconds.
+
+    Eval mode without gradients, after a warm-up; the model is left as found. On a CPU, where an operator is
+    done when its call returns.
+
+    >>> table = operators(nn.Linear(8, 4), torch.ones(2, 8), repeats=3)
+    >>> table[["kind", "flops", "bytes"]].values.tolist()  # 2·2·8·4; (16 + 32 + 4 + 8) entries of 4 bytes
+    [['linear', 128, 240]]
+    """
+    positional, named = as_inputs(example)
+    rounds = []
+    with quiet(model):
+        for _ in range(WARM_UP + repeats):
+            with OperatorClock() as clock:
+                model(*positional, **named)
+            rounds.append(clock.rows)
+    table = pd.DataFrame(rounds[-1], columns=["operator", "flops", "bytes", "seconds"])
+    table["seconds"] = np.median([[row[3] for row in rows] for rows in rounds[WARM_UP:]], axis=0)
+    table.insert(1, "kind", [_kind(name) for name in table["operator"]])
+    return table
+
+
+def _kind(operator: str) -> str:
+    return next((kind for part, kind in KINDS.items() if part in operator), "elementwise")
+
+
+def ceilings(threads: int = 1, size: int = 2048, megabytes: int = 128, repeats: int = 7) -> dict[str, float]:
+    """The machine's two limits, measured: `peak` FLOP/s of a large matrix product, `bandwidth` in bytes/s of a
+    sum of two arrays too large for any cache. The best of `repeats`, since a limit is not an average.
+
+    >>> sorted(ceilings(size=64, megabytes=1, repeats=2))
+    ['bandwidth', 'peak']
+    """
+    from torch.utils.benchmark import Timer
+
+    square = torch.rand(size, size)
+    first, second, total = (torch.rand(megabytes * 2**18) for _ in range(3))
+    calls = {
+        "peak": ("torch.mm(a, a, out=c)", {"a": square, "c": torch.empty_like(square)}, 2 * size**3),
+        "bandwidth": ("torch.add(a, b, out=c)", {"a": first, "b": second, "c": total}, 3 * first.nbytes),
+    }
+    best = {}
+    for name, (statement, tensors, work) in calls.items():
+        timer = Timer(statement, globals={"torch": torch, **tensors}, num_threads=threads)
+        best[name] = work / min(timer.timeit(1).median for _ in range(repeats))
+    return best
+
+
+def under_roof(table: pd.DataFrame, peak: float | pd.Series, bandwidth: float | pd.Series) -> pd.DataFrame:
+    """The operators of `operators` beside the roofline of the two ceilings (of one machine, or row by row).
+
+    intensity  FLOPs a byte;  attained  FLOP/s;  roof_s = max(flops / peak, bytes / bandwidth), the least time
+    limit      "memory" where the bytes take longer than the FLOPs, else "compute"
+    of_roof    roof_s / seconds: 1 is as fast as the machine allows (above 1 the data came from a cache)
+
+    Raises ValueError for ceilings that are not positive.
+
+    >>> one = pd.DataFrame({"flops": [100.0], "bytes": [400.0], "seconds": [8.0]})
+    >>> under_roof(one, peak=50, bandwidth=100)[["intensity", "roof_s", "limit", "of_roof"]].values.tolist()
+    [[0.25, 4.0, 'memory', 0.5]]
+    """
+    if not (np.all(np.isfinite([peak, bandwidth])) and np.min([peak, bandwidth]) > 0):
+        raise ValueError(f"ceilings must be positive, got peak {peak}, bandwidth {bandwidth}; measure them: ceilings()")
+    computing, moving = table["flops"] / peak, table["bytes"] / bandwidth
+    roof = np.maximum(computing, moving)
+    return table.assign(
+        intensity=table["flops"] / table["bytes"], attained=table["flops"] / table["seconds"], roof_s=roof,
+        limit=np.where(moving > computing, "memory", "compute"), of_roof=roof / table["seconds"],
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""From which sparsity on a sparse matrix product is faster than the dense one, on this machine."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from survey_lib.measure.timing import compare_latency
+
+SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+BLOCK = 16  # MKL multiplies square blocks only
+
+
+class Product(nn.Module):
+    """x -> matrix · x, whatever the matrix is stored as."""
+
+    def __init__(self, call: Callable[[Tensor], object]):
+        super().__init__()
+        self.call = call
+
+    def forward(self, x: Tensor) -> object:
+        return self.call(x)
+
+
+def formats(weight: Tensor, sparsity: float, seed: int = 0) -> dict[str, Product]:
+    """Products with the same matrix, pruned at random, dense and in each sparse form that runs here.
+
+    `weight` is (out, in), both multiples of 16. CSR by torch and by scipy holds single weights, BSR whole 16x16
+    blocks. torch's N:M form runs on GPUs only. A form that this build of torch lacks is left out.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    outputs, inputs = weight.shape
+    single = weight * (torch.rand(weight.shape, generator=draw) >= sparsity)
+    blocks = torch.rand(outputs // BLOCK, inputs // BLOCK, generator=draw) >= sparsity
+    blocked = weight * blocks.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
+    scipy_rows = csr_matrix(single.numpy())
+    products: dict[str, Callable[[Tensor], object]] = {
+        "dense": lambda x: single @ x, "CSR (scipy)": lambda x: scipy_rows @ x.numpy()}  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # sparse layouts are marked beta
+        rows, squares = single.to_sparse_csr(), blocked.to_sparse_bsr((BLOCK, BLOCK))
+    products |= {"CSR (torch)": lambda x: rows @ x, f"BSR {BLOCK}x{BLOCK} (torch)": lambda x: squares @ x}
+    probe = torch.zeros(inputs, 1)
+    return {name: Product(call) for name, call in products.items() if _runs(call, probe)}
+
+
+def _runs(call: Callable[[Tensor], object], x: Tensor) -> bool:
+    try:
+        call(x)
+    except RuntimeError:  # torch was built without the kernel
+        return False
+    return True
+
+
+def crossover(
+    size: int = 1024, batches: Sequence[int] = (1, 64), sparsities: Sequence[float] = SPARSITIES,
+    *, threads: int = 1, seconds: float = 0.1, rounds: int = 7,
+) -> pd.DataFrame:  # fmt: skip
+    """Dense against sparse products of a size x size matrix with (size, batch), in turns.
+
+    One row a batch, sparsity and kernel, with the columns of `compare_latency`; `ratio` below 1 is faster than
+    dense. Raises ValueError unless the size is a multiple of 16.
+
+    >>> table = crossover(32, (2,), (0.5,), seconds=0.01, rounds=2)
+    >>> table["kernel"][0], float(table["ratio"][0])
+    ('dense', 1.0)
+    """
+    if size < BLOCK or size % BLOCK:
+        raise ValueError(f"size must be a multiple of {BLOCK}, the block of BSR; got {size}")
+    weight = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    tables = []
+    for batch in batches:
+        x = torch.randn(size, batch, generator=torch.Generator().manual_seed(1))
+        for sparsity in sparsities:
+            timed = compare_latency(formats(weight, sparsity), x, threads=threads, seconds=seconds, rounds=rounds)
+            tables.append(timed.assign(size=size, batch=batch, sparsity=sparsity))
+    return pd.concat(tables, ignore_index=True).rename(columns={"model": "kernel"})
