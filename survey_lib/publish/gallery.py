@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.publish import anatomy, plots, rankings, schematics, surveyed, tradeoffs
+from survey_lib.publish import anatomy, language, plots, rankings, schematics, surveyed, tradeoffs
 from survey_lib.publish.findings import finding, leaders, main_setting, setting
 from survey_lib.publish.sheet import Drawing
 from survey_lib.publish.statistics import mean_ranks_by, rank_stability, ranking
@@ -168,6 +168,12 @@ FIGURES: dict[str, Entry] = {
     "chain": Entry(anatomy.chain, "00", "What does every method do, step by step?"),
     "patterns": Entry(schematics.patterns, "10", "What does one matrix look like at each granularity?"),
     "coupled-channels": Entry(schematics.coupled_channels, "09", "Which channels must go together?"),
+    "language-loss": Entry(
+        language.losses, "13", "What does a language model lose when pruned in one shot?", "language"
+    ),
+    "language-structures": Entry(
+        language.structures, "13", "What do heads, channels and blocks cost at equal parameters?", "language"
+    ),
     "published-baselines": Entry(
         surveyed.published_baselines, "16", "How far do published dense accuracies differ?"
     ),
