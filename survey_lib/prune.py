@@ -127,6 +127,9 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
     pruned, plan, masks, meta = surgery.load_file(path, unwrap(model))
     if plan:
         masks = surgery.plan_masks(unwrap(model), plan)
-    report = pd.DataFrame(meta["report"]["data"], columns=meta["report"]["columns"])
-    skipped = [(name, reason) for name, reason in meta["skipped"]]
-    return PruneResult(pruned, masks, plan, report, meta["sparsity"], skipped)
+    try:
+        report = pd.DataFrame(meta["report"]["data"], columns=meta["report"]["columns"])
+        skipped = [(name, reason) for name, reason in meta["skipped"]]
+        return PruneResult(pruned, masks, plan, report, float(meta["sparsity"]), skipped)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} lacks the report that survey_lib.save writes ({error!r}); save it again") from error

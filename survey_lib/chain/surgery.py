@@ -121,18 +121,31 @@ def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | Non
         with safetensors.safe_open(str(path), "pt") as file:
             notes = (file.metadata() or {}).get("survey_lib")
             stored = {name: file.get_tensor(name) for name in file.keys()} if notes else {}
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError) as error:
+        if not Path(path).exists():
+            raise
         raise ValueError(f"{path} is not a safetensors file ({error}); files of survey_lib.save are") from error
     if notes is None:
         raise ValueError(f"{path} was not written by survey_lib.save; use safetensors.torch.load_file for its tensors")
-    notes = json.loads(notes)
-    if notes["schema"] != SCHEMA:
-        raise ValueError(f"{path} has schema {notes['schema']}, this version reads {SCHEMA}; update survey_lib")
+    notes = _notes(notes, path)
     small = replay(model, notes["plan"]) if notes["plan"] else slim(model, {}, {})
     _load_weights(small, {n.removeprefix("weight:"): t for n, t in stored.items() if n.startswith("weight:")}, path)
     masks = {name.removeprefix("mask:"): t for name, t in stored.items() if name.startswith("mask:")}
     masking.check(small, masks)
     return small, notes["plan"], masks, notes["meta"]
+
+
+def _notes(text: str, path) -> dict:
+    """Schema, plan and meta of a file of `save_file`, from the JSON in its metadata."""
+    try:
+        notes = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} holds damaged notes ({error}); save it again") from error
+    if not isinstance(notes, dict) or not {"schema", "plan", "meta"} <= notes.keys():
+        raise ValueError(f"{path} holds damaged notes (schema, plan and meta are missing); save it again")
+    if notes["schema"] != SCHEMA:
+        raise ValueError(f"{path} has schema {notes['schema']}, this version reads {SCHEMA}; update survey_lib")
+    return notes
 
 
 def _owners(model: nn.Module) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -48,7 +49,10 @@ def prune_once(
     classes, example, batches = inputs(model, dataset)
     dense = build(model, classes, tuple(example.shape[1:]), seed)
     if weights:
-        dense.load_state_dict(load_file(weights))
+        try:
+            dense.load_state_dict(load_file(weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{weights} does not hold the weights of {model}: {error}") from error
     dense.eval()
     result = survey_lib.prune(dense, method, sparsity, example=example, batches=batches, seed=seed)
     lines = [

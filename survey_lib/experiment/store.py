@@ -27,6 +27,11 @@ def runs_folder(runs: str | Path | None = None) -> Path:
     return Path(runs or os.environ.get("SURVEY_RUNS") or REPOSITORY / "runs")
 
 
+def study_folder(study: str, runs: str | Path | None = None) -> Path:
+    """Folder of a study's local runs. ValueError for a name that could leave the runs folder."""
+    return runs_folder(runs) / studies.check_name(study)
+
+
 def published_file(study: str, published: str | Path | None = None) -> Path:
     """The published file of a study, in `published` or data/results."""
     return Path(published or REPOSITORY / "data" / "results") / f"{study}.jsonl"
@@ -34,12 +39,12 @@ def published_file(study: str, published: str | Path | None = None) -> Path:
 
 def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
     """Write one run's file in one step: a reader, or a crash, sees the whole file or none."""
-    return files.replace(runs_folder(runs) / study / f"{record['key']}.json", lines.dump(record) + "\n")
+    return files.replace(study_folder(study, runs) / f"{record['key']}.json", lines.dump(record) + "\n")
 
 
 def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]:
     """Local runs by key. Files that cannot be read are named, moved to `set-aside` and so run again (B67)."""
-    paths = sorted((runs_folder(runs) / study).glob("*.json"))
+    paths = sorted(study_folder(study, runs).glob("*.json"))
     return {path.stem: record for path in paths if (record := _read(path))}
 
 
@@ -50,7 +55,7 @@ def local_rows(study: str, runs: str | Path | None = None) -> dict[str, dict]:
         record = _read(path)
         return record and _row(study, record)
 
-    return index.rows(runs_folder(runs) / study, read)
+    return index.rows(study_folder(study, runs), read)
 
 
 def _row(study: str, record: dict) -> dict:
@@ -81,7 +86,7 @@ def _read(path: Path) -> dict | None:
 
 def published_records(study: str, published: str | Path | None = None) -> dict[str, dict]:
     """Published runs by key. Raises ValueError that names the file and line for a damaged one."""
-    path, found = published_file(study, published), {}
+    path, found = published_file(studies.check_name(study), published), {}
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
     for number, line in enumerate(written, 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from functools import cache
 from typing import Any
 
@@ -42,16 +43,23 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def check_name(name: str) -> str:
+    """The name if it can be that of a study, and so of a file here; ValueError for a path or anything longer."""
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise ValueError(f"a study's name is letters, digits, '.', '-' and '_', at most 100; got {name[:120]!r}")
+    return name
+
+
 def load(name: str) -> Study:
     """A study by name. ValueError that lists near matches, or names the field of the file that is wrong."""
-    path = FOLDER / f"{name}.yaml"
+    path = FOLDER / f"{check_name(name)}.yaml"
     if not path.exists():
         near = difflib.get_close_matches(name, names(), 3, 0.3)
         raise ValueError(f"unknown study {name!r}; near: {', '.join(near) or 'none'}; "
                          f"there are: {', '.join(names())}")  # fmt: skip
     try:
         study = Study(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, TypeError) as error:
+    except (ValidationError, yaml.YAMLError, TypeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
     if study.name != name:
         raise ValueError(f"{path} names itself {study.name!r}; name and file must agree")

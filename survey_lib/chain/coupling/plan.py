@@ -43,6 +43,7 @@ def check_plan(model: nn.Module, plan: Mapping) -> None:
         raise ValueError(f"not a plan: it must hold {', '.join(sorted(PARTS))}")
     if plan["schema"] != SCHEMA:
         raise ValueError(f"plan of schema {plan['schema']}, this version reads {SCHEMA}; update survey_lib")
+    _check_form(plan)
     shapes = _shapes(model)
     for name in sorted(shapes.keys() | plan["shapes"].keys()):
         if shapes.get(name) != plan["shapes"].get(name):
@@ -57,11 +58,24 @@ def check_plan(model: nn.Module, plan: Mapping) -> None:
     for name in plan.get("blocks", []):
         if not name or name not in modules:
             raise ValueError(f"the plan leaves out block {name!r}, which the model does not have")
+        inside = [other for other in (*plan["removed"], *plan["attributes"]) if other.startswith(f"{name}.")]
+        if inside:
+            raise ValueError(f"the plan leaves out block {name!r} and also cuts {inside[0]!r}, which is inside")
     for module, row in plan["attributes"].items():
         for name, value in row.items():
             old = vars(modules[module]).get(name) if module in modules else None
             if not (_widths(old) and _widths(value)) or isinstance(old, tuple) != isinstance(value, (tuple, list)):
                 raise ValueError(f"the plan sets {module}.{name} to {value!r}; only existing integers may be set")
+
+
+def _check_form(plan: Mapping) -> None:
+    """JSON of another form than `make_plan` writes."""
+    tables = [plan[part] for part in ("shapes", "removed", "attributes")]
+    rows = [row for table in tables[1:] if isinstance(table, dict) for row in table.values()]
+    blocks = plan.get("blocks", [])
+    names = isinstance(blocks, list) and all(isinstance(name, str) for name in blocks)
+    if not all(isinstance(table, dict) for table in [*tables, *rows]) or not names:
+        raise ValueError("not a plan: shapes, removed and attributes are tables by name, blocks a list of names")
 
 
 def _check_positions(name: str, dim: str, index, shapes: dict[str, list[int]]) -> None:
