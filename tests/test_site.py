@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from survey_lib.catalogue import METHODS
+from survey_lib.experiment.sources import REPOSITORY
 from survey_lib.publish import own_results, pages
 from survey_lib.publish.cards import card, formulas, source
 from survey_lib.publish.docstrings import as_html, as_rst, blocks
@@ -96,7 +97,13 @@ def test_source_of_a_card_runs_without_the_docstring():
 
 def test_card_shows_formula_code_paper_numbers_and_own_results(tmp_path):
     text = card(METHODS["fpgm"], tmp_path)
-    for part in ("\\lVert F_f - F_j \\rVert_2", "torch.pdist", "CVPR 2019", "@inproceedings{he2019filter", "he2019filter"):
+    for part in (
+        "\\lVert F_f - F_j \\rVert_2",
+        "torch.pdist",
+        "CVPR 2019",
+        "@inproceedings{he2019filter",
+        "he2019filter",
+    ):
         assert part in text
     mean = own_results.of("fpgm")["comparison"].query("sparsity == 0.55")["accuracy"].mean()
     assert f"{mean:.1%} ±" in text and "notebooks/07_filter_pruning.ipynb" in text
@@ -105,7 +112,9 @@ def test_card_shows_formula_code_paper_numbers_and_own_results(tmp_path):
 
 
 def test_card_of_a_method_without_paper_formula_and_runs_says_so(tmp_path):
-    row = dataclasses.replace(METHODS["l1-filter"], name="brand-new", paper="", one_line=HOSTILE, notebook="99_later")
+    row = dataclasses.replace(
+        METHODS["l1-filter"], name="brand-new", paper="", one_line=HOSTILE, notebook="99_later"
+    )
     text = card(row, tmp_path)
     assert "## Formula" not in text and "without a paper" in text and "No published study" in text
     assert "<script>" not in text and "not written yet" in text
@@ -169,10 +178,19 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
     plain = nbformat.v4.new_code_cell("x = 2")
     text, solution, other = for_web(notebook(markdown, code, plain), "https://host/blob").cells
     assert text.source.count("../references.html#ref-") == 2
-    assert "[how](https://host/blob/CONTRIBUTING.md), [02](02_x.ipynb)\n`survey cite li2017pruning`\n```\nli2017pruning\n```" in text.source
+    assert (
+        "[how](https://host/blob/CONTRIBUTING.md), [02](02_x.ipynb)\n`survey cite li2017pruning`\n```\nli2017pruning\n```"
+        in text.source
+    )
     assert "nobody2020nothing;" in text.source
     assert "hide-input" in solution.metadata["tags"] and "tags" not in other.metadata
     assert solution.metadata["mystnb"]["image"]["alt"] == "Figure: A head"
+
+
+def test_every_page_of_docs_is_in_the_contents():
+    contents = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8").splitlines()
+    written = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {"index"}
+    assert written <= set(contents), f"add to a toctree of docs/index.md: {written - set(contents)}"
 
 
 def test_a_folder_that_is_no_site_is_not_overwritten(tmp_path):

@@ -18,10 +18,14 @@ BROKEN = "return [...document.images].filter(i => !(i.complete && i.naturalWidth
 FOREIGN = "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin))"
 UNSET = """return [...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).length
            + document.querySelectorAll('mjx-merror, [data-mjx-error]').length"""
-VISIBLE = "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.textContent)"
+VISIBLE = (
+    "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.textContent)"
+)
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="build/site is not there; `make site` builds it")
-browser_needed = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+browser_needed = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
+)
 
 
 class Addresses(HTMLParser):
@@ -137,12 +141,19 @@ def test_literature_is_filtered_by_menu_and_words(browser, address):
 
     show(browser, f"{address}literature.html")
     everything = browser.execute_script(VISIBLE)
-    menus = {label.text.split("\n")[0]: label for label in browser.find_elements(By.CSS_SELECTOR, ".survey-filter label")}
+    menus = {
+        label.text.split("\n")[0]: label
+        for label in browser.find_elements(By.CSS_SELECTOR, ".survey-filter label")
+    }
     Select(menus["granularity"].find_element(By.TAG_NAME, "select")).select_by_value("filter")
     filters = browser.execute_script(VISIBLE)
     assert 0 < len(filters) < len(everything) and all("filter" in row for row in filters)
     menus["words"].find_element(By.TAG_NAME, "input").send_keys("geometric median")
-    assert [row for row in browser.execute_script(VISIBLE) if "He" in row] == browser.execute_script(VISIBLE) != []
+    assert (
+        [row for row in browser.execute_script(VISIBLE) if "He" in row]
+        == browser.execute_script(VISIBLE)
+        != []
+    )
     shown = browser.find_element(By.CSS_SELECTOR, ".survey-filter output").text
     assert shown == f"{len(browser.execute_script(VISIBLE))} of {len(everything)}"
 
@@ -164,7 +175,11 @@ def test_math_is_set(browser, address):
 @browser_needed
 def test_notebook_can_be_launched_and_folds_its_solutions(browser, address):
     show(browser, f"{address}notebooks/07_filter_pruning.html")
-    launch = browser.execute_script("return [...document.querySelectorAll('a')].map(a => a.href).filter(h => h.includes('mybinder'))")
-    assert launch and all("urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in map(unquote, launch))
+    launch = browser.execute_script(
+        "return [...document.querySelectorAll('a')].map(a => a.href).filter(h => h.includes('mybinder'))"
+    )
+    assert launch and all(
+        "urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in map(unquote, launch)
+    )
     folded = browser.execute_script("return [...document.querySelectorAll('.cell details')].map(d => d.open)")
     assert folded and not any(folded)

@@ -1,0 +1,61 @@
+"""Points for nbgrader: which cells are graded, and that the hidden assertion agrees with the visible check."""
+
+import re
+
+import nbformat
+import pytest
+
+from survey_lib.publish import grading
+from survey_lib.publish.exercises import BEGIN
+from survey_lib.publish.notebooks import FOLDER
+
+NAMES = [path.stem for path in sorted(FOLDER.glob("*.ipynb"))]
+
+
+def cells(folder, name):
+    return [cell for cell in nbformat.read(folder / f"{name}.ipynb", 4).cells if "nbgrader" in cell.metadata]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_check_of_a_notebook_gives_a_point(name, tmp_path):
+    source = nbformat.read(FOLDER / f"{name}.ipynb", 4).cells
+    calls = sum(
+        len(re.findall(r"^(?:exercises\.)?check\(", cell.source, re.M))
+        for cell in source
+        if cell.cell_type == "code"
+    )
+    assert grading.with_points(name, tmp_path) == calls > 0
+    marked = cells(tmp_path, name)
+    graded = [cell for cell in marked if cell.metadata.nbgrader.grade]
+    assert sum(cell.metadata.nbgrader.points for cell in graded) == calls
+    assert all(cell.metadata.nbgrader.locked and "BEGIN HIDDEN TESTS" in cell.source for cell in graded)
+    solutions = [cell for cell in marked if cell.metadata.nbgrader.solution]
+    assert len(solutions) == sum(BEGIN in cell.source for cell in source if cell.cell_type == "code")
+    assert len({cell.metadata.nbgrader.grade_id for cell in marked}) == len(marked)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"), [("return 4", True), ("return 5", False), ("raise NotImplementedError", False)]
+)
+def test_hidden_assertion_fails_where_the_check_does(answer, right):
+    lines = [
+        grading.IMPORT,
+        f"def mine():\n    {answer}",
+        *grading.assertions("check(lambda: mine(), 4, 'hint')"),
+    ]
+    if right:
+        exec("\n".join(lines), {})
+    else:
+        with pytest.raises(AssertionError):
+            exec("\n".join(lines), {})
+
+
+def test_a_notebook_without_checks_is_refused(tmp_path, monkeypatch):
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")]), tmp_path / "plain.ipynb"
+    )
+    monkeypatch.setattr(grading, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="nothing to grade"):
+        grading.with_points("plain", tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="plain"):
+        grading.with_points("other", tmp_path / "out")
