@@ -66,3 +66,20 @@ def test_storage_is_drawn_as_a_share_of_the_dense_bytes():
     _, axes = plt.subplots()
     speedups.storage(table, axes, "zlib")
     assert axes.lines[1].get_ydata().tolist() == [350 / 400, 70 / 400]
+
+
+def test_kinds_of_operators_are_compared_dense_over_aligned():
+    rows = [("dense", "norm", 8.0, 6.0), ("aligned", "norm", 4.0, 3.0), ("dense", "convolution", 16.0, 18.0),
+            ("aligned", "convolution", 4.0, 6.0), ("cut", "norm", 9.0, 9.0)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["variant", "kind", "flops", "seconds"]).assign(model="m", bytes=2.0)
+    table = speedups.by_kind(frame).loc["m"]
+    assert table["flops"].to_dict() == {"convolution": 4, "norm": 2}
+    assert table["seconds"].to_dict() == {"convolution": 3, "norm": 2}
+    assert table["share"].to_dict() == {"convolution": 0.75, "norm": 0.25}
+
+
+def test_each_format_is_shown_on_its_own_pattern():
+    rows = [("dense", "dense"), ("magnitude", "csr"), ("magnitude", "bsr 4x1"), ("block:1x4", "bsr 4x1"), ("block:1x4", "csr"),
+            ("nm-magnitude:2:4", "N:M"), ("magnitude", "N:M")]  # fmt: skip
+    curves = speedups.storage_curves(pd.DataFrame(rows, columns=["method", "format"]).assign(model="m"), "m")
+    assert curves["format"].tolist() == ["dense", "csr", "bsr (1x4 blocks)", "N:M"]
