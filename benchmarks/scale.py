@@ -9,6 +9,7 @@ once every worker has done one.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -43,24 +44,25 @@ import sys, time
 from pathlib import Path
 from survey_lib.experiment import store, study, sweep
 study.FOLDER = Path(sys.argv[1])
-start = time.perf_counter()
+wall, processor = time.perf_counter(), time.process_time()
 done = {call}
-print(time.perf_counter() - start)
+print(time.perf_counter() - wall, time.process_time() - processor)
 """
 
 
 def write_study(folder: Path, count: int) -> None:
     """A study of `count` seeds, and a finished record of usual size for each of its runs."""
     folder.mkdir(exist_ok=True)
-    grids = [{name: value for name, value in FIELDS.items() if name != "profile"} | {"seed": list(range(count))}]
+    several = {"seed": list(range(count // 100)), "sparsity": [i / 100 for i in range(100)]}
+    grids = [{name: value for name, value in FIELDS.items() if name != "profile"} | several]
     text = yaml.safe_dump({"name": NAME, "question": "?", "profiles": {"quick": {"grids": grids}}})
     (folder / f"{NAME}.yaml").write_text(text)
     template, runs = usual_record(), store.runs_folder() / NAME
     runs.mkdir(parents=True, exist_ok=True)
     before = json.dumps(template["config"], sort_keys=True)
     line = json.dumps(template, sort_keys=True) + "\n"
-    for seed in range(count):
-        config = RunConfig(**FIELDS, seed=seed)
+    for seed, sparsity in itertools.product(*several.values()):
+        config = RunConfig(**FIELDS | {"seed": seed, "sparsity": sparsity})
         after = json.dumps(config.model_dump(), sort_keys=True)
         text = line.replace(before, after).replace(template["key"], config.key())
         (runs / f"{config.key()}.json").write_text(text)
@@ -71,10 +73,12 @@ def usual_record() -> dict:
     return next(run for run in store.records("weight", local=False) if run["config"]["method"] == "magnitude")
 
 
-def timed(call: str, folder: Path) -> float:
+def timed(call: str, folder: Path) -> tuple[float, float]:
+    """Seconds of wall and of processor time of a call in a fresh process."""
     code = TIMED.format(call=call)
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    wall, processor = done.stdout.split()[-2:]
+    return float(wall), float(processor)
 
 
 def stored(root: Path) -> pd.DataFrame:
@@ -83,10 +87,11 @@ def stored(root: Path) -> pd.DataFrame:
     for count in COUNTS:
         os.environ["SURVEY_RUNS"] = str(root / str(count))
         write_study(root / f"studies-{count}", count)
-        rows.append({"runs": count} | {name: timed(call, root / f"studies-{count}") for name, call in STEPS.items()})
-    table = pd.DataFrame(rows)
-    growth = table[list(STEPS)].div(table["runs"], axis=0).mul(1e6).add_suffix(", us a run")
-    return pd.concat([table, growth], axis=1)
+        for name, call in STEPS.items():
+            wall, processor = timed(call, root / f"studies-{count}")
+            rows.append({"call": name, "runs": count, "wall s": wall, "processor s": processor,
+                         "processor us a run": 1e6 * processor / count})  # fmt: skip
+    return pd.DataFrame(rows).sort_values(["call", "runs"])
 
 
 def write_only(record: dict, config: RunConfig) -> tuple[str, str]:
