@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.publish import anatomy, guide, language, plots, rankings, schematics, surveyed, tradeoffs
+from survey_lib.publish import (
+    anatomy,
+    guide,
+    language,
+    plots,
+    rankings,
+    schematics,
+    shallow,
+    surveyed,
+    tradeoffs,
+)
 from survey_lib.publish.findings import finding, leaders, main_setting, setting
 from survey_lib.publish.sheet import Drawing
 from survey_lib.publish.statistics import mean_ranks_by, rank_stability, ranking
@@ -165,6 +175,9 @@ FIGURES: dict[str, Entry] = {
     "accuracy-lost": Entry(cost, "14", "Where is the loss above the noise of the seeds?", "comparison"),
     "decision-guide": Entry(guide.decision_guide, "18", "Which method for which need?", "comparison"),
     "reach": Entry(guide.reach_chart, "18", "How far can one prune at a loss of one point?", "comparison"),
+    "depth-against-width": Entry(
+        shallow.depth_against_width, "11", "Is it better to make a network shallower or narrower?", "depth"
+    ),
     "taxonomy": Entry(schematics.taxonomy, "00", "Which kinds of pruning are there?"),
     "map-of-methods": Entry(schematics.map_of_methods, "00", "What does each method remove, and when?"),
     "chain": Entry(anatomy.chain, "00", "What does every method do, step by step?"),
