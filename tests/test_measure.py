@@ -137,6 +137,12 @@ def test_b43_no_traces_when_the_forward_raises(call):
     assert torch.backends.mha.get_fastpath_enabled() == fast_path
 
 
+def test_csr_of_half_precision_has_two_bytes_a_value():
+    matrix = np.array([[0, 1.5], [2, 0]], dtype=np.float16)
+    values = np.frombuffer(storage.csr(matrix)[:4], dtype=np.float16)
+    assert values.tolist() == [1.5, 2.0] and len(storage.csr(matrix)) == 2 * 2 + 2 * 4 + 3 * 4
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_b43_dtype_is_kept_and_bytes_follow_it(dtype):
     model = small_cnn().to(dtype)

@@ -23,9 +23,9 @@ def dense(matrix: np.ndarray) -> bytes:
 
 def csr(matrix: np.ndarray) -> bytes:
     """Compressed sparse rows: values, int32 column of each value, int32 start of each row."""
-    rows = csr_matrix(matrix)
+    rows = csr_matrix(matrix != 0)  # places only: scipy holds no float16
     places = [rows.indices.astype(np.int32), rows.indptr.astype(np.int32)]
-    return b"".join(array.tobytes() for array in [rows.data, *places])
+    return b"".join(array.tobytes() for array in [matrix[matrix != 0], *places])
 
 
 def bsr(matrix: np.ndarray, outputs: int = 4) -> bytes:
