@@ -132,6 +132,11 @@ def results(study: str, runs: str | Path | None = None, published: str | Path | 
     return tidy.frame([row for row in found.values() if profile in (None, row["profile"])])
 
 
+def _short(record: dict) -> dict:
+    """The record with the last point of each stage of its curve: curves would be most of a published file."""
+    return record | {"curve": list({point["stage"]: point for point in record["curve"]}.values())}
+
+
 def publish(study: str, runs: str | Path | None = None, published: str | Path | None = None,
             profile: str = "full") -> Path:  # fmt: skip
     """Write the finished runs of a profile as the study's published file; the same runs give the same bytes.
@@ -144,4 +149,4 @@ def publish(study: str, runs: str | Path | None = None, published: str | Path | 
     if not done:
         raise ValueError(f"{study} has no finished run of profile {profile}; "
                          f"first: survey sweep {study} --profile {profile}")  # fmt: skip
-    return files.replace(published_file(study, published), "".join(lines.dump(record) + "\n" for record in done))
+    return files.replace(published_file(study, published), "".join(lines.dump(_short(record)) + "\n" for record in done))

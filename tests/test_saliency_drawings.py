@@ -1,0 +1,60 @@
+"""The drawings of notebook 03: costs of removals, and criteria against magnitude."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from survey_lib.publish import saliency, saliency_gains
+
+
+@pytest.fixture
+def frame():
+    """Two seeds; OBS 10 and 12 points above magnitude without recovery, equal after it; a run of more evidence apart."""
+    accuracy = {("magnitude", "none"): 0.5, ("obs", "none"): 0.6, ("random", "none"): 0.1}
+    rows = [
+        {"method": method, "recovery": recovery, "seed": seed, "evidence": evidence, "sparsity": 0.9,
+         "accuracy": accuracy.get((method, recovery), 0.8) + 0.02 * seed * (method == "obs") * (recovery == "none")}
+        for method in ("magnitude", "obs", "random") for recovery in ("none", "finetune")
+        for seed in (0, 1) for evidence in (250, 1000)
+    ]  # fmt: skip
+    fixed = {"data": "digits", "model": "m", "scope": "layerwise", "compression": 10.0, "dense_accuracy": 0.9}
+    return pd.DataFrame(rows).assign(**fixed)
+
+
+def test_the_surface_says_what_both_ways_of_removing_cost():
+    figure, axes = plt.subplots()
+    lost = saliency.surface(np.array([[5.0, 4.0], [4.0, 5.0]]), np.array([1.0, 2.0]), axes)
+    assert np.allclose(lost, [[2.5, 10.0], [0.9, 3.6]])
+    plt.close(figure)
+
+
+def test_gains_are_paired_by_seed_and_kept_apart_by_stage(frame):
+    drawing = saliency_gains.gains(frame)
+    table = drawing.data.set_index("stage")
+    assert table.loc["without recovery", "mean"] == pytest.approx(11)
+    assert table.loc["after recovery", "mean"] == pytest.approx(0) and (table["n"] == 2).all()
+    assert table.loc["without recovery", "low"] < 0  # two seeds, a wide interval
+    plt.close(drawing.figure)
+
+
+def test_the_range_of_criteria_leaves_random_out(frame):
+    drawing = saliency_gains.before_and_after(frame)
+    assert "span 11.0 points without recovery and 0.0 points after recovery" in drawing.caption
+    plt.close(drawing.figure)
+
+
+def test_one_run_under_two_keys_counts_once(frame):
+    assert len(saliency_gains.recipe(pd.concat([frame, frame]))) == 12
+
+
+def test_the_title_of_a_panel_is_its_rank_correlation():
+    figure = saliency.predictions({"a": (np.array([1.0, 2.0, 3.0]), np.array([-1.0, 4.0, 9.0]))})
+    assert "a: ρ = 1.0" in [figure.axes[0].get_title(loc=place) for place in ("left", "center")]
+    plt.close(figure)
+
+
+def test_a_matrix_prints_its_numbers():
+    figure = saliency.matrices({"a": pd.DataFrame([[1.0, 0.25], [0.5, 1.0]], list("xy"), list("xy"))})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.0", "0.2", "0.5", "1.0"]
+    plt.close(figure)
