@@ -37,7 +37,7 @@ PARTS = ("chain", "layers", "kernels", "storage")
 PUBLISHED = {"torchvision:resnet18": 64, "resnet-20-b": 32}  # model: pixels; 1x1 shortcuts, so that every width halves
 BATCHES, THREADS = (1, 16, 64), (1, 2)
 USUAL = 16  # batch of the roofline and of torch.compile, which takes half a minute a model
-ROUNDS = 7
+ROUNDS = 5
 DEPLOYED = ("dense", "aligned")  # compiled and exported; the rest is timed eagerly
 
 
@@ -63,7 +63,7 @@ def deployed(made: Mapping[str, nn.Module], example: Tensor, folder: Path) -> di
 
 def chain(
     model: nn.Module, example: Tensor, *, batches: Sequence[int] = BATCHES, threads: Sequence[int] = THREADS,
-    seconds: float = 0.4, compiled: bool = True,
+    seconds: float = 0.2, compiled: bool = True,
 ) -> pd.DataFrame:  # fmt: skip
     """Time every variant of `model` in every runtime, in turns; the dense model in eager mode is the reference.
 
@@ -130,7 +130,7 @@ def storage(model: nn.Module) -> pd.DataFrame:
 
 
 def measure_all(
-    pixels: Mapping[str, int] = PUBLISHED, *, seconds: float = 0.4, batches: Sequence[int] = BATCHES, compiled: bool = True
+    pixels: Mapping[str, int] = PUBLISHED, *, seconds: float = 0.2, batches: Sequence[int] = BATCHES, compiled: bool = True
 ) -> dict[str, pd.DataFrame]:
     """All four parts for the named models, each row with machine, versions and commit."""
     subjects = {name: subject(name, size) for name, size in pixels.items()}
