@@ -134,7 +134,8 @@ def results(study: str, runs: str | Path | None = None, published: str | Path | 
 
 def _short(record: dict) -> dict:
     """The record with the last point of each stage of its curve: curves would be most of a published file."""
-    return record | {"curve": list({point["stage"]: point for point in record["curve"]}.values())}
+    points = record.get("curve")
+    return record | {"curve": list({point["stage"]: point for point in points}.values())} if points else record
 
 
 def publish(study: str, runs: str | Path | None = None, published: str | Path | None = None,
