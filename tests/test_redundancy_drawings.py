@@ -43,7 +43,7 @@ def test_the_heat_map_holds_points_lost_to_magnitude(frame):
 def test_whole_networks_are_drawn_without_the_runs_of_one_layer(frame):
     drawing = redundancy.whole_network(pd.concat([frame, frame]))
     assert sorted(drawing.data["mean"].round(3)) == [0.1, 0.2, 0.8]
-    assert (drawing.data["n"] == 3).all() and "0.05 by magnitude" in drawing.caption
+    assert (drawing.data["n"] == 3).all() and "magnitude at sparsity 0.05 (m); at random before 0.01" in drawing.caption
     plt.close(drawing.figure)
 
 

@@ -26,7 +26,12 @@ def magnitudes(weights: Mapping[str, np.ndarray]) -> Figure:
         left.plot(share, size / size[0], label=name, **style)
         right.plot(share, np.cumsum(size) / size.sum(), **style)
     right.plot([0, 1], [0, 1], color=DENSE, linestyle="--", linewidth=1, label="all weights equal")
-    left.set(xlabel="share of the weights, largest first", ylabel="magnitude / largest", yscale="log", ylim=(1e-4, 1.5))
+    left.set(
+        xlabel="share of the weights, largest first",
+        ylabel="magnitude / largest",
+        yscale="log",
+        ylim=(1e-4, 1.5),
+    )
     right.set(xlabel="share of the weights, largest first", ylabel="share of the sum of magnitudes")
     handles = [*left.get_legend_handles_labels()[0], right.lines[-1]]
     figure.legend(handles, [handle.get_label() for handle in handles], loc="outside lower center", ncols=3)
@@ -46,14 +51,18 @@ def tolerance(runs: pd.DataFrame, noticed: float = NOTICED) -> float:
     over = np.flatnonzero(lost.to_numpy() > noticed)
     if not len(over):
         return float(lost.index[-1])
-    (x0, x1), (y0, y1) = (values[over[0] - 1 : over[0] + 1] for values in (lost.index.to_numpy(), lost.to_numpy()))
+    (x0, x1), (y0, y1) = (
+        values[over[0] - 1 : over[0] + 1] for values in (lost.index.to_numpy(), lost.to_numpy())
+    )
     return float(x0 + (noticed - y0) / (y1 - y0) * (x1 - x0))
 
 
 def layer_runs(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs that prune one layer, of the pair of data and model that has the most of them."""
     found = frame[frame["layer"].notna() & (frame["method"] != "dense")]
-    found = found.assign(method=found["method"].str.partition(" ")[0])  # `tables.distinct` names layers in the method
+    found = found.assign(
+        method=found["method"].str.partition(" ")[0]
+    )  # `tables.distinct` names layers in the method
     pair = found.groupby(["data", "model"]).size().idxmax()
     return found[(found["data"] == pair[0]) & (found["model"] == pair[1])].reset_index(drop=True)
 
@@ -81,7 +90,7 @@ def sensitivity(frame: pd.DataFrame) -> Drawing:
     text = (f"One layer pruned alone: {order.index[0]} loses {100 * NOTICED:g} point at sparsity {order.iloc[0]:.2f}, "
             f"{order.index[-1]} at {order.iloc[-1]:.2f}")  # fmt: skip
     plots.headline(figure, text)
-    caption = (f"Test accuracy without recovery when one layer is pruned by magnitude (random: grey), "
+    caption = (f"Test accuracy without recovery when one layer is pruned, "
                f"{runs['data'].iat[0]}, {runs['model'].iat[0]}. {text}.")  # fmt: skip
     return Drawing(figure, caption, f"Line charts and a heat map. {text}.", table)
 
@@ -92,7 +101,14 @@ def _panels(figure, table: pd.DataFrame, layers: list[str]) -> None:
     for axes, layer in zip(grid.flat, layers, strict=False):
         rows = table[table["layer"] == layer]
         for method, line in rows.groupby("method"):
-            axes.errorbar(line["sparsity"], line["accuracy"], line["std"].fillna(0), label=method, capsize=2, **styles[method])
+            axes.errorbar(
+                line["sparsity"],
+                line["accuracy"],
+                line["std"].fillna(0),
+                label=method,
+                capsize=2,
+                **styles[method],
+            )
         axes.axhline(rows["dense_accuracy"].mean(), color=DENSE, linestyle="--", linewidth=1, label="dense")
         axes.set_title(layer, fontsize=8)
     for axes in grid.flat[len(layers) :]:
@@ -109,7 +125,7 @@ def _heat(figure, table: pd.DataFrame, layers: list[str]) -> None:
     lost = lost.pivot_table("lost", "layer", "sparsity").loc[layers]
     image = axes.imshow(lost, aspect="auto", cmap="cividis_r", vmin=0)
     for (row, column), value in np.ndenumerate(lost.to_numpy()):
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
+        axes.text(column, row, f"{value:z.0f}", ha="center", va="center", fontsize=8,
                   color="white" if value > image.get_clim()[1] / 2 else "black")  # fmt: skip
     axes.set_xticks(range(lost.shape[1]), [f"{value:g}" for value in lost.columns])
     axes.set_yticks(range(len(lost)), lost.index)
@@ -122,26 +138,46 @@ def whole_network(frame: pd.DataFrame) -> Drawing:
     """Accuracy against sparsity without recovery: a panel a network, random beside magnitude, weights and filters."""
     runs = whole_runs(frame)
     pairs = list(runs.groupby(["model", "data"], sort=False))
-    figure, grid = plt.subplots(1, len(pairs), figsize=(max(5, 3.1 * len(pairs)), 3.8), sharey=True, squeeze=False)
+    figure, grid = plt.subplots(
+        1, len(pairs), figsize=(max(5, 3.1 * len(pairs)), 3.8), sharey=True, squeeze=False
+    )
     styles, tables = plots.looks(sorted(set(runs["method"]))), []
     for axes, ((model, data), rows) in zip(grid.flat, pairs, strict=True):
         table = plots.spread(rows, "sparsity")
         for method, line in table.groupby("method"):
-            axes.errorbar(line["x"], line["mean"], line["std"], capsize=2, label=method, **styles[method])
+            dash = "--" if method.endswith("filter") else "-"
+            axes.errorbar(
+                line["x"],
+                line["mean"],
+                line["std"],
+                capsize=2,
+                label=method,
+                linestyle=dash,
+                **styles[method],
+            )
         axes.axhline(rows["dense_accuracy"].mean(), color=DENSE, linestyle="--", linewidth=1, label="dense")
         axes.set(title=f"{model}, {data}", xlabel=plots.LABELS["sparsity"])
         plots.note_n(axes, table["n"])
         tables.append(table.assign(model=model, data=data))
     grid[0, 0].set_ylabel(plots.LABELS["accuracy"])
-    named = {name: handle for axes in grid.flat for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    named = {
+        name: handle
+        for axes in grid.flat
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=4)
-    text = "Sparsity that costs one point: " + "; ".join(
-        f"{model} {tolerance(rows[rows['method'] == 'magnitude, layerwise']):.2f} by magnitude, "
-        f"{tolerance(rows[rows['method'] == 'random, layerwise']):.2f} at random" for (model, _), rows in pairs
-    )  # fmt: skip
+    spare = {method: {model: tolerance(rows[rows["method"] == f"{method}, layerwise"]) for (model, _), rows in pairs}
+             for method in ("magnitude", "random")}  # fmt: skip
+    text = ("One point is lost to magnitude at sparsity "
+            + ", ".join(f"{value:.2f} ({model})" for model, value in spare["magnitude"].items())
+            + f"; at random before {max(spare['random'].values()):.2f}")  # fmt: skip
     plots.headline(figure, text)
-    caption = f"Test accuracy without recovery against sparsity; mean and standard deviation over seeds. {text}."
-    return Drawing(figure, caption, f"Line charts, one panel a network. {text}.", pd.concat(tables, ignore_index=True))
+    caption = (
+        f"Test accuracy without recovery against sparsity; mean and standard deviation over seeds. {text}."
+    )
+    return Drawing(
+        figure, caption, f"Line charts, one panel a network. {text}.", pd.concat(tables, ignore_index=True)
+    )
 
 
 def whole_runs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -149,4 +185,6 @@ def whole_runs(frame: pd.DataFrame) -> pd.DataFrame:
     found = frame[frame["layer"].isna() & (frame["method"] != "dense")]
     bare = found["method"].str.partition(" ")[0]
     named = bare.where(found["structure"] == "structured", bare + ", " + found["scope"].astype(str))
-    return found.assign(method=named).drop_duplicates(["data", "model", "method", "sparsity", "seed"], ignore_index=True)
+    return found.assign(method=named).drop_duplicates(
+        ["data", "model", "method", "sparsity", "seed"], ignore_index=True
+    )
