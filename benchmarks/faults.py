@@ -72,8 +72,11 @@ def strike(kind: str, moments: random.Random) -> str:
     time.sleep(moments.uniform(0, 1.5))
     victims = children(child.pid) if " " in kind else [child.pid]
     alive = child.is_alive() and victims
-    if alive:
-        os.kill(moments.choice(victims), signal.SIGINT if kind == "interrupt" else signal.SIGKILL)
+    try:
+        if alive:
+            os.kill(moments.choice(victims), signal.SIGINT if kind == "interrupt" else signal.SIGKILL)
+    except ProcessLookupError:  # it ended between the look and the blow
+        alive = False
     if kind == "sweep" or " " in kind:
         child.join(0 if kind == "sweep" else 2)
         end_group(child.pid)
