@@ -102,7 +102,8 @@ def during(
 def _warn(result: PruneResult, request: Request) -> None:
     if abs(result.sparsity - request.sparsity) > TOLERANCE:
         warnings.warn(f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)", stacklevel=3)
-    empty = list(result.report.loc[result.report["kept"] == 0, "layer"])
+    units = result.report[result.report["unit"] != "layer"]  # a block left out whole is stepped over, not cut off
+    empty = list(units.loc[units["kept"] == 0, "layer"])
     if empty:
         warnings.warn(f"layer collapse: nothing is left of {', '.join(empty)}; the network is cut off there", stacklevel=3)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib import METHODS
+from survey_lib.experiment import store, study
 from survey_lib.publish.notebooks import children_peak
 
 NOTEBOOK_MEMORY = 1.5  # GB; Binder kills a session that passes 2
@@ -107,6 +108,29 @@ def net(request) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return shake(kind()).eval()
+
+
+@pytest.fixture
+def trial(tmp_path, monkeypatch, request):
+    """The module's YAML as study `trial`, with a runs folder of its own; gives the folder of its runs."""
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "trial.yaml").write_text(request.module.YAML)
+    monkeypatch.setattr(study, "FOLDER", tmp_path / "studies")
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
+    study.keys.cache_clear()
+    yield tmp_path / "runs" / "trial"
+    study.keys.cache_clear()
+
+
+@pytest.fixture
+def accuracies():
+    """Accuracy by key of the runs of study `trial`, read again at each call."""
+
+    def read() -> dict[str, float]:
+        frame = store.results("trial", published="nowhere")
+        return dict(zip(frame["key"], frame["accuracy"], strict=True))
+
+    return read
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """Blocks: found by running the network, scored, left out whole."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+import survey_lib
 from survey_lib.chain import blocks
 from survey_lib.chain.evidence import Evidence
 from survey_lib.chain.masks import masked_copy
@@ -92,3 +94,12 @@ def test_a_block_that_does_nothing_goes_first(resnet):
     names = blocks.blocks(resnet, IMAGE)
     scores = {name: block_influence(e).item() for name, e in blocks.collect(resnet, names, [IMAGE]).items()}
     assert min(scores, key=scores.get) == "layer2.1" and scores["layer2.1"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["block-influence"])
+def test_a_block_left_out_is_no_layer_collapse(method, net):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = survey_lib.prune(net, method, 0.5, example=IMAGE, batches=[(IMAGE, torch.zeros(2).long())])
+    assert (result.report["kept"] == 0).sum() == 2
+    assert not [warning for warning in caught if "layer collapse" in str(warning.message)]

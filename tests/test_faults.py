@@ -27,27 +27,23 @@ profiles:
       - {method: random, sparsity: 0.5, recovery_lr: 1.0e+30}
       - {method: dense, recovery: none}
 """
-FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture
-def trial(tmp_path, monkeypatch):
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "trial.yaml").write_text(YAML)
-    monkeypatch.setattr(study, "FOLDER", tmp_path / "studies")
-    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
-    study.keys.cache_clear()
-    yield tmp_path / "runs" / "trial"
-    study.keys.cache_clear()
+CHILDREN = multiprocessing.get_context("forkserver")  # autograd does not survive a fork of a process that used it
+CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweep"])
 
 
 def serial():
     return sweep.sweep("trial", engine="serial", progress=False)
 
 
-def accuracies():
-    frame = store.results("trial", published="nowhere")
-    return dict(zip(frame["key"], frame["accuracy"], strict=True))
+def serial_in(studies, runs):
+    study.FOLDER = studies
+    os.environ["SURVEY_RUNS"] = runs
+    serial()
+
+
+def child():
+    """The same sweep in a process of its own."""
+    return CHILDREN.Process(target=serial_in, args=(study.FOLDER, os.environ["SURVEY_RUNS"]))
 
 
 def finished(folder):
@@ -55,14 +51,14 @@ def finished(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
 
 
-def test_kill_9_of_the_sweep_at_random_moments_loses_and_repeats_nothing(trial, tmp_path, monkeypatch):
+def test_kill_9_of_the_sweep_at_random_moments_loses_and_repeats_nothing(trial, tmp_path, monkeypatch, accuracies):
     moments, before = random.Random(0), {}
     for _ in range(6):
-        child = FORK.Process(target=serial)
-        child.start()
-        time.sleep(moments.uniform(0, 0.5))
-        child.kill()
-        child.join()
+        victim = child()
+        victim.start()
+        time.sleep(moments.uniform(0.2, 1.2))
+        victim.kill()
+        victim.join()
         now = finished(trial) if trial.exists() else {}
         assert before.items() <= now.items()
         before = now
@@ -74,7 +70,7 @@ def test_kill_9_of_the_sweep_at_random_moments_loses_and_repeats_nothing(trial, 
 
 
 def test_two_sweeps_on_one_store_end_with_each_run_once(trial):
-    pair = [FORK.Process(target=serial) for _ in range(2)]
+    pair = [child() for _ in range(2)]
     for one in pair:
         one.start()
     for one in pair:
@@ -124,7 +120,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_file_damaged_after_it_was_read_is_named_set_aside_and_run_again(damage, trial):
+def test_a_file_damaged_after_it_was_read_is_named_set_aside_and_run_again(damage, trial, accuracies):
     serial()
     whole = accuracies()
     victim = sorted(trial.glob("*.json"))[2]
@@ -137,7 +133,7 @@ def test_a_file_damaged_after_it_was_read_is_named_set_aside_and_run_again(damag
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"made by": "x", "files": {}}', '{"made by": 1}'])
-def test_a_damaged_index_is_made_again(content, trial):
+def test_a_damaged_index_is_made_again(content, trial, accuracies):
     serial()
     whole = accuracies()
     (trial / index.NAME).write_text(content)
@@ -170,8 +166,9 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(trial, tmp
         if path.stat().st_uid == os.getuid() and str(path).startswith("/tmp/"):
             path.chmod(path.stat().st_mode | 0o055)
     tmp_path.chmod(0o755)
-    queue = FORK.Queue()
-    child = FORK.Process(target=_read_only, args=(trial.parent, queue))
+    fork = multiprocessing.get_context("fork")  # a reader computes no gradients; root must give up its rights first
+    queue = fork.Queue()
+    child = fork.Process(target=_read_only, args=(trial.parent, queue))
     child.start()
     child.join()
     for path in (trial.parent, trial):
@@ -179,7 +176,7 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(trial, tmp
     assert queue.get(timeout=10) == (6, 6) and (trial / "0000000000000000.json").exists()
 
 
-def test_what_a_killed_writer_leaves_is_never_taken_for_a_run(trial):
+def test_what_a_killed_writer_leaves_is_never_taken_for_a_run(trial, accuracies):
     serial()
     (trial / "abc.deadbeef.tmp").write_text('{"schema": 1')
     assert len(accuracies()) == 6 and serial().done == 6

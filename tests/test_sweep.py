@@ -27,22 +27,6 @@ profiles:
 """
 
 
-@pytest.fixture
-def trial(tmp_path, monkeypatch):
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "trial.yaml").write_text(YAML)
-    monkeypatch.setattr(study, "FOLDER", tmp_path / "studies")
-    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
-    study.keys.cache_clear()
-    yield tmp_path / "runs" / "trial"
-    study.keys.cache_clear()
-
-
-def accuracies():
-    frame = store.results("trial", published="nowhere")
-    return dict(zip(frame["key"], frame["accuracy"], strict=True))
-
-
 def test_a_grid_is_the_product_of_its_lists_and_dense_comes_first(trial):
     configs = study.configs("trial", "quick")
     assert [(c.method, c.seed) for c in configs] == [
@@ -104,7 +88,7 @@ def test_b67_a_changed_setting_is_another_run(trial):
     assert store.results("trial", published="nowhere").empty  # what is no longer asked for is not mixed in
 
 
-def test_b55_engines_and_order_give_equal_results(trial, tmp_path, monkeypatch):
+def test_b55_engines_and_order_give_equal_results(trial, tmp_path, monkeypatch, accuracies):
     sweep.sweep("trial", engine="serial")
     serial = accuracies()
     monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "other"))
@@ -113,7 +97,7 @@ def test_b55_engines_and_order_give_equal_results(trial, tmp_path, monkeypatch):
     assert summary.done == 6 and accuracies() == serial
 
 
-def test_dask_gives_the_same_results(trial, tmp_path, monkeypatch):
+def test_dask_gives_the_same_results(trial, tmp_path, monkeypatch, accuracies):
     pytest.importorskip("distributed")
     sweep.sweep("trial", engine="serial")
     serial = accuracies()

@@ -64,6 +64,7 @@ def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None)
     """
     try:
         from distributed import Client, LocalCluster, as_completed
+        from distributed.comm import CommClosedError
     except ImportError as error:
         raise ImportError("engine dask needs the extra: pip install 'survey_lib[dask]'") from error
     local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
@@ -75,12 +76,16 @@ def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None)
         futures = {
             client.submit(task, config, key=f"run-{config.key()}", retries=0): config for config in configs
         }
-        for future in as_completed(futures):
-            if future.status == "cancelled":
-                raise ConnectionError(f"the dask scheduler at {client.scheduler.address} is gone")
-            if isinstance(future.exception(), OSError):
-                raise future.exception()
-            yield (futures[future].key(), None) if future.status == "error" else future.result()
+        address = client.scheduler.address
+        try:
+            for future in as_completed(futures):
+                if future.status == "cancelled":
+                    raise CommClosedError("all futures were cancelled")
+                if isinstance(future.exception(), OSError):
+                    raise future.exception()
+                yield (futures[future].key(), None) if future.status == "error" else future.result()
+        except CommClosedError as error:  # the loss shows in whatever call comes next
+            raise ConnectionError(f"the dask scheduler at {address} is gone") from error
 
 
 ENGINES = {"serial": serial, "joblib": processes, "dask": dask}

@@ -78,13 +78,8 @@ def worth(frame: pd.DataFrame) -> Drawing:
     figure, grid = plt.subplots(1, 2, figsize=(9, 3.9))
     styles = plots.looks(sorted(set(table["method"])))
     for axes, (stage, rows) in zip(grid, table.groupby("stage", sort=False), strict=True):
-        for number, (name, some) in enumerate(rows.groupby("method")):
-            reach = [some["mean"] - some["low"], some["high"] - some["mean"]]
-            x = some["sparsity"] + 0.008 * (number - 1)
-            axes.errorbar(x, some["mean"], yerr=reach, capsize=2, label=name, **styles[name])
-        axes.axhline(0, color=DENSE, linewidth=1)
-        axes.set(title=stage, xlabel=plots.LABELS["sparsity"], ymargin=0.12)
-        plots.note_n(axes, rows["n"])
+        plots.gain_lines(rows, axes, styles)
+        axes.set_title(stage)
     grid[0].set_ylabel("minus random filters, points")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     best = table.loc[table.groupby("stage", sort=False)["mean"].idxmax()]

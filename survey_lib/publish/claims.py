@@ -6,18 +6,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
-from scipy import stats
 
 from survey_lib.experiment import store
 from survey_lib.experiment.sources import REPOSITORY
 from survey_lib.publish.equal_size import mean_gap
+from survey_lib.publish.statistics import interval
 
 SOURCE = REPOSITORY / "data" / "claims.yaml"
 FILE = REPOSITORY / "data" / "results" / "findings.json"
-CONFIDENCE = 0.95
 SEEDS = 3  # fewer carry no claim
 UNITS = {"points": 100, "nats": 1}
 
@@ -61,8 +59,8 @@ def finding(name: str, claim: Claim) -> dict:
         raise ValueError(f"claim {name}: {len(gaps)} seeds have both sides, {SEEDS} are needed; sides hold "
                          f"{[len(side) for side in sides]} runs of study {claim.study}")  # fmt: skip
     gaps = gaps * UNITS[claim.unit]
-    margin = stats.t.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
-    mean, low, high = (round(float(value), 4) for value in (gaps.mean(), gaps.mean() - margin, gaps.mean() + margin))
+    found = interval(gaps)
+    mean, low, high = (round(float(value), 4) for value in (found.mean, found.low, found.high))
     return {
         "study": claim.study, "metric": claim.metric, "unit": claim.unit, "along": claim.along,
         "mean": mean, "low": low, "high": high, "n": len(gaps), "seeds": [round(float(gap), 4) for gap in gaps],

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from scipy import stats
 
 from survey_lib.publish import plots
-
-CONFIDENCE = 0.95
+from survey_lib.publish.statistics import interval
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
@@ -22,10 +21,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy") 
     {'mean': 0.1, 'low': 0.1, 'high': 0.1, 'n': 3.0}
     """
     gaps = (first.groupby("seed")[metric].mean() - second.groupby("seed")[metric].mean()).dropna()
-    if len(gaps) < 2:
-        return pd.Series({"mean": gaps.mean(), "low": np.nan, "high": np.nan, "n": len(gaps)})
-    margin = stats.t.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
-    return pd.Series({"mean": gaps.mean(), "low": gaps.mean() - margin, "high": gaps.mean() + margin, "n": len(gaps)})
+    return pd.Series(asdict(interval(gaps)))
 
 
 def against_one(variants: Mapping[str, pd.DataFrame], reference: str) -> pd.DataFrame:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from survey_lib.catalogue import table as catalogue
-from survey_lib.publish.statistics import at_compression
+from survey_lib.publish.statistics import at_compression, interval
 from survey_lib.publish.tables import distinct
 
-CONFIDENCE = 0.95
 RATIOS = {"compression": "compression", "speedup_theoretical": "fewer MACs"}
 TRAINING = {True: "you can train afterwards", False: "you cannot train afterwards"}
 
@@ -89,12 +87,8 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
 
 def _tied(difference: pd.Series) -> bool:
     """Whether Student's interval of the mean difference holds zero; with one seed nothing can be told."""
-    if len(difference) < 2:
-        return True
-    reach = (
-        stats.t.ppf((1 + CONFIDENCE) / 2, len(difference) - 1) * difference.std() / np.sqrt(len(difference))
-    )
-    return bool(abs(difference.mean()) <= reach)
+    found = interval(difference)
+    return not (found.low > 0 or found.high < 0)
 
 
 def advice(settled: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+
+from survey_lib.publish.statistics import interval
 
 POINTS = 50  # of the grid on which two curves are subtracted
 
@@ -52,9 +53,8 @@ def against(frame: pd.DataFrame, reference: Callable[[str], str], confidence: fl
     for (structure, method), _ in frame.groupby(["structure", "method"]):
         gaps = mean_gap(frame, method, reference(structure))
         if method != reference(structure) and len(gaps):
-            margin = stats.t.ppf((1 + confidence) / 2, len(gaps) - 1) * gaps.std() / np.sqrt(len(gaps))
-            rows.append((method, structure, reference(structure), gaps.mean(), gaps.mean() - margin,
-                         gaps.mean() + margin, len(gaps), tuple(gaps)))  # fmt: skip
+            found = interval(gaps, confidence)
+            rows.append((method, structure, reference(structure), found.mean, found.low, found.high, found.n, tuple(gaps)))
     names = ["method", "structure", "reference", "mean", "low", "high", "n", "seeds"]
     return pd.DataFrame(rows, columns=names).sort_values("mean", ascending=False, ignore_index=True)
 

@@ -165,6 +165,18 @@ def small_multiples(
     return figure, pd.concat(tables, ignore_index=True)
 
 
+def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
+    """Mean difference with its interval at each sparsity, a mark a method, shifted so that they do not lie on
+    each other; `table`: method, sparsity, mean, low, high, n."""
+    for number, (name, rows) in enumerate(table.groupby("method")):
+        reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+        shifted = rows["sparsity"] + 0.007 * (number - 1)
+        axes.errorbar(shifted, rows["mean"], yerr=reach, capsize=2, label=name, **styles[name])
+    axes.axhline(0, color=DENSE, linewidth=1)
+    axes.set(xlabel=LABELS["sparsity"], ymargin=0.12)
+    note_n(axes, table["n"])
+
+
 def layer_bars(reports: dict[str, pd.Series], axes: Axes) -> None:
     """Kept share of each layer, one group of bars a layer and one colour a choice.
 

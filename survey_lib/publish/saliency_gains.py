@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from survey_lib.publish import plots
-from survey_lib.publish.plots import DENSE
 from survey_lib.publish.sheet import Drawing
 from survey_lib.publish.statistics import paired_difference
 
@@ -57,13 +56,8 @@ def gains(frame: pd.DataFrame) -> Drawing:
     styles, tables = plots.looks(sorted(set(main["method"]) - {"dense"})), {}
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
         tables[title] = table = _gains_of(main[main["recovery"] == stage])
-        for number, (name, rows) in enumerate(table.groupby("method")):
-            x = rows["sparsity"] + 0.006 * (number - 1)
-            reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-            axes.errorbar(x, rows["mean"], yerr=reach, capsize=2, label=name, **styles[name])
-        axes.axhline(0, color=DENSE, linewidth=1)
-        axes.set(title=title, xlabel=plots.LABELS["sparsity"], ymargin=0.1)
-        plots.note_n(axes, table["n"])
+        plots.gain_lines(table, axes, styles)
+        axes.set_title(title)
     grid[0].set_ylabel("minus magnitude of the same scope, points")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     clear = {title: int((table["low"] > 0).sum()) for title, table in tables.items()}

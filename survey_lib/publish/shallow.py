@@ -13,6 +13,7 @@ from survey_lib.publish import plots
 from survey_lib.publish.equal_size import mean_gap
 from survey_lib.publish.findings import finding, main_setting
 from survey_lib.publish.sheet import Drawing
+from survey_lib.publish.statistics import interval
 
 DEPTH, WIDTH = "block-influence", "l1-filter"
 
@@ -70,10 +71,8 @@ def _lines(frame: pd.DataFrame, axes: Axes, x: str = "speedup_theoretical") -> p
 def gap(frame: pd.DataFrame, first: str = DEPTH, second: str = WIDTH) -> tuple[float, float, float, int]:
     """Mean of first minus second over equal MACs, in points, with Student's 95 % interval over seeds, and n."""
     gaps = 100 * mean_gap(frame, first, second, "speedup_theoretical")
-    reach = (
-        stats.t.ppf(0.975, len(gaps) - 1) * gaps.std() / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")
-    )
-    return gaps.mean(), gaps.mean() - reach, gaps.mean() + reach, len(gaps)
+    found = interval(gaps)
+    return found.mean, found.low, found.high, found.n
 
 
 def _gap(frame: pd.DataFrame) -> str:

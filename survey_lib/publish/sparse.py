@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from survey_lib.chain.during import END
 from survey_lib.chain.selection import cubic
+from survey_lib.methods.weight_training import WARMUP
 from survey_lib.publish import plots
 from survey_lib.publish.findings import main_setting
 from survey_lib.publish.sheet import Drawing
 
-END, WARMUP = 0.75, 0.1  # shares of training: masks rest after the first; movement waits for the second
 GRID = np.linspace(0, 1, 201)
 SPARSE = ("set", "rigl", "random")  # sparse from the first step
 

@@ -37,6 +37,20 @@ class Ranking:
         return abs(self.ranks[first] - self.ranks[second]) > self.critical_difference
 
 
+def interval(differences: pd.Series, confidence: float = 0.95) -> Difference:
+    """Mean of paired differences with Student's interval; nan bounds for fewer than two, which carry none.
+
+        mean ± t · s / √n
+
+    >>> found = interval(pd.Series([0.01, 0.02, 0.03]))
+    >>> f"{found.mean:.4f} to {found.high:.4f}, n = {found.n}"
+    '0.0200 to 0.0448, n = 3'
+    """
+    mean, n = differences.mean(), len(differences)
+    margin = stats.t.ppf((1 + confidence) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    return Difference(mean, mean - margin, mean + margin, n)
+
+
 def by_setting(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """One row a setting (data, model, sparsity, seed), one column a method; incomplete settings are dropped.
 
@@ -54,9 +68,7 @@ def by_setting(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 def paired_difference(
     frame: pd.DataFrame, method: str, reference: str, metric: str = "accuracy", confidence: float = 0.95
 ) -> Difference:
-    """Mean over settings of metric(method) − metric(reference), with Student's interval.
-
-        mean ± t · s / √n
+    """Mean over settings of metric(method) − metric(reference), with Student's `interval`.
 
     Methods share seeds, so a setting's difference is free of the seed's and the data's own level.
     Raises ValueError for an unknown method or fewer than two common settings.
@@ -68,8 +80,7 @@ def paired_difference(
     delta = wide[method] - wide[reference]
     if len(delta) < 2:
         raise ValueError(f"{method} and {reference} share {len(delta)} setting; an interval needs two")
-    margin = stats.t.ppf((1 + confidence) / 2, len(delta) - 1) * delta.std(ddof=1) / np.sqrt(len(delta))
-    return Difference(delta.mean(), delta.mean() - margin, delta.mean() + margin, len(delta))
+    return interval(delta, confidence)
 
 
 def ranking(frame: pd.DataFrame, metric: str = "accuracy", alpha: float = 0.05) -> Ranking:

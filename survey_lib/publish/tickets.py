@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from survey_lib.publish.plots import DENSE, GREY, MARKERS, PALETTE, dense_line, note_n
+from survey_lib.publish.statistics import interval
 
 LOOKS = {
     "original": {"color": PALETTE[0], "marker": "o"},
@@ -89,7 +89,7 @@ def rewind_points(frame: pd.DataFrame, axes: Axes) -> pd.DataFrame:
     `frame`: runs that differ in rewind_epoch and seed only.
     """
     table = frame.groupby("rewind_epoch")["accuracy"].agg(["mean", "std", "count"])
-    margin = stats.t.ppf(0.975, (table["count"] - 1).clip(lower=1)) * table["std"].fillna(0) / table["count"] ** 0.5
+    margin = frame.groupby("rewind_epoch")["accuracy"].apply(lambda values: interval(values).high - values.mean())
     places = range(len(table))
     for place, (_, rows) in zip(places, frame.groupby("rewind_epoch"), strict=True):
         axes.plot([place] * len(rows), rows["accuracy"], ".", color=GREY, markersize=5)
