@@ -1,6 +1,7 @@
 """Networks and batches that the whole suite shares; small enough to reason about."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -10,18 +11,27 @@ from torch import Tensor, nn
 
 from survey_lib import METHODS
 from survey_lib.experiment import store, study
-from survey_lib.publish.notebooks import children_peak
 
 NOTEBOOK_MEMORY = 1.5  # GB; Binder kills a session that passes 2
 
 torch.set_num_threads(1)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run of notebooks in which a kernel held more memory than Binder has to give."""
-    if any(item.path.suffix == ".ipynb" for item in session.items) and children_peak() > NOTEBOOK_MEMORY:
-        print(f"\na kernel held {children_peak():.2f} GB, more than {NOTEBOOK_MEMORY}: `survey notebooks run` names it")
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+class KernelMemory:
+    """Fails the cell after which a notebook's kernel has held more memory than Binder has to give."""
+
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        if item.path.suffix == ".ipynb":
+            status = Path(f"/proc/{item.parent.kernel.km.provisioner.pid}/status")
+            lines = status.read_text().splitlines() if status.exists() else []
+            peaks = [int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM")]  # kB
+            if peaks and peaks[0] > NOTEBOOK_MEMORY:
+                pytest.fail(f"the kernel of {item.path.name} held {peaks[0]:.2f} GB, more than {NOTEBOOK_MEMORY}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registered, so that it sees notebooks too: hooks of this file alone see what lies in tests/."""
+    config.pluginmanager.register(KernelMemory())
 
 
 class ResidualNet(nn.Module):
