@@ -23,7 +23,7 @@ REFERENCE = "random-filter"
 def recovered(frame: pd.DataFrame) -> pd.DataFrame:
     """Structured runs that were fine-tuned; `tables.distinct` may have put the recovery into their names."""
     runs = frame[(frame["structure"] == "structured") & (frame["recovery"] == "finetune")]
-    return runs.assign(method=runs["method"].str.partition(" ")[0])
+    return runs.assign(method=runs["method"].str.split(" ").str[0])
 
 
 def gains(runs: pd.DataFrame) -> pd.DataFrame:

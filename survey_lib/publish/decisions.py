@@ -77,6 +77,8 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
     at = branch.at or at_compression(runs, metric="lost").name
     seeds = {seed: at_compression(rows, at, "lost") for seed, rows in runs.groupby("seed")}
     lost = pd.DataFrame(seeds).T.dropna(axis=1)  # (seeds, methods)
+    if lost.empty:  # no method was run on both sides of the place
+        return pd.DataFrame()
     means = lost.mean().sort_values()
     return pd.DataFrame({
         "need": branch.need, "recover": branch.recover, "study": branch.study, "x": branch.x, "at": at,
