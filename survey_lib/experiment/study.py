@@ -77,9 +77,13 @@ def configs(name: str, profile: str) -> list[RunConfig]:
 
 def by_key(name: str, profile: str) -> dict[str, RunConfig]:
     """The runs of `configs` by their keys, which are dear to compute a hundred thousand times."""
-    study = load(name)
+    return runs(load(name), profile)
+
+
+def runs(study: Study, profile: str) -> dict[str, RunConfig]:
+    """The runs that a profile of any study, stored or not, asks for, by their keys; errors as of `configs`."""
     if profile not in study.profiles:
-        raise ValueError(f"{name} has no profile {profile!r}; allowed: {', '.join(study.profiles)}")
+        raise ValueError(f"{study.name} has no profile {profile!r}; allowed: {', '.join(study.profiles)}")
     found = {}
     for grid in study.profiles[profile].grids:
         fields = study.profiles[profile].common | grid | {"profile": profile}
@@ -88,7 +92,7 @@ def by_key(name: str, profile: str) -> dict[str, RunConfig]:
             try:
                 config = RunConfig(**dict(zip(fields, values, strict=True)))
             except ValidationError as error:
-                raise ValueError(f"study {name}, profile {profile}, grid {grid}: {error}") from error
+                raise ValueError(f"study {study.name}, profile {profile}, grid {grid}: {error}") from error
             found[config.key()] = config
     return dict(sorted(found.items(), key=lambda pair: pair[1].method != DENSE))
 

@@ -12,10 +12,12 @@ from survey_lib.publish import (
     anatomy,
     guide,
     language,
+    open_problems,
     plots,
     rankings,
     schematics,
     shallow,
+    speed_figures,
     surveyed,
     tradeoffs,
 )
@@ -189,6 +191,9 @@ FIGURES: dict[str, Entry] = {
     "language-structures": Entry(
         language.structures, "13", "What do heads, channels and blocks cost at equal parameters?", "language"
     ),
+    "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
+    "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
+    "open-problems": Entry(open_problems.open_problems, "19", "What does the field not know, and what evidence is there?"),
     "published-baselines": Entry(
         surveyed.published_baselines, "16", "How far do published dense accuracies differ?"
     ),
