@@ -124,12 +124,13 @@ def student(out: Path, source: Path | None, check: bool) -> None:
 
 @click.command()
 def generate() -> None:
-    """Write again what is generated: the tables in README.md, references.bib and findings.json."""
+    """Write again what is generated: the tables in README.md, references.bib, findings.json, thumbnails of figures."""
     from survey_lib.publish.claims import write as write_findings
+    from survey_lib.publish.figures import thumbnails
     from survey_lib.publish.literature import write_bibliography
     from survey_lib.publish.readme import update
 
-    click.echo(f"wrote {update()}, {write_bibliography()} and {write_findings()}")
+    click.echo(f"wrote {update()}, {write_bibliography()}, {write_findings()} and {len(thumbnails())} thumbnails")
 
 
 @click.command()

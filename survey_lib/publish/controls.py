@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from survey_lib.publish import plots
+from survey_lib.publish.sheet import Drawing
 from survey_lib.publish.statistics import interval
 
 
@@ -49,6 +51,25 @@ def ranges(runs: pd.DataFrame) -> pd.DataFrame:
     criteria = (means.max(axis=1) - means.min(axis=1)).groupby("sparsity").mean()
     rates = (means.groupby("sparsity").max() - means.groupby("sparsity").min()).mean(axis=1)
     return 100 * pd.DataFrame({"between criteria": criteria, "between learning rates": rates})
+
+
+def recipe_or_criterion(frame: pd.DataFrame) -> Drawing:
+    """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 15."""
+    frame = frame.assign(method=frame["method"].str.split(" ").str[0])
+    runs = frame[(frame["recovery"] == "finetune") & (frame["method"] != "dense") & (frame["data"] == "digits")]
+    spread = ranges(runs).dropna()
+    figure, axes = plt.subplots(figsize=(5.6, 3))
+    for index, name in enumerate(spread):
+        axes.bar(np.arange(len(spread)) + 0.4 * index - 0.2, spread[name], 0.4, label=name, color=plots.PALETTE[index],
+                 hatch=plots.HATCHES[index])  # fmt: skip
+    axes.set_xticks(range(len(spread)), [f"{value:g}" for value in spread.index])
+    axes.set(xlabel=plots.LABELS["sparsity"], ylabel="range of mean accuracies, points")
+    axes.legend()
+    more = int((spread["between learning rates"] > spread["between criteria"]).sum())
+    text = f"The learning rate moves the result more than the criterion at {more} of {len(spread)} sparsities (n = {runs.seed.nunique()})"
+    plots.headline(figure, text)
+    caption = f"How far mean accuracies after recovery lie apart between criteria, and between learning rates of recovery. {text}."
+    return Drawing(figure, caption, f"Pairs of bars at {len(spread)} sparsities. {text}.", spread.reset_index())
 
 
 def class_changes(changes: pd.DataFrame, axes: Axes) -> None:

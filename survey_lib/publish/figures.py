@@ -11,8 +11,10 @@ import matplotlib.pyplot as plt
 from survey_lib.publish import literature
 from survey_lib.publish.gallery import FIGURES, Entry
 from survey_lib.publish.plots import house_style
-from survey_lib.publish.sheet import commit, save_figure
+from survey_lib.publish.sheet import Drawing, commit, save_figure
 from survey_lib.publish.tables import finished
+
+THUMBNAILS = Path(__file__).parents[2] / "docs" / "figures"
 
 
 def figure(name: str, out: str | Path = "figures", profile: str = "published") -> list[Path]:
@@ -20,18 +22,33 @@ def figure(name: str, out: str | Path = "figures", profile: str = "published") -
 
     Raises ValueError that lists near matches for an unknown name.
     """
-    entry = find(name)
-    house_style()
-    if entry.study:
-        live = profile != "published"
-        results = finished(entry.study, local=live, profile=profile if live else None)
-        drawing, keys = entry.draw(results), sorted(results["key"])
-    else:
-        drawing, keys = entry.draw(), []
+    drawing, keys = drawn(name, profile)
     try:
-        return save_figure(drawing, name, out, study=entry.study, profile=profile, keys=keys)
+        return save_figure(drawing, name, out, study=find(name).study, profile=profile, keys=keys)
     finally:
         plt.close(drawing.figure)
+
+
+def drawn(name: str, profile: str = "published") -> tuple[Drawing, list[str]]:
+    """A figure of the catalogue, and the keys of the runs it was drawn from."""
+    entry = find(name)
+    house_style()
+    if not entry.study:
+        return entry.draw(), []
+    live = profile != "published"
+    results = finished(entry.study, local=live, profile=profile if live else None)
+    return entry.draw(results), sorted(results["key"])
+
+
+def thumbnails(folder: Path = THUMBNAILS) -> list[Path]:
+    """Small pictures of every figure, which the README shows; the paths written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {name: folder / f"{name}.png" for name in FIGURES}
+    for name, path in paths.items():
+        picture = drawn(name)[0].figure
+        picture.savefig(path, dpi=40, metadata={"Software": None})
+        plt.close(picture)
+    return list(paths.values())
 
 
 def find(name: str) -> Entry:

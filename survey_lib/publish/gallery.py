@@ -10,15 +10,23 @@ import pandas as pd
 
 from survey_lib.publish import (
     anatomy,
+    channels,
+    controls,
+    granularity,
     guide,
     language,
     open_problems,
     plots,
     rankings,
+    redundancy,
+    saliency_gains,
     schematics,
+    scopes,
     shallow,
+    sparse,
     speed_figures,
     surveyed,
+    tickets,
     tradeoffs,
 )
 from survey_lib.publish.findings import finding, leaders, main_setting, setting
@@ -177,6 +185,26 @@ FIGURES: dict[str, Entry] = {
     "accuracy-lost": Entry(cost, "14", "Where is the loss above the noise of the seeds?", "comparison"),
     "decision-guide": Entry(guide.decision_guide, "18", "Which method for which need?", "comparison"),
     "reach": Entry(guide.reach_chart, "18", "How far can one prune at a loss of one point?", "comparison"),
+    "layer-sensitivity": Entry(redundancy.sensitivity, "01", "Which layers can be pruned without loss?", "redundancy"),
+    "redundancy": Entry(redundancy.whole_network, "01", "How much can go before any recovery?", "redundancy"),
+    "scope-and-schedule": Entry(scopes.scope_and_schedule, "02", "What are scope and schedule worth?", "weight"),
+    "saliency-before-and-after": Entry(
+        saliency_gains.before_and_after, "03", "How far apart are criteria before and after recovery?", "saliency"
+    ),
+    "saliency-gains": Entry(saliency_gains.gains, "03", "Who beats magnitude, and what does recovery leave of it?", "saliency"),
+    "sanity-checks": Entry(tickets.early, "04", "Does the pattern found before training matter?", "before-training"),
+    "winning-tickets": Entry(tickets.winning, "05", "Are winning tickets better than random ones?", "lottery"),
+    "sparse-training": Entry(sparse.spent, "06", "What does sparse training cost and give?", "during-training"),
+    "filter-criteria": Entry(frontier, "07", "Is there a best criterion for filters?", "filter"),
+    "channels-before-and-after": Entry(
+        channels.before_and_after, "08", "What is a repair worth right after the cut, and after recovery?", "channel"
+    ),
+    "channel-gains": Entry(channels.worth, "08", "Which choice of channels beats a random one?", "channel"),
+    "granularity": Entry(granularity.curves, "10", "What does it cost to remove weights in groups?", "between"),
+    "granularity-ladder": Entry(granularity.ladder, "10", "What does each step in granularity cost?", "between"),
+    "recipe-or-criterion": Entry(
+        controls.recipe_or_criterion, "15", "Does the learning rate or the criterion matter more?", "controls"
+    ),
     "depth-against-width": Entry(
         shallow.depth_against_width, "11", "Is it better to make a network shallower or narrower?", "depth"
     ),

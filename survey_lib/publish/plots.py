@@ -151,12 +151,12 @@ def small_multiples(
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(max(5.2, 2.9 * columns), 3.1 * rows), sharex=True, squeeze=False
+        rows, columns, figsize=(max(5.2, 3.2 * columns), 3.1 * rows), sharex=True, squeeze=False
     )
     tables = []
     for (title, (frame, chosen)), axes in zip(panels.items(), grid.flat, strict=False):
         tables.append(curves(frame, axes, x, metric, chosen).assign(panel=title))
-        axes.set(title=title, xlabel="", ylabel="")
+        axes.set(title=textwrap.fill(title, 30, break_on_hyphens=False), xlabel="", ylabel="")
         axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)

@@ -15,9 +15,10 @@ METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper",
 
 
 def figures_table() -> pd.DataFrame:
-    """One row a figure: name, what it asks, the notebook that discusses it, the study it is drawn from."""
-    rows = [(f"`{name}`", e.question, e.notebook, e.study or "none") for name, e in FIGURES.items()]
-    return pd.DataFrame(rows, columns=["figure", "asks", "notebook", "study"])
+    """One row a figure: thumbnail, name, what it asks, the notebook that discusses it, the study it is drawn from."""
+    rows = [(f'<img src="docs/figures/{name}.png" width="150" alt="{e.question}">', f"`{name}`", e.question, e.notebook,
+             e.study or "none") for name, e in FIGURES.items()]  # fmt: skip
+    return pd.DataFrame(rows, columns=["", "figure", "asks", "notebook", "study"])
 
 
 def zoo_table() -> pd.DataFrame:

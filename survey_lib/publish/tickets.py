@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from survey_lib.publish.plots import DENSE, GREY, MARKERS, PALETTE, dense_line, note_n
+from survey_lib.publish.plots import DENSE, GREY, MARKERS, PALETTE, dense_line, headline, note_n
+from survey_lib.publish.sheet import Drawing
 from survey_lib.publish.statistics import interval
 
 LOOKS = {
@@ -81,6 +82,38 @@ def sanity(frame: pd.DataFrame, methods: list[str]) -> tuple[Figure, pd.DataFram
         axes.set(title=method, ylabel="test accuracy" if method == methods[0] else "")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure, pd.concat(tables, ignore_index=True)
+
+
+def winning(frame: pd.DataFrame) -> Drawing:
+    """Winning tickets, their masks shuffled and with new weights, over sparsity: the figure of notebook 05."""
+    frame = frame[frame["model"] == frame["model"].mode().iloc[0]]
+    imp = frame[(frame["method"].str.split(" ").str[0] == "imp") & (frame["recovery"] == "rewind")]
+    imp = imp[imp["rewind_epoch"] == imp["rewind_epoch"].mode().iloc[0]]  # the sweep of rewind points is another figure
+    lines = {ticket: imp[imp["ticket"] == ticket] for ticket in TICKETS if ticket in set(imp["ticket"])}
+    figure, axes = plt.subplots(figsize=(6.4, 3.7))
+    table = over_sparsity(lines, axes)
+    axes.legend()
+    last = table[table["sparsity"] == table["sparsity"].max()].set_index("line")["mean"]
+    text = f"With {1 - table['sparsity'].max():.0%} kept: " + ", ".join(f"{name} {value:.0%}" for name, value in last.items())
+    headline(figure, text)
+    caption = ("Test accuracy of tickets of iterative magnitude pruning with rewinding, of the same masks shuffled in each layer, "
+               f"and of the same masks on new weights; mean and standard deviation over seeds, dense level dashed. {text}.")  # fmt: skip
+    return Drawing(figure, caption, f"{len(lines)} lines over the kept share of the weights. {text}.", table)
+
+
+def early(frame: pd.DataFrame) -> Drawing:
+    """Masks found before training, as found, shuffled and on new weights: the figure of notebook 04."""
+    toy = frame[frame["data"] == frame["data"].mode().iloc[0]]
+    methods = sorted(set(toy.loc[toy["ticket"] == "shuffled", "method"].str.split(" ").str[0]))
+    figure, table = sanity(toy, methods)
+    means = table[table["sparsity"] == table["sparsity"].max()].pivot_table("mean", "method", "line")
+    costs = 100 * (means["original"] - means["shuffled"])
+    text = f"At {1 - table['sparsity'].max():.0%} kept, shuffling costs " + ", ".join(
+        f"{name} {value:.0f}" for name, value in costs.items()) + " points"  # fmt: skip
+    headline(figure, text)
+    caption = ("Test accuracy of networks pruned at initialisation: the mask as found, shuffled within each layer, and on new weights; "
+               f"mean and standard deviation over seeds, dense level dashed. {text}.")  # fmt: skip
+    return Drawing(figure, caption, f"{len(methods)} panels, a method each, over the kept share. {text}.", table)
 
 
 def rewind_points(frame: pd.DataFrame, axes: Axes) -> pd.DataFrame:
