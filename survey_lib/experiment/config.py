@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -131,7 +132,7 @@ class RunConfig(BaseModel):
         early = self.row is not None and self.row.when in ("before", "during")
         return not early and self.schedule == "one-shot" and self.recovery == "none"
 
-    @property
+    @cached_property
     def row(self) -> Method | None:
         """The method's row of the catalogue; None for the dense baseline."""
         return None if self.method == DENSE else find(self.method)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from survey_lib.experiment import files, index, lines, tidy
 from survey_lib.experiment import study as studies
+from survey_lib.experiment.garbage import uncollected
 from survey_lib.experiment.sources import REPOSITORY
 
 ASIDE = "set-aside"
@@ -48,6 +49,7 @@ def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]
     return {path.stem: record for path in paths if (record := _read(path))}
 
 
+@uncollected
 def local_rows(study: str, runs: str | Path | None = None) -> dict[str, dict]:
     """The table row of each local run by key, as `results` shows it; only files that changed are read."""
 
@@ -119,6 +121,7 @@ def _over(study: str, mine: dict, found: dict, same: Callable[[dict], str]) -> d
     return {key: run for key, run in found.items() if same(run) not in covered} | mine
 
 
+@uncollected
 def results(study: str, runs: str | Path | None = None, published: str | Path | None = None, *,
             local: bool = True, profile: str | None = None) -> pd.DataFrame:  # fmt: skip
     """One tidy row a run (columns: see `tidy.COLUMNS`), local runs over the published ones.

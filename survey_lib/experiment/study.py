@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from survey_lib.experiment.config import DENSE, RunConfig
+from survey_lib.experiment.garbage import uncollected
 from survey_lib.experiment.sources import REPOSITORY
 
 FOLDER = REPOSITORY / "data" / "studies"
@@ -80,6 +81,7 @@ def by_key(name: str, profile: str) -> dict[str, RunConfig]:
     return runs(load(name), profile)
 
 
+@uncollected
 def runs(study: Study, profile: str) -> dict[str, RunConfig]:
     """The runs that a profile of any study, stored or not, asks for, by their keys; errors as of `configs`."""
     if profile not in study.profiles:
