@@ -64,8 +64,8 @@ def patterns() -> Drawing:
     weight = np.abs(np.random.default_rng(0).normal(size=(8, 16)))
     masks = {
         "weight": _largest(weight, (1, 1)), "2:4": _two_of_four(weight),
-        "block 1×4": _largest(weight, (1, 4)),
-        "vector": _largest(weight, (1, 8)), "filter": _largest(weight, (1, 16)),
+        "vector": _largest(weight, (1, 4)), "block": _largest(weight, (2, 4)),
+        "filter": _largest(weight, (1, 16)),
     }  # fmt: skip
     kept = {name: weight[mask].sum() / weight.sum() for name, mask in masks.items()}
     figure, grid = plt.subplots(1, len(masks), figsize=(10, 1.9))
@@ -111,8 +111,8 @@ def coupled_channels() -> Drawing:
         "channel, which goes with it."
     )
     rows = [
-        ("sum", "conv1, shortcut, next"),
-        ("concat", "a, next at its own offset"),
+        ("sum", "stem, conv, next"),
+        ("concat", "b, and next three positions further"),
         ("depthwise", "expand, depthwise, project"),
         ("padded shortcut", "stage 1, conv and next two positions further"),
     ]
