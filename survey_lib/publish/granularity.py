@@ -96,7 +96,8 @@ def ladder(frame: pd.DataFrame) -> Drawing:
         label = "random, after fine-tuning" if place == 0 else None
         axes.plot(place, rows["accuracy"].mean(), "x", color=plots.GREY, markersize=7, linestyle="", label=label)
     plots.dense_line(runs, axes)
-    axes.set_xticks(range(len(names)), [f"{GRAINS[n][0]}\n{GRAINS[n][1]} weight{"" if GRAINS[n][1] == "1" else "s"}\n{GRAINS[n][2]} bit" for n in names], fontsize=7)
+    texts = [f"{name}\n{count} weight{'s' if count != '1' else ''}\n{bits} bit" for name, count, bits in map(GRAINS.get, names)]
+    axes.set_xticks(range(len(names)), texts, fontsize=7)
     axes.set_ylabel(plots.LABELS["accuracy"])
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     plots.note_n(axes, table.groupby(["method", "stage"])["seed"].nunique())
