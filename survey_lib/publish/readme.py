@@ -16,7 +16,7 @@ METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper",
 
 def figures_table() -> pd.DataFrame:
     """One row a figure: thumbnail, name, what it asks, the notebook that discusses it, the study it is drawn from."""
-    rows = [(f'<img src="docs/figures/{name}.png" width="150" alt="{e.question}">', f"`{name}`", e.question, e.notebook,
+    rows = [(f'<img src="docs/figures/{name}.png" width="220" alt="{e.question}">', f"`{name}`", e.question, e.notebook,
              e.study or "none") for name, e in FIGURES.items()]  # fmt: skip
     return pd.DataFrame(rows, columns=["", "figure", "asks", "notebook", "study"])
 
