@@ -59,12 +59,20 @@ def load(name: str) -> Study:
         raise ValueError(f"unknown study {name!r}; near: {', '.join(near) or 'none'}; "
                          f"there are: {', '.join(names())}")  # fmt: skip
     try:
-        study = Study(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, TypeError, UnicodeDecodeError, RecursionError) as error:
+        study = parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if study.name != name:
         raise ValueError(f"{path} names itself {study.name!r}; name and file must agree")
     return study
+
+
+def parse(text: str) -> Study:
+    """A study from the YAML of its file; ValueError that names the field that is wrong."""
+    try:
+        return Study(**yaml.safe_load(text))
+    except (ValidationError, yaml.YAMLError, TypeError, RecursionError) as error:
+        raise ValueError(error) from error
 
 
 def configs(name: str, profile: str) -> list[RunConfig]:
