@@ -126,10 +126,10 @@ def _beside(table: pd.DataFrame, cut: set[str]) -> str:
     if blocks.empty:
         return "Single weights only: no structured method was run"
     ratio = blocks["x"].min()
-    found = at(table, ratio).drop("random")
+    found = at(table, ratio).drop("random", errors="ignore")
     parts = ", ".join(f"{name} {loss:.2f}" for name, loss in found[found.index.isin(cut)].items())
-    best = found[~found.index.isin(cut)]
-    return f"At {ratio:.2f}× (one block out) loss is {parts}; single weights by {best.index[0]} {best.iloc[0]:.2f}"
+    single = [f"single weights by {name} {loss:.2f}" for name, loss in found[~found.index.isin(cut)].head(1).items()]
+    return f"At {ratio:.2f}× (one block out) loss is {'; '.join([parts, *single])}"
 
 
 def outliers(norms: Mapping[str, np.ndarray], least: float, axes: Axes) -> pd.DataFrame:

@@ -167,7 +167,9 @@ def small_multiples(
 
 def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
     """Mean difference with its interval at each sparsity, a mark a method, shifted so that they do not lie on
-    each other; `table`: method, sparsity, mean, low, high, n."""
+    each other; `table`: method, sparsity, mean, low, high, n. Raises ValueError for a table without rows."""
+    if table.empty:
+        raise ValueError("no setting has two seeds with both methods, so no interval can be drawn; run more seeds")
     for number, (name, rows) in enumerate(table.groupby("method")):
         reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
         shifted = rows["sparsity"] + 0.007 * (number - 1)
