@@ -175,7 +175,8 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
     )
     picture = nbformat.v4.new_output("display_data", {"image/png": "aaaa"})
     code = nbformat.v4.new_code_cell("# BEGIN SOLUTION\nx = 1\n# END SOLUTION", outputs=[picture])
-    plain = nbformat.v4.new_code_cell("x = 2")
+    said = nbformat.v4.new_output("execute_result", {"text/markdown": "see [02](02_x.ipynb)"})
+    plain = nbformat.v4.new_code_cell("x = 2", outputs=[said])
     text, solution, other = for_web(notebook(markdown, code, plain), "https://host/blob").cells
     assert text.source.count("../references.html#ref-") == 2
     assert (
@@ -183,6 +184,7 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
         in text.source
     )
     assert "nobody2020nothing;" in text.source
+    assert other.outputs[0].data["text/markdown"] == "see [02](02_x.html)"
     assert "hide-input" in solution.metadata["tags"] and "tags" not in other.metadata
     assert solution.metadata["mystnb"]["image"]["alt"] == "Figure: A head"
 

@@ -11,6 +11,7 @@ from survey_lib.publish.exercises import BEGIN
 from survey_lib.publish.literature_pages import cite
 
 OUTSIDE = re.compile(r"\]\(\.\./([^)\s]+)\)")
+NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
 CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
 
 
@@ -48,5 +49,8 @@ def _dress(cell: nbformat.NotebookNode, heading: str) -> None:
     tags = cell.metadata.get("tags", [])
     if BEGIN in cell.source or "solution" in tags:
         cell.metadata["tags"] = [*tags, "hide-input"]
+    for data in (output.get("data", {}) for output in cell.get("outputs", ())):
+        if "text/markdown" in data:  # text that was computed: Sphinx resolves links of written text only
+            data["text/markdown"] = NOTEBOOK.sub(r"](\1.html", data["text/markdown"])
     if any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
         cell.metadata["mystnb"] = {"image": {"alt": f"Figure: {heading}"}} | cell.metadata.get("mystnb", {})
