@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
+from survey_lib.publish import reading
 from survey_lib.publish.readme import README, generated
 from survey_lib.publish.tables import accuracy_table, matching
 
@@ -133,6 +134,11 @@ def test_student_and_check_on_a_folder(tmp_path):
 def test_readme_tables_are_generated_and_current():
     text = README.read_text(encoding="utf-8")
     assert generated(text) == text, "run `survey generate`"
+
+
+def test_times_for_teachers_are_generated_and_current():
+    text = reading.NOTES.read_text(encoding="utf-8")
+    assert reading.generated(text) == text, "run `survey generate`"
 
 
 def test_readme_without_marks_is_refused():

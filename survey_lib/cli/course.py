@@ -124,13 +124,14 @@ def student(out: Path, source: Path | None, check: bool) -> None:
 
 @click.command()
 def generate() -> None:
-    """Write again what is generated: the tables in README.md, references.bib, findings.json, thumbnails of figures."""
+    """Write again what is generated: tables in README.md and docs/teaching.md, references.bib, findings.json, thumbnails."""
     from survey_lib.publish.claims import write as write_findings
     from survey_lib.publish.figures import thumbnails
     from survey_lib.publish.literature import write_bibliography
+    from survey_lib.publish.reading import update as update_times
     from survey_lib.publish.readme import update
 
-    click.echo(f"wrote {update()}, {write_bibliography()}, {write_findings()} and {len(thumbnails())} thumbnails")
+    click.echo(f"wrote {update()}, {update_times()}, {write_bibliography()}, {write_findings()} and {len(thumbnails())} thumbnails")
 
 
 @click.command()

@@ -56,7 +56,7 @@ def ranges(runs: pd.DataFrame) -> pd.DataFrame:
 def recipe_or_criterion(frame: pd.DataFrame) -> Drawing:
     """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 15."""
     frame = frame.assign(method=frame["method"].str.split(" ").str[0])
-    runs = frame[(frame["recovery"] == "finetune") & (frame["method"] != "dense") & (frame["data"] == "digits")]
+    runs = frame[(frame["recovery"] == "finetune") & (frame["structure"] == "structured") & (frame["data"] == "digits")]
     spread = ranges(runs).dropna()
     figure, axes = plt.subplots(figsize=(5.6, 3))
     for index, name in enumerate(spread):

@@ -16,6 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from survey_lib.publish.statistics import TooFew
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
 HATCHES = ("", "///", "...", "xxx", "---", "\\\\", "+++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
@@ -167,9 +169,9 @@ def small_multiples(
 
 def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
     """Mean difference with its interval at each sparsity, a mark a method, shifted so that they do not lie on
-    each other; `table`: method, sparsity, mean, low, high, n. Raises ValueError for a table without rows."""
+    each other; `table`: method, sparsity, mean, low, high, n. Raises TooFew for a table without rows."""
     if table.empty:
-        raise ValueError("no setting has two seeds with both methods, so no interval can be drawn; run more seeds")
+        raise TooFew("no setting has two seeds with both methods, so no interval can be drawn; run more seeds")
     for number, (name, rows) in enumerate(table.groupby("method")):
         reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
         shifted = rows["sparsity"] + 0.007 * (number - 1)

@@ -38,10 +38,14 @@ def _fives(minutes: float) -> int:
     return -(-round(minutes) // 5) * 5
 
 
-def update() -> Path:
-    """Write the table into docs/teaching.md again. Raises ValueError if its marks are missing."""
-    text = NOTES.read_text(encoding="utf-8")
+def generated(text: str) -> str:
+    """The text of docs/teaching.md with its table made again. Raises ValueError if its marks are missing."""
     if not PART.search(text):
         raise ValueError(f"{NOTES} lacks the marks <!-- begin times --> and <!-- end times -->")
-    NOTES.write_text(PART.sub(lambda found: found[1] + markdown(times()) + found[2], text), encoding="utf-8")
+    return PART.sub(lambda found: found[1] + markdown(times()) + found[2], text)
+
+
+def update() -> Path:
+    """Write docs/teaching.md with its table made again."""
+    NOTES.write_text(generated(NOTES.read_text(encoding="utf-8")), encoding="utf-8")
     return NOTES

@@ -8,6 +8,7 @@ from pathlib import Path
 from survey_lib.experiment import store, sweep
 from survey_lib.publish.figures import FIGURES, figure
 from survey_lib.publish.notebooks import FOLDER, run_all
+from survey_lib.publish.statistics import TooFew
 from survey_lib.publish.tables import accuracy_table, finished
 
 STUDY = "comparison"
@@ -49,7 +50,10 @@ def _drawn(name: str, folder: Path, profile: str, say: Callable[[str], None]) ->
     """
     try:
         figure(name, folder, profile)
-    except ValueError as error:
-        say(f"{name}: {'not drawn' if profile == 'quick' else 'FAILED'}, {error}")
+    except TooFew as error:
+        say(f"{name}: not drawn, {error}")
         return profile == "quick"
+    except ValueError as error:
+        say(f"{name}: FAILED, {error}")
+        return False
     return True

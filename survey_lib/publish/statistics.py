@@ -13,6 +13,10 @@ SETTING = ["data", "model", "sparsity", "seed"]
 MISSING = "method {name!r} has no runs; there are: {known}"
 
 
+class TooFew(ValueError):
+    """Fewer seeds or settings than a statistic needs, as with the one seed of a quick profile."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """Mean of method minus reference over settings both were run in, with a confidence interval."""
@@ -79,7 +83,7 @@ def paired_difference(
     wide = by_setting(frame[frame["method"].isin([method, reference])], metric)
     delta = wide[method] - wide[reference]
     if len(delta) < 2:
-        raise ValueError(f"{method} and {reference} share {len(delta)} setting; an interval needs two")
+        raise TooFew(f"{method} and {reference} share {len(delta)} setting; an interval needs two")
     return interval(delta, confidence)
 
 
