@@ -14,16 +14,19 @@ from survey_lib.chain.coupling import trace
 from survey_lib.chain.evidence import Consumer, Evidence
 from survey_lib.experiment.llama import Llama, Shape
 from survey_lib.methods import channel, channel_training, reconstruction, transformer
-from survey_lib.steps.structured import choose_channels, structure
+from survey_lib.steps.request import Request
+from survey_lib.steps.structured import Ranking, structure
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 
 
 def choose(net, method, sparsity=0.5, batches=None, scope=None, seed=0):
     coupling, row = trace(net, EXAMPLE), find(method)
-    return choose_channels(
-        net, coupling, coupling.groups, row, sparsity, scope or row.scope, batches=batches, seed=seed
+    request = Request(
+        row, sparsity, None, EXAMPLE, batches, None, scope or row.scope, None, (), True, {}, seed
     )
+    ranking = Ranking(net, coupling, coupling.groups, request)
+    return ranking.repaired(ranking.at(sparsity))
 
 
 # scores

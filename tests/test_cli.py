@@ -51,6 +51,7 @@ REFUSALS = [
         "give package.module:function",
     ),
     (("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "1.5"), "1.5"),
+    (("prune", "--model", "resnet-8", "--method", "magnitude", "--macs", "1", "--parameters", "1"), "exactly one"),
     (
         ("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5", "--data", "digit"),
         "near: digits",
@@ -97,12 +98,12 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
     assert loaded.sparsity == pytest.approx(0.5)
 
 
-def test_prune_cuts_a_structured_model():
-    done = survey("prune", "--model", "resnet-8", "--method", "l1-filter", "--sparsity", 0.5)
+def test_prune_cuts_a_structured_model_to_a_share_of_its_parameters():
+    done = survey("prune", "--model", "resnet-8", "--method", "l1-filter", "--parameters", 0.5)
     assert done.exit_code == 0, done.output
     table = [line.split() for line in done.output.splitlines() if line.startswith(("dense", "pruned"))]
     dense, pruned = (int(row[1].replace(",", "")) for row in table)
-    assert pruned < dense
+    assert 0.45 * dense <= pruned <= 0.5 * dense and "asked for parameters 0.5" in done.output
     assert "A mask alone" not in done.output
 
 

@@ -65,16 +65,9 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
             grow(units[: len(units) // 2])
             grow(units[len(units) // 2 :])
 
-    grow(_units(coupling, keep))
+    grow(coupling.units(keep))
     plan = make_plan(model, removed(coupling, accepted), check.attributes)
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
-
-
-def _units(coupling: Coupling, keep) -> list[list[str]]:
-    """Groups that must be tried together because their counts are tied."""
-    tied = [[name for name in names if name in keep] for names in coupling.counts]
-    alone = [[name] for name in keep if not any(name in names for names in tied)]
-    return [unit for unit in tied if unit] + alone
 
 
 def replay(model: nn.Module, plan: Mapping) -> nn.Module:

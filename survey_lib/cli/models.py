@@ -33,7 +33,9 @@ def methods(category: str | None, when: str | None, needs: str | None, words: tu
     "--model", required=True, help="resnet-20, torchvision:resnet18, or your package.module:function."
 )
 @click.option("--method", required=True, help="A name of `survey methods`; nm-magnitude:2:4 picks a pattern.")
-@click.option("--sparsity", required=True, type=float, help="Fraction of the units to remove, in [0, 1).")
+@click.option("--sparsity", type=float, help="Fraction of the units to remove, in [0, 1).")
+@click.option("--macs", type=float, help="Instead: share of the dense multiply-adds that may stay, in (0, 1].")
+@click.option("--parameters", type=float, help="Instead: share of the dense parameters that may stay, in (0, 1].")
 @click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file with the dense weights.")
 @click.option(
     "--data",
@@ -48,7 +50,7 @@ def prune(**wishes: object) -> None:
 
     \b
     survey prune --model resnet-20 --data eurosat32-mini --method l1-filter --sparsity 0.5 --out s.safetensors
-    survey prune --model torchvision:resnet50 --method group-norm --sparsity 0.5 --out r50.safetensors
+    survey prune --model torchvision:resnet50 --method group-norm --macs 0.5 --out r50.safetensors
     """
     from survey_lib.cli.pruning import prune_once
 

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from survey_lib.chain import blocks, surgery
 from survey_lib.chain.masks import masked_copy, overall_sparsity
-from survey_lib.steps import structured
+from survey_lib.chain.selection import select
+from survey_lib.steps.budget import MADE
 from survey_lib.steps.request import PruneResult, Request, choose, report_of
 
 
 def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
+    method, budget = request.method, request.budget
     found = blocks.blocks(model, request.example)
     if not found:
-        raise ValueError(f"{request.method.name} leaves out residual blocks, and this model has none")
+        raise ValueError(f"{method.name} leaves out residual blocks, and this model has none")
+    if request.batches is None:
+        raise ValueError(f"{method.name} compares what blocks read and give; pass batches=[(x, y), ...]")
     names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect or [])]
     skipped = [(name, "not among the layers asked for, or protected") for name in found if name not in names]
-    keep = structured.choose_blocks(model, names, request.method, request.sparsity, request.batches)
-    gone = [name for name, kept in keep.items() if not kept]
-    masks = blocks.block_masks(model, gone)
-    pruned = blocks.remove(model, gone) if request.cut else masked_copy(model, masks)
-    plan = surgery.block_plan(model, gone) if request.cut else None
-    report = report_of([(name, 1, int(kept), name) for name, kept in keep.items()], request)
-    return PruneResult(pruned, masks, plan, report, overall_sparsity(keep), skipped)
+    seen = blocks.collect(model, names, request.batches)
+    scores = {"blocks": torch.stack([method.score(seen[name]) for name in names])}
+
+    def gone(sparsity: float) -> list[str]:
+        keep = select(scores, sparsity, minimum=1)["blocks"].tolist()
+        return [name for name, kept in zip(names, keep, strict=True) if not kept]
+
+    def cost(sparsity: float) -> float:
+        return budget.spent(blocks.remove(model, gone(sparsity)), request.example)
+
+    removed = gone(budget.bracket(cost, MADE)[1] if budget else request.sparsity)
+    keep = {name: torch.tensor([name not in removed]) for name in names}
+    masks = blocks.block_masks(model, removed)
+    pruned = blocks.remove(model, removed) if request.cut else masked_copy(model, masks)
+    plan = surgery.block_plan(model, removed) if request.cut else None
+    sparsity = overall_sparsity(keep)
+    report = report_of([(name, 1, int(kept), name) for name, kept in keep.items()], request, sparsity)
+    return PruneResult(pruned, masks, plan, report, sparsity, skipped)

@@ -12,6 +12,7 @@ from torch import nn
 
 from survey_lib.catalogue import Method
 from survey_lib.chain.masks import Masks
+from survey_lib.steps.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ class PruneResult:
 
 @dataclass(frozen=True)
 class Request:
-    """The caller's wishes, checked, as the steps below read them."""
+    """The caller's wishes, checked, as the steps below read them: a sparsity or a budget, the other is None."""
 
     method: Method
-    sparsity: float
+    sparsity: float | None
+    budget: Budget | None
     example: object
     batches: Iterable | None
     loss: Callable | None
@@ -67,7 +69,11 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
     return [name for name in names if name in found]
 
 
-def report_of(rows: list[tuple[str, int, int, str]], request: Request) -> pd.DataFrame:
+def report_of(rows: list[tuple[str, int, int, str]], request: Request, sparsity: float) -> pd.DataFrame:
+    """The report; `sparsity`, the realised one, stands for the requested one where a budget was given."""
     report = pd.DataFrame(rows, columns=["layer", "total", "kept", "group"])
     report.insert(1, "unit", request.method.unit)
-    return report.assign(requested=request.sparsity, sparsity=1 - report["kept"] / report["total"])
+    return report.assign(
+        requested=sparsity if request.sparsity is None else request.sparsity,
+        sparsity=1 - report["kept"] / report["total"],
+    )

@@ -31,6 +31,8 @@ def convolution(run, x, weight, bias, _stride, _padding, _dilation, transposed, 
         run.labels.produce(kernel, run.labels.vector(weight, 1))
     else:
         run.labels.produce(kernel, run.labels.vector(weight, 1 if transposed else 0))
+    positions = (x if transposed else run.out)[:, :1].numel()
+    run.multiply(positions * weight.numel(), run.labels.vector(weight, 0), run.labels.vector(weight, 1))
     run.attribute("in_channels", channels)
     run.attribute("out_channels", rows)
     return Axes({0: run.labels.vector(x, 0), 1: rows})

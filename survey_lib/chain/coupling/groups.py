@@ -53,6 +53,7 @@ class Coupling:
     member: (labels, 2) group number and channel of every label of the trace, −1 where fixed.
     widths: label vectors each module worked on; attributes: those that set one of its integer attributes.
     second: ambiguous operations that were read the second way.
+    products: multiply-adds of each contraction on the example, and the labels of the axes they scale with.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -62,6 +63,7 @@ class Coupling:
     widths: dict[str, list[np.ndarray]] = field(default_factory=dict, repr=False)
     attributes: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
     second: frozenset[int] = frozenset()
+    products: tuple[tuple[int, tuple[np.ndarray, ...]], ...] = field(default=(), repr=False)
 
     def __getitem__(self, name: str) -> ChannelGroup:
         for group in self.groups:
@@ -87,14 +89,23 @@ class Coupling:
                 keep[name] = _keep_best(keep[name], scores.get(name), parts * self[name].size // unit)
         return keep
 
+    def units(self, keep: Mapping[str, Tensor]) -> list[list[str]]:
+        """The groups of `keep`, those together whose counts are tied."""
+        tied = [[name for name in names if name in keep] for names in self.counts]
+        alone = [[name] for name in keep if not any(name in names for names in tied)]
+        return [unit for unit in tied if unit] + alone
+
     def alive(self, keep: Mapping[str, Tensor]) -> np.ndarray:
         """Bool for every label of the trace: does its channel stay?"""
-        alive = np.ones(len(self.member) + 1, bool)  # the last entry answers for label −1
-        for number, group in enumerate(self.groups):
-            if group.name in keep:
-                mine = np.flatnonzero(self.member[:, 0] == number)
-                alive[mine] = keep[group.name].cpu().numpy()[self.member[mine, 1]]
-        return alive
+        kept = [keep[g.name].cpu().numpy() if g.name in keep else np.ones(g.size, bool) for g in self.groups]
+        starts = np.cumsum([0, *(len(one) for one in kept)])
+        channel = np.where(self.member[:, 0] < 0, starts[-1], starts[self.member[:, 0]] + self.member[:, 1])
+        return np.concatenate([*kept, [True]])[np.append(channel, starts[-1])]  # the last one answers for label −1
+
+    def macs(self, keep: Mapping[str, Tensor]) -> float:
+        """Multiply-adds on the example of the trace with only these channels kept, as `measure` counts them."""
+        alive = self.alive(keep)
+        return sum(count * math.prod(alive[vector].mean() for vector in axes) for count, axes in self.products)
 
 
 def _keep_best(keep: Tensor, score: Tensor | None, count: int) -> Tensor:
@@ -124,6 +135,17 @@ def removed(coupling: Coupling, keep: Mapping[str, Tensor]) -> dict[str, dict[in
         for piece in coupling[name].slices if cut.any() else ():
             gone.setdefault(piece.tensor, {}).setdefault(piece.dim, []).append(piece.index[cut].ravel())
     return {t: {d: np.unique(np.concatenate(i)) for d, i in axes.items()} for t, axes in gone.items()}
+
+
+def parameters(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]) -> int:
+    """Parameters of the model with only these channels kept."""
+    shapes = {name: list(tensor.shape) for name, tensor in model.named_parameters()}
+    for name, mask in keep.items():
+        gone = int((~mask).sum())
+        for piece in coupling[name].slices:
+            if piece.tensor in shapes:
+                shapes[piece.tensor][piece.dim] -= gone * piece.index.shape[1]
+    return sum(map(math.prod, shapes.values()))
 
 
 def group_masks(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]) -> Masks:

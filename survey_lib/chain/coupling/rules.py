@@ -36,6 +36,8 @@ def matmul(run, a, b) -> Axes:
     first, second, rank = run.axes(a), run.axes(b), a.dim()
     run.labels.contract(first, second, (rank - 1, rank - 2), (a.shape[-1], b.shape[-2]), run.name)
     axes = Axes(move(first, {rank - 2: rank - 2}) | move(second, {rank - 1: rank - 1}))
+    either = [first.get(dim, second.get(other, NOTHING)) for dim, other in ((0, 0), (rank - 1, rank - 2))]
+    run.multiply(run.out.numel() * a.shape[-1], *axes.values(), *either[3 - rank :])
     if not (first.weight and second.weight):
         run.labels.produce(first, axes.get(rank - 2, NOTHING))
         run.labels.produce(second, axes.get(rank - 1, NOTHING))

@@ -37,6 +37,7 @@ class Run(TorchDispatchMode):
         super().__init__()
         self.model, self.labels, self.second = model, labels, second
         self.choices: list[Choice] = []
+        self.products: list[tuple[int, tuple[np.ndarray, ...]]] = []  # multiply-adds, and the axes they scale with
         self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
         self.head_width = 0  # inside multi-head attention
         self.hint: Hint | None = None
@@ -130,6 +131,11 @@ class Run(TorchDispatchMode):
         pick = order[len(self.choices) in self.second]
         self.choices.append(Choice(np.unique(labels), self.stack[-1]))
         return pick
+
+    def multiply(self, macs: int, *vectors: np.ndarray) -> None:
+        """Multiply-adds of an operation, and the labels of all axes they are proportional to."""
+        if not self.model.training:
+            self.products.append((macs, tuple(vector for vector in vectors if (vector > 0).any())))
 
     def attribute(self, name: str, channels) -> None:
         """This attribute of the module under way counts these channels (a tuple of widths: of several axes)."""

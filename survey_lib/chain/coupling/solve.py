@@ -55,7 +55,8 @@ def coupling(run: Run, classes: Classes) -> Coupling:
         labels.stop(np.flatnonzero(single), "its channels can only go all together")
         alive &= ~broken & ~classes.marks([np.flatnonzero(single)])
     seen = {name: list(vectors.values()) for name, vectors in run.widths.items()}
-    return Coupling(groups, _reasons(labels, classes, member), counts, member, seen, run.attributes, run.second)
+    reasons, products = _reasons(labels, classes, member), tuple(run.products)
+    return Coupling(groups, reasons, counts, member, seen, run.attributes, run.second, products)
 
 
 def _groups(labels, classes, alive) -> tuple[np.ndarray, tuple[ChannelGroup, ...]]:
