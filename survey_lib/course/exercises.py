@@ -100,7 +100,8 @@ def function_verdict(
     """The line that `check_function` prints."""
     for trial in range(trials):
         arguments = draw(np.random.default_rng(trial))
-        got, problem = _called(lambda given=copy.deepcopy(arguments): answer(*given))
+        given = copy.deepcopy(arguments)
+        got, problem = _called(lambda given=given: answer(*given))
         if not problem and not _same(got, oracle(*copy.deepcopy(arguments)), tolerance):
             problem = f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
         if problem:

@@ -108,8 +108,9 @@ def _style(code: list[nbformat.NotebookNode]) -> list[str]:
         if lines and lines[-1].rstrip().endswith(";"):
             faults.append(f"cell {cell.execution_count} ends in `;`: write `_ = ...` or `plt.show()`")
         limit = ALGORITHM_LIMIT if "algorithm" in cell.metadata.get("tags", ()) else LINE_LIMIT
-        if len(lines) > limit and not folded(cell) and "solution" not in cell.metadata.get("tags", ()):
-            faults.append(f"cell {cell.execution_count} has {len(lines)} lines, more than {limit}")
+        body = [line for line in lines if not line.startswith(("import ", "from "))]
+        if len(body) > limit and not folded(cell) and "solution" not in cell.metadata.get("tags", ()):
+            faults.append(f"cell {cell.execution_count} has {len(body)} lines, more than {limit}")
     return faults
 
 
