@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from survey_lib.chain import blocks, surgery
+from survey_lib.chain import blocks
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
+from survey_lib.chain.surgery import cut as surgery
 from survey_lib.steps.budget import MADE
 from survey_lib.steps.request import PruneResult, Request, choose, report_of
 

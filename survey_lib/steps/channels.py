@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from survey_lib.chain import surgery
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
 from survey_lib.chain.coupling.groups import parameters
 from survey_lib.chain.masks import masked_copy, overall_sparsity
+from survey_lib.chain.surgery import cut as surgery
 from survey_lib.steps.request import PruneResult, Request, choose, report_of
 from survey_lib.steps.structured import Keep, Ranking
 
