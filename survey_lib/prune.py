@@ -16,13 +16,14 @@ from torch import nn
 
 from survey_lib.catalogue import check_pattern, find
 from survey_lib.chain import during as training
+from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks, unwrap
 from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.budget import Budget, budget_of
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import PruneResult, Request
+from survey_lib.steps.request import UNSEEN, PruneResult, Request
 from survey_lib.steps.weights import prune_weights
 
 TOLERANCE = 0.02  # realised sparsity further than this from the request is warned about (case B10)
@@ -45,6 +46,7 @@ def prune(
     protect: Sequence[str] = (),
     cut: bool | None = None,
     masks: Masks | None = None,
+    coupling: Coupling | None = None,
     seed: int = 0,
 ) -> PruneResult:
     """Prune any model by any method of the survey; the model given is never changed.
@@ -68,6 +70,7 @@ def prune(
     protect   module names or patterns whose own weights and outputs stay whole, with all that is coupled to them
     cut       structured methods cut by default and check masked equals cut; False gives the masked model
     masks     masks of an earlier round; what they remove stays removed and counts towards `sparsity`
+    coupling  `survey_lib.trace(model, example)`, to share one trace between several cuts of one model
 
     Raises ValueError, before any work, for an unknown method or scope, a sparsity outside [0, 1), a layer
     that matches nothing, weights that are not finite, or missing data; and for a budget that cannot be met.
@@ -95,10 +98,12 @@ def prune(
     bare = unwrap(model)
     request = Request(chosen, sparsity, budget and budget.of(bare, example), example,
                       batches if batches is None else list(batches), loss, scope or chosen.scope, layers, protect,
-                      cuttable if cut is None else cut, masks or {}, seed)  # fmt: skip
+                      cuttable if cut is None else cut, masks or {}, coupling, seed)  # fmt: skip
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
     if cuttable and masks:
         raise ValueError(f"{method} goes round by round on what it cut: prune the smaller model again, without masks=")
+    if coupling and (not cuttable or chosen.unit == "layer"):
+        raise ValueError(f"{method} does not look at coupled channels; leave coupling= out")
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
@@ -138,6 +143,10 @@ def _warn(result: PruneResult, request: Request) -> None:
     if request.sparsity is not None and abs(result.sparsity - request.sparsity) > TOLERANCE:
         warnings.warn(f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)", stacklevel=3)
     units = result.report[result.report["unit"] != "layer"]  # a block left out whole is stepped over, not cut off
+    unused = [name for name, why in result.skipped if why == UNSEEN]
+    if unused:
+        names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
+        warnings.warn(f"the example does not use {names}; they stay whole, and the cut is not checked with them", stacklevel=3)
     empty = list(units.loc[units["kept"] == 0, "layer"])
     if empty:
         warnings.warn(f"layer collapse: nothing is left of {', '.join(empty)}; the network is cut off there", stacklevel=3)

@@ -9,13 +9,15 @@ from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
 from survey_lib.chain.coupling.groups import parameters
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.surgery import cut as surgery
-from survey_lib.steps.request import PruneResult, Request, choose, report_of
+from survey_lib.steps.request import UNSEEN, PruneResult, Request, choose, report_of
 from survey_lib.steps.structured import Keep, Ranking
 
 
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
-    coupling = trace(model, request.example)
+    coupling = request.coupling or trace(model, request.example)
+    coupling.check(model)
     groups, skipped = _chosen_groups(coupling, request)
+    skipped += [(name, UNSEEN) for name in coupling.unseen]
     ranking, whole = Ranking(model, coupling, groups, request), coupling.macs({})
 
     def made(keep: Keep) -> tuple[nn.Module, Keep, surgery.Cut | None]:

@@ -11,8 +11,11 @@ import pandas as pd
 from torch import nn
 
 from survey_lib.catalogue import Method
+from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks
 from survey_lib.steps.budget import Budget
+
+UNSEEN = "no operation of the run on the example uses it"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Request:
     protect: Sequence[str]
     cut: bool
     masks: Masks
+    coupling: Coupling | None
     seed: int
 
 

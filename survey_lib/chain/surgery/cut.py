@@ -91,7 +91,9 @@ def plan_masks(model: nn.Module, plan: Mapping) -> Masks:
     return position_masks(model, changes(plan)[0]) | blocks.block_masks(model, plan.get("blocks", []))
 
 
-def save_file(path: str | Path, model: nn.Module, plan: Mapping | None, masks: Masks | None, meta: Mapping) -> None:
+def save_file(
+    path: str | Path, model: nn.Module, plan: Mapping | None, masks: Masks | None, meta: Mapping
+) -> None:
     """Write weights, plan, masks and notes to one safetensors file; a shared tensor is stored once.
 
     Raises ValueError if a mask does not fit the model or the notes are no strict JSON.
@@ -117,12 +119,18 @@ def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | Non
     except (safetensors.SafetensorError, OSError) as error:
         if not Path(path).exists():
             raise
-        raise ValueError(f"{path} is not a safetensors file ({error}); files of survey_lib.save are") from error
+        raise ValueError(
+            f"{path} is not a safetensors file ({error}); files of survey_lib.save are"
+        ) from error
     if notes is None:
-        raise ValueError(f"{path} was not written by survey_lib.save; use safetensors.torch.load_file for its tensors")
+        raise ValueError(
+            f"{path} was not written by survey_lib.save; use safetensors.torch.load_file for its tensors"
+        )
     notes = _notes(notes, path)
     small = replay(model, notes["plan"]) if notes["plan"] else slim(model, {}, {})
-    _load_weights(small, {n.removeprefix("weight:"): t for n, t in stored.items() if n.startswith("weight:")}, path)
+    _load_weights(
+        small, {n.removeprefix("weight:"): t for n, t in stored.items() if n.startswith("weight:")}, path
+    )
     masks = {name.removeprefix("mask:"): t for name, t in stored.items() if name.startswith("mask:")}
     masking.check(small, masks)
     return small, notes["plan"], masks, notes["meta"]
@@ -137,7 +145,9 @@ def _notes(text: str, path) -> dict:
     if not isinstance(notes, dict) or not {"schema", "plan", "meta"} <= notes.keys():
         raise ValueError(f"{path} holds damaged notes (schema, plan and meta are missing); save it again")
     if notes["schema"] != SCHEMA:
-        raise ValueError(f"{path} has schema {notes['schema']}, this version reads {SCHEMA}; update survey_lib")
+        raise ValueError(
+            f"{path} has schema {notes['schema']}, this version reads {SCHEMA}; update survey_lib"
+        )
     return notes
 
 
@@ -154,5 +164,7 @@ def _load_weights(small: nn.Module, stored: Masks, path) -> None:
         here, there = (f"{t.dtype} {tuple(t.shape)}" if t is not None else "nothing" for t in
                        (state.get(name), stored.get(name)))  # fmt: skip
         if here != there:
-            raise ValueError(f"{path} holds {there} for {name!r}, the model has {here}; build the model it was saved of")
+            raise ValueError(
+                f"{path} holds {there} for {name!r}, the model has {here}; build the model it was saved of"
+            )
     small.load_state_dict({name: stored[owner] for name, owner in owners.items()})

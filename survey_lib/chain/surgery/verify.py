@@ -80,7 +80,11 @@ class Check:
 
     def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
-            return shorten(self.random[name], gone.get(name, {})) if name in self.random else double(name, tensor)
+            return (
+                shorten(self.random[name], gone.get(name, {}))
+                if name in self.random
+                else double(name, tensor)
+            )
 
         return run(structure(small).eval(), *self.inputs, value)
 
@@ -96,7 +100,9 @@ def error(expected: Tensor, found: Tensor) -> float:
     """max |a − b| / max |a|; infinite where something is not finite."""
     if not (torch.isfinite(expected).all() and torch.isfinite(found).all()):
         return float("inf")
-    return float((expected.double() - found.double()).abs().max() / expected.double().abs().max().clamp(min=1e-30))
+    return float(
+        (expected.double() - found.double()).abs().max() / expected.double().abs().max().clamp(min=1e-30)
+    )
 
 
 def random_values(model: nn.Module) -> dict[str, Tensor]:
