@@ -23,7 +23,8 @@ from survey_lib.chain.surgery import cut as surgery
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.budget import Budget, budget_of
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import UNSEEN, PruneResult, Request
+from survey_lib.steps.request import UNSEEN, Request
+from survey_lib.steps.result import PruneResult
 from survey_lib.steps.weights import prune_weights
 
 TOLERANCE = 0.02  # realised sparsity further than this from the request is warned about (case B10)
@@ -159,7 +160,8 @@ def save(result: PruneResult, path: str | Path) -> Path:
     >>> load(save(result, tempfile.mkdtemp() + "/small.safetensors"), nn.Sequential(nn.Linear(2, 2))).sparsity
     0.5
     """
-    meta = {"report": result.report.to_dict("split"), "sparsity": result.sparsity, "skipped": result.skipped}
+    meta = {"report": result.report.to_dict("split"), "sparsity": result.sparsity, "skipped": result.skipped,
+            "left": result.left, "over_kept": result.over_kept}  # fmt: skip
     surgery.save_file(path, result.model, result.plan, None if result.plan else result.masks, meta)
     return Path(path)
 
@@ -175,6 +177,7 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
     try:
         report = pd.DataFrame(meta["report"]["data"], columns=meta["report"]["columns"])
         skipped = [(name, reason) for name, reason in meta["skipped"]]
-        return PruneResult(pruned, masks, plan, report, float(meta["sparsity"]), skipped)
+        left, over_kept = dict(meta["left"]), tuple(meta["over_kept"])
+        return PruneResult(pruned, masks, plan, report, float(meta["sparsity"]), skipped, left, over_kept)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} lacks the report that survey_lib.save writes ({error!r}); save it again") from error

@@ -93,7 +93,7 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
         "prune", "--model", "lenet-300-100", "--data", "digits", "--method", "magnitude", "--sparsity", 0.5, "--out", path
     )
     assert done.exit_code == 0, done.output
-    assert "removed 0.5000 of its units" in done.output
+    assert "50.0% of the weights removed" in done.output
     assert "A mask alone saves no time" in done.output
     loaded = survey_lib.load(path, models.build("lenet-300-100", 10, (1, 8, 8)))
     assert loaded.sparsity == pytest.approx(0.5)

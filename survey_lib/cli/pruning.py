@@ -62,9 +62,7 @@ def prune_once(
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
     result = survey_lib.prune(dense, method, **wishes, example=example, batches=batches, seed=seed)
     asked = ", ".join(f"{name} {value:g}" for name, value in wishes.items() if value is not None)
-    lines = [f"{model} by {method}: asked for {asked}, removed {result.sparsity:.4f} of its units"]
-    lines += [f"left whole: {layer} ({reason})" for layer, reason in result.skipped]
-    lines.append(compare(dense, result, example))
+    lines = [f"{model} by {method}: asked for {asked}", repr(result), compare(dense, result, example)]
     if out:
         survey_lib.save(result, out)
         lines.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")

@@ -9,8 +9,10 @@ from survey_lib.chain import blocks
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
+from survey_lib.measure import measure
 from survey_lib.steps.budget import MADE
-from survey_lib.steps.request import PruneResult, Request, choose, report_of
+from survey_lib.steps.request import Request, choose, report_of
+from survey_lib.steps.result import PruneResult, shares
 
 
 def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
@@ -39,4 +41,6 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
     plan = surgery.block_plan(model, removed) if request.cut else None
     sparsity = overall_sparsity(keep)
     report = report_of([(name, 1, int(kept), name) for name, kept in keep.items()], request, sparsity)
-    return PruneResult(pruned, masks, plan, report, sparsity, skipped)
+    macs = [measure(one, request.example)["macs"] for one in (pruned, model)] if request.cut else (1, 1)
+    left = shares(model, pruned, request.cut, macs[0] / macs[1])
+    return PruneResult(pruned, masks, plan, report, sparsity, skipped, left)

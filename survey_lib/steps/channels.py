@@ -9,7 +9,8 @@ from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
 from survey_lib.chain.coupling.groups import parameters
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.surgery import cut as surgery
-from survey_lib.steps.request import UNSEEN, PruneResult, Request, choose, report_of
+from survey_lib.steps.request import UNSEEN, Request, choose, report_of
+from survey_lib.steps.result import PruneResult, shares
 from survey_lib.steps.structured import Keep, Ranking
 
 
@@ -51,9 +52,13 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     rows = [(layer, group.size, int(keep[group.name].sum()), group.name)
             for group in ranking.groups for layer in group.producers]  # fmt: skip
     sparsity = overall_sparsity(keep)
-    return PruneResult(
-        pruned, masks, done and done.plan, report_of(rows, request, sparsity), sparsity, skipped
+    report, plan, over_kept = (
+        report_of(rows, request, sparsity),
+        done and done.plan,
+        done.over_kept if done else (),
     )
+    left = shares(model, pruned, request.cut, coupling.macs(keep) / whole if whole else 1.0)
+    return PruneResult(pruned, masks, plan, report, sparsity, skipped, left, over_kept)
 
 
 def _chosen_groups(coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:

@@ -1,14 +1,13 @@
-"""What was asked of `prune`, what it did, and how layers are named in both."""
+"""What was asked of `prune`, and the report of what it did by layer."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
-from torch import nn
 
 from survey_lib.catalogue import Method
 from survey_lib.chain.coupling import Coupling
@@ -16,27 +15,6 @@ from survey_lib.chain.masks import Masks
 from survey_lib.steps.budget import Budget
 
 UNSEEN = "no operation of the run on the example uses it"
-
-
-@dataclass(frozen=True)
-class PruneResult:
-    """What `prune` did.
-
-    model     a new model; the argument of `prune` is untouched
-    masks     {tensor name of the dense model: bool}, True = kept
-    plan      the cut as JSON (None for masked models); `survey_lib.load` replays it
-    report    one row a layer: layer, unit, total, kept, group, requested, sparsity; layers of one group share their
-              units, so count a group once
-    sparsity  realised fraction of units removed
-    skipped   (layer, reason) for what was left whole
-    """
-
-    model: nn.Module
-    masks: Masks
-    plan: dict | None
-    report: pd.DataFrame
-    sparsity: float
-    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.selection import check_finite, round_sparsities, select
 from survey_lib.steps.budget import MADE
-from survey_lib.steps.request import PruneResult, Request, choose, report_of
+from survey_lib.steps.request import Request, choose, report_of
+from survey_lib.steps.result import PruneResult, shares
 
 INPUTS = {"act_norm", "gram"}
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attention and recurrent layers
@@ -55,7 +56,8 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         (name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names
     ]
     sparsity = overall_sparsity(masks)
-    return PruneResult(pruned, masks, None, report_of(rows, request, sparsity), sparsity, skipped)
+    left = shares(model, pruned, cut=False, macs=1.0)
+    return PruneResult(pruned, masks, None, report_of(rows, request, sparsity), sparsity, skipped, left)
 
 
 def _unfit(model: nn.Module, name: str, method: Method) -> str:

@@ -28,14 +28,14 @@ from survey_lib.chain.surgery.verify import Check
 class Cut:
     """The small model, the plan that repeats the cut, what was kept, and the groups that were refused.
 
-    over_kept: norms or reductions run over channels, so "masked equals cut" holds with those over kept ones.
+    over_kept: modules whose norms or reductions run over channels; "masked equals cut" holds with those over kept ones.
     """
 
     model: nn.Module
     plan: dict
     keep: dict[str, Tensor]
     refused: list[tuple[str, str]]
-    over_kept: bool = False
+    over_kept: tuple[str, ...] = ()
 
 
 def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], example) -> Cut:

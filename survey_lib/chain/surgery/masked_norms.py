@@ -23,12 +23,12 @@ from survey_lib.chain.coupling.rules.table import layer_norm, reduce, reduced, r
 class OverKept(LabelledRun):
     """A run in which flagged operations leave the removed channels out, where that makes a difference.
 
-    needed: it did somewhere; otherwise this was the plain run of the masked model.
+    needed: the modules where it did; if there are none, this was the plain run of the masked model.
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]):
         super().__init__(model, Labels(model), coupling.second)
-        self.alive, self.needed = coupling.alive(keep), False
+        self.alive, self.needed = coupling.alive(keep), {}
 
     def execute(self, func, args, kwargs, arguments):
         rule, plain = rule_of(func), func(*args, **kwargs)
@@ -45,7 +45,7 @@ class OverKept(LabelledRun):
         """The plain result where the two are the same but for rounding."""
         if all(torch.allclose(a, b, 1e-13, 0) for a, b in zip(leaves(plain), leaves(kept), strict=True)):
             return plain
-        self.needed = True
+        self.needed[self.stack[-1] or f"the forward of {type(self.model).__name__}"] = None
         return kept
 
     def _partial(self, x: Tensor, dims) -> dict[int, Tensor]:
