@@ -64,7 +64,7 @@ def coupling(run: LabelledRun, classes: Classes) -> Coupling:
 
 
 def _explained(labels: Labels, groups: tuple[ChannelGroup, ...]) -> tuple[ChannelGroup, ...]:
-    """The groups with a reason in every slice: its role in its layer, and the operations that tie it."""
+    """The groups with the operations that tie it added to the role of every slice."""
     number = {axis: n for n, axis in enumerate(labels.axes_of)}
     slices = [piece for group in groups for piece in group.slices]
     axes = [number[piece.tensor, piece.dim] for piece in slices]
@@ -74,13 +74,10 @@ def _explained(labels: Labels, groups: tuple[ChannelGroup, ...]) -> tuple[Channe
     )
     operation = np.repeat(np.arange(len(labels.ties)), [tie.size for tie, _ in labels.ties])
     tied = slot[np.concatenate([np.zeros(0, int), *(tie.ravel() for tie, _ in labels.ties)])]
-    whys: list[list[str]] = [[] for _ in slices]
-    for role, vectors in (("output", labels.produced), ("input", labels.read_weights)):
-        marked = _marked(labels, vectors)
-        for why, axis in zip(whys, axes, strict=True):
-            why += [role] if axis in marked else []
-    for one, number in np.unique(np.stack([tied, operation])[:, tied >= 0], axis=1).T:
-        whys[one].append(labels.ties[number][1])
+    whys = [[piece.why] if piece.why else [] for piece in slices]
+    for pair in np.unique((tied * len(labels.ties) + operation)[tied >= 0]).tolist():
+        one, tie = divmod(pair, len(labels.ties))
+        whys[one].append(labels.ties[tie][1])
     texts = iter(", ".join(dict.fromkeys(why)) for why in whys)
     return tuple(
         replace(group, slices=tuple(replace(piece, why=next(texts)) for piece in group.slices))
@@ -117,7 +114,8 @@ def _group(labels, classes, own, axis, marked, number, member, groups) -> Channe
         here = np.flatnonzero(axis == one)
         here = here[np.lexsort((own[here], channel[here]))]
         tensor, dim = labels.axes_of[one]
-        piece = Slice(tensor, dim, (own[here] - labels.starts[one]).reshape(size, -1))
+        roles = (role for role, axes in zip(("output", "input"), marked, strict=True) if one in axes)
+        piece = Slice(tensor, dim, (own[here] - labels.starts[one]).reshape(size, -1), ", ".join(roles))
         slices.append(piece)
         if one in marked[0]:
             produced.append(tensor.rpartition(".")[0])
