@@ -30,8 +30,11 @@ def lenet_300_100(classes: int, in_shape: Shape) -> nn.Module:
         nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, classes))  # fmt: skip
 
 
-def lenet_5(classes: int, in_shape: Shape) -> nn.Module:
-    """The 20-50-500 LeNet-5 of the pruning literature: 431,080 parameters on 28x28 and 10 classes."""
+def lenet_5(classes: int, in_shape: Shape, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
+    """The 20-50-500 LeNet-5 of the pruning literature: 431,080 parameters on 28x28 and 10 classes.
+
+    activation: what follows the two convolutions; Caffe's network, which many papers prune, has nothing there.
+    """
     channels, height, width = in_shape
     rows, columns = ((size // 2 - 2 - 4) // 2 for size in (height, width))
     if min(rows, columns) < 1:
@@ -39,8 +42,8 @@ def lenet_5(classes: int, in_shape: Shape) -> nn.Module:
             f"lenet-5 needs images of at least 16x16, got {height}x{width}; resnet-8 takes any size"
         )
     return nn.Sequential(
-        nn.Conv2d(channels, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(channels, 20, 5), activation(), nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5), activation(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(50 * rows * columns, 500), nn.ReLU(), nn.Linear(500, classes))  # fmt: skip
 
 
@@ -147,6 +150,7 @@ def densenet_small(classes: int, in_shape: Shape, growth: int = 12, layers: int 
 MODELS: dict[str, Callable[[int, Shape], nn.Module]] = {
     "lenet-300-100": lenet_300_100,
     "lenet-5": lenet_5,
+    "lenet-5-caffe": partial(lenet_5, activation=nn.Identity),
     "vgg-small": vgg_small,
     "resnet-8": partial(CifarResNet, blocks=1),
     "resnet-8-narrow": partial(CifarResNet, blocks=1, width=8),
