@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from survey_lib.experiment import models, pretrained
+from survey_lib.experiment import pretrained
+from survey_lib.experiment.networks import models
 
 
 @pytest.mark.parametrize("name, in_shape, count", [
