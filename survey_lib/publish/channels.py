@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from survey_lib.publish import plots
+from survey_lib.publish.equal_size import compare, contrast
 from survey_lib.publish.findings import main_setting
 from survey_lib.publish.plots import DENSE, PALETTE
 from survey_lib.publish.sheet import Drawing
-from survey_lib.publish.statistics import paired_difference
 
 STAGES = {"pruned_accuracy": "right after the cut", "accuracy": "after recovery"}
 REFERENCE = "random-filter"
@@ -38,7 +38,8 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
             REFERENCE, errors="ignore"
         ):
             for metric, stage in STAGES.items():
-                found = paired_difference(some, name, REFERENCE, metric)
+                sides = [some[some["method"] == side] for side in (name, REFERENCE)]
+                found = compare(contrast(*sides), metric)
                 points = [100 * value for value in (found.mean, found.low, found.high)]
                 rows.append((stage, name, sparsity, *points, found.n))
     return pd.DataFrame(rows, columns=["stage", "method", "sparsity", "mean", "low", "high", "n"])

@@ -11,7 +11,7 @@ import torch
 from IPython.display import Markdown
 
 from survey_lib.experiment import store, sweep
-from survey_lib.publish.claims import stated
+from survey_lib.publish.numbers import finding
 from survey_lib.publish.plots import house_style
 
 PROFILES = ("published", "quick", "full")
@@ -59,7 +59,8 @@ def claim(*names: str) -> Markdown:
 
     Raises ValueError for a name that data/results/findings.json does not hold.
     """
-    return Markdown("\n".join(f"- {stated(name)[0].upper()}{stated(name)[1:]}." for name in names))
+    said = [finding(name).statement for name in names]
+    return Markdown("\n".join(f"- {text[0].upper()}{text[1:]}." for text in said))
 
 
 def say(text: str) -> Markdown:
