@@ -66,8 +66,12 @@ def test_the_common_range_is_stated_and_nothing_is_extrapolated():
 
 def test_runs_of_two_data_sets_are_not_paired():
     frame = runs({"a": {2: 0.9}, "b": {2: 0.8}}).assign(data=["digits", "mnist"])
-    with pytest.raises(ValueError, match="one data at a time; got digits, mnist"):
+    with pytest.raises(ValueError, match="one data, .* got digits, mnist"):
         contrast(frame[frame["method"] == "a"], frame[frame["method"] == "b"])
+    narrow = frame.assign(data="digits", model=["wide", "narrow"])  # a small dense control is another model
+    assert len(contrast(narrow[narrow["method"] == "a"], narrow[narrow["method"] == "b"])) == 2
+    with pytest.raises(ValueError, match="one model, .* got narrow, wide"):
+        contrast(narrow, narrow)
 
 
 def test_stored_answers_widen_the_interval_to_test_examples(monkeypatch):
@@ -101,7 +105,7 @@ def test_the_table_of_differences_is_corrected_as_one_family():
 
 def recovered(**changes) -> dict:
     return {"key": "k", "method": "l1-filter", "data": "d", "model": "m", "seed": 0, "epochs": 20, "lr": 0.1,
-            "recovery": "finetune", "recovery_epochs": 4, "recovery_lr": 0.02, "accuracy": 0.9} | changes  # fmt: skip
+            "recovery": "finetune", "recovery_epochs": 4, "recovery_lr": 0.02, "rewind_epoch": 1, "accuracy": 0.9} | changes  # fmt: skip
 
 
 def test_the_gain_is_over_the_dense_network_that_trained_as_long():

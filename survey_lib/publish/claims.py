@@ -28,7 +28,7 @@ class Claim:
     """A comparison the course makes: `first` minus `second`, seed by seed, among the runs of `where`.
 
     question               what is asked, in a sentence
-    where, first, second   pandas queries on the study's tidy table; `where` leaves one data set and model
+    where, first, second   pandas queries on the study's tidy table; `where` leaves one data set, a side one model
     metric, stage          a column, or an expression of columns; `pruned` and others read the column `pruned_accuracy`
     along                  compare whole curves at equal compression, speedup_theoretical or training_macs
     says                   what the two sides are called, and where the statement holds
@@ -108,7 +108,7 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
     ends = (weighted["low"].max(), weighted["high"].min()) if claim.along else ()  # of every seed's range
     return {
         "study": claim.study, "question": claim.question, "data": weighted["data"].iloc[0],
-        "network": weighted["model"].iloc[0], "metric": claim.column, "unit": claim.unit, "along": claim.along,
+        "network": ", ".join(sorted(set(weighted["model"]))), "metric": claim.column, "unit": claim.unit, "along": claim.along,
         "range": [float(f"{end:.3g}") for end in ends], "mean": mean, "low": low, "high": high, "p": float(f"{estimate.p:.3g}"),
         "over": estimate.over, "n": estimate.n, "examples": estimate.examples,
         "seeds": [round(float(scale * gap), 4) for gap in gaps(weighted, claim.column)],

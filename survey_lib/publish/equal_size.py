@@ -13,7 +13,7 @@ from survey_lib.experiment import store
 from survey_lib.publish.statistics import Estimate, crossed_interval, holm, interval
 
 POINTS = 50  # of the grid on which two curves are subtracted
-TWIN = ["data", "model", "seed", "epochs", "lr", "recovery", "recovery_epochs", "recovery_lr"]
+TWIN = ["data", "model", "seed", "epochs", "lr", "recovery", "recovery_epochs", "recovery_lr", "rewind_epoch"]
 
 
 def on_front(points: pd.DataFrame, x: str = "compression", y: str = "accuracy") -> pd.Series:
@@ -35,14 +35,13 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.D
     training_macs, sparsity), a side is its curve, interpolated between its runs and averaged over the x that both
     curves cover, `low` to `high`; x counts by its logarithm, sparsity as it is. Nothing is extrapolated: seeds
     without a common range, or with one side only, are left out.
-    Raises ValueError where the runs are of several data sets or models.
+    Raises ValueError where the runs are of several data sets, or those of a side of several models.
     """
     both = pd.concat([first, second])
-    for name in {"data", "model"} & set(both):
-        if both[name].nunique() > 1:
-            raise ValueError(
-                f"compare runs of one {name} at a time; got {', '.join(sorted(set(both[name])))}"
-            )
+    for name, rows in (("data", both), ("model", first), ("model", second)):
+        if name in rows and rows[name].nunique() > 1:
+            several = ", ".join(sorted(set(rows[name])))
+            raise ValueError(f"a side needs runs of one {name}, and both sides the same data; got {several}")
     parts = []
     for seed in sorted(set(first["seed"]) & set(second["seed"])):
         sides = [side[side["seed"] == seed] for side in (first, second)]
