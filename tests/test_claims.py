@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish import claims, numbers, tables
-from survey_lib.publish.claims import Claim
+from survey_lib.analysis import claims, numbers, tables
+from survey_lib.analysis.claims import Claim
 
 CLAIM = Claim("trial", "sparsity == 0.5", "method == 'a'", "method == 'b'", ("a", "b", "here"))
 
@@ -99,7 +99,7 @@ def test_a_level_is_of_one_configuration():
     table = tables.finished("comparison", local=False).query(where)
     found = numbers.level("comparison", where)
     assert (found.mean, found.std, found.n) == (table["accuracy"].mean(), table["accuracy"].std(), 3)
-    assert numbers.percent(found.mean) == f"{100 * table['accuracy'].mean():.1f} %"
+    assert numbers.percent(found.mean, 1) == f"{100 * table['accuracy'].mean():.1f} %"
     with pytest.raises(
         ValueError, match="leaves 6 runs of 3 seeds of study comparison, which differ in: recovery"
     ):

@@ -8,9 +8,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from survey_lib.publish import equal_size
-from survey_lib.publish.equal_size import against, compare, contrast, gain_over_twin, mean_gap, on_front
-from survey_lib.publish.statistics import crossed_interval
+from survey_lib.analysis import equal_compression
+from survey_lib.analysis.equal_compression import (
+    against,
+    compare,
+    contrast,
+    gain_over_twin,
+    mean_gap,
+    on_front,
+)
+from survey_lib.analysis.statistics import crossed_interval
 
 
 def runs(lines: dict[str, dict[float, float]], seed: int = 0) -> pd.DataFrame:
@@ -83,14 +90,14 @@ def test_stored_answers_widen_the_interval_to_test_examples(monkeypatch):
     records = {f"{seed}{side}": {"metrics": {"recovered": {"test": {
         "n": 40, "correct": base64.b64encode(np.packbits(right[seed, side]).tobytes()).decode()}}}}
         for seed in range(3) for side in range(2)}  # fmt: skip
-    monkeypatch.setattr(equal_size.store, "published_records", lambda study: records)
-    equal_size.correct.cache_clear()
+    monkeypatch.setattr(equal_compression.store, "published_records", lambda study: records)
+    equal_compression.correct.cache_clear()
     expected = crossed_interval(right[:, 0].astype(float) - right[:, 1])
     assert vars(compare(weighted)) == pytest.approx(vars(expected))
     del records["21"]
-    equal_size.correct.cache_clear()
+    equal_compression.correct.cache_clear()
     assert compare(weighted).over == "seeds"
-    equal_size.correct.cache_clear()
+    equal_compression.correct.cache_clear()
 
 
 def test_the_table_of_differences_is_corrected_as_one_family():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import stats
 
-from survey_lib.publish.statistics import (
+from survey_lib.analysis.statistics import (
     TooFew,
     at_compression,
     crossed_interval,
