@@ -110,10 +110,13 @@ class RunConfig(BaseModel):
             yield f"one-shot has one round, got rounds={self.rounds}; choose schedule iterative or gradual"
         if self.recovery.startswith("scratch") and self.schedule != "one-shot":
             yield f"{self.recovery} trains the final shape once: schedule one-shot; got {self.schedule}"
-        if self.row and self.row.when in ("before", "during") and self.recovery.endswith("rewind"):
+        if self.row and self.row.starts_fresh and self.recovery.endswith("rewind"):
             yield f"{self.method} starts from new weights, nothing to rewind to; got {self.recovery}"
         if self.row and self.row.when == "before" and self.schedule != "one-shot":
             yield f"{self.method} prunes before training: schedule one-shot; got {self.schedule}"
+        if self.row and self.row.schedule == "iterative" and self.row.when == "after" and not self._rewinds():
+            yield (f"{self.method} prunes in rounds and rewinds after each: schedule iterative, rounds of at least 2, "
+                   f"recovery rewind or lr-rewind; got {self.schedule}, {self.rounds}, {self.recovery}")  # fmt: skip
         if self.ticket != "original" and not self._has_ticket():
             yield (f"ticket {self.ticket} needs single weights masked before training, or recovery rewind; got "
                    f"{self.method} with {self.recovery}")  # fmt: skip
@@ -124,6 +127,9 @@ class RunConfig(BaseModel):
                    f"got {self.method} {self.schedule} {self.recovery}")  # fmt: skip
         if self.rewind_epoch >= self.epochs:
             yield f"rewind_epoch must lie before epochs={self.epochs}, got {self.rewind_epoch}"
+
+    def _rewinds(self) -> bool:
+        return self.schedule == "iterative" and self.rounds > 1 and self.recovery.endswith("rewind")
 
     def _has_ticket(self) -> bool:
         single = self.row is not None and self.row.structure != "structured"

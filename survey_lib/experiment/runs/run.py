@@ -59,9 +59,9 @@ def _messages(caught: list[warnings.WarningMessage]) -> list[str]:
 
 
 def _start(config: RunConfig, data: data_sets.Data, baseline: Dense) -> Journey:
-    """The trained network; the untrained one for methods that prune before or during training."""
+    """The trained network; the untrained one for methods that prune before or during all of the training."""
     row = config.row
-    early = row is not None and row.when in ("before", "during")
+    early = row is not None and row.starts_fresh
     model = fresh(config, data, config.seed) if early else copy.deepcopy(baseline.model)
     journey = Journey(config, data, baseline, model)
     if not early:
@@ -77,7 +77,7 @@ def _prune_and_recover(journey: Journey) -> None:
     done = 0.0
     steps = round_sparsities(config.schedule, config.sparsity, config.rounds)
     for sparsity in steps:
-        if row.score or row.solve:
+        if row.score or row.solve or row.ranking:
             _prune(journey, sparsity, done)
         last = sparsity == steps[-1]
         if last:
@@ -109,9 +109,10 @@ def _train_sparsely(journey: Journey) -> None:
         sessions.append(during.start(journey.model, config.row, config.sparsity, optimizer, steps,
                                      example=journey.example, seed=config.seed))  # fmt: skip
 
-    journey.train("sparsity training", config.epochs, config.lr, session=begin)
+    lr = config.recovery_lr if config.row.pretrained else config.lr
+    journey.train("sparsity training", config.epochs, lr, session=begin)
     masks = sessions[0].finish()
-    if not config.row.score:
+    if not (config.row.score or config.row.ranking):
         journey.masks, journey.sparsity = masks, overall_sparsity(masks)
 
 
@@ -121,8 +122,8 @@ def _prune(journey: Journey, sparsity: float, done: float) -> None:
     config, row = journey.config, journey.config.row
     started, structured = time.perf_counter(), row.structure == "structured"
     result = prune(
-        journey.model, config.method, 1 - (1 - sparsity) / (1 - done) if structured else sparsity,
-        example=journey.example, batches=_evidence(journey), scope=config.scope,
+        journey.model, row.ranking or config.method, 1 - (1 - sparsity) / (1 - done) if structured else sparsity,
+        example=journey.example, batches=_evidence(journey), scope=config.scope or row.scope,
         layers=[config.layer] if config.layer else None, masks=None if structured else journey.masks,
         seed=config.seed,
     )  # fmt: skip
