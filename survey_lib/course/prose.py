@@ -44,7 +44,7 @@ class Number:
 def compute(expression: str) -> str:
     """The text of an expression over findings, levels of a study and published rows.
 
-    Names are those of `survey_lib.publish.numbers`: `finding("…")`, `level("…", …)`, `published("…")`, `points`, `percent`.
+    Names are those of `survey_lib.analysis.numbers`: `finding("…")`, `level("…", …)`, `published("…")`, `points`, `percent`.
     Only calls, attributes, constants and arithmetic are evaluated.
     Raises ValueError that names the expression, and what is allowed.
 
