@@ -17,7 +17,7 @@ from survey_lib.chain import blocks, channels, observe
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.evidence import Evidence
 from survey_lib.chain.masks import masked_copy
-from survey_lib.chain.repair import reestimate_batch_norm
+from survey_lib.chain.recalibrate import recalibrate
 from survey_lib.chain.selection import select
 
 Keep = dict[str, Tensor]  # (size,) bool by group name
@@ -121,6 +121,6 @@ def _accuracy(
     if batches is None:
         raise ValueError("candidates are judged on data; pass batches=[(x, y), ...]")
     keep = coupling.balance(select(scores, sparsity, minimum=1, fractions=fractions), scores)
-    candidate = reestimate_batch_norm(masked_copy(model, group_masks(model, coupling, keep)), batches).eval()
+    candidate = recalibrate(masked_copy(model, group_masks(model, coupling, keep)), batches).eval()
     right = [(observe.call(candidate, x).argmax(-1) == y).float().mean() for x, y in batches]
     return float(torch.stack(right).mean())
