@@ -7,6 +7,7 @@
 """
 
 from survey_lib.catalogue import METHODS
+from survey_lib.chain.finetune import finetune
 from survey_lib.chain.masks import hold, masks_from_torch
 from survey_lib.chain.recalibrate import recalibrate
 from survey_lib.experiment.store import results
@@ -14,5 +15,18 @@ from survey_lib.measure import latency, measure
 from survey_lib.prune import PruneResult, during, load, prune, save
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "PruneResult", "during", "hold", "latency", "load", "masks_from_torch", "measure", "prune",
-           "recalibrate", "results", "save"]  # fmt: skip
+__all__ = [
+    "METHODS",
+    "PruneResult",
+    "during",
+    "finetune",
+    "hold",
+    "latency",
+    "load",
+    "masks_from_torch",
+    "measure",
+    "prune",
+    "recalibrate",
+    "results",
+    "save",
+]

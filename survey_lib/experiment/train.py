@@ -10,44 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from survey_lib.chain import masks as chain_masks
+from survey_lib.chain.descent import descend, make_optimizer
 from survey_lib.experiment.data import Data, Split, augment
-
-OPTIMIZERS = ("sgd", "adamw")
-LR_SCHEDULES = ("one-cycle", "cosine", "step", "constant")
-WARMUP = 0.3  # share of the steps in which one-cycle rises
-
-
-def lr_factor(schedule: str, progress: float) -> float:
-    """Learning rate relative to its peak after a share `progress` in [0, 1] of the training.
-
-    one-cycle: a cosine from 1/25 up to 1 over the first 30 %, then down to 0; cosine: from 1 to 0;
-    step: 1, then 0.1 from one half and 0.01 from three quarters on; constant: 1.
-
-    >>> lr_factor("step", 0.6), lr_factor("cosine", 0.5), lr_factor("one-cycle", 0.3)
-    (0.1, 0.5, 1.0)
-    """
-    if schedule == "constant":
-        return 1.0
-    if schedule == "step":
-        return 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
-    if schedule == "cosine":
-        return _cosine(1.0, 0.0, progress)
-    if progress < WARMUP:
-        return _cosine(1 / 25, 1.0, progress / WARMUP)
-    return _cosine(1.0, 0.0, (progress - WARMUP) / (1 - WARMUP))
-
-
-def _cosine(start: float, end: float, progress: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum 0.9, or AdamW. Raises ValueError for another name."""
-    if name == "sgd":
-        return torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
-    if name == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
-    raise ValueError(f"unknown optimizer {name!r}; allowed: {', '.join(OPTIMIZERS)}")
 
 
 def batches(data: Data, batch_size: int, seed: int) -> Iterator[Split]:
@@ -75,30 +39,18 @@ def fit(model: nn.Module, data: Data, *, epochs: int, lr: float, optimizer: str 
     held = chain_masks.hold(model, masks, stepper) if masks else None
     if session:
         session(stepper)
-    steps = math.ceil(len(data.train[1]) / batch_size)
+    progress = descend(
+        model, lambda epoch: batches(data, batch_size, seed * 100_003 + epoch), stepper,
+        lambda x, y: F.cross_entropy(model(x), y), lr=lr, schedule=lr_schedule, epochs=epochs,
+        steps=math.ceil(len(data.train[1]) / batch_size), first_epoch=first_epoch,
+    )  # fmt: skip
     curve = []
-    for epoch in range(first_epoch, epochs):
-        model.train()
-        total = 0.0
-        for step, (x, y) in enumerate(batches(data, batch_size, seed * 100_003 + epoch)):
-            rate = lr * lr_factor(lr_schedule, (epoch * steps + step) / (epochs * steps))
-            for group in stepper.param_groups:
-                group["lr"] = rate
-            loss = F.cross_entropy(model(x), y)
-            stepper.zero_grad()
-            loss.backward()
-            stepper.step()
-            total += loss.item() * len(y)
-            if not math.isfinite(total):
-                raise FloatingPointError(
-                    f"the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}, at learning "
-                    f"rate {rate:.3g}; lower lr (or recovery_lr) and run again"
-                )
+    for epoch, rate, loss in progress:
         done = evaluate(model, data.validation)
-        curve.append({"epoch": epoch + 1, "lr": rate, "loss": total / len(data.train[1]),
+        curve.append({"epoch": epoch, "lr": rate, "loss": loss,
                       "validation_loss": done["loss"], "validation_accuracy": done["accuracy"]})  # fmt: skip
         if on_epoch:
-            on_epoch(epoch + 1, model)
+            on_epoch(epoch, model)
     if held:
         held.remove()
     model.to(memory_format=torch.contiguous_format)
