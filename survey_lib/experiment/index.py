@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from survey_lib.experiment import files, lines, tidy
+from survey_lib.experiment import files, lines, schema, tidy
 from survey_lib.experiment.config import SCHEMA
 
 NAME = ".index"
@@ -62,5 +62,5 @@ def _load(path: Path) -> dict[str, list]:
 @cache
 def _maker() -> str:
     """A hash of the code that makes rows: a changed column makes every entry stale."""
-    code = b"".join(Path(module.__file__).read_bytes() for module in (lines, tidy))
+    code = b"".join(Path(module.__file__).read_bytes() for module in (lines, schema, tidy))
     return f"schema {SCHEMA}, {hashlib.sha256(code).hexdigest()[:16]}"

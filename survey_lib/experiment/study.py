@@ -35,6 +35,7 @@ class Study(BaseModel):
 
     name: str
     question: str
+    family: str = "all comparisons of the study"  # what a correction for many comparisons counts as one family
     tolerance: float = 0.03  # of an accuracy computed again elsewhere: other processors add floats in another order
     profiles: dict[str, Profile]
 

@@ -8,11 +8,12 @@ from survey_lib.catalogue import CATEGORIES
 from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment import store
 from survey_lib.experiment.study import load
+from survey_lib.experiment.tidy import LATER
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
 VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer",
-            "ticket", "rounds", "recovery_epochs", "epochs", "lr")  # fmt: skip
-INCIDENTAL = ("key", "seconds", "machine", "commit")
+            "ticket", "rounds", "recovery_epochs", "epochs", "lr", "when", "asked_macs", *LATER)  # fmt: skip
+INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
@@ -70,7 +71,11 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     for field in [name for name in VARIANTS if name in frame]:
         twice = frame.duplicated(POINT, keep=False)
         values = frame[twice].groupby("method")[field].nunique()
-        several = frame["method"].isin(values[values > 1].index) & (frame["method"] != "dense") & frame[field].notna()
+        several = (
+            frame["method"].isin(values[values > 1].index)
+            & (frame["method"] != "dense")
+            & frame[field].notna()
+        )
         frame.loc[several, "method"] += " (" + frame.loc[several, field].astype(str) + ")"
     return frame
 
