@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from survey_lib.catalogue import METHODS
-from survey_lib.experiment import config as configs
-from survey_lib.experiment import store
-from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment.runs import config as configs
+from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.sweeps import store
 
 BASE = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "sparsity": 0.5}
 
@@ -141,7 +141,7 @@ RATE = {"data": "digits", "model": "lenet-300-100", "method": "imp", "schedule":
 
 
 def test_keys_are_equal_in_another_process():
-    code = f"from survey_lib.experiment.config import RunConfig; print(RunConfig(**{BASE!r}).key())"
+    code = f"from survey_lib.experiment.runs.config import RunConfig; print(RunConfig(**{BASE!r}).key())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == RunConfig(**BASE).key()
 

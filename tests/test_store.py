@@ -11,10 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from survey_lib.experiment import lines, store
-from survey_lib.experiment.config import SCHEMA, RunConfig, key_of
-from survey_lib.experiment.record import correct
-from survey_lib.experiment.schema import pack, unpack
+from survey_lib.experiment.records.schema import pack, unpack
+from survey_lib.experiment.runs import record_json as lines
+from survey_lib.experiment.runs.config import SCHEMA, RunConfig, key_of
+from survey_lib.experiment.runs.record import correct
+from survey_lib.experiment.sweeps import store
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),

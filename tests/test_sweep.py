@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from survey_lib.experiment import journey, lines, store, study, sweep
-from survey_lib.experiment.config import RunConfig
-from survey_lib.experiment.run import run
-from survey_lib.experiment.verify import verify
+from survey_lib.experiment.runs import record_json, run_state
+from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.runs.run import run
+from survey_lib.experiment.sweeps import store, study, sweep
+from survey_lib.experiment.sweeps.verify import verify
 
 YAML = """
 name: trial
@@ -95,8 +96,8 @@ profiles:
 
 def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_runs(trial, tmp_path, monkeypatch):
     (study.FOLDER / "trial.yaml").write_text(CHAIN)
-    trainings, fit = [], journey.fit
-    monkeypatch.setattr(journey, "fit", lambda *model, **choices: trainings.append(1) or fit(*model, **choices))
+    trainings, fit = [], run_state.fit
+    monkeypatch.setattr(run_state, "fit", lambda *model, **choices: trainings.append(1) or fit(*model, **choices))
     assert sweep.sweep("trial", engine="serial").done == 4
     assert len(trainings) == 3 + 2  # three rounds, and the last training of each reinitialised ticket
     chained = {record["key"]: timeless(record) for record in store.records("trial", published="nowhere")}
@@ -106,7 +107,7 @@ def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_ru
 def timeless(record):
     for entry in record["ledger"]:
         del entry["seconds"], entry["cpu_seconds"]
-    return lines.load(lines.dump(record))
+    return record_json.load(record_json.dump(record))
 
 
 def test_a_mask_that_empties_a_layer_is_refused_and_counted_apart_and_not_tried_again(trial):
@@ -150,7 +151,7 @@ def test_dask_gives_the_same_results(trial, tmp_path, monkeypatch, accuracies):
 DEADLY = """
 import os, sys
 from pathlib import Path
-from survey_lib.experiment import study, sweep
+from survey_lib.experiment.sweeps import study, sweep
 study.FOLDER = Path(sys.argv[1])
 attempt = sweep.attempt
 def deadly(name, chain):
@@ -184,7 +185,7 @@ def test_b63_a_worker_that_dies_costs_one_run_and_never_the_others(trial, tmp_pa
 SLOW = """
 import signal, sys, time
 from pathlib import Path
-from survey_lib.experiment import study, sweep
+from survey_lib.experiment.sweeps import study, sweep
 signal.signal(signal.SIGINT, signal.default_int_handler)
 study.FOLDER = Path(sys.argv[1])
 run_chain = sweep.run_chain

@@ -10,8 +10,8 @@ from sklearn.metrics import accuracy_score, log_loss, recall_score
 from torch import nn
 
 from survey_lib.chain import descent
-from survey_lib.experiment import train
-from survey_lib.experiment.data import Data
+from survey_lib.experiment.data.loaders import Data
+from survey_lib.experiment.runs import train
 
 
 @pytest.fixture

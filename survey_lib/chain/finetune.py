@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
 from survey_lib.chain.descent import descend, make_optimizer
-from survey_lib.chain.observe import call, over
+from survey_lib.chain.evidence.weights import call, over
 
 MASKED_FROM = 1e-3  # share of exact zeros from which on a weight is taken for a masked one
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from survey_lib.chain.evidence.weights import call, pairs
 from survey_lib.chain.masks import unwrap
-from survey_lib.chain.observe import call, pairs
 
 
 @torch.no_grad()

@@ -1,0 +1,131 @@
+"""One training loop and one evaluation, for every model and method."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from survey_lib.chain import masks as chain_masks
+from survey_lib.chain.descent import descend, make_optimizer
+from survey_lib.chain.finetune import distillation
+from survey_lib.experiment.data.loaders import Data, Split, augment
+
+TEMPERATURE, TAUGHT = 4.0, 0.9  # of distillation, as in `survey_lib.finetune`
+
+
+def batches(data: Data, batch_size: int, seed: int) -> Iterator[Split]:
+    """One epoch of shuffled, augmented training batches; the last one may be smaller."""
+    x, y = data.train
+    generator = torch.Generator().manual_seed(seed)
+    for index in torch.randperm(len(y), generator=generator).to(y.device).split(batch_size):
+        yield augment(x[index], generator, data.flips, data.pad), y[index]
+
+
+def fit(model: nn.Module, data: Data, *, epochs: int, lr: float, optimizer: str = "sgd",
+        lr_schedule: str = "one-cycle", batch_size: int = 64, weight_decay: float = 5e-4, seed: int = 0,
+        masks: chain_masks.Masks | None = None, session: Callable | None = None, first_epoch: int = 0,
+        on_epoch: Callable[[int, nn.Module], None] | None = None, teacher: nn.Module | None = None,
+        test: Split | None = None) -> list[dict]:  # fmt: skip
+    """Train `model` in place and return its curve, one dict an epoch: epoch, lr, loss, validation accuracy.
+
+    masks: held at zero through every step. session: called with the optimizer before the first step, for
+    methods that act while training. first_epoch: start there on the learning-rate schedule of `epochs`
+    (rewinding); the optimizer's own state always starts fresh. on_epoch: called with the number of epochs
+    done and the model. teacher: a trained network whose scores are learnt besides, at T = 4 and w = 0.9 of
+    `survey_lib.finetune`. test: its accuracy joins the curve; nothing is chosen by it. Bit-identical for one
+    seed on one machine and one thread, whatever ran before. Raises FloatingPointError when the loss is no
+    longer finite.
+    """
+    model.to(memory_format=torch.channels_last)  # measured: ResNet-8 trains 15 % faster on a CPU core
+    stepper = make_optimizer(model, optimizer, lr, weight_decay)
+    held = chain_masks.hold(model, masks, stepper) if masks else None
+    if session:
+        session(stepper)
+    progress = descend(
+        model, lambda epoch: batches(data, batch_size, seed * 100_003 + epoch), stepper,
+        _objective(model, teacher), lr=lr, schedule=lr_schedule, epochs=epochs,
+        steps=math.ceil(len(data.train[1]) / batch_size), first_epoch=first_epoch,
+    )  # fmt: skip
+    curve = []
+    for epoch, rate, loss in progress:
+        done = evaluate(model, data.validation)
+        curve.append({"epoch": epoch, "lr": rate, "loss": loss,
+                      "validation_loss": done["loss"], "validation_accuracy": done["accuracy"]})  # fmt: skip
+        if test:
+            curve[-1]["test_accuracy"] = evaluate(model, test)["accuracy"]
+        if on_epoch:
+            on_epoch(epoch, model)
+    if held:
+        held.remove()
+    model.to(memory_format=torch.contiguous_format)
+    return curve
+
+
+def _objective(model: nn.Module, teacher: nn.Module | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a batch (x, y), with the teacher's share in it."""
+    if teacher is None:
+        return lambda x, y: F.cross_entropy(model(x), y)
+    parent = copy.deepcopy(teacher).eval().to(memory_format=torch.channels_last)
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            taught = parent(x)
+        scores = model(x)
+        return (1 - TAUGHT) * F.cross_entropy(scores, y) + TAUGHT * distillation(scores, taught, TEMPERATURE)
+
+    return loss
+
+
+@torch.no_grad()
+def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
+    """Class scores (n, classes) in evaluation mode; the model's mode is put back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    scores = torch.cat([model(part) for part in x.split(batch_size)])
+    for module, mode in modes.items():
+        module.training = mode
+    return scores
+
+
+def evaluate(model: nn.Module, split: Split, reference: Tensor | None = None) -> dict:
+    """Means over single examples: accuracy, loss, ece, per-class accuracy, agreement with a reference.
+
+    reference: predicted classes (n,) of the dense model; agreement is the share of equal predictions.
+    ece: expected calibration error, Σ over 15 equal bins of confidence of share · |accuracy − confidence|.
+    """
+    x, y = split
+    return score_metrics(predict(model, x), y, reference)
+
+
+def score_metrics(scores: Tensor, y: Tensor, reference: Tensor | None = None) -> dict:
+    """The metrics of `evaluate` from class scores (n, classes) and labels (n,).
+
+    >>> score_metrics(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1]))["per_class_accuracy"]
+    [1.0, 0.0]
+    """
+    confidence, predicted = scores.double().softmax(1).max(1)
+    correct = predicted.eq(y).double()
+    per_class = [float(correct[y == c].mean()) if (y == c).any() else None for c in range(scores.shape[1])]
+    metrics = {"accuracy": float(correct.mean()), "loss": float(F.cross_entropy(scores.double(), y)),
+               "ece": calibration_error(confidence, correct), "per_class_accuracy": per_class}  # fmt: skip
+    if reference is not None:
+        metrics["agreement"] = float(predicted.eq(reference).double().mean())
+    return metrics
+
+
+def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
+    """Expected calibration error over equal bins (guo2017calibration).
+
+    >>> round(calibration_error(torch.tensor([0.9, 0.9]), torch.tensor([1.0, 0.0])), 3)
+    0.4
+    """
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64).index_add_(
+        0, place.cpu(), (correct - confidence).double().cpu()
+    )
+    return float(gap.abs().sum() / len(confidence))

@@ -1,0 +1,200 @@
+"""One atomic JSON file a run; published results underneath.
+
+runs/STUDY/KEY.json         local runs, ignored by git (or the folder SURVEY_RUNS)
+data/results/STUDY.jsonl    published runs, one sorted line each
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.experiment.runs import record_json as lines
+from survey_lib.experiment.runs.config import digest, identity
+from survey_lib.experiment.sweeps import files, index
+from survey_lib.experiment.sweeps import results_table as tidy
+from survey_lib.experiment.sweeps import study as studies
+from survey_lib.experiment.sweeps.garbage import uncollected
+
+ASIDE = "set-aside"
+CROWDED = (
+    1.5  # wall over CPU seconds: above it a time says more of the machine's other work than of the run's
+)
+
+
+def runs_folder(runs: str | Path | None = None) -> Path:
+    """Folder of local runs: the argument, else SURVEY_RUNS, else `runs` in the repository."""
+    return Path(runs or os.environ.get("SURVEY_RUNS") or REPOSITORY / "runs")
+
+
+def study_folder(study: str, runs: str | Path | None = None) -> Path:
+    """Folder of a study's local runs. ValueError for a name that could leave the runs folder."""
+    return runs_folder(runs) / studies.check_name(study)
+
+
+def published_file(study: str, published: str | Path | None = None) -> Path:
+    """The published file of a study, in `published` or data/results."""
+    return Path(published or REPOSITORY / "data" / "results") / f"{study}.jsonl"
+
+
+def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
+    """Write one run's file in one step: a reader, or a crash, sees the whole file or none.
+
+    Raises ValueError for a record that does not hold, by `lines.parse`.
+    """
+    path, text = study_folder(study, runs) / f"{record['key']}.json", lines.dump(record)
+    lines.parse(text)
+    return files.replace(path, text + "\n")
+
+
+def exists(study: str, key: str, runs: str | Path | None = None) -> bool:
+    """Whether there is a file of this run."""
+    return (study_folder(study, runs) / f"{key}.json").exists()
+
+
+def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]:
+    """Local runs by key. Files that cannot be read are named, moved to `set-aside` and so run again (B67)."""
+    paths = sorted(study_folder(study, runs).glob("*.json"))
+    return {path.stem: record for path in paths if (record := _read(path))}
+
+
+@uncollected
+def local_rows(study: str, runs: str | Path | None = None) -> dict[str, dict]:
+    """The table row of each local run by key, as `results` shows it; only files that changed are read."""
+
+    def read(path: Path) -> dict | None:
+        record = _read(path)
+        return record and _row(study, record)
+
+    return index.rows(study_folder(study, runs), read)
+
+
+def _row(study: str, record: dict) -> dict:
+    return tidy.row(study, record) | {"same": _same(record)}
+
+
+def _same(record: dict) -> str:
+    """Equal for runs of equal configs, whatever schema and version of the method computed them."""
+    return digest(identity(record["config"]))
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return lines.parse(path.read_text(encoding="utf-8"), path.stem)
+    except FileNotFoundError:  # another sweep just set it aside
+        return None
+    except ValueError as error:  # JSON and Unicode errors are ValueErrors
+        aside = path.parent / ASIDE / path.name
+        try:
+            aside.parent.mkdir(exist_ok=True)
+            os.replace(path, aside)
+            done = f"set aside as {aside}, the run will be done again"
+        except OSError as why:  # a read-only disk
+            done = f"left out, and not set aside ({why})"
+        warnings.warn(f"{path} {done}: {error}", stacklevel=2)
+    return None
+
+
+def published_records(study: str, published: str | Path | None = None) -> dict[str, dict]:
+    """Published runs by key. Raises ValueError that names the file and line for a damaged one."""
+    path, found = published_file(studies.check_name(study), published), {}
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
+    for number, line in enumerate(written, 1):
+        try:
+            record = lines.parse(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}; restore the file") from error
+        found[record["key"]] = record
+    return found
+
+
+def records(study: str, runs: str | Path | None = None, published: str | Path | None = None, *,
+            local: bool = True, profile: str | None = None) -> list[dict]:  # fmt: skip
+    """Full records of a study, sorted by key: local runs over the published ones.
+
+    Local runs of configs that the study no longer asks for are left out. profile: only that one's runs.
+    """
+    found = published_records(study, published)
+    if local:
+        found = _over(study, local_records(study, runs), found, _same)
+    chosen = sorted(found.items())
+    return [record for _, record in chosen if profile in (None, record["config"]["profile"])]
+
+
+def _over(study: str, mine: dict, found: dict, same: Callable[[dict], str]) -> dict:
+    """What the study asks for of the local runs, over the published ones of other configs."""
+    asked = studies.keys(study)
+    mine = {key: run for key, run in mine.items() if asked is None or key in asked}
+    covered = {same(run) for run in mine.values()}
+    return {key: run for key, run in found.items() if same(run) not in covered} | mine
+
+
+@uncollected
+def results(study: str, runs: str | Path | None = None, published: str | Path | None = None, *,
+            local: bool = True, profile: str | None = None) -> pd.DataFrame:  # fmt: skip
+    """One tidy row a run (columns: see `tidy.COLUMNS`), local runs over the published ones.
+
+    local=False reads only what was published; profile ("quick", "full") only that profile's runs.
+    Failed runs stand in it with their status and reason. An unknown study gives an empty table.
+    """
+    found = {key: _row(study, record) for key, record in published_records(study, published).items()}
+    if local:
+        found = _over(study, local_rows(study, runs), found, lambda row: row["same"])
+    return tidy.frame([row for row in found.values() if profile in (None, row["profile"])])
+
+
+def _short(record: dict) -> dict:
+    """The record as it is published: of its curve, which would be most of the file, the last point of each stage
+    (all points where the test accuracy is followed); no wall seconds of stages that shared the processor."""
+    if record["status"] != "done":
+        return record
+    points, ledger = record["curve"], record["ledger"]
+    if not record["config"].get("track_test"):
+        points = list({point["stage"]: point for point in points}.values())
+    return record | {
+        "curve": points,
+        "ledger": [entry | {"seconds": None} if _crowded(entry) else entry for entry in ledger],
+    }
+
+
+def _crowded(spent: dict) -> bool:
+    return (
+        None not in (cpu := spent.get("cpu_seconds"), spent["seconds"]) and spent["seconds"] > CROWDED * cpu
+    )
+
+
+def publish(study: str, runs: str | Path | None = None, published: str | Path | None = None,
+            profile: str = "full", prune: bool = False) -> Path:  # fmt: skip
+    """Write the finished and refused runs of a profile as the study's published file; the same runs give the
+    same bytes.
+
+    Raises ValueError when there is none; and, unless `prune`, when a published run would be dropped: one that the
+    study no longer asks for, or whose method or schema has changed and that was not computed again.
+    """
+    asked = studies.keys(study)
+    done = [record for record in records(study, runs, published, profile=profile)
+            if record["status"] != "failed" and (asked is None or record["key"] in asked)]  # fmt: skip
+    if not done:
+        raise ValueError(f"{study} has no finished run of profile {profile}; "
+                         f"first: survey sweep {study} --profile {profile}")  # fmt: skip
+    kept = set(map(_same, done))
+    lost = [run for run in published_records(study, published).values() if _same(run) not in kept]
+    if lost and not prune:
+        shown = "; ".join(map(_named, lost[:5])) + ("; ..." if len(lost) > 5 else "")
+        raise ValueError(f"{len(lost)} published runs of {study} would be dropped: {shown}. Compute them first, "
+                         f"`survey sweep {study} --profile {profile}`, or drop them with --prune")  # fmt: skip
+    return files.replace(
+        published_file(study, published), "".join(lines.dump(_short(record)) + "\n" for record in done)
+    )
+
+
+def _named(record: dict) -> str:
+    config = record["config"]
+    return (f"{record['key']} ({config['method']} at {config['sparsity']:g}, {config['model']} on {config['data']}, "
+            f"seed {config['seed']})")  # fmt: skip
