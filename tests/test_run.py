@@ -1,5 +1,6 @@
 """One run: the order of things, equal bits, checkpoints, recovery, cost and what the record says."""
 
+import copy
 import json
 import os
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from survey_lib.chain import during
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.runs import checkpoint, record_json
 from survey_lib.experiment.runs.config import RunConfig
@@ -164,6 +166,17 @@ def test_methods_during_training_reach_the_asked_sparsity(method, cache):
     assert record["ledger"][0]["stage"] == "sparsity training"
     assert record["sparsity"] == pytest.approx(0.5, abs=0.02)
     assert record["sizes"]["compression"] > 1.5
+
+
+def test_greg_starts_from_the_trained_network(cache, monkeypatch):
+    seen = []
+    start = during.start
+    monkeypatch.setattr(during, "start", lambda model, *a, **k: seen.append(copy.deepcopy(model)) or start(model, *a, **k))
+    config = RunConfig(**CONV, method="greg", sparsity=0.5)
+    record = run(config, cache)
+    stored = load_file(cache / f"dense-{config.dense_key()}.safetensors")
+    assert torch.equal(seen[0].conv1.weight, stored["trained/conv1.weight"])
+    assert [stage["stage"] for stage in record["ledger"]] == ["dense", "sparsity training", "pruning", "recovery"]
 
 
 def test_the_test_set_is_read_once_after_all_training(cache, monkeypatch):

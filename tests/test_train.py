@@ -100,7 +100,7 @@ def test_a_teacher_with_the_same_weights_pulls_by_labels_alone(data):
     model = network()
     start = train.evaluate(model, (data.train[0], data.train[1]))["loss"]
     loss = train._objective(model.eval(), copy.deepcopy(model))(*data.train)
-    assert float(loss) == pytest.approx(0.1 * start, rel=1e-4)
+    assert loss.item() == pytest.approx(0.1 * start, rel=1e-4)
 
 
 def test_the_test_set_joins_the_curve_without_changing_the_training(data):

@@ -145,7 +145,7 @@ class RunConfig(BaseModel):
     @property
     def early(self) -> str | None:
         """before or during, where the run begins with an untrained network; None where with a trained one."""
-        own = self.row.when if self.row and self.row.when in ("before", "during") else None
+        own = self.row.when if self.row and self.row.starts_fresh else None
         return self.when or own
 
     @property

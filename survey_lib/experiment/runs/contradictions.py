@@ -40,13 +40,21 @@ def _of_rounds(run: RunConfig) -> Iterator[str]:
         yield f"{run.method} starts from new weights, nothing to rewind to; got {run.recovery}"
     if run.early == "before" and run.schedule != "one-shot":
         yield f"{run.method} prunes before training: schedule one-shot; got {run.schedule}"
-    if run.when and run.row and run.row.when in ("before", "during"):
+    rewinds = run.schedule == "iterative" and (run.rate or run.rounds > 1) and run.recovery.endswith("rewind")
+    if run.row and run.row.schedule == "iterative" and run.row.when == "after" and not rewinds:
+        yield (f"{run.method} prunes in rounds and rewinds after each: schedule iterative, rounds of at least 2, "
+               f"recovery rewind or lr-rewind; got {run.schedule}, {run.rounds}, {run.recovery}")  # fmt: skip
+    if run.when and _in_training(run):
         yield f"when: before is for methods that act after training; {run.method} acts {run.row.when} it anyway"
     if run.rewind_epoch >= run.epochs:
         yield f"rewind_epoch must lie before epochs={run.epochs}, got {run.rewind_epoch}"
     if run.rate and (run.schedule != "iterative" or run.sparsity != after_rounds(run.rate, run.rounds)):
         yield (f"rate {run.rate} for {run.rounds} rounds is schedule iterative and sparsity "
                f"{after_rounds(run.rate, run.rounds)}; got {run.schedule} {run.sparsity}")  # fmt: skip
+
+
+def _in_training(run: RunConfig) -> bool:
+    return run.row is not None and run.row.when in ("before", "during")
 
 
 def _of_masks_and_cuts(run: RunConfig) -> Iterator[str]:
@@ -58,7 +66,7 @@ def _of_masks_and_cuts(run: RunConfig) -> Iterator[str]:
                f"{run.method} with {run.recovery}")  # fmt: skip
     if run.macs and (run.masks or run.sparsity or run.schedule != "one-shot"):
         yield f"macs is for a structured method, one-shot, without sparsity; got {run.method} {run.sparsity}"
-    if run.protect != "none" and (not run.masks or run.early == "during" or run.layer):
+    if run.protect != "none" and (not run.masks or run.row.during or run.layer):
         yield f"protect is for masks chosen before or after training; got {run.method}"
     if run.distill and run.recovery == "none":
         yield "distill needs a recovery; got none"
@@ -71,7 +79,7 @@ def _of_masks_and_cuts(run: RunConfig) -> Iterator[str]:
 def _of_stories(run: RunConfig) -> Iterator[str]:
     if (run.data == STORIES) != (run.model == STORIES):
         yield f"{STORIES} is data and model at once; got data {run.data}, model {run.model}"
-    if run.data == STORIES and (run.early or run.schedule != "one-shot" or run.recovery != "none"):
+    if run.data == STORIES and (_in_training(run) or run.schedule != "one-shot" or run.recovery != "none"):
         yield (f"{STORIES} is not trained here: a method that acts after training, one-shot, recovery none; "
                f"got {run.method} {run.schedule} {run.recovery}")  # fmt: skip
     if run.data == STORIES and run.later:

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import ValidationError
 from torch import Tensor
 
-from survey_lib.experiment.runs.config import SCHEMA
 from survey_lib.experiment.records.schema import Header, Record
+from survey_lib.experiment.runs.config import SCHEMA
 
 MARK = "$float"  # {"$float": "nan"} stands for what strict JSON cannot hold
 

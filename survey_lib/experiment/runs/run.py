@@ -15,18 +15,18 @@ import torch
 from survey_lib.chain import during
 from survey_lib.chain.evidence import groups as observe_groups
 from survey_lib.chain.masks import Masks, overall_sparsity, prunable
-from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh, recipe
 from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig
-from survey_lib.measure.training_costs import Meter, stopwatch
-from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs.environment import one_thread
-from survey_lib.experiment.runs.run_state import Journey
 from survey_lib.experiment.runs.record import finished, finished_stories, recalibrated
+from survey_lib.experiment.runs.run_state import Journey
 from survey_lib.experiment.runs.stories import prune_stories
 from survey_lib.experiment.runs.tickets import after_rounds, barrier, blend, shuffled
 from survey_lib.experiment.runs.train import evaluate, fit
+from survey_lib.experiment.sweeps import store
 from survey_lib.measure import measure
+from survey_lib.measure.training_costs import Meter, stopwatch
 from survey_lib.prune import prune
 
 WITHOUT_DATA = {*observe_groups.STATIC, "flow"}  # evidence that costs no training examples
@@ -63,7 +63,9 @@ def run_chain(
             return
         data = data_of(longest)
         baseline = dense(longest, data, Path(cache or store.runs_folder() / "checkpoints"))
-        trunk = longest.model_copy(update={"ticket": "original"})  # other tickets part from it in their last round
+        trunk = longest.model_copy(
+            update={"ticket": "original"}
+        )  # other tickets part from it in their last round
         journey = _start(trunk, data, baseline)
         for end in _walk(journey, configs):
             if end.config.connect:
@@ -76,7 +78,7 @@ def _messages(caught: list[warnings.WarningMessage]) -> list[str]:
 
 
 def _start(config: RunConfig, data: Data, baseline: Dense) -> Journey:
-    """The trained network; the untrained one for methods that prune before or during training."""
+    """The trained network; the untrained one for methods that prune before or during all of the training."""
     if config.early:
         return Journey(config, data, baseline, fresh(config, data, config.seed))
     as_it_is = config.method == DENSE and config.recovery == "none"
@@ -96,7 +98,7 @@ def _walk(journey: Journey, configs: Sequence[RunConfig]) -> Iterator[Journey]:
     if row.during:
         _train_sparsely(journey)
     for number in range(1, rounds + 1):
-        if row.score or row.solve:
+        if row.score or row.solve or row.ranking:
             _prune(journey, number)
         _refuse_empty_layers(journey)
         ending = [config for config in configs if config.rounds == number]
@@ -149,10 +151,11 @@ def _train_sparsely(journey: Journey) -> None:
         meters[0].session = during.start(journey.model, config.row, sparsity, optimizer, steps,
                                          example=journey.example, seed=config.seed)  # fmt: skip
 
-    journey.train("sparsity training", config.epochs, config.lr, session=begin)
+    lr = config.recovery_lr if config.row.pretrained else config.lr
+    journey.train("sparsity training", config.epochs, lr, session=begin)
     journey.ledger[-1]["nonzero_training_macs"] = journey.ledger[-1]["examples"] * meters[0].average
     masks = meters[0].session.finish()
-    if not config.row.score:
+    if not (config.row.score or config.row.ranking):
         journey.masks, journey.sparsity = masks, overall_sparsity(masks)
 
 
@@ -197,8 +200,8 @@ def _prune(journey: Journey, number: int) -> None:
 def _pruned(journey: Journey, layers: list[str] | None, sparsity: float):
     config = journey.config
     return prune(
-        journey.model, config.method, sparsity, example=journey.example,
-        batches=journey.training_images(config.evidence), scope=config.scope, layers=layers,
+        journey.model, config.row.ranking or config.method, sparsity, example=journey.example,
+        batches=journey.training_images(config.evidence), scope=config.scope or config.row.scope, layers=layers,
         protect=_layers(journey)[:: len(_layers(journey)) - 1] if config.protect == "ends" else (),
         masks=_of(journey.masks, layers) if config.masks else None, seed=config.seed,
     )  # fmt: skip

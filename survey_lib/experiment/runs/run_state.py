@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.masks import Masks, apply
+from survey_lib.chain.surgery import cut as surgery
+from survey_lib.experiment.data.loaders import Data, Split
 from survey_lib.experiment.runs.checkpoint import Dense, fresh, recipe
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.measure.training_costs import PASSES, stopwatch
-from survey_lib.experiment.data.loaders import Data, Split
 from survey_lib.experiment.runs.tickets import overlap
 from survey_lib.experiment.runs.train import fit
 from survey_lib.measure import measure
+from survey_lib.measure.training_costs import PASSES, stopwatch
 
 BATCH = 50  # training images that a method, or a batch norm, looks at together
 RECALIBRATION = 2000  # training images

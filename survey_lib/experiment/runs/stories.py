@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from survey_lib.chain.masks import apply, overall_sparsity
 from survey_lib.experiment.networks import language
-from survey_lib.experiment.runs.config import DENSE, RunConfig
-from survey_lib.measure.training_costs import stopwatch
 from survey_lib.experiment.records.schema import bits
+from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.experiment.runs.train import score_metrics
+from survey_lib.measure.training_costs import stopwatch
 from survey_lib.prune import PruneResult, prune
 
 WINDOW = 128  # tokens a calibration sequence

@@ -40,7 +40,9 @@ def verify(study: str | None = None, sample: int = 5, seed: int = 0,
         raise ValueError(f"{where} holds no run that can be computed here; `survey publish STUDY` writes it, "
                          "`survey doctor` shows which data are missing")  # fmt: skip
     if len(here) < len(published):
-        report(f"{len(published) - len(here)} of {len(published)} runs need data that are not on this machine")
+        report(
+            f"{len(published) - len(here)} of {len(published)} runs need data that are not on this machine"
+        )
     drawn = random.Random(seed).sample(here, min(sample, len(here)))
     rows = []
     with tempfile.TemporaryDirectory() as cache:
@@ -48,7 +50,10 @@ def verify(study: str | None = None, sample: int = 5, seed: int = 0,
             config = RunConfig(**old["config"])
             report(f"{number} of {len(drawn)}: {name}, {config.data}, {config.model}, {config.method} at "
                    f"{config.sparsity:g}, seed {config.seed}")  # fmt: skip
-            rows += [(name, old["key"], *pair) for pair in _pairs(old, run(config, Path(cache)), _tolerance(name, old))]
+            rows += [
+                (name, old["key"], *pair)
+                for pair in _pairs(old, run(config, Path(cache)), _tolerance(name, old))
+            ]
     table = pd.DataFrame(rows, columns=COLUMNS[:-1])
     return table.assign(agrees=(table["published"] - table["now"]).abs() <= table["allowed"])
 
@@ -56,13 +61,17 @@ def verify(study: str | None = None, sample: int = 5, seed: int = 0,
 def _tolerance(name: str, old: dict) -> float:
     """Zero where the machine, the schema and all versions are the record's own; else what the study allows."""
     now, then = environment(), old["environment"]
-    same = old["schema"] == SCHEMA and all(now[field] == then.get(field) for field in now if field != "commit")
+    same = old["schema"] == SCHEMA and all(
+        now[field] == then.get(field) for field in now if field != "commit"
+    )
     return 0.0 if same else studies.load(name).tolerance
 
 
 def _pairs(old: dict, new: dict, tolerance: float) -> Iterator[tuple[str, float, float, float]]:
     for stage, splits in old["metrics"].items():
-        for split in splits.keys() & new["metrics"][stage].keys():  # schema 1 measured more of the pruned stage
+        for split in (
+            splits.keys() & new["metrics"][stage].keys()
+        ):  # schema 1 measured more of the pruned stage
             before, now = (one["metrics"][stage][split]["accuracy"] for one in (old, new))
             yield f"{stage} {split} accuracy", before, now, tolerance
     yield "sparsity", old["sparsity"], new["sparsity"], 0.0

@@ -44,9 +44,13 @@ class Moving(Held):
         if self.due(step):
             share = 0.15 * (1 + math.cos(math.pi * step / (END * self.steps)))
             self.masks = {name: self.move(name, share) for name in self.weights}
+            self.moved(optimizer)
         for name, weight in self.weights.items():
             if weight.grad is not None:
                 weight.grad.mul_(self.masks[name])
+
+    def moved(self, optimizer: torch.optim.Optimizer) -> None:
+        """Weights have moved, and the optimizer is about to step."""
 
     def move(self, name: str, share: float) -> Tensor:
         """The layer's mask with its smallest weights dropped and as many inactive ones grown."""
@@ -83,7 +87,9 @@ class RigL(Moving):
     """Rigging the lottery: drop small weights, grow where the gradient is largest (evci2020rigging).
 
     Growth score = |∂L/∂w| at the masked weights, which is dense; weights dropped in the same update may grow
-    back, as in the reference implementation. One mini-batch decides: small batches make growth noisy.
+    back, as in the reference implementation. On a step that moves weights none is trained, biases included:
+    the gradients are taken away from the optimizer (Algorithm 1). One mini-batch decides: small batches make
+    growth noisy.
 
     >>> layer = nn.Linear(4, 1, bias=False); rule = RigL(layer, 0.5, steps=100)
     >>> layer.weight.grad = torch.tensor([[9.0, 9.0, 0.1, 0.1]]); rule.masks = {"weight": layer.weight < -9}
@@ -93,6 +99,9 @@ class RigL(Moving):
 
     def dense_gradients(self, step: int) -> bool:
         return self.due(step)
+
+    def moved(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
 
     def growth(self, name: str) -> Tensor:
         grad = self.weights[name].grad
