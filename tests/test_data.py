@@ -12,9 +12,8 @@ import torch
 import torchvision.datasets
 from PIL import Image
 
-from survey_lib.experiment import eurosat, parts, sheets
+from survey_lib.experiment.data import eurosat, parts, sheets, sources
 from survey_lib.experiment.data import loaders as data
-from survey_lib.experiment.data import sources
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import sys
 import pytest
 import torch
 
-from survey_lib.experiment import pretrained
-from survey_lib.experiment.networks import models
+from survey_lib.experiment.networks import models, pretrained
 
 
 @pytest.mark.parametrize("name, in_shape, count", [

@@ -14,7 +14,7 @@ from survey_lib.steps.request import PruneResult, Request, choose, report_of
 
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     coupling = trace(model, request.example)
-    groups, skipped = _chosen_groups(coupling, request)
+    groups, skipped = _chosen_groups(model, coupling, request)
     repaired, keep = _choose(model, coupling, groups, request)
     done = surgery.cut(repaired, coupling, keep, request.example) if request.cut else None
     if done and done.refused:
@@ -39,14 +39,14 @@ def _choose(model: nn.Module, coupling: Coupling, groups: list[ChannelGroup], re
     )  # fmt: skip
 
 
-def _chosen_groups(coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
+def _chosen_groups(model: nn.Module, coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
     """The groups to prune: those the method is about, with a wanted producer and no protected one (case B41)."""
-    of_method = request.method.groups or (lambda group: True)
+    of_method = request.method.groups or (lambda group, model: True)
     known = list(dict.fromkeys([n for group in coupling.groups for n in group.producers] + list(coupling.fixed)))
     wanted, barred = set(choose(known, request.layers)), set(choose(known, request.protect or []))
     groups, skipped = [], list(coupling.fixed.items())
     for group in coupling.groups:
-        if not of_method(group):
+        if not of_method(group, model):
             skipped.append((group.name, f"not what {request.method.name} prunes"))
         elif wanted.isdisjoint(group.producers):
             skipped.append((group.name, "not among the layers asked for"))

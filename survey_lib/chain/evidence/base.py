@@ -21,16 +21,23 @@ from survey_lib.chain.masks import unwrap
 
 @dataclass(frozen=True)
 class Consumer:
-    """A layer that reads a channel group.
+    """A layer that reads a channel group, in a network some of whose other groups may be pruned already.
 
     tensor          name of its weight
     weight          (channels, n, out): the n = k·kh·kw columns that meet each channel
     gram            X Xᵀ of what it reads, (channels·n, channels·n) in float64, in the order of `weight`
+    cross           X Dᵀ, D what it reads in the dense network
+    mean, dense_mean  (channels·n,) means of X and D over positions; zeros if the layer has no bias
+    count           number of positions
     """
 
     tensor: str
     weight: Tensor
     gram: Tensor
+    cross: Tensor
+    mean: Tensor
+    dense_mean: Tensor
+    count: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Evidence:
                     one for each group, (groups, k, k)
     flow            ∂R/∂|w| of SynFlow's R = 1ᵀ Π|W_l| 1, in float64
     act_in          (examples, channels, positions...) what a block reads; `act_out` then is what it gives
-    act_out         (examples, channels, positions...) maps as the next layer reads them
+    act_out         (examples, channels, positions...) a producer's maps after norm and activation, before pooling
     act_grad        ∂L/∂act_out, same shape
     gamma           (k, channels) scales of the k batch norms of the group
     slices          (channels, n) every slice of every tensor of the group, side by side; biases left out

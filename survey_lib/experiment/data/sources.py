@@ -12,9 +12,9 @@ import numpy as np
 import torchvision.datasets
 from PIL import Image
 
-from survey_lib.experiment import eurosat, parts, sheets
-from survey_lib.experiment.parts import Arrays
-from survey_lib.experiment.sheets import REPOSITORY
+from survey_lib.experiment.data import eurosat, parts, sheets
+from survey_lib.experiment.data.parts import Arrays
+from survey_lib.experiment.data.sheets import REPOSITORY
 
 Read = tuple[dict[str, Arrays], tuple[str, ...]]  # the parts that the source itself fixes; class names
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")

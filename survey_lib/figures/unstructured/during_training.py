@@ -31,8 +31,7 @@ def schedule(method: str, sparsity: float) -> np.ndarray:
     if method in SPARSE:
         return np.full(len(GRID), sparsity)
     if method in ("gradual", "movement"):
-        start = WARMUP if method == "movement" else 0
-        return np.array([cubic(share - start, END - start, sparsity) if share > start else 0.0 for share in GRID])
+        return np.array([cubic(max(share - WARMUP, 0), END - WARMUP, sparsity) for share in GRID])
     return np.zeros(len(GRID))
 
 

@@ -122,7 +122,9 @@ def wanda(evidence: Evidence) -> Tensor:
 
     score_ij = |w_ij| · ‖x_j‖₂, ranked within each output row. The norm runs over all calibration tokens, or
     over the places of a convolution kernel. Needs no update of the weights; falls behind SparseGPT above
-    60 %. Rows help language models; small image classifiers lose less with scope layerwise.
+    60 %. Rows help language models; small image classifiers lose less with scope layerwise. Embeddings and
+    tied heads stay dense. `prune` observes the dense model at once; the paper goes block by block, as
+    `experiment.language.prune_language` does.
 
     >>> wanda(Evidence("w", torch.tensor([[2.0, -1.0]]), act_norm=torch.tensor([1.0, 4.0])))
     tensor([[2., 4.]])

@@ -36,14 +36,21 @@ class Moving(Held):
         """Which inactive weights grow first: the largest."""
         raise NotImplementedError
 
+    def due(self, step: int) -> bool:
+        """Whether weights move at this step."""
+        return 0 < step < END * self.steps and step % max(1, min(100, self.steps // 20)) == 0
+
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        last, period = END * self.steps, max(1, min(100, self.steps // 20))
-        if 0 < step < last and step % period == 0:
-            share = 0.15 * (1 + math.cos(math.pi * step / last))
+        if self.due(step):
+            share = 0.15 * (1 + math.cos(math.pi * step / (END * self.steps)))
             self.masks = {name: self.move(name, share) for name in self.weights}
+            self.moved(optimizer)
         for name, weight in self.weights.items():
             if weight.grad is not None:
                 weight.grad.mul_(self.masks[name])
+
+    def moved(self, optimizer: torch.optim.Optimizer) -> None:
+        """Weights have moved, and the optimizer is about to step."""
 
     def move(self, name: str, share: float) -> Tensor:
         """The layer's mask with its smallest weights dropped and as many inactive ones grown."""
@@ -80,13 +87,21 @@ class RigL(Moving):
     """Rigging the lottery: drop small weights, grow where the gradient is largest (evci2020rigging).
 
     Growth score = |∂L/∂w| at the masked weights, which is dense; weights dropped in the same update may grow
-    back, as in the reference implementation. One mini-batch decides: small batches make growth noisy.
+    back, as in the reference implementation. On a step that moves weights none is trained, biases included:
+    the gradients are taken away from the optimizer (Algorithm 1). One mini-batch decides: small batches make
+    growth noisy.
 
     >>> layer = nn.Linear(4, 1, bias=False); rule = RigL(layer, 0.5, steps=100)
     >>> layer.weight.grad = torch.tensor([[9.0, 9.0, 0.1, 0.1]]); rule.masks = {"weight": layer.weight < -9}
     >>> rule.masks["weight"][0, 2:] = True; rule.move("weight", 0.5).sum()
     tensor(2)
     """
+
+    def dense_gradients(self, step: int) -> bool:
+        return self.due(step)
+
+    def moved(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
 
     def growth(self, name: str) -> Tensor:
         grad = self.weights[name].grad

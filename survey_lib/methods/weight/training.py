@@ -10,26 +10,27 @@ from survey_lib.chain.masks import Masks
 from survey_lib.chain.patterns import misfit, n_of_m, parse
 from survey_lib.chain.selection import cubic, select
 
-WARMUP = 0.1  # share of the steps before movement pruning starts, while its scores are empty
+WARMUP = 0.1  # share of the steps before pruning starts: weights, or scores, say nothing yet
 
 
 class Gradual(Held):
     """Magnitude pruning on the cubic schedule (zhu2017prune).
 
-    sparsity_t = s (1 − (1 − t/T)³), the smallest |w| of each layer go; T is 75 % of the steps, the masks
-    change a hundred times at most. Ends at exactly s whatever the period (case B07). Fast early pruning
-    costs accuracy when the learning rate is still too low to recover.
+    sparsity = s (1 − (1 − (t − t₀)/(T − t₀))³), the smallest |w| of each layer go; t₀ is 10 % of the steps, as the
+    paper prunes a network that has trained for a while, T is 75 %, and the masks change a hundred times at
+    most. Ends at exactly s whatever the period (case B07). Fast early pruning costs accuracy when the
+    learning rate is still too low to recover.
 
-    >>> layer = nn.Linear(8, 1); rule = Gradual(layer, 0.5, steps=4)
-    >>> [int(rule.choose(done)["weight"].sum()) for done in (0, 1, 2, 3, 4)]
-    [8, 5, 4, 4, 4]
+    >>> layer = nn.Linear(8, 1); rule = Gradual(layer, 0.5, steps=20)
+    >>> [int(rule.choose(done)["weight"].sum()) for done in (0, 2, 5, 15, 20)]
+    [8, 8, 6, 4, 4]
     """
 
     reached = 0.0
 
     def choose(self, done: int) -> Masks:
-        last = END * self.steps
-        target = cubic(done, last, self.sparsity)
+        last, start = END * self.steps, WARMUP * self.steps
+        target = cubic(done - start, last - start, self.sparsity)
         due = done % max(1, self.steps // 100) == 0 or done >= last
         if due and target != self.reached:
             self.reached = target

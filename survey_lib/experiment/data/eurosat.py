@@ -11,7 +11,7 @@ import torchvision.datasets
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
-from survey_lib.experiment.sweeps import files
+from survey_lib.experiment import files
 
 COUNT = 27_000  # images of the whole data set
 
