@@ -40,6 +40,7 @@ class Method:
     `unit`: weight, n:m, block, kernel, vector (masks) or filter, channel, layer, head (cut out).
     `when`: before, during or after training. `scope`: the paper's own; the caller may choose another.
     `schedule` and `rounds`: evidence is collected and scored again on the masked model in every round.
+    `revive`: every round scores the original weights, so that what an earlier round removed can return.
     `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
     `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
     channel group (Evidence, removed) -> (keep, consumer weights).
@@ -61,6 +62,7 @@ class Method:
     scope: str = "layerwise"
     schedule: str = "one-shot"
     rounds: int = 1
+    revive: bool = False
     pattern: str = ""
     allocate: Callable[..., dict[str, float]] | None = None
     solve: Callable | None = None
@@ -106,6 +108,12 @@ ROWS: tuple[Method, ...] = (
            needs=("gram",), solve=solve.sparsegpt, notebook="13_language_models"),
     Method("snip", "weight", "weight", "before", weight.snip, "Keep connections the loss at initialisation feels.",
            "lee2019snip", needs=("grad",), scope="global"),
+    Method("iter-snip", "weight", "weight", "before", weight.force,
+           "SNIP again and again on what is left; what is removed stays removed.", "dejorge2021progressive",
+           needs=("grad",), scope="global", schedule="iterative", rounds=60),
+    Method("force", "weight", "weight", "before", weight.force,
+           "SNIP again and again on what is left; removed weights may return.", "dejorge2021progressive",
+           needs=("grad",), scope="global", schedule="iterative", rounds=60, revive=True),
     Method("grasp", "weight", "weight", "before", weight.grasp, "Keep the gradient flow at initialisation.",
            "wang2020picking", needs=("hess_grad",), scope="global"),
     Method("synflow", "weight", "weight", "before", weight.synflow, "Keep the flow of an all-ones input; no data.",

@@ -1,6 +1,7 @@
 """Weight methods: hand-computed scores and the oracle of each."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
+from survey_lib import prune
 from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.evidence import Evidence, collect
 from survey_lib.chain.masks import apply, prunable
@@ -146,6 +148,19 @@ def test_obd_against_the_exact_hessian_of_a_tiny_net():
 
 def test_snip_takes_the_magnitude_of_gradient_times_weight():
     assert weight.snip(evidence([2.0, -3.0], grad=[[-0.5, 0.1]])).tolist() == [[1.0, pytest.approx(0.3)]]
+
+
+@pytest.mark.parametrize(("method", "kept"), [("snip", 2), ("iter-snip", 2), ("force", 0)])
+def test_a_weight_the_loss_needs_only_once_it_is_gone_returns_under_force_alone(method, kept, monkeypatch):
+    # loss ½ Σ (w·x − t)², x = (3,0,0), (0,1,0), (0,0,1), t = (3, 0, −1), w = (1, 1, 1): g = (0, 1, 2), so w₁ goes
+    # first; without it g = (−9, 1, 2), and of three scores 9, 1, 2 the first is the largest
+    monkeypatch.setitem(METHODS, method, dataclasses.replace(METHODS[method], rounds=2))
+    layer = nn.Linear(3, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    batch = torch.diag(torch.tensor([3.0, 1.0, 1.0])), torch.tensor([[3.0], [0.0], [-1.0]])
+    result = prune(layer, method, 2 / 3, batches=[batch], loss=lambda o, t: 0.5 * (o - t).square().sum())
+    assert result.masks["weight"].flatten().nonzero().tolist() == [[kept]]
+    assert result.model.weight[0, kept] == 1 and result.model.weight.sum() == 1  # with its original value
 
 
 def test_grasp_keeps_what_the_gradient_norm_needs():

@@ -50,6 +50,20 @@ def snip(evidence: Evidence) -> Tensor:
     return (evidence.grad * evidence.weight).abs()
 
 
+def force(evidence: Evidence) -> Tensor:
+    """Foresight connection sensitivity: SNIP of the network that is left, round by round (dejorge2021progressive).
+
+    score = |g(m ⊙ w)·w|, g at the network pruned so far and w the original weight. In each of 60 rounds, as
+    in the authors' example, the density falls by the same factor. `force`: removed weights are scored like
+    all others and may return. `iter-snip`: what is removed stays removed. Gradients are averaged over all
+    batches; the authors take a fresh batch in each round. Without rounds it is SNIP.
+
+    >>> force(Evidence("w", torch.tensor([[2.0, -1.0]]), grad=torch.tensor([[0.5, 3.0]])))
+    tensor([[1., 3.]])
+    """
+    return snip(evidence)
+
+
 def synflow(evidence: Evidence) -> Tensor:
     """Synaptic flow, without data (tanaka2020pruning).
 

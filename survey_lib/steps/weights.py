@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
     skipped = [(layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted]
     names = [name for name in names if _layer(name) in wanted]
-    pruned = apply(copy.deepcopy(model), request.masks)
+    dense = pruned = apply(copy.deepcopy(model), request.masks)
     reasons = {name: _unfit(model, name, method) for name in names}
     skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
     names = [name for name in names if not reasons[name]]
@@ -34,6 +35,9 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     for sparsity in round_sparsities(method.schedule, request.sparsity, method.rounds):
         found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
                                  example=request.example, batch_statistics=method.when == "before")  # fmt: skip
+        if method.revive:
+            found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
+            pruned, masks = copy.deepcopy(dense), dict(request.masks)
         masks |= _weight_masks(pruned, found, sparsity, request, masks)
         apply(pruned, masks)
     rows = [(name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names]
