@@ -129,6 +129,10 @@ ROWS: tuple[Method, ...] = (
            scope="erk", during=sparse_training.RigL),
     Method("l0", "weight", "weight", "during", None, "Learn hard-concrete gates under an L0 penalty.",
            "louizos2018learning", scope="global", during=gates.L0),
+    Method("str", "weight", "weight", "during", None, "Learn one soft threshold a layer by gradient descent.",
+           "kusupati2020soft", scope="global", during=weight_training.SoftThreshold),
+    Method("acdc", "weight", "weight", "during", None, "Train compressed and dense in turn, compressed to the end.",
+           "peste2021acdc", scope="global", during=weight_training.Alternating),
     # pattern
     Method("nm-magnitude", "pattern", "n:m", "after", pattern.nm_magnitude, "Keep the n largest of every m inputs.",
            "mishra2021accelerating", pattern="2:4"),
