@@ -159,6 +159,8 @@ class Alternating(Held):
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         was = self.compressed
+        for name, weight in self.weights.items():
+            weight.mul_(self.masks[name])  # momentum has moved what was removed
         super().after(step, optimizer)
         if was and not self.compressed:
             optimizer.state.clear()
