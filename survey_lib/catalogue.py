@@ -44,6 +44,7 @@ class Method:
     `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
     `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
     channel group (Evidence, removed) -> (keep, consumer weights).
+    `repair`: (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together.
     `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
     `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
     `during`: builder of a training-time session, see `chain.during`.
@@ -66,6 +67,7 @@ class Method:
     pattern: str = ""
     allocate: Callable[..., dict[str, float]] | None = None
     solve: Callable | None = None
+    repair: Callable[..., Tensor] | None = None
     search: Callable[..., dict[str, float]] | None = None
     groups: Callable[[ChannelGroup], bool] | None = None
     during: Callable | None = None
@@ -97,6 +99,10 @@ ROWS: tuple[Method, ...] = (
     Method("obs", "weight", "weight", "after", None,
            "Remove what the layer's output misses least and repair the rest of the row.", "hassibi1993optimal",
            needs=("gram",), solve=solve.obs, notebook="03_saliency"),
+    Method("woodfisher", "weight", "weight", "after", solve.woodfisher,
+           "Second-order change of the loss of the whole network, Fisher matrix in blocks; repairs the rest.",
+           "singh2020woodfisher", needs=("fisher",), scope="global", repair=solve.woodfisher_update,
+           notebook="03_saliency"),
     Method("wanda", "weight", "weight", "after", weight.wanda,
            "Magnitude times the norm of the input it multiplies, within each output row.", "sun2024simple",
            needs=("act_norm",), scope="row", notebook="13_language_models"),
@@ -246,7 +252,7 @@ COSTS = {
     "weights only": {"gamma", "slices", "energy"},
     "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
     "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
-    "a backward pass an example, or two a batch": {"example_grad_sq", "gate_grad", "hess_grad"},
+    "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
     "training": {"during"},
 }
 

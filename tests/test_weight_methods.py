@@ -313,6 +313,64 @@ def test_obs_rows_share_the_layers_count_by_their_losses():
     assert mask.sum(1).tolist() == [6, 0]
 
 
+def fisher_problem():
+    """A trained-like linear layer of 7 · 9 weights, so two blocks of 50, and 40 examples."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(9, 7, bias=False).double(), torch.randn(40, 9, dtype=torch.float64)
+    batches = list(zip(x.split(16), layer(x).argmax(1).split(16), strict=True))
+    return layer, batches, collect(layer, ["weight"], ("fisher",), batches)["weight"]
+
+
+def test_woodfisher_is_the_papers_recursion_by_woodburys_identity(monkeypatch):
+    monkeypatch.setattr(solve, "FISHER_DAMPING", 1e-3)
+    layer, batches, found = fisher_problem()
+    inverses = [torch.eye(size, dtype=torch.float64) / 1e-3 for size in (50, 13)]
+    for x, y in zip(*(torch.cat(part) for part in zip(*batches, strict=True)), strict=True):
+        gradient = torch.autograd.grad(F.cross_entropy(layer(x[None]), y[None]), layer.weight)[0].flatten()
+        for block, part in enumerate(gradient.split(50)):
+            moved = inverses[block] @ part
+            inverses[block] = inverses[block] - torch.outer(moved, moved) / (40 + part @ moved)
+    pivots = torch.cat([inverse.diagonal() for inverse in inverses]).view(7, 9)
+    assert torch.allclose(weight_score := solve.woodfisher(found), found.weight**2 / (2 * pivots), rtol=1e-9)
+    # the update of one block: the sum of what each removed weight alone asks for
+    mask = select({"w": weight_score}, 0.5)["w"]
+    change = torch.cat([inverse @ part for inverse, part in zip(
+        inverses, ((found.weight * ~mask) / pivots).flatten().split(50), strict=True)])  # fmt: skip
+    expected = (found.weight - change.view(7, 9)) * mask
+    assert torch.allclose(solve.woodfisher_update(found, mask), expected, rtol=1e-8)
+
+
+def test_woodfisher_score_is_the_least_loss_that_any_update_can_reach(monkeypatch):
+    monkeypatch.setattr(solve, "FISHER_DAMPING", 1e-3)
+    _, _, found = fisher_problem()
+    quadratic = found.fisher[0] + 1e-3 * torch.eye(50, dtype=torch.float64)
+    first = found.weight.flatten()[:50]
+    for gone in (0, 7, 49):
+        keep = torch.arange(50) != gone
+        change = least_squares(first[None], quadratic, keep)[0] - first  # the best with this weight at 0
+        loss = float(0.5 * change @ quadratic @ change)
+        assert float(solve.woodfisher(found).flatten()[gone]) == pytest.approx(loss, rel=1e-8)
+        mask = torch.ones(63, dtype=torch.bool).scatter_(0, torch.tensor(gone), False).view(7, 9)
+        repaired = solve.woodfisher_update(found, mask).flatten()[:50]
+        assert torch.allclose(repaired, first + change, rtol=1e-8)
+
+
+def test_woodfisher_goes_on_from_a_pruned_model_and_ranks_the_whole_network():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, 4))
+    batches = [(torch.randn(8, 9), torch.arange(8) % 4)]
+    half = prune(model, "woodfisher", 0.5, batches=batches)
+    more = prune(half.model, "woodfisher", 0.75, batches=batches, masks=half.masks)
+    assert all(not (more.masks[name] & ~mask).any() for name, mask in half.masks.items())
+    weights = dict(more.model.named_parameters())
+    assert all(not weights[name][~mask].any() for name, mask in more.masks.items())
+    kept = {name: weights[name][mask] for name, mask in more.masks.items()}
+    before = {name: dict(half.model.named_parameters())[name][mask] for name, mask in more.masks.items()}
+    assert not any(torch.equal(kept[name], before[name]) for name in kept)  # repaired again
+    shares = [float(mask.double().mean()) for mask in half.masks.values()]
+    assert shares[0] != pytest.approx(shares[1], abs=0.02)
+
+
 @pytest.mark.parametrize("method", [solve.obs, solve.sparsegpt])
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9])
 def test_solvers_remove_exactly_and_beat_the_mask_without_repair(method, sparsity):

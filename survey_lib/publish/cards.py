@@ -22,7 +22,7 @@ from survey_lib.publish.plots import house_style
 from survey_lib.publish.sheet import save_figure
 from survey_lib.publish.webtable import escape, html_table, raw
 
-PARTS = {"score": "Score", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
+PARTS = {"score": "Score", "repair": "Repair", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
          "during": "Rule while training"}  # fmt: skip
 
 

@@ -54,12 +54,11 @@ def _unfit(model: nn.Module, name: str, method: Method) -> str:
 
 @torch.no_grad()
 def _weight_masks(model, found, sparsity: float, request: Request, previous: Masks) -> Masks:
-    """Masks of one round; `solve` methods also write the repaired weights into `model`."""
+    """Masks of one round; `solve` and `repair` methods also write the repaired weights into `model`."""
     method = request.method
     fractions = method.allocate(found, sparsity) if method.allocate else None
+    weights, masks = dict(model.named_parameters()), {}
     if method.solve:
-        weights = dict(model.named_parameters())
-        masks = {}
         for name, seen in found.items():
             share = fractions[name] if fractions else sparsity
             masks[name], repaired = method.solve(seen, share, method.pattern)
@@ -68,10 +67,15 @@ def _weight_masks(model, found, sparsity: float, request: Request, previous: Mas
     scores = _below({name: method.score(seen) for name, seen in found.items()}, previous)
     if method.unit == "n:m":
         check_finite(scores)
-        return {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
-    units = {name: pool(score, method.unit, method.pattern) for name, score in scores.items()}
-    keep = select(units, sparsity, request.scope, fractions=fractions)
-    return {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
+        masks = {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
+    else:
+        units = {name: pool(score, method.unit, method.pattern) for name, score in scores.items()}
+        keep = select(units, sparsity, request.scope, fractions=fractions)
+        masks = {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
+    if method.repair:
+        for name, mask in masks.items():
+            weights[name].copy_(method.repair(found[name], mask))
+    return masks
 
 
 def _below(scores: dict[str, Tensor], previous: Masks) -> dict[str, Tensor]:
