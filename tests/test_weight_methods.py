@@ -227,6 +227,16 @@ def test_wanda_removes_the_same_share_of_every_row():
     assert select({"w": score}, 0.5, "row")["w"].sum(1).tolist() == [4] * 5
 
 
+def test_ria_by_hand_and_on_kernels():
+    # inputs sum to 4, 4 and outputs to 3, 5; norms 9 and 4: (1/4 + 1/3) · 3, (2/4 + 2/3) · 2, (3/4 + 3/5) · 3, …
+    score = weight.ria(evidence([1.0, -2.0], [-3.0, 2.0], act_norm=[9.0, 4.0]))
+    assert torch.allclose(score, torch.tensor([[7 / 4, 7 / 3], [81 / 20, 9 / 5]]))
+    kernel, norm = torch.randn(5, 3, 2, 2), torch.rand(3, 2, 2)
+    flat = weight.ria(Evidence("w", kernel.flatten(1), act_norm=norm.flatten()))
+    assert torch.allclose(weight.ria(Evidence("w", kernel, act_norm=norm)).flatten(1), flat)
+    assert not weight.ria(evidence([0.0, 0.0], act_norm=[1.0, 1.0])).any()
+
+
 @settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 9), st.floats(0, 0.99))
 def test_rows_lose_equally_and_the_total_is_exact(rows, columns, sparsity):

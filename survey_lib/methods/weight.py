@@ -144,6 +144,24 @@ def wanda(evidence: Evidence) -> Tensor:
     return evidence.weight.abs() * evidence.act_norm
 
 
+def ria(evidence: Evidence) -> Tensor:
+    """Relative importance and activations (zhang2024plug).
+
+    score_ij = (|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) · √‖x_j‖₂: a weight against the others of its input and
+    of its output, so that no channel is emptied. Ranked within the layer, as the reference implementation does
+    by default. The sums of a grouped convolution's inputs run over all groups. Fails where a whole input is
+    noise: its weights still look large beside each other.
+
+    >>> ria(Evidence("w", torch.tensor([[3.0, 1.0], [1.0, 1.0]]), act_norm=torch.tensor([1.0, 4.0])))
+    tensor([[1.5000, 1.5000],
+            [0.7500, 2.0000]])
+    """
+    size = evidence.weight.abs()
+    inputs, outputs = size.sum(0, keepdim=True), size.flatten(1).sum(1).view(-1, *[1] * (size.dim() - 1))
+    tiny = torch.finfo(size.dtype).tiny
+    return (size / inputs.clamp_min(tiny) + size / outputs.clamp_min(tiny)) * evidence.act_norm.sqrt()
+
+
 OUTLIER, SPREAD = 5.0, 0.08  # M and λ of the reference implementation of yin2024outlier for LLaMA
 
 
