@@ -43,7 +43,7 @@ class Method:
     `revive`: every round scores the original weights, so that what an earlier round removed can return.
     `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
     `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
-    channel group (Evidence, removed) -> (keep, consumer weights).
+    channel group (Evidence, removed) -> (keep, consumer weights); of blocks ([Evidence], removed) -> keep.
     `repair`: (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together.
     `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
     `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
@@ -198,6 +198,9 @@ ROWS: tuple[Method, ...] = (
     Method("group-norm", "channel", "channel", "after", channel.group_norm,
            "Remove coupled channels of small norm over all their slices.", "fang2023depgraph", needs=("energy",),
            scope="global"),
+    Method("depgraph", "channel", "channel", "during", channel.group_norm,
+           "Train with a penalty that is stronger on small coupled channels, then remove them.", "fang2023depgraph",
+           needs=("energy",), scope="global", during=channel_training.GroupSparsity),
     Method("isomorphic", "channel", "channel", "after", channel.group_norm,
            "Rank coupled channels only against those of groups made of the same kinds of layers.",
            "fang2024isomorphic", needs=("energy",), scope="isomorphic"),
@@ -207,12 +210,18 @@ ROWS: tuple[Method, ...] = (
     # depth and heads
     Method("block-influence", "depth", "layer", "after", depth.block_influence,
            "Leave out blocks that hardly turn their input.", "men2024shortgpt", needs=("act_in", "act_out")),
+    Method("angular-distance", "depth", "layer", "after", None,
+           "Leave out the run of neighbouring blocks that turns its input least.", "gromov2024unreasonable",
+           needs=("act_in", "act_out"), solve=depth.angular_distance),
     Method("head-gradient", "head", "head", "after", transformer.head_gradient,
            "Remove attention heads whose gate the loss hardly feels.", "michel2019sixteen", needs=("gate_grad",),
            scope="global", groups=transformer.is_heads),
     Method("ffn-channel", "head", "channel", "after", transformer.ffn_channel,
            "Remove hidden feed-forward channels the loss, to first order, does not miss.", "ma2023llmpruner",
            needs=("slices", "slices_grad"), groups=transformer.is_hidden),
+    Method("llm-pruner", "head", "channel", "after", transformer.ffn_channel,
+           "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
+           "loss.", "ma2023llmpruner", needs=("slices", "slices_grad"), groups=transformer.is_coupled),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
@@ -291,7 +300,7 @@ def table(**chosen: str) -> pd.DataFrame:
     for a column that does not exist, or a value that stands nowhere in it.
 
     >>> sorted(table(category="head").index)
-    ['ffn-channel', 'head-gradient']
+    ['ffn-channel', 'head-gradient', 'llm-pruner']
     """
     rows = [{"method": m.name, "category": m.category, "unit": m.unit, "structure": m.structure, "when": m.when,
              "scope": m.scope, "needs": " ".join(m.needs) or "nothing",
