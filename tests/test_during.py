@@ -13,7 +13,7 @@ from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
 from survey_lib.methods import gates, sparse_training, weight_training
 
-RULES = ["gradual", "movement", "set", "rigl", "l0", "str", "acdc", "nm-srste"]
+RULES = ["gradual", "movement", "set", "rigl", "srigl", "l0", "str", "acdc", "nm-srste"]
 STEPS = 40
 
 
@@ -107,7 +107,7 @@ def test_b55_a_session_repeats_with_its_seed_and_leaves_the_random_state_alone(m
     state = torch.random.get_rng_state()
     first, again, other = run(0), run(0), run(1)
     assert torch.equal(state, torch.random.get_rng_state()) and torch.equal(first, again)
-    assert torch.equal(first, other) is (method not in ("set", "rigl", "l0"))
+    assert torch.equal(first, other) is (method not in ("set", "rigl", "srigl", "l0"))
 
 
 def test_wrong_wishes_are_errors_before_anything_happens():
@@ -173,7 +173,7 @@ def test_movement_keeps_what_moves_away_from_zero_and_lets_it_return():
     assert session.finish()["weight"].tolist() == [[True, False]]
 
 
-@pytest.mark.parametrize("method", ["set", "rigl"])
+@pytest.mark.parametrize("method", ["set", "rigl", "srigl"])
 def test_sparsity_of_every_layer_is_that_of_erk_at_every_step(method):
     model, chosen, session = begin(method, sparsity=0.8)
     expected = erk({name: tuple(p.shape) for name, p in prunable(model).items()}, 0.8)
@@ -197,6 +197,30 @@ def test_rigl_drops_the_smallest_and_grows_where_the_gradient_is_largest():
     optimizer.step()
     assert session.masks["weight"].tolist() == [[True, False, True, True, True, False]]
     assert layer.weight.tolist() == [[4.0, 0.0, 3.0, 2.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("needy", "after"), [(False, [3, 3, 0]), (True, [2, 2, 2])])
+def test_srigl_leaves_out_a_neuron_without_salient_weights(needy, after):
+    layer = nn.Linear(4, 3, bias=False)
+    rule = sparse_training.SRigL(nn.Sequential(layer, nn.Linear(3, 1)), 0.5, steps=100)
+    layer.weight.data = torch.tensor([[5.0, 4.0, 0, 0], [0, 0, 3.0, 2.0], [1.0, 0.5, 0, 0]])
+    rule.masks["0.weight"] = layer.weight != 0
+    layer.weight.grad = torch.tensor([[0, 0, 0.1, 0.9], [0.2, 0.8, 0, 0], [0, 0, 0.3, 2.0 * needy]])
+    # a third of six weights is dropped: both of the last neuron; two of largest gradient grow
+    moved = rule.move("0.weight", 1 / 3)
+    assert moved.sum(1).tolist() == after
+    assert moved[0].tolist() == [True, True, False, not needy] and moved[1, 2:].all()
+    assert moved[2].tolist() == [False, False, needy, needy]  # filled up to the others' number by gradient
+
+
+def test_srigl_neurons_have_equally_many_inputs_at_every_step():
+    model, chosen, session = begin("srigl", sparsity=0.8)
+    for index in range(STEPS):
+        step(model, chosen, index)
+        for mask in session.masks.values():
+            inputs = mask.flatten(1).sum(1)
+            assert inputs[inputs > 0].max() - inputs[inputs > 0].min() <= 1
+    assert session.masks["6.weight"].any(1).all()  # no output is left out
 
 
 def test_grown_weights_start_without_momentum():
