@@ -46,6 +46,7 @@ class Method:
     channel group (Evidence, removed) -> (keep, consumer weights); of blocks ([Evidence], removed) -> keep.
     `repair`: (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together.
     `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
+    `permute`: (magnitudes, n, m) -> order of the channels, for methods that first reorder the network.
     `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
     `during`: builder of a training-time session, see `chain.during`.
     `version` is part of every run's key: raise it when the method's result changes.
@@ -69,6 +70,7 @@ class Method:
     solve: Callable | None = None
     repair: Callable[..., Tensor] | None = None
     search: Callable[..., dict[str, float]] | None = None
+    permute: Callable[..., Tensor] | None = None
     groups: Callable[[ChannelGroup], bool] | None = None
     during: Callable | None = None
     version: int = 1
@@ -148,6 +150,9 @@ ROWS: tuple[Method, ...] = (
     # pattern
     Method("nm-magnitude", "pattern", "n:m", "after", pattern.nm_magnitude, "Keep the n largest of every m inputs.",
            "mishra2021accelerating", pattern="2:4"),
+    Method("nm-permuted", "pattern", "n:m", "after", pattern.nm_magnitude,
+           "Reorder channels so that the n largest of every m inputs hold more, then keep them.", "pool2021channel",
+           pattern="2:4", permute=pattern.channel_permutation),
     Method("nm-srste", "pattern", "n:m", "during", None,
            "Learn an N:M mask by straight-through training with a decay on what is pruned.", "zhou2021learning",
            pattern="2:4", during=weight_training.SparseRefined),

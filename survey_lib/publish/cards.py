@@ -23,6 +23,7 @@ from survey_lib.publish.sheet import save_figure
 from survey_lib.publish.webtable import escape, html_table, raw
 
 PARTS = {"score": "Score", "repair": "Repair", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
+         "permute": "Order of the channels",
          "during": "Rule while training"}  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from survey_lib.catalogue import Method
 from survey_lib.chain import evidence
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
+from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
 from survey_lib.steps.request import PruneResult, Request, choose, report_of
 
@@ -21,6 +22,10 @@ WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attent
 
 def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     method, names = request.method, list(prunable(model))
+    if method.permute and not request.masks:  # a later round finds the channels in order
+        if request.example is None:
+            raise ValueError(f"{method.name} traces the network to reorder its channels: give example=an input")
+        model = permuted(model, request.example, method.pattern, method.permute)
     owners = list(dict.fromkeys(map(_layer, names)))
     wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
     skipped = [(layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted]
