@@ -8,24 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
 from survey_lib.chain.patterns import parse
-from survey_lib.methods import (
-    channel,
-    channel_training,
-    depth,
-    gates,
-    pattern,
-    reconstruction,
-    solve,
-    sparse_training,
-    transformer,
-    weight,
-    weight_training,
-)
-from survey_lib.methods import filter as filters
+from survey_lib.methods import solve
+from survey_lib.methods.channel import reconstruction
+from survey_lib.methods.channel import scores as channel
+from survey_lib.methods.channel import training as channel_training
+from survey_lib.methods.depth_and_heads import depth, transformer
+from survey_lib.methods.filter import scores as filters
+from survey_lib.methods.pattern import scores as pattern
+from survey_lib.methods.weight import gates, sparse_training
+from survey_lib.methods.weight import scores as weight
+from survey_lib.methods.weight import training as weight_training
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature" / "papers.csv"
 WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for
@@ -49,6 +45,9 @@ class Method:
     `permute`: (magnitudes, n, m) -> order of the channels, for methods that first reorder the network.
     `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
     `during`: builder of a training-time session, see `chain.during`.
+    `ranking`: the one-shot row that does the ranking of a method that is more than one ranking: it ranks each
+    round, or finds what training pushed to zero. `prune` refuses such a method; a run ranks by this row.
+    `pretrained`: a method of training that starts from the trained network, not from new weights.
     `version` is part of every run's key: raise it when the method's result changes.
     """
 
@@ -71,8 +70,10 @@ class Method:
     repair: Callable[..., Tensor] | None = None
     search: Callable[..., dict[str, float]] | None = None
     permute: Callable[..., Tensor] | None = None
-    groups: Callable[[ChannelGroup], bool] | None = None
+    groups: Callable[[ChannelGroup, nn.Module], bool] | None = None
     during: Callable | None = None
+    ranking: str = ""
+    pretrained: bool = False
     version: int = 1
     status: str = "works"
     reason: str = ""
@@ -82,15 +83,21 @@ class Method:
         """unstructured, semi-structured or structured: what a cut or a sparse kernel can make of it."""
         return {"weight": "unstructured", "pattern": "semi-structured"}.get(self.category, "structured")
 
+    @property
+    def starts_fresh(self) -> bool:
+        """Does a run begin with new weights, for methods that act before or during all of the training?"""
+        return self.when in ("before", "during") and not self.pretrained
+
 
 ROWS: tuple[Method, ...] = (
     # weight
     Method("random", "weight", "weight", "any", weight.random, "Seeded uniform scores, the baseline to beat."),
     Method("magnitude", "weight", "weight", "after", weight.magnitude, "Remove the smallest weights.",
            "han2015learning"),
-    Method("imp", "weight", "weight", "after", weight.magnitude,
+    Method("imp", "weight", "weight", "after", None,
            "The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
-           "frankle2019lottery", scope="global", schedule="iterative", rounds=0, notebook="05_lottery_tickets"),
+           "frankle2019lottery", scope="global", schedule="iterative", rounds=0, notebook="05_lottery_tickets",
+           ranking="magnitude"),
     Method("lamp", "weight", "weight", "after", weight.lamp,
            "Magnitude relative to all larger weights of the layer, ranked globally.", "lee2021layer", scope="global"),
     Method("taylor-weight", "weight", "weight", "after", weight.taylor,
@@ -130,14 +137,14 @@ ROWS: tuple[Method, ...] = (
     Method("synflow", "weight", "weight", "before", weight.synflow, "Keep the flow of an all-ones input; no data.",
            "tanaka2020pruning", needs=("flow",), scope="global", schedule="iterative", rounds=100),
     Method("gradual", "weight", "weight", "during", None, "Magnitude on a cubic schedule while training.",
-           "zhu2017prune", during=weight_training.Gradual),
+           "zhu2017prune", during=weight_training.Gradual, version=2),
     Method("movement", "weight", "weight", "during", None, "Keep the weights fine-tuning moves away from zero.",
            "sanh2020movement", during=weight_training.Movement),
     Method("set", "weight", "weight", "during", None, "Sparse from the start: drop small weights, grow at random.",
            "mocanu2018scalable", scope="erk", during=sparse_training.Set),
     Method("rigl", "weight", "weight", "during", None,
            "Sparse from the start: drop small weights, grow where the gradient is large.", "evci2020rigging",
-           scope="erk", during=sparse_training.RigL),
+           scope="erk", during=sparse_training.RigL, version=2),
     Method("srigl", "weight", "weight", "during", None,
            "RigL in which every neuron has the same number of inputs, or none.", "lasby2024dynamic",
            scope="erk", during=sparse_training.SRigL),
@@ -167,18 +174,18 @@ ROWS: tuple[Method, ...] = (
            "li2017pruning"),
     Method("l2-filter", "filter", "filter", "after", filters.l2_filter, "Remove filters of small L2 norm.",
            "li2017pruning"),
-    Method("sfp", "filter", "filter", "during", filters.l2_filter,
+    Method("sfp", "filter", "filter", "during", None,
            "Zero small filters again and again while training; they may grow back.", "he2018soft",
-           during=channel_training.SoftFilters),
+           during=channel_training.SoftFilters, ranking="l2-filter", version=2),
     Method("fpgm", "filter", "filter", "after", filters.fpgm, "Remove filters the others can stand in for.",
            "he2019filter"),
     Method("hrank", "filter", "filter", "after", filters.hrank, "Remove filters whose feature maps have low rank.",
-           "lin2020hrank", needs=("act_out",)),
+           "lin2020hrank", needs=("act_out",), version=2),
     Method("apoz", "filter", "filter", "after", filters.apoz, "Remove filters whose activations are mostly zero.",
-           "hu2016network", needs=("act_out",)),
+           "hu2016network", needs=("act_out",), version=2),
     Method("taylor-activation", "filter", "filter", "after", filters.taylor_activation,
            "Remove feature maps the loss, to first order, does not miss.", "molchanov2017pruning",
-           needs=("act_out", "act_grad"), scope="global"),
+           needs=("act_out", "act_grad"), scope="global", version=2),
     Method("taylor-filter", "filter", "filter", "after", filters.taylor_filter,
            "Remove filters the loss, to first order, does not miss.", "molchanov2019importance",
            needs=("filter_saliency",), scope="global"),
@@ -186,35 +193,35 @@ ROWS: tuple[Method, ...] = (
            "Optimal brain damage, summed over each filter.", "wang2019eigendamage", needs=("example_grad_sq",),
            scope="global"),
     Method("chip", "filter", "filter", "after", filters.chip,
-           "Remove channels whose maps the others can express.", "sui2021chip", needs=("act_out",)),
-    Method("greg", "filter", "filter", "during", filters.l1_filter,
+           "Remove channels whose maps the others can express.", "sui2021chip", needs=("act_out",), version=2),
+    Method("greg", "filter", "filter", "during", None,
            "Push the filters L1 would remove to zero with a growing penalty.", "wang2021neural",
-           during=channel_training.GrowingRegularisation),
+           during=channel_training.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2),
     # channel
     Method("slimming", "channel", "channel", "during", channel.slimming,
            "Train with an L1 penalty on batch-norm scales, then remove the small ones.", "liu2017learning",
-           needs=("gamma",), scope="global", during=channel_training.Slimming),
-    Method("group-lasso", "channel", "channel", "during", channel.group_norm,
+           needs=("gamma",), scope="global", during=channel_training.Slimming, version=2),
+    Method("group-lasso", "channel", "channel", "during", None,
            "Train with a penalty on the norm of each coupled channel, then remove the small ones.",
-           "wen2016learning", needs=("energy",), scope="global", during=channel_training.GroupLasso),
+           "wen2016learning", scope="global", during=channel_training.GroupLasso, ranking="group-norm"),
     Method("thinet", "channel", "channel", "after", None,
            "Greedily remove what changes the next layer's output least, then rescale it.", "luo2017thinet",
-           needs=("consumers",), solve=reconstruction.thinet),
+           needs=("consumers",), solve=reconstruction.thinet, version=2),
     Method("lasso", "channel", "channel", "after", None,
            "LASSO picks the next layer's inputs, least squares refits its weights.", "he2017channel",
-           needs=("consumers",), solve=reconstruction.lasso),
+           needs=("consumers",), solve=reconstruction.lasso, version=2),
     Method("group-norm", "channel", "channel", "after", channel.group_norm,
            "Remove coupled channels of small norm over all their slices.", "fang2023depgraph", needs=("energy",),
            scope="global"),
-    Method("depgraph", "channel", "channel", "during", channel.group_norm,
+    Method("depgraph", "channel", "channel", "during", None,
            "Train with a penalty that is stronger on small coupled channels, then remove them.", "fang2023depgraph",
-           needs=("energy",), scope="global", during=channel_training.GroupSparsity),
+           scope="global", during=channel_training.GroupSparsity, ranking="group-norm", pretrained=True),
     Method("isomorphic", "channel", "channel", "after", channel.group_norm,
            "Rank coupled channels only against those of groups made of the same kinds of layers.",
            "fang2024isomorphic", needs=("energy",), scope="isomorphic"),
     Method("eagleeye", "channel", "channel", "after", filters.l1_filter,
            "Try random layer ratios, each judged with batch-norm statistics of its own.", "li2020eagleeye",
-           search=channel.eagleeye),
+           search=channel.eagleeye, version=2),
     # depth and heads
     Method("block-influence", "depth", "layer", "after", depth.block_influence,
            "Leave out blocks that hardly turn their input.", "men2024shortgpt", needs=("act_in", "act_out")),
@@ -320,7 +327,9 @@ def table(**chosen: str) -> pd.DataFrame:
     joined = joined.rename(columns={"key": "paper"}).set_index("method")
     for column, value in chosen.items():
         name = column.replace("_", " ")
-        allowed = sorted(map(str, joined[name].dropna().unique())) if name in joined else sorted(joined.columns)
+        allowed = (
+            sorted(map(str, joined[name].dropna().unique())) if name in joined else sorted(joined.columns)
+        )
         if name not in joined or str(value) not in allowed:
             what = f"{column} has no value {value!r}" if name in joined else f"no column {column!r}"
             raise ValueError(f"{what}; there are: {', '.join(allowed)}")

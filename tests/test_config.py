@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from survey_lib.catalogue import METHODS
-from survey_lib.experiment import config as configs
-from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment.runs import config as configs
+from survey_lib.experiment.runs.config import RunConfig
 
 BASE = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "sparsity": 0.5}
 
@@ -31,6 +31,9 @@ BASE = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "spar
     ({"epochs": 3, "rewind_epoch": 3}, "rewind_epoch must lie before epochs=3"),
     ({"method": "snip", "recovery": "rewind"}, "nothing to rewind to"),
     ({"method": "snip", "schedule": "iterative", "rounds": 2}, "prunes before training"),
+    ({"method": "imp"}, "schedule iterative, rounds of at least 2, recovery rewind"),
+    ({"method": "imp", "schedule": "iterative", "rounds": 3}, "got iterative, 3, finetune"),
+    ({"method": "imp", "schedule": "iterative", "recovery": "rewind"}, "got iterative, 1, rewind"),
     ({"method": "dense"}, "dense is the baseline"),
     ({"method": "nm-magnitude:2:4", "sparsity": 0.8}, "removes exactly 0.5"),
     ({"spasity": 0.5}, "unknown field 'spasity'; near: sparsity"),
@@ -72,7 +75,7 @@ def test_b67_the_methods_version_and_the_schema_change_the_key(monkeypatch):
 
 
 def test_keys_are_equal_in_another_process():
-    code = f"from survey_lib.experiment.config import RunConfig; print(RunConfig(**{BASE!r}).key())"
+    code = f"from survey_lib.experiment.runs.config import RunConfig; print(RunConfig(**{BASE!r}).key())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == RunConfig(**BASE).key()
 

@@ -7,11 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from survey_lib import during
 from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.during import start
 from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
-from survey_lib.methods import gates, sparse_training, weight_training
+from survey_lib.methods.weight import gates, sparse_training
+from survey_lib.methods.weight import training as weight_training
 
 RULES = ["gradual", "movement", "set", "rigl", "srigl", "l0", "str", "acdc", "nm-srste"]
 STEPS = 40
@@ -135,7 +137,9 @@ def test_gradual_follows_the_cubic_and_never_brings_a_weight_back():
         step(model, chosen, index)
         assert not any((session.masks[name] & ~mask).any() for name, mask in before.items())
         seen.append(overall_sparsity(session.masks))
-    assert seen == pytest.approx([cubic(k, last, 0.8) for k in range(1, STEPS + 1)], abs=2e-3)
+    start = 0.1 * STEPS
+    assert seen == pytest.approx([cubic(k - start, last - start, 0.8) for k in range(1, STEPS + 1)], abs=2e-3)
+    assert seen[:4] == [0.0] * 4 and seen[4] > 0
     assert seen[-1] == pytest.approx(0.8, abs=1e-3)
 
 
@@ -221,6 +225,28 @@ def test_srigl_neurons_have_equally_many_inputs_at_every_step():
             inputs = mask.flatten(1).sum(1)
             assert inputs[inputs > 0].max() - inputs[inputs > 0].min() <= 1
     assert session.masks["6.weight"].any(1).all()  # no output is left out
+
+
+def test_rigl_takes_no_gradient_step_when_it_moves_weights_and_set_does():
+    for method, trains in (("rigl", False), ("set", True)):
+        model, chosen, session = begin(method, "momentum", sparsity=0.8)
+        for index in range(3):  # of 40 steps every second one moves weights, from step 2 on
+            before = {name: p.detach().clone() for name, p in model.named_parameters()}
+            step(model, chosen, index)
+        stayed = [
+            torch.equal(p, before[name]) for name, p in model.named_parameters() if name not in session.masks
+        ]
+        assert all(stayed) is not trains
+        kept = session.masks["4.weight"]
+        assert torch.equal(model[4].weight[kept], before["4.weight"][kept]) is not trains
+
+
+def test_a_sparsity_that_is_not_the_patterns_is_refused():
+    model = network()
+    with pytest.raises(
+        ValueError, match="nm-srste 2:4 removes exactly 0.5 of the weights, got sparsity 0.75"
+    ):
+        during(model, "nm-srste", 0.75, optimizers(model)["adam"], 5)
 
 
 def test_grown_weights_start_without_momentum():

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from survey_lib.experiment import files, index, store, study, sweep
+from survey_lib.experiment.sweeps import files, index, store, study, sweep
 
 YAML = """
 name: trial
@@ -28,7 +28,7 @@ profiles:
       - {method: dense, recovery: none}
 """
 CHILDREN = multiprocessing.get_context("forkserver")  # autograd does not survive a fork of a process that used it
-CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweep"])
+CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweeps.sweep"])
 
 
 def serial():

@@ -14,11 +14,12 @@ from torch.nn.utils import prune as torch_prune
 
 from survey_lib import prune
 from survey_lib.catalogue import METHODS, find
-from survey_lib.chain.evidence import Evidence, collect
+from survey_lib.chain.evidence.base import Evidence, collect
 from survey_lib.chain.masks import apply, prunable
 from survey_lib.chain.repair import damped, least_squares
 from survey_lib.chain.selection import round_sparsities, select
-from survey_lib.methods import solve, weight
+from survey_lib.methods import solve
+from survey_lib.methods.weight import scores as weight
 
 TINY = torch.finfo(torch.float64).tiny
 
@@ -199,7 +200,7 @@ def test_synflow_keeps_every_layer_where_snip_and_magnitude_empty_one():
     model = nn.Sequential(*[layer for _ in range(6) for layer in (nn.Linear(20, 20, bias=False), nn.ReLU())])
     model[4].weight.data.mul_(1e-3)
     sparsity, row = 0.98, find("synflow")
-    assert not masks_of(model, "imp", sparsity)["4.weight"].any()  # magnitude, globally
+    assert not prune(model, "magnitude", sparsity, scope="global").masks["4.weight"].any()
     masks = {}
     for target in round_sparsities(row.schedule, sparsity, row.rounds):
         found = collect(model, list(prunable(model)), row.needs, example=torch.ones(1, 20))
@@ -215,6 +216,39 @@ def test_imp_removes_at_most_a_fifth_of_what_is_left_each_round():
     assert [b / a for a, b in zip(kept, kept[1:], strict=False)] == pytest.approx([0.8] * 4)
     rounds = round_sparsities(row.schedule, 0.5, row.rounds)
     assert len(rounds) == 4 and rounds[-1] == 0.5
+
+
+# tied weights
+
+
+class Tied(nn.Module):
+    """Tokens to logits, the head's weight an embedding's; two linear layers share theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.inner, self.again = nn.Embedding(12, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.head = nn.Linear(8, 12, bias=False)
+        self.head.weight, self.again.weight = self.embedding.weight, self.inner.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.again(self.inner(self.embedding(tokens)).relu()))
+
+
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "owl", "sparsegpt", "obs", "sparsegpt:2:4"])
+def test_a_head_tied_to_an_embedding_stays_dense_unless_it_is_named(method):
+    torch.manual_seed(0)
+    model, tokens = Tied(), [torch.randint(12, (4, 6))]
+    result = prune(model, method, 0.5, batches=tokens)
+    assert list(result.masks) == ["inner.weight"] and result.sparsity == 0.5
+    assert dict(result.skipped)["head"].startswith("its weight is also an embedding")
+    assert (
+        result.model.again.weight is result.model.inner.weight
+        and not result.model.inner.weight[~result.masks["inner.weight"]].any()
+    )
+    assert torch.equal(result.model.head.weight, model.head.weight)
+    named = prune(model, method, 0.5, batches=tokens, layers=["head"])
+    assert list(named.masks) == ["head.weight"] and named.model.embedding.weight is named.model.head.weight
+    assert not named.model.embedding.weight[~named.masks["head.weight"]].any()
 
 
 # scores from inputs

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain import observe
 from survey_lib.chain.coupling import ChannelGroup, Slice, trace
-from survey_lib.chain.coupling.check import equal
+from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import tensors
 from survey_lib.chain.patterns import parse, to_matrix
+from survey_lib.chain.surgery.verify import equal
 
 Order = Callable[[Tensor, int, int], Tensor]  # (score (rows, channels), n, m) -> order (channels,)
 

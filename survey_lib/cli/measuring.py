@@ -28,8 +28,8 @@ def speed(
         raise click.UsageError("--publish takes neither models nor --out: what is published is fixed")
     if not publish and not names:
         raise click.UsageError("name a model, such as resnet-20 or torchvision:resnet18, or give --publish")
+    from survey_lib.cli.timings import report
     from survey_lib.experiment import speed as study
-    from survey_lib.publish.timings import report
 
     chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
     found = study.measure_all(chosen, seconds=seconds, compiled=compiled)

@@ -26,7 +26,7 @@ def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, s
     survey sweep comparison --profile full --shard 3/8            one job of a job array
     survey sweep comparison --scheduler tcp://node1:8786          on a dask cluster
     """
-    from survey_lib.experiment.sweep import sweep as run_sweep
+    from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 
     engine = "dask" if scheduler else engine
     done = run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler)
@@ -50,7 +50,7 @@ def slurm(**wishes: object) -> None:
     survey slurm comparison --scheduler tcp://login1:8786 > worker.sh && sbatch --array=1-4 worker.sh
     survey sweep comparison --profile full --scheduler tcp://login1:8786
     """
-    from survey_lib.experiment.cluster import slurm_script
+    from survey_lib.experiment.sweeps.cluster import slurm_script
 
     click.echo(slurm_script(**wishes))
 
@@ -61,8 +61,8 @@ def status(study: str | None) -> None:
     """How many runs of STUDY (or of every study) are asked for, done, failed and left, for each profile."""
     import pandas as pd
 
-    from survey_lib.experiment.study import names
-    from survey_lib.experiment.sweep import status as count
+    from survey_lib.experiment.sweeps.study import names
+    from survey_lib.experiment.sweeps.sweep import status as count
 
     tables = [count(name) for name in ([study] if study else names())]
     click.echo(pd.concat(tables).round(1).to_string(index=False))
@@ -74,7 +74,7 @@ def status(study: str | None) -> None:
 @click.option("--metric", default="accuracy", show_default=True, help="A column of the results.")
 def results(study: str, csv: Path | None, metric: str) -> None:
     """Mean of a metric for each method and sparsity of STUDY; local runs lie over the published ones."""
-    from survey_lib.publish.tables import accuracy_table, finished
+    from survey_lib.analysis.tables import accuracy_table, finished
 
     frame = finished(study, local=True)
     if metric not in frame:
@@ -91,7 +91,7 @@ def results(study: str, csv: Path | None, metric: str) -> None:
 @click.option("--profile", default="full", show_default=True, help="The profile whose runs are published.")
 def publish(study: str, profile: str) -> None:
     """Write the local runs of STUDY to data/results, sorted: the file that is committed."""
-    from survey_lib.experiment import store
+    from survey_lib.experiment.sweeps import store
 
     click.echo(f"wrote {store.publish(study, profile=profile)}")
 
@@ -102,7 +102,7 @@ def publish(study: str, profile: str) -> None:
 @click.option("--seed", default=0, show_default=True, help="Which ones are drawn.")
 def verify(study: str | None, sample: int, seed: int) -> None:
     """Compute published runs of STUDY (or of all) again and compare; fails if a metric moved too far."""
-    from survey_lib.experiment.verify import verify as again
+    from survey_lib.experiment.sweeps.verify import verify as again
 
     table = again(study, sample, seed, click.echo)
     moved = table[~table["agrees"]]
@@ -128,7 +128,7 @@ def reproduce(profile: str, jobs: int, out: Path) -> None:
 
     Call it again after an interruption: finished runs and notebooks are kept.
     """
-    from survey_lib.publish.reproduce import reproduce as run_all
+    from survey_lib.cli.reproduce import reproduce as run_all
 
     if not run_all(profile, jobs, out, click.echo):
         raise click.ClickException("not everything came out; names and reasons are above")

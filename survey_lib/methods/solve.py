@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from survey_lib.chain.evidence import Evidence
-from survey_lib.chain.observe import in_blocks
+from survey_lib.chain.evidence.base import Evidence
+from survey_lib.chain.evidence.weights import in_blocks
 from survey_lib.chain.patterns import n_of_m, parse, to_matrix
 from survey_lib.chain.repair import damped, least_squares
 from survey_lib.chain.selection import check_finite, keep_largest
@@ -22,7 +22,7 @@ Solver = Callable[[Tensor, Tensor, float, tuple[int, int] | None], tuple[Tensor,
 
 
 def obs(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor, Tensor]:
-    """Optimal Brain Surgeon on each layer's output (hassibi1993optimal, frantar2022optimal).
+    """Optimal Brain Surgeon (hassibi1993optimal) on each layer's output, as ExactOBS does (frantar2022optimal).
 
     Removes the weight of least w_p² / [H⁻¹]_pp, H = X Xᵀ, and moves the rest of its row by
     −w_p / [H⁻¹]_pp · H⁻¹_{:,p}, again and again; rows then share the layer's count by their losses, as in the
@@ -42,7 +42,10 @@ def sparsegpt(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[T
     U = upper Cholesky factor of H⁻¹. In blocks of 128 columns the weights of least w² / U_jj² go (n:m: in
     each group of m when its turn comes) and each removed weight's error is passed on to the columns right
     of it: W_{:,j:} −= w_j / U_jj · U_{j,j:}. Damping and dead inputs as in the reference implementation.
-    Returns the mask and the repaired weight. Errors grow with correlated inputs and few calibration tokens.
+    Returns the mask and the repaired weight. `prune` observes all layers in the dense model; the paper goes
+    block by block, each seeing the pruned blocks before it: `experiment.language.prune_language`, or `prune`
+    again and again with `layers=` one block. Embeddings and tied heads stay dense, as in the paper. Errors
+    grow with correlated inputs and few calibration tokens.
 
     >>> mask, weight = sparsegpt(Evidence("w", torch.tensor([[1.0, 1.1]]), gram=torch.eye(2)), 0.5)
     >>> mask, weight

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
-from survey_lib.chain import blocks, channels, observe
+from survey_lib.chain import blocks, channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
-from survey_lib.chain.evidence import Evidence
+from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.repair import reestimate_batch_norm
 from survey_lib.chain.selection import select
@@ -40,10 +40,9 @@ def choose_channels(
     Count ties of the coupling are respected and no group is emptied. Raises ValueError for missing batches.
     """
     batches = None if batches is None else list(batches)
-    found = channels.collect(model, Coupling(tuple(groups), {}), method.needs, batches, loss, seed)
     if method.solve:
-        repaired, keep = _reconstruct(model, groups, found, method, sparsity)
-        return repaired, coupling.balance(keep)
+        return _reconstruct(model, coupling, groups, method, sparsity, batches)
+    found = channels.collect(model, Coupling(tuple(groups), {}), method.needs, batches, loss, seed)
     if method.category == "channel":  # born for the group as a whole: every producer shows the same evidence
         found = {name: members[:1] for name, members in found.items()}
     scores = channels.score_groups(method.score, found)
@@ -99,17 +98,23 @@ def _within_structures(
 
 def _reconstruct(
     model: nn.Module,
+    coupling: Coupling,
     groups: Sequence[ChannelGroup],
-    found: dict[str, list[Evidence]],
     method: Method,
     sparsity: float,
+    batches: list | None,
 ) -> tuple[nn.Module, Keep]:
+    """Group after group, each seen in the network that is pruned and repaired so far."""
     repaired, keep = copy.deepcopy(model), {}
     for group in groups:
+        pruned = masked_copy(repaired, group_masks(model, coupling, keep))
+        (seen, *_) = channels.collect(pruned, Coupling((group,), {}), method.needs, batches, dense=model)[
+            group.name
+        ]
         removed = min(round(sparsity * group.size), group.size - 1)
-        keep[group.name], weights = method.solve(found[group.name][0], removed)
+        keep[group.name], weights = method.solve(seen, removed)
         channels.write_consumers(repaired, group, weights)
-    return repaired, keep
+    return repaired, coupling.balance(keep)
 
 
 @torch.no_grad()
@@ -121,10 +126,13 @@ def _accuracy(
     batches: list | None,
     fractions: dict[str, float],
 ) -> float:
-    """Share of right answers of the masked model with batch-norm statistics of its own, on the batches."""
-    if batches is None:
-        raise ValueError("candidates are judged on data; pass batches=[(x, y), ...]")
+    """Share of right answers of the masked model: every second batch sets its batch-norm statistics, the others judge."""
+    if batches is None or len(batches) < 2:
+        raise ValueError("candidates are judged on other data than sets their batch-norm statistics; pass "
+                         "batches=[(x, y), ...], at least two")  # fmt: skip
     keep = coupling.balance(select(scores, sparsity, minimum=1, fractions=fractions), scores)
-    candidate = reestimate_batch_norm(masked_copy(model, group_masks(model, coupling, keep)), batches).eval()
-    right = [(observe.call(candidate, x).argmax(-1) == y).float().mean() for x, y in batches]
-    return float(torch.stack(right).mean())
+    candidate = reestimate_batch_norm(
+        masked_copy(model, group_masks(model, coupling, keep)), batches[::2]
+    ).eval()
+    right = [(observe.call(candidate, x).argmax(-1) == y).float() for x, y in batches[1::2]]
+    return float(torch.cat(right).mean())

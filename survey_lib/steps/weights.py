@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
-from survey_lib.chain import evidence
+from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
@@ -21,21 +21,31 @@ WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attent
 
 
 def prune_weights(model: nn.Module, request: Request) -> PruneResult:
-    method, names = request.method, list(prunable(model))
+    method, names = request.method, list(prunable(model, tied=request.layers is not None))
     if method.permute and not request.masks:  # a later round finds the channels in order
         if request.example is None:
-            raise ValueError(f"{method.name} traces the network to reorder its channels: give example=an input")
+            raise ValueError(
+                f"{method.name} traces the network to reorder its channels: give example=an input"
+            )
         model = permuted(model, request.example, method.pattern, method.permute)
+    tied = [name for name in prunable(model, tied=True) if name not in names]
     owners = list(dict.fromkeys(map(_layer, names)))
     wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
-    skipped = [(layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted]
+    skipped = [
+        (layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted
+    ]
+    skipped += [
+        (_layer(name), "its weight is also an embedding; name it in layers= to prune both") for name in tied
+    ]
     names = [name for name in names if _layer(name) in wanted]
     dense = pruned = apply(copy.deepcopy(model), request.masks)
     reasons = {name: _unfit(model, name, method) for name in names}
     skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
     names = [name for name in names if not reasons[name]]
     if not names:
-        raise ValueError(f"{method.name} finds no layer to prune: " + "; ".join(f"{n}: {r}" for n, r in skipped))
+        raise ValueError(
+            f"{method.name} finds no layer to prune: " + "; ".join(f"{n}: {r}" for n, r in skipped)
+        )
     masks = dict(request.masks)
     for sparsity in round_sparsities(method.schedule, request.sparsity, method.rounds):
         found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
@@ -45,7 +55,9 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             pruned, masks = copy.deepcopy(dense), dict(request.masks)
         masks |= _weight_masks(pruned, found, sparsity, request, masks)
         apply(pruned, masks)
-    rows = [(name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names]
+    rows = [
+        (name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names
+    ]
     return PruneResult(pruned, masks, None, report_of(rows, request), overall_sparsity(masks), skipped)
 
 
@@ -62,7 +74,7 @@ def _weight_masks(model, found, sparsity: float, request: Request, previous: Mas
     """Masks of one round; `solve` and `repair` methods also write the repaired weights into `model`."""
     method = request.method
     fractions = method.allocate(found, sparsity) if method.allocate else None
-    weights, masks = dict(model.named_parameters()), {}
+    weights, masks = dict(model.named_parameters(remove_duplicate=False)), {}
     if method.solve:
         for name, seen in found.items():
             share = fractions[name] if fractions else sparsity

@@ -1,0 +1,155 @@
+"""Exercises that check themselves, and copies of the notebooks without their solutions."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import numpy as np
+
+BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
+BLOCK = re.compile(rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
+RIGHT = "Right."
+PLACEHOLDER = r"\1# YOUR CODE HERE" + "\n" + r"\1raise NotImplementedError"
+
+
+def student(source: str | Path, out: str | Path) -> list[Path]:
+    """Copy the notebooks of a folder without solutions and outputs; the paths written.
+
+    Code between `# BEGIN SOLUTION` and `# END SOLUTION` becomes a place to write in; cells tagged
+    `solution-only` are left out. The source must not be the target.
+    Raises ValueError for an unpaired mark, before any file is written.
+    """
+    source, out = Path(source), Path(out)
+    if source.resolve() == out.resolve():
+        raise ValueError(f"{out} holds the source; give another folder, or the solutions are lost")
+    paths = sorted(source.glob("*.ipynb"))
+    if not paths:
+        raise FileNotFoundError(f"no notebooks in {source.resolve()}")
+    stripped = {path.name: _without_solutions(nbformat.read(path, as_version=4), path.name) for path in paths}
+    out.mkdir(parents=True, exist_ok=True)
+    for name, notebook in stripped.items():
+        nbformat.write(notebook, out / name)
+    return [out / name for name in stripped]
+
+
+def _without_solutions(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    notebook.cells = [cell for cell in notebook.cells if "solution-only" not in cell.metadata.get("tags", ())]
+    for cell in [cell for cell in notebook.cells if cell.cell_type == "code"]:
+        cell.source = BLOCK.sub(PLACEHOLDER, cell.source)
+        if BEGIN in cell.source or END in cell.source:
+            raise ValueError(
+                f"{name}, cell {cell.get('id', '?')}: {BEGIN} and {END} must come in pairs, on own lines"
+            )
+        cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def check(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> None:
+    """Call an answer and print whether it is right; an exception is reported, not raised.
+
+    Numbers, arrays and tensors are compared within `tolerance`, all else by equality. The right answer is not printed.
+
+    >>> check(lambda: 2 + 2, 4)
+    Right.
+    >>> check(lambda: [1, 3], [1, 2], hint="count from the left")
+    Not yet: [1, 3] is not right. Hint: count from the left.
+    """
+    print(verdict(answer, expected, hint, tolerance))
+
+
+def check_function(
+    answer: Callable, oracle: Callable, draw: Callable[[np.random.Generator], tuple], hint: str = "", trials: int = 5
+) -> None:
+    """Compare a function with an independent one on random inputs, and print whether it is right.
+
+    draw: returns the arguments of one trial from a random generator. The first trial that differs is shown, without
+    the right answer. Neither function may change its arguments: each gets a copy of its own.
+
+    >>> check_function(lambda x: x + x, lambda x: 2 * x, lambda rng: (rng.normal(size=3),))
+    Right.
+    """
+    print(function_verdict(answer, oracle, draw, hint, trials))
+
+
+def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> None:
+    """Print `Right.` if all claims hold, or the first that does not. For open tasks, whose answers differ.
+
+    >>> check_all({"the network keeps at most half of its weights": lambda: 40 <= 50})
+    Right.
+    >>> check_all({"at least one weight is left": lambda: 0 > 0})
+    Not yet: it does not hold that at least one weight is left.
+    """
+    print(all_verdict(claims, hint))
+
+
+def verdict(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> str:
+    """The line that `check` prints."""
+    got, problem = _called(answer)
+    if not problem and not _same(got, expected, tolerance):
+        problem = f"{_short(got)} is not right"
+    return _line(problem, hint)
+
+
+def function_verdict(
+    answer: Callable, oracle: Callable, draw: Callable, hint: str = "", trials: int = 5, tolerance: float = 1e-5
+) -> str:
+    """The line that `check_function` prints."""
+    for trial in range(trials):
+        arguments = draw(np.random.default_rng(trial))
+        given = copy.deepcopy(arguments)
+        got, problem = _called(lambda given=given: answer(*given))
+        if not problem and not _same(got, oracle(*copy.deepcopy(arguments)), tolerance):
+            problem = f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
+        if problem:
+            return _line(problem, hint)
+    return RIGHT
+
+
+def all_verdict(claims: dict[str, Callable[[], bool]], hint: str = "") -> str:
+    """The line that `check_all` prints."""
+    for claim, holds in claims.items():
+        got, problem = _called(holds)
+        if problem or not got:
+            return _line(problem or f"it does not hold that {claim}", hint)
+    return RIGHT
+
+
+def _called(answer: Callable[[], object]) -> tuple[object, str]:
+    """What a call returns, and what is wrong with it."""
+    try:
+        got = answer()
+    except NotImplementedError:
+        return None, "replace `raise NotImplementedError` with your code"
+    except Exception as error:
+        return None, f"your code raised {type(error).__name__}: {error}"
+    if got is None:
+        return None, "your function returned nothing; does it end in `return`?"
+    return got.detach() if hasattr(got, "detach") else got, ""  # tensors may still carry gradients
+
+
+def _line(problem: str, hint: str) -> str:
+    if not problem:
+        return RIGHT
+    end = "" if problem.endswith("?") else "."
+    return f"Not yet: {problem}{end}" + (f" Hint: {hint}." if hint else "")
+
+
+def _same(got: object, expected: object, tolerance: float) -> bool:
+    if isinstance(expected, str | set | dict):
+        return got == expected
+    try:
+        first, second = np.asarray(got, dtype=float), np.asarray(expected, dtype=float)
+    except (TypeError, ValueError):
+        return got == expected
+    return first.shape == second.shape and np.allclose(
+        first, second, rtol=tolerance, atol=tolerance, equal_nan=True
+    )
+
+
+def _short(value: object, limit: int = 120) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else text[:limit] + "..."
