@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.data.corruption import corrupted
+from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.runs.environment import environment
 from survey_lib.experiment.runs.run_state import Journey
 from survey_lib.experiment.runs.stories import Pruned

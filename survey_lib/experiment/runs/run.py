@@ -13,18 +13,18 @@ from torch import nn
 
 from survey_lib.chain import during
 from survey_lib.chain.evidence import groups as observe_groups
-from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.masks import apply, overall_sparsity
 from survey_lib.chain.selection import round_sparsities
+from survey_lib.chain.surgery import cut as surgery
 from survey_lib.experiment.data import loaders as data_sets
-from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.runs.checkpoint import Dense, dense, fresh
 from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig
 from survey_lib.experiment.runs.environment import one_thread
-from survey_lib.experiment.runs.run_state import Journey
 from survey_lib.experiment.runs.record import finished, finished_stories
+from survey_lib.experiment.runs.run_state import Journey
 from survey_lib.experiment.runs.stories import prune_stories
 from survey_lib.experiment.runs.tickets import shuffled
+from survey_lib.experiment.sweeps import store
 from survey_lib.measure import measure
 from survey_lib.prune import prune
 

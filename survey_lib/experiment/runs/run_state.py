@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from survey_lib.chain.masks import Masks
+from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs.checkpoint import Dense, recipe
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs.train import fit
 from survey_lib.measure import measure
 

@@ -35,6 +35,7 @@ class Study(BaseModel):
 
     name: str
     question: str
+    family: str = ""  # what is compared in it, in one sentence: these comparisons are corrected together
     tolerance: float = 0.03  # of an accuracy computed again elsewhere: other processors add floats in another order
     profiles: dict[str, Profile]
 

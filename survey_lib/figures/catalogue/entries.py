@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from survey_lib.analysis.findings import finding, leaders, main_setting, setting
-from survey_lib.analysis.statistics import mean_ranks_by, rank_stability, ranking
+from survey_lib.analysis.statistics import FEWEST_BLOCKS, rank_stability, ranking, ranks_along
 from survey_lib.charts import plots
 from survey_lib.charts import ranking as rankings
 from survey_lib.charts.export import Drawing
@@ -104,34 +104,41 @@ def critical(frame: pd.DataFrame) -> Drawing:
     figure, grid = plt.subplots(1, len(found), figsize=(5 * len(found), 0.27 * height + 2), squeeze=False)
     says = {}
     for (structure, one), axes in zip(found.items(), grid.flat, strict=True):
-        rankings.critical_difference(one.ranks, one.critical_difference, axes)
+        enough = one.blocks >= FEWEST_BLOCKS
+        if enough:
+            rankings.critical_difference(one.ranks, one.critical_difference, axes)
+        else:
+            rankings.mean_ranks(one.ranks, axes)
         axes.set_title(structure)
         tied = [name for name in one.ranks.index[1:] if not one.apart(one.ranks.index[0], name)]
-        says[structure] = (
-            f"{structure}: {one.ranks.index[0]} first, {len(tied)} of {len(one.ranks) - 1} not told from it"
+        says[structure] = f"{structure}: " + (
+            f"{one.ranks.index[0]} first, {len(tied)} of {len(one.ranks) - 1} tie with it"
+            if enough
+            else f"{one.blocks} blocks, too few to separate methods"
         )
     plots.headline(figure, "; ".join(says.values()))
-    facts = "; ".join(f"{says[name]} (N = {one.settings}, Friedman p {one.p_value:.2g}, critical difference "
-                      f"{one.critical_difference:.2f})" for name, one in found.items())  # fmt: skip
-    bars = "bars join what Nemenyi's test at 0.05 cannot separate"
-    caption = f"Mean ranks over data, model, sparsity and seed; {bars}. {facts}."
+    facts = "; ".join(f"{says[name]} (N = {one.blocks}, Friedman p {one.p_value:.2g})" for name, one in found.items())
+    caption = (
+        "Mean ranks at equal compression; a block is a seed of one data set and model. With ten blocks or more, bars "
+        f"join what Nemenyi's test at 0.05 cannot separate. {facts}."
+    )
     table = pd.concat({name: one.ranks for name, one in found.items()}, names=["structure", "method"])
     return Drawing(figure, caption, caption, table.rename("mean_rank").reset_index())
 
 
 def stability(frame: pd.DataFrame) -> Drawing:
-    found = {name: mean_ranks_by(rows, "sparsity") for name, rows in _comparable(frame).items()}
+    found = {name: ranks_along(rows) for name, rows in _comparable(frame).items()}
     height = max(map(len, found.values()))
     figure, grid = plt.subplots(1, len(found), figsize=(4.6 * len(found), 0.25 * height + 1.8), squeeze=False)
     for (structure, ranks), axes in zip(found.items(), grid.flat, strict=True):
         rankings.bump(ranks, axes)
         axes.set_title(structure)
-    taus = {name: rank_stability(rows, "sparsity") for name, rows in _comparable(frame).items()}
-    text = "Kendall τ between the orders at two sparsities: " + ", ".join(
+    taus = {name: rank_stability(ranks) for name, ranks in found.items()}
+    text = "Kendall τ between the orders at two compressions: " + ", ".join(
         f"{name} {tau:.2f}" for name, tau in taus.items()
     )
     plots.headline(figure, text)
-    caption = f"Mean rank of each method at each sparsity. {text} (1 = one order everywhere)."
+    caption = f"Mean rank of each method at equal compression. {text} (1 = one order everywhere)."
     table = pd.concat(
         {name: ranks.reset_index().melt("method", value_name="mean_rank") for name, ranks in found.items()}
     )
