@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from survey_lib.analysis import literature
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps import results_table, store
 
 __all__ = ["finding", "level", "percent", "points", "published"]
 FILE = REPOSITORY / "data" / "results" / "findings.json"
@@ -65,7 +65,7 @@ def level(study: str, where: str, metric: str = "accuracy", stage: str = "recove
         raise ValueError(f"study {study} has no {column!r} for these runs; columns: {', '.join(runs)}")
     if runs.empty or runs["seed"].duplicated().any():
         differs = [
-            name for name in store.tidy.CONFIG if name != "seed" and runs[name].nunique(dropna=False) > 1
+            name for name in results_table.CONFIG if name != "seed" and runs[name].nunique(dropna=False) > 1
         ]
         raise ValueError(f"a level needs one run a seed; {where!r} leaves {len(runs)} runs of {runs['seed'].nunique()} "
                          f"seeds of study {study}, which differ in: {', '.join(differs) or 'method only'}")  # fmt: skip

@@ -55,7 +55,7 @@ def ranges(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def recipe_or_criterion(frame: pd.DataFrame) -> Drawing:
-    """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 15."""
+    """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 16."""
     frame = frame.assign(method=frame["method"].str.split(" ").str[0])
     runs = frame[(frame["recovery"] == "finetune") & (frame["structure"] == "structured") & (frame["data"] == "digits")]
     spread = ranges(runs).dropna()
