@@ -65,6 +65,10 @@ def choose_blocks(
     if batches is None:
         raise ValueError(f"{method.name} compares what blocks read and give; pass batches=[(x, y), ...]")
     found = blocks.collect(model, names, batches)
+    if method.solve:
+        removed = min(round(sparsity * len(names)), len(names) - 1)
+        keep = method.solve([found[name] for name in names], removed)
+        return dict(zip(names, keep.split(1), strict=True))
     scores = torch.stack([method.score(found[name]) for name in names])
     keep = select({"blocks": scores}, sparsity, minimum=1)["blocks"]
     return dict(zip(names, keep.split(1), strict=True))
