@@ -44,7 +44,7 @@ class Method:
     `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
     `permute`: (magnitudes, n, m) -> order of the channels, for methods that first reorder the network.
     `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
-    `during`: builder of a training-time session, see `chain.during`.
+    `during`: builder of a training-time session, see `chain.training.during`.
     `ranking`: the one-shot row that does the ranking of a method that is more than one ranking: it ranks each
     round, or finds what training pushed to zero. `prune` refuses such a method; a run ranks by this row.
     `pretrained`: a method of training that starts from the trained network, not from new weights.

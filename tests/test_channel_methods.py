@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from survey_lib import prune
 from survey_lib.catalogue import find
-from survey_lib.chain import channels, during
+from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.evidence import groups as observe_groups
 from survey_lib.chain.evidence.base import Consumer, Evidence
 from survey_lib.chain.masks import masked_copy
+from survey_lib.chain.training import during
 from survey_lib.experiment.networks.llama import Llama, Shape
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from survey_lib import during
 from survey_lib.catalogue import METHODS, find
-from survey_lib.chain.during import start
 from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
+from survey_lib.chain.training.during import start
 from survey_lib.methods.weight import gates, sparse_training
 from survey_lib.methods.weight import training as weight_training
 

@@ -17,8 +17,8 @@ from survey_lib.chain import blocks, channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import masked_copy
-from survey_lib.chain.recalibrate import recalibrate
 from survey_lib.chain.selection import select
+from survey_lib.chain.training.recalibrate import recalibrate
 
 Keep = dict[str, Tensor]  # (size,) bool by group name
 

@@ -1,4 +1,4 @@
-"""Structured methods that live in training: one small rule a method, run by `chain.during`.
+"""Structured methods that live in training: one small rule a method, run by `chain.training.during`.
 
 A rule sees the channel groups of the model, so it needs an example input to trace. While training goes on
 nothing is masked for good; `finish` ranks the groups by the method's score and masks what a cut will remove.

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.during import END, Held
 from survey_lib.chain.evidence.base import layer_seed
 from survey_lib.chain.selection import counts, erk, keep_in_rows, keep_largest
+from survey_lib.chain.training.during import END, Held
 
 
 class Moving(Held):

@@ -1,14 +1,14 @@
-"""Methods that prune a dense network while it trains: one small rule a method, run by `chain.during`."""
+"""Methods that prune a dense network while it trains: one small rule a method, run by `chain.training.during`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.during import END, Held, Shadowed
 from survey_lib.chain.masks import Masks, overall_sparsity
 from survey_lib.chain.patterns import misfit, n_of_m, parse
 from survey_lib.chain.selection import cubic, select
+from survey_lib.chain.training.during import END, Held, Shadowed
 
 WARMUP = 0.1  # share of the steps before pruning starts: weights, or scores, say nothing yet
 
