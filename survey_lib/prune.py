@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from survey_lib.catalogue import check_pattern, find
-from survey_lib.chain import during as training
+from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks, unwrap
 from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
+from survey_lib.chain.training import during as training
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.budget import Budget, budget_of
 from survey_lib.steps.channels import prune_channels
@@ -73,8 +73,9 @@ def prune(
     masks     masks of an earlier round; what they remove stays removed and counts towards `sparsity`
     coupling  `survey_lib.trace(model, example)`, to share one trace between several cuts of one model
 
-    Raises ValueError, before any work, for an unknown method or scope, a sparsity outside [0, 1), a layer
-    that matches nothing, weights that are not finite, or missing data; and for a budget that cannot be met.
+    Raises ValueError, before any work, for an unknown method or scope, a method that needs training or rounds,
+    a sparsity outside [0, 1), a layer that matches nothing, weights that are not finite, or missing data; and for
+    a budget that cannot be met.
 
     >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "magnitude", 0.5)
     >>> result.sparsity, int(result.masks["0.weight"].sum())
@@ -89,8 +90,7 @@ def prune(
         check_pattern(chosen, check_sparsity(sparsity))
     elif chosen.unit == "n:m":
         raise ValueError(f"{method} always removes the share of its pattern {chosen.pattern}; name sparsity=, no budget")
-    if chosen.score is None and chosen.solve is None:
-        raise ValueError(f"{method} lives in training: use survey_lib.during(model, {method!r}, ...)")
+    _check_one_shot(chosen)
     cuttable = chosen.structure == "structured"
     if cut and not cuttable:
         raise ValueError(f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model")
@@ -122,14 +122,30 @@ def during(
     """Run a method that lives in training inside anyone's own loop, through the optimizer's own hooks.
 
     `steps` optimizer steps are expected. Afterwards `.finish()` takes the hooks away and returns the masks.
-    Unlike `prune` this changes `model`, the one that the optimizer trains.
+    Unlike `prune` this changes `model`, the one that the optimizer trains. Raises ValueError for a sparsity
+    outside [0, 1) or not that of the N:M pattern, no steps, or a method that does not live in training.
 
     >>> layer = nn.Linear(4, 4); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     >>> session = during(nn.Sequential(layer), "gradual", 0.5, optimizer, steps=1)
     >>> layer(torch.ones(1, 4)).sum().backward(); optimizer.step(); int(session.finish()["0.weight"].sum())
     8
     """
-    return training.start(model, find(method), sparsity, optimizer, steps, example=example, seed=seed)
+    check_sparsity(sparsity)
+    check_pattern(chosen := find(method), sparsity)
+    return training.start(model, chosen, sparsity, optimizer, steps, example=example, seed=seed)
+
+
+def _check_one_shot(method: Method) -> None:
+    """ValueError that says what to do instead, for a method that is more than one ranking."""
+    if method.score or method.solve:
+        return
+    if not method.during:
+        raise ValueError(f"{method.name} prunes in rounds and rewinds the weights after each: run it as RunConfig(method="
+                         f"{method.name!r}, schedule='iterative', rounds=..., recovery='rewind'), or call prune(model, "
+                         f"{method.ranking!r}, ..., scope={method.scope!r}, masks=...) in a loop of your own")  # fmt: skip
+    later = f"; after its finish(), prune(model, {method.ranking!r}, ...) cuts out what it pushed to zero"
+    raise ValueError(f"{method.name} lives in training: use survey_lib.during(model, {method.name!r}, ...)"
+                     + (later if method.ranking else ""))  # fmt: skip
 
 
 def _overspent(result: PruneResult, request: Request, budget: Budget | None) -> float:

@@ -139,6 +139,12 @@ def test_rule_9_unknown_method_lists_near_matches(net):
         prune(net, "magnitud", 0.5)
 
 
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - set(WORKING)))
+def test_rule_9_a_method_of_training_or_rounds_is_not_silently_another_one(method, net, batches):
+    with pytest.raises(ValueError, match=rf"during\(model, '{method}'|RunConfig\(method='{method}'"):
+        run(net, method, batches)
+
+
 @pytest.mark.parametrize("method", ["magnitude", "l1-filter"])
 def test_rule_9_b40_a_name_that_matches_nothing(method, net, batches):
     with pytest.raises(ValueError, match="'conv9' matches no prunable layer; near: .*conv1"):

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 from torch import nn
 
-from survey_lib.chain import descent
+from survey_lib.chain.training import descent
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs import train
 
@@ -95,9 +95,24 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_advice(data):
         trained(data, lr=1e30, lr_schedule="constant")
 
 
+def test_a_teacher_with_the_same_weights_pulls_by_labels_alone(data):
+    """KL of a network from itself is zero, with zero gradient: what is left is a tenth of the cross-entropy."""
+    model = network()
+    start = train.evaluate(model, (data.train[0], data.train[1]))["loss"]
+    loss = train._objective(model.eval(), copy.deepcopy(model))(*data.train)
+    assert loss.item() == pytest.approx(0.1 * start, rel=1e-4)
+
+
+def test_the_test_set_joins_the_curve_without_changing_the_training(data):
+    (plain, curve), (followed, longer) = trained(data), trained(data, test=data.test)
+    assert same(plain, followed)
+    assert [point.pop("test_accuracy") for point in longer][-1] == train.evaluate(followed, data.test)["accuracy"]
+    assert longer == curve
+
+
 def test_an_unknown_optimizer_lists_the_known_ones(data):
-    with pytest.raises(ValueError, match="sgd, adamw"):
-        trained(data, optimizer="adam")
+    with pytest.raises(ValueError, match="sgd, adam, adamw"):
+        trained(data, optimizer="adan")
 
 
 def test_one_cycle_is_torchs_own():

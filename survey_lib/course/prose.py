@@ -26,6 +26,8 @@ MEASURED = re.compile(
 SILENT = re.compile(
     r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|<[^>]+>|^#.*$", re.DOTALL | re.MULTILINE
 )
+# The unit of a number, or the rest of a range, and then its comment.
+FOLLOWED = re.compile(rf"[^\d\n\0]{{0,20}}(?:(?:to|and|±)\s+{NUMBER}[^\d\n\0]{{0,20}})*\0")
 NODES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.Attribute, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp,
          ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Tuple, ast.List)  # fmt: skip
 
@@ -44,7 +46,7 @@ class Number:
 def compute(expression: str) -> str:
     """The text of an expression over findings, levels of a study and published rows.
 
-    Names are those of `survey_lib.publish.numbers`: `finding("…")`, `level("…", …)`, `published("…")`, `points`, `percent`.
+    Names are those of `survey_lib.analysis.numbers`: `finding("…")`, `level("…", …)`, `published("…")`, `points`, `percent`.
     Only calls, attributes, constants and arithmetic are evaluated.
     Raises ValueError that names the expression, and what is allowed.
 
@@ -91,18 +93,13 @@ def found(text: str) -> Iterator[Number]:
 
 
 def uncommented(text: str) -> list[str]:
-    """What looks like a measurement and has no comment within the next 40 characters of its sentence.
+    """What looks like a measurement and is not followed by a comment, or by the rest of a range that is.
 
     >>> uncommented("It loses 2.3 points, or 5 %<!--= percent(0.05) -->, of $0.5$.")
     ['2.3']
     """
-    comments = [match.start() for match in COMMENT.finditer(text)]
-    blank = SILENT.sub(lambda part: " " * len(part[0]), text)
-    return [
-        match[0]
-        for match in MEASURED.finditer(blank)
-        if not any(0 <= start - match.end() <= 40 and "\n\n" not in text[match.end() : start] for start in comments)
-    ]
+    blank = SILENT.sub(lambda part: "\0" * len(part[0]) if part[0].startswith("<!--=") else " " * len(part[0]), text)
+    return [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
 
 
 def rewritten(text: str) -> str:

@@ -25,11 +25,13 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
     names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect or [])]
     skipped = [(name, "not among the layers asked for, or protected") for name in found if name not in names]
     seen = blocks.collect(model, names, request.batches)
-    scores = {"blocks": torch.stack([method.score(seen[name]) for name in names])}
+    scores = torch.zeros(len(names)) if method.solve else torch.stack([method.score(seen[n]) for n in names])
 
     def gone(sparsity: float) -> list[str]:
-        keep = select(scores, sparsity, minimum=1)["blocks"].tolist()
-        return [name for name, kept in zip(names, keep, strict=True) if not kept]
+        keep = select({"blocks": scores}, sparsity, minimum=1)["blocks"]
+        if method.solve:
+            keep = method.solve([seen[name] for name in names], int((~keep).sum()))
+        return [name for name, kept in zip(names, keep.tolist(), strict=True) if not kept]
 
     def cost(sparsity: float) -> float:
         return budget.spent(blocks.remove(model, gone(sparsity)), request.example)

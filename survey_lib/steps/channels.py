@@ -17,7 +17,7 @@ from survey_lib.steps.structured import Keep, Ranking
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     coupling = request.coupling or trace(model, request.example)
     coupling.check(model)
-    groups, skipped = _chosen_groups(coupling, request)
+    groups, skipped = _chosen_groups(model, coupling, request)
     skipped += [(name, UNSEEN) for name in coupling.unseen]
     ranking, whole = Ranking(model, coupling, groups, request), coupling.macs({})
 
@@ -61,16 +61,18 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     return PruneResult(pruned, masks, plan, report, sparsity, skipped, left, over_kept)
 
 
-def _chosen_groups(coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
+def _chosen_groups(
+    model: nn.Module, coupling: Coupling, request: Request
+) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
     """The groups to prune: those the method is about, with a wanted producer and no protected one (case B41)."""
-    of_method = request.method.groups or (lambda group: True)
+    of_method = request.method.groups or (lambda group, model: True)
     known = list(
         dict.fromkeys([n for group in coupling.groups for n in group.producers] + list(coupling.fixed))
     )
     wanted, barred = set(choose(known, request.layers)), set(choose(known, request.protect or []))
     groups, skipped = [], list(coupling.fixed.items())
     for group in coupling.groups:
-        if not of_method(group):
+        if not of_method(group, model):
             skipped.append((group.name, f"not what {request.method.name} prunes"))
         elif wanted.isdisjoint(group.producers):
             skipped.append((group.name, "not among the layers asked for"))

@@ -16,10 +16,9 @@ from survey_lib.catalogue import Method
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.evidence import weights as observe
-from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.masks import masked_copy
-from survey_lib.chain.recalibrate import recalibrate
 from survey_lib.chain.selection import select
+from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.steps.budget import MADE, PREDICTED, Budget
 from survey_lib.steps.request import Request
 
@@ -37,15 +36,23 @@ class Ranking:
         self, model: nn.Module, coupling: Coupling, groups: Sequence[ChannelGroup], request: Request
     ):
         self.model, self.coupling, self.groups, self.request = model, coupling, list(groups), request
-        method, only = request.method, Coupling(tuple(groups), {})
-        self.found = channels.collect(model, only, method.needs, request.batches, request.loss, request.seed)
+        self.shapes = {}
         self.scores = {group.name: torch.zeros(group.size) for group in groups}  # `solve` decides by itself
-        if not method.solve:
-            whole = method.category == "channel"  # born for the group: every producer shows the same evidence
-            shown = {name: members[:1] if whole else members for name, members in self.found.items()}
-            self.scores = channels.score_groups(method.score, shown)
+        if not request.method.solve:
+            self._score()
         self.ratios: dict[str, float] = {}  # searched sparsities of the groups, and of the network as a whole
         self.searched = 0.0
+
+    def _score(self) -> None:
+        method, request = self.request.method, self.request
+        only = Coupling(tuple(self.groups), {})
+        found = channels.collect(self.model, only, method.needs, request.batches, request.loss, request.seed)
+        self.shapes = {name: tuple(members[0].weight.shape) for name, members in found.items()}
+        if (
+            method.category == "channel"
+        ):  # born for the group as a whole: every producer shows the same evidence
+            found = {name: members[:1] for name, members in found.items()}
+        self.scores = channels.score_groups(method.score, found)
 
     def drop(self, names: Container[str]) -> None:
         """Leave these groups whole."""
@@ -64,7 +71,7 @@ class Ranking:
         elif scope == "isomorphic":
             keep = _within_structures(self.model, self.groups, self.scores, sparsity)
         else:
-            shapes = {name: tuple(self.found[name][0].weight.shape) for name in self.scores}
+            shapes = {name: self.shapes[name] for name in self.scores}
             keep = select(self.scores, sparsity, scope, minimum=1, shapes=shapes)
         return self.coupling.balance(keep, self.scores)
 
@@ -94,9 +101,8 @@ class Ranking:
             self.at(budget.bracket(lambda sparsity: cost(self.evenly(sparsity)), steps)[1])
         low, high = budget.bracket(lambda sparsity: cost(self.at(sparsity)), steps)
         keep = self.at(high)
-        for tenths in (
-            () if budget.cost else range(10, -1, -1)
-        ):  # a cost of the caller's own takes a cut each time
+        # a cost of the caller's own would take a cut for each trial
+        for tenths in () if budget.cost else range(10, -1, -1):
             milder = self.at(low * tenths / 10)
             for names in self.coupling.units(keep):
                 trial = keep | {name: milder[name] for name in names}
@@ -109,7 +115,8 @@ class Ranking:
         """The model and what stays of it; `solve` methods choose as many channels as `keep` has and repair a copy."""
         if not self.request.method.solve:
             return self.model, keep
-        return _reconstruct(self.model, self.groups, self.found, self.request.method, keep)
+        request = self.request
+        return _reconstruct(self.model, self.coupling, self.groups, request.method, keep, request.batches)
 
 
 def structure(model: nn.Module, group: ChannelGroup) -> tuple[tuple[str, int], ...]:
@@ -136,17 +143,22 @@ def _within_structures(
 
 def _reconstruct(
     model: nn.Module,
+    coupling: Coupling,
     groups: Sequence[ChannelGroup],
-    found: dict[str, list[Evidence]],
     method: Method,
     count: Keep,
+    batches: list | None,
 ) -> tuple[nn.Module, Keep]:
+    """Group after group, each seen in the network that is pruned and repaired so far."""
     repaired, keep = copy.deepcopy(model), {}
     for group in groups:
-        removed = int((~count[group.name]).sum())
-        keep[group.name], weights = method.solve(found[group.name][0], removed)
+        pruned = masked_copy(repaired, group_masks(model, coupling, keep))
+        (seen, *_) = channels.collect(pruned, Coupling((group,), {}), method.needs, batches, dense=model)[
+            group.name
+        ]
+        keep[group.name], weights = method.solve(seen, int((~count[group.name]).sum()))
         channels.write_consumers(repaired, group, weights)
-    return repaired, keep
+    return repaired, coupling.balance(keep)
 
 
 @torch.no_grad()
@@ -158,10 +170,11 @@ def _accuracy(
     batches: list | None,
     fractions: dict[str, float],
 ) -> float:
-    """Share of right answers of the masked model with batch-norm statistics of its own, on the batches."""
-    if batches is None:
-        raise ValueError("candidates are judged on data; pass batches=[(x, y), ...]")
+    """Share of right answers of the masked model: every second batch sets its batch-norm statistics, the others judge."""
+    if batches is None or len(batches) < 2:
+        raise ValueError("candidates are judged on other data than sets their batch-norm statistics; pass "
+                         "batches=[(x, y), ...], at least two")  # fmt: skip
     keep = coupling.balance(select(scores, sparsity, minimum=1, fractions=fractions), scores)
-    candidate = recalibrate(masked_copy(model, group_masks(model, coupling, keep)), batches).eval()
-    right = [(observe.call(candidate, x).argmax(-1) == y).float().mean() for x, y in batches]
-    return float(torch.stack(right).mean())
+    candidate = recalibrate(masked_copy(model, group_masks(model, coupling, keep)), batches[::2]).eval()
+    right = [(observe.call(candidate, x).argmax(-1) == y).float() for x, y in batches[1::2]]
+    return float(torch.cat(right).mean())

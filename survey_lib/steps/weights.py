@@ -13,6 +13,7 @@ from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
+from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
 from survey_lib.steps.budget import MADE
 from survey_lib.steps.request import Request, choose, report_of
@@ -23,14 +24,24 @@ WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attent
 
 
 def prune_weights(model: nn.Module, request: Request) -> PruneResult:
-    method, names = request.method, list(prunable(model))
+    method, names = request.method, list(prunable(model, tied=request.layers is not None))
+    if method.permute and not request.masks:  # a later round finds the channels in order
+        if request.example is None:
+            raise ValueError(
+                f"{method.name} traces the network to reorder its channels: give example=an input"
+            )
+        model = permuted(model, request.example, method.pattern, method.permute)
+    tied = [name for name in prunable(model, tied=True) if name not in names]
     owners = list(dict.fromkeys(map(_layer, names)))
     wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
     skipped = [
         (layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted
     ]
+    skipped += [
+        (_layer(name), "its weight is also an embedding; name it in layers= to prune both") for name in tied
+    ]
     names = [name for name in names if _layer(name) in wanted]
-    pruned = apply(copy.deepcopy(model), request.masks)
+    dense = pruned = apply(copy.deepcopy(model), request.masks)
     reasons = {name: _unfit(model, name, method) for name in names}
     skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
     names = [name for name in names if not reasons[name]]
@@ -44,6 +55,9 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     for sparsity in round_sparsities(method.schedule, goal, method.rounds):
         found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
                                  example=request.example, batch_statistics=method.when == "before")  # fmt: skip
+        if method.revive:
+            found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
+            pruned, masks = copy.deepcopy(dense), dict(request.masks)
         if method.solve:
             masks |= _solve(pruned, found, sparsity, method)
         else:
@@ -51,6 +65,8 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             if sparsity is None:
                 sparsity = _sparsity_within(pruned, masks, scores, found, request)
             masks |= _select(scores, found, sparsity, request)
+        if method.repair:
+            _repair(pruned, found, masks, method)
         apply(pruned, masks)
     rows = [
         (name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names
@@ -72,13 +88,20 @@ def _unfit(model: nn.Module, name: str, method: Method) -> str:
 def _solve(model: nn.Module, found: dict[str, Evidence], sparsity: float, method: Method) -> Masks:
     """Masks of a method that repairs what stays; the repaired weights are written into `model`."""
     fractions = method.allocate(found, sparsity) if method.allocate else None
-    weights = dict(model.named_parameters())
-    masks = {}
+    weights, masks = dict(model.named_parameters(remove_duplicate=False)), {}
     for name, seen in found.items():
         share = fractions[name] if fractions else sparsity
         masks[name], repaired = method.solve(seen, share, method.pattern)
         weights[name].copy_(repaired)
     return masks
+
+
+@torch.no_grad()
+def _repair(model: nn.Module, found: dict[str, Evidence], masks: Masks, method: Method) -> None:
+    """Write the repaired weights into `model`, once all layers are chosen."""
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    for name, seen in found.items():
+        weights[name].copy_(method.repair(seen, masks[name]))
 
 
 def _select(
