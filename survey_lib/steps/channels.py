@@ -19,7 +19,9 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     done = surgery.cut(repaired, coupling, keep, request.example) if request.cut else None
     if done and done.refused:
         skipped += done.refused
-        if request.method.solve:  # readers of a refused group must not stay repaired for its loss
+        if (
+            request.method.solve or request.method.repair
+        ):  # readers of a refused group must not stay repaired for its loss
             groups = [group for group in groups if group.name not in dict(done.refused)]
             repaired, keep = _choose(model, coupling, groups, request)
             done = surgery.cut(repaired, coupling, keep, request.example)
@@ -32,7 +34,8 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         for group in groups
         for layer in group.producers
     ]
-    plan = done.plan if done else None
+    added = [name.removesuffix(".bias") for name in repaired.state_dict() if name not in model.state_dict()]
+    plan = done.plan | ({"biases": added} if added else {}) if done else None
     return PruneResult(pruned, masks, plan, report_of(rows, request), overall_sparsity(keep), skipped)
 
 

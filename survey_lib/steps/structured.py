@@ -19,6 +19,7 @@ from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.repair import reestimate_batch_norm
 from survey_lib.chain.selection import select
+from survey_lib.chain.surgery.cut import biased
 
 Keep = dict[str, Tensor]  # (size,) bool by group name
 
@@ -35,13 +36,17 @@ def choose_channels(
     loss: Callable | None = None,
     seed: int = 0,
 ) -> tuple[nn.Module, Keep]:
-    """The model and the channels to keep in each of `groups`; `solve` methods return a repaired copy.
+    """The model and the channels to keep in each of `groups`; `solve` and `repair` methods return a repaired copy.
 
     Count ties of the coupling are respected and no group is emptied. Raises ValueError for missing batches.
     """
     batches = None if batches is None else list(batches)
     if method.solve:
         return _reconstruct(model, coupling, groups, method, sparsity, batches)
+    if method.repair:
+        model = biased(
+            model, {part.tensor.rpartition(".")[0] for group in groups for part in group.consumers}
+        )
     found = channels.collect(model, Coupling(tuple(groups), {}), method.needs, batches, loss, seed)
     if method.category == "channel":  # born for the group as a whole: every producer shows the same evidence
         found = {name: members[:1] for name, members in found.items()}
@@ -55,7 +60,11 @@ def choose_channels(
     else:
         shapes = {name: tuple(members[0].weight.shape) for name, members in found.items()}
         keep = select(scores, sparsity, scope, minimum=1, shapes=shapes)
-    return model, coupling.balance(keep, scores)
+    keep = coupling.balance(keep, scores)
+    if method.repair:
+        for group in groups:
+            channels.write_consumers(model, group, method.repair(found[group.name][0], keep[group.name]))
+    return model, keep
 
 
 def choose_blocks(
