@@ -7,12 +7,13 @@ import pandas as pd
 from survey_lib.catalogue import CATEGORIES
 from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps.results_table import LATER
 from survey_lib.experiment.sweeps.study import load
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
 VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer",
-            "ticket", "rounds", "recovery_epochs", "epochs", "lr")  # fmt: skip
-INCIDENTAL = ("key", "seconds", "machine", "commit")
+            "ticket", "rounds", "recovery_epochs", "epochs", "lr", "when", "asked_macs", *LATER)  # fmt: skip
+INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
 RECIPE = ("data", "model", "epochs", "optimizer", "lr_schedule", "lr", "batch_size", "weight_decay", "recovery",
           "recovery_epochs", "recovery_lr", "seed")  # fmt: skip
 NOT_STORED = "(not stored)"
@@ -73,7 +74,11 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     for field in [name for name in VARIANTS if name in frame]:
         twice = frame.duplicated(POINT, keep=False)
         values = frame[twice].groupby("method")[field].nunique()
-        several = frame["method"].isin(values[values > 1].index) & (frame["method"] != "dense") & frame[field].notna()
+        several = (
+            frame["method"].isin(values[values > 1].index)
+            & (frame["method"] != "dense")
+            & frame[field].notna()
+        )
         frame.loc[several, "method"] += " (" + frame.loc[several, field].astype(str) + ")"
     return frame
 

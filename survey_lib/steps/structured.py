@@ -17,7 +17,7 @@ from survey_lib.chain import blocks, channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import masked_copy
-from survey_lib.chain.repair import reestimate_batch_norm
+from survey_lib.chain.recalibrate import recalibrate
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery.cut import biased
 
@@ -140,8 +140,6 @@ def _accuracy(
         raise ValueError("candidates are judged on other data than sets their batch-norm statistics; pass "
                          "batches=[(x, y), ...], at least two")  # fmt: skip
     keep = coupling.balance(select(scores, sparsity, minimum=1, fractions=fractions), scores)
-    candidate = reestimate_batch_norm(
-        masked_copy(model, group_masks(model, coupling, keep)), batches[::2]
-    ).eval()
+    candidate = recalibrate(masked_copy(model, group_masks(model, coupling, keep)), batches[::2]).eval()
     right = [(observe.call(candidate, x).argmax(-1) == y).float() for x, y in batches[1::2]]
     return float(torch.cat(right).mean())

@@ -33,7 +33,9 @@ def over(x, change: Callable[[Tensor], Tensor]):
     """`change` applied to every tensor of a model input."""
     if isinstance(x, dict):
         return {key: over(value, change) for key, value in x.items()}
-    return tuple(over(value, change) for value in x) if isinstance(x, tuple | list) else change(x)
+    if isinstance(x, tuple | list):
+        return tuple(over(value, change) for value in x)
+    return change(x) if isinstance(x, Tensor) else x
 
 
 def pairs(batches: Iterable) -> list[tuple]:

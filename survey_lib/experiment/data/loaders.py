@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -63,11 +63,14 @@ def available(name: str) -> bool:
     return True
 
 
-def load(name: str, device: str | torch.device = "cpu") -> Data:
+def load(
+    name: str, device: str | torch.device = "cpu", validation: int | None = None, inputs: str = "normalised"
+) -> Data:
     """A data set by name, in memory on `device`, split into train, validation and test.
 
     The split is stratified and always the same. Where the source has no official test set (digits,
-    eurosat) one is split off the same way. Images are (x / 255 − mean) / std with the stored statistics.
+    eurosat) one is split off the same way. Images are (x / 255 − mean) / std with the stored statistics;
+    inputs "unit" leaves them x / 255. validation: images held out, in place of the source's own number.
     Raises ValueError for an unknown name or changed files, FileNotFoundError that lists every way to get
     missing files. The folder is `data` in the repository, or SURVEY_DATA.
 
@@ -75,6 +78,8 @@ def load(name: str, device: str | torch.device = "cpu") -> Data:
     [1247, 250, 300]
     """
     source = SOURCES[check(name)]
+    if inputs == "unit":
+        source = replace(source, mean=(0.0,) * len(source.mean), std=(1.0,) * len(source.std))
     try:
         train, test, classes = source.read(folder())
     except (FileNotFoundError, RuntimeError) as error:  # RuntimeError is torchvision's "not found"
@@ -85,19 +90,19 @@ def load(name: str, device: str | torch.device = "cpu") -> Data:
         ) from error
     if test is None:
         train, test = _split(train, source.test)
-    train, validation = _split(train, source.validation)
+    train, validation = _split(train, validation or source.validation)
     splits = [_tensors(arrays, source, device) for arrays in (train, validation, test)]
     return Data(name, *splits, classes, source.mean, source.std, source.flips, source.pad)
 
 
-def shared(name: str, device: str = "cpu") -> Data:
+def shared(name: str, device: str = "cpu", validation: int | None = None, inputs: str = "normalised") -> Data:
     """The data set of `load`, read once a process for all runs of a sweep; nobody may change its tensors."""
-    return _shared(name, device, folder(), SOURCES[check(name)])
+    return _shared(name, device, validation, inputs, folder(), SOURCES[check(name)])
 
 
 @lru_cache(maxsize=1)
-def _shared(name: str, device: str, root: Path, source: Source) -> Data:
-    return load(name, device)
+def _shared(name: str, device: str, validation: int | None, inputs: str, root: Path, source: Source) -> Data:
+    return load(name, device, validation, inputs)
 
 
 def _split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:

@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +18,27 @@ from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.runs.environment import one_thread
 from survey_lib.experiment.runs.train import evaluate, fit
+from survey_lib.measure.training_costs import stopwatch
 
 
 @dataclass(frozen=True)
 class Dense:
-    """The dense network of a seed: trained model, weights at `rewind_epoch`, curve, seconds of training."""
+    """The dense network of a seed: trained model, weights at `rewind_epoch`, curve, seconds (wall, CPU) of training."""
 
     model: nn.Module
     rewind: dict[str, Tensor]
     curve: list[dict]
-    seconds: float
+    spent: dict[str, float]
+
+
+def data_of(config: RunConfig) -> Data:
+    """The data set of a run, as its config wants it split and scaled."""
+    return shared(config.data, config.device, config.validation, config.inputs)
 
 
 def fresh(config: RunConfig, data: Data, seed: int) -> nn.Module:
     """The untrained model of a run."""
-    return models.build(config.model, len(data.classes), data.in_shape, seed).to(config.device)
+    return models.build(config.model, len(data.classes), data.in_shape, seed, config.init).to(config.device)
 
 
 def recipe(config: RunConfig) -> dict:
@@ -69,7 +74,7 @@ def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
             f"measured {found:.4f} with {_preprocessing(data)}; the weights do not belong to this data: "
             "delete the file and run again"
         )
-    return Dense(model, states["rewind"], about["curve"], about["seconds"])
+    return Dense(model, states["rewind"], about["curve"], about["spent"])
 
 
 def prepare(config: RunConfig, folder: Path) -> None:
@@ -77,7 +82,7 @@ def prepare(config: RunConfig, folder: Path) -> None:
     path = _file(config, folder)
     if not path.exists():
         with one_thread():
-            _train(config, shared(config.data, config.device), path)
+            _train(config, data_of(config), path)
 
 
 def _file(config: RunConfig, folder: Path) -> Path:
@@ -96,11 +101,12 @@ def _train(config: RunConfig, data: Data, path: Path) -> None:
             early.update(copy.deepcopy(model.state_dict()))  # state_dict shares memory with the model (B15)
 
     keep(0, model)
-    started = time.perf_counter()
-    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep, **recipe(config))
+    read = stopwatch()
+    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep,
+                test=data.test if config.track_test else None, **recipe(config))  # fmt: skip
     about = {
         "validation_accuracy": curve[-1]["validation_accuracy"], "curve": curve,
-        "seconds": time.perf_counter() - started, "preprocessing": _preprocessing(data),
+        "spent": read(), "preprocessing": _preprocessing(data),
     }  # fmt: skip
     tensors = {f"trained/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"rewind/{name}": tensor for name, tensor in early.items()}

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from survey_lib.experiment.records import schema
 from survey_lib.experiment.runs import record_json
 from survey_lib.experiment.runs.config import SCHEMA
 from survey_lib.experiment.sweeps import files, results_table
@@ -63,5 +64,5 @@ def _load(path: Path) -> dict[str, list]:
 @cache
 def _maker() -> str:
     """A hash of the code that makes rows: a changed column makes every entry stale."""
-    code = b"".join(Path(module.__file__).read_bytes() for module in (record_json, results_table))
+    code = b"".join(Path(module.__file__).read_bytes() for module in (record_json, schema, results_table))
     return f"schema {SCHEMA}, {hashlib.sha256(code).hexdigest()[:16]}"

@@ -48,6 +48,9 @@ class Grouped:
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Nothing to do after the step."""
 
+    def dense_gradients(self, step: int) -> bool:
+        return True  # nothing is masked before the end
+
     def finish(self) -> None:
         self.masks = group_masks(self.model, self.coupling, self.choose())
 

@@ -36,10 +36,13 @@ class Moving(Held):
         """Which inactive weights grow first: the largest."""
         raise NotImplementedError
 
+    def due(self, step: int) -> bool:
+        """Whether weights move at this step."""
+        return 0 < step < END * self.steps and step % max(1, min(100, self.steps // 20)) == 0
+
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        last, period = END * self.steps, max(1, min(100, self.steps // 20))
-        if 0 < step < last and step % period == 0:
-            share = 0.15 * (1 + math.cos(math.pi * step / last))
+        if self.due(step):
+            share = 0.15 * (1 + math.cos(math.pi * step / (END * self.steps)))
             self.masks = {name: self.move(name, share) for name in self.weights}
             self.moved(optimizer)
         for name, weight in self.weights.items():
@@ -93,6 +96,9 @@ class RigL(Moving):
     >>> rule.masks["weight"][0, 2:] = True; rule.move("weight", 0.5).sum()
     tensor(2)
     """
+
+    def dense_gradients(self, step: int) -> bool:
+        return self.due(step)
 
     def moved(self, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad(set_to_none=True)
