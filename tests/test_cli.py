@@ -80,6 +80,9 @@ def test_methods_are_filtered():
     assert matching(needs="nothing")["needs"].eq("nothing").all()
     assert matching(words=("l1-filter",))["method"].tolist() == ["l1-filter"]
     assert len(matching()) == sum(method.status == "works" for method in METHODS.values())
+    assert (
+        "SliceGPT (ashkboos2024slicegpt, channel, after training)" in survey("methods", "--described").output
+    )
     assert "\n6 methods" in survey("methods", "--category", "pattern").output
 
 
@@ -90,7 +93,17 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
 
     path = tmp_path / "small.safetensors"
     done = survey(
-        "prune", "--model", "lenet-300-100", "--data", "digits", "--method", "magnitude", "--sparsity", 0.5, "--out", path
+        "prune",
+        "--model",
+        "lenet-300-100",
+        "--data",
+        "digits",
+        "--method",
+        "magnitude",
+        "--sparsity",
+        0.5,
+        "--out",
+        path,
     )
     assert done.exit_code == 0, done.output
     assert "50.0% of the weights removed" in done.output

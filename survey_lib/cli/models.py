@@ -11,19 +11,34 @@ import click
 @click.option("--category", help="weight, pattern, filter, channel, depth or head.")
 @click.option("--when", help="before, during or after training.")
 @click.option("--needs", help="Only methods that read this evidence, or `nothing` for data-free ones.")
+@click.option(
+    "--described", is_flag=True, help="The literature's other methods, and why they do not run here."
+)
 @click.argument("words", nargs=-1)
-def methods(category: str | None, when: str | None, needs: str | None, words: tuple[str, ...]) -> None:
+def methods(
+    category: str | None, when: str | None, needs: str | None, described: bool, words: tuple[str, ...]
+) -> None:
     """List the methods; WORDS must all occur in the name or the description.
 
     \b
     survey methods
     survey methods --category filter --needs nothing
     survey methods hessian
+    survey methods --described
     """
+    if described:
+        from survey_lib.analysis import literature
+
+        for key, row in literature.described().iterrows():
+            click.echo(f"{row.method_name} ({key}, {row.granularity}, {row.when} training)")
+            click.echo(f"    {row.one_line}\n    Not here: {row.reason}")
+        return
     from survey_lib.analysis.tables import matching
 
     rows = matching(category, when, needs, words)
-    shown = rows[["method", "category", "unit", "structure", "when", "scope", "cost", "year", "paper", "what it does"]]
+    shown = rows[
+        ["method", "category", "unit", "structure", "when", "scope", "cost", "year", "paper", "what it does"]
+    ]
     click.echo(shown.to_string(index=False))
     click.echo(f"{len(rows)} methods; survey_lib.catalogue.table() has every column")
 

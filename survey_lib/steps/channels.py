@@ -45,18 +45,16 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         refused = dict(done.refused) if done else {}
         skipped += refused.items()
         # readers of a refused group must not stay repaired for its loss; a budget must be met by the other groups
-        if not refused or not (request.method.solve or request.budget):
+        if not refused or not (request.method.solve or request.method.repair or request.budget):
             break
         ranking.drop(refused)
     masks = group_masks(model, coupling, keep)
     rows = [(layer, group.size, int(keep[group.name].sum()), group.name)
             for group in ranking.groups for layer in group.producers]  # fmt: skip
     sparsity = overall_sparsity(keep)
-    report, plan, over_kept = (
-        report_of(rows, request, sparsity),
-        done and done.plan,
-        done.over_kept if done else (),
-    )
+    added = [name.removesuffix(".bias") for name in pruned.state_dict() if name not in model.state_dict()]
+    plan = done and done.plan | ({"biases": added} if added else {})
+    report, over_kept = report_of(rows, request, sparsity), done.over_kept if done else ()
     left = shares(model, pruned, request.cut, coupling.macs(keep) / whole if whole else 1.0)
     return PruneResult(pruned, masks, plan, report, sparsity, skipped, left, over_kept)
 

@@ -18,6 +18,7 @@ from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.selection import select
+from survey_lib.chain.surgery.cut import biased
 from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.steps.budget import MADE, PREDICTED, Budget
 from survey_lib.steps.request import Request
@@ -45,6 +46,9 @@ class Ranking:
 
     def _score(self) -> None:
         method, request = self.request.method, self.request
+        if method.repair:  # what a removed channel gave on average goes into the biases of its readers
+            readers = {part.tensor.rpartition(".")[0] for group in self.groups for part in group.consumers}
+            self.model = biased(self.model, readers)
         only = Coupling(tuple(self.groups), {})
         found = channels.collect(self.model, only, method.needs, request.batches, request.loss, request.seed)
         self.shapes = {name: tuple(members[0].weight.shape) for name, members in found.items()}
@@ -53,6 +57,7 @@ class Ranking:
         ):  # born for the group as a whole: every producer shows the same evidence
             found = {name: members[:1] for name, members in found.items()}
         self.scores = channels.score_groups(method.score, found)
+        self.found = found if method.repair else {}
 
     def drop(self, names: Container[str]) -> None:
         """Leave these groups whole."""
@@ -112,10 +117,17 @@ class Ranking:
         return keep
 
     def repaired(self, keep: Keep) -> tuple[nn.Module, Keep]:
-        """The model and what stays of it; `solve` methods choose as many channels as `keep` has and repair a copy."""
-        if not self.request.method.solve:
-            return self.model, keep
+        """The model and what stays of it; `solve` methods choose as many channels as `keep` has and repair a copy,
+        `repair` methods correct the readers of what goes."""
         request = self.request
+        if request.method.repair:
+            model = copy.deepcopy(self.model)
+            for group in self.groups:
+                evidence = self.found[group.name][0]
+                channels.write_consumers(model, group, request.method.repair(evidence, keep[group.name]))
+            return model, keep
+        if not request.method.solve:
+            return self.model, keep
         return _reconstruct(self.model, self.coupling, self.groups, request.method, keep, request.batches)
 
 

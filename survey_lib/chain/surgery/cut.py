@@ -6,8 +6,9 @@ on a fresh dense model it rebuilds the small architecture, so that a slim model 
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from survey_lib.chain.masks import Masks
 from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
 from survey_lib.chain.surgery.resize import slim
 from survey_lib.chain.surgery.verify import Check
+
+BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # layers that can be given a bias
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,34 @@ def replay(model: nn.Module, plan: Mapping) -> nn.Module:
     Raises ValueError before any work for a plan of another schema or another model, unknown names, positions
     out of range, or attributes that the module does not have as integers.
     """
+    model = _with_biases(model, plan)
     check_plan(model, plan)
     return slim(blocks.remove(model, plan.get("blocks", [])), *changes(plan))
+
+
+def biased(model: nn.Module, layers: Iterable[str]) -> nn.Module:
+    """A copy in which the named layers have a bias: zeros where there was none.
+
+    >>> biased(nn.Sequential(nn.Linear(3, 2, bias=False)), ["0"])[0].bias.tolist()
+    [0.0, 0.0]
+    """
+    model = copy.deepcopy(model)
+    for name in layers:
+        layer = model.get_submodule(name)
+        if layer.bias is None:
+            layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
+    return model
+
+
+def _with_biases(model: nn.Module, plan: Mapping) -> nn.Module:
+    """The model with the biases that a method added to it before it was cut."""
+    names = plan.get("biases", []) if isinstance(plan, Mapping) else []
+    free = {n for n, layer in model.named_modules() if isinstance(layer, BIASED) and layer.bias is None}
+    if not isinstance(names, list) or not all(isinstance(name, str) and name in free for name in names):
+        raise ValueError(
+            f"the plan adds biases to {names!r}; only Linear and Conv layers without one can get one"
+        )
+    return biased(model, names) if names else model
 
 
 def block_plan(model: nn.Module, names: list[str]) -> dict:
@@ -87,6 +116,7 @@ def block_plan(model: nn.Module, names: list[str]) -> dict:
 
 def plan_masks(model: nn.Module, plan: Mapping) -> Masks:
     """The masks that a plan stands for, on the dense model it was made from."""
+    model = _with_biases(model, plan)
     check_plan(model, plan)
     return position_masks(model, changes(plan)[0]) | blocks.block_masks(model, plan.get("blocks", []))
 
