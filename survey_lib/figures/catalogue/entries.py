@@ -25,7 +25,7 @@ from survey_lib.figures.comparisons import (
     your_model,
 )
 from survey_lib.figures.structured import between as granularity
-from survey_lib.figures.structured import channel_pruning, depth_and_heads
+from survey_lib.figures.structured import channel_pruning, depth_and_heads, structure_and_surgery
 from survey_lib.figures.unstructured import (
     during_training,
     lottery_tickets,
@@ -221,6 +221,9 @@ FIGURES: dict[str, Entry] = {
     "chain": Entry(anatomy.chain, "00", "What does every method do, step by step?"),
     "patterns": Entry(schematics.patterns, "10", "What does one matrix look like at each granularity?"),
     "coupled-channels": Entry(schematics.coupled_channels, "09", "Which channels must go together?"),
+    "travelling-labels": Entry(
+        structure_and_surgery.travelling_labels, "09", "Where is a channel after a padded shortcut?"
+    ),
     "language-loss": Entry(
         language_models.losses, "13", "What does a language model lose when pruned in one shot?", "language"
     ),
