@@ -20,6 +20,7 @@ from survey_lib.figures.comparisons import (
     controls,
     language_models,
     open_problems,
+    pitfalls,
     speed_figures,
     surveyed,
     your_model,
@@ -232,6 +233,7 @@ FIGURES: dict[str, Entry] = {
     ),
     "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
+    "faults": Entry(pitfalls.faults, "19", "Where in the chain do faults sit that raise no error?"),
     "open-problems": Entry(open_problems.open_problems, "21", "What does the field not know, and what evidence is there?"),
     "published-baselines": Entry(
         surveyed.published_baselines, "18", "How far do published dense accuracies differ?"
