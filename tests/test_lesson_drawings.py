@@ -4,7 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from survey_lib.chain.coupling import ChannelGroup, Slice
 from survey_lib.figures.structured import filter_pruning, structure_and_surgery
 
 
@@ -20,16 +19,11 @@ def test_a_forest_names_each_method_once_though_references_differ():
     plt.close(figure)
 
 
-def test_positions_name_axis_width_and_place_and_leave_vectors_out():
-    group = ChannelGroup("a", 2, (Slice("a.weight", 0, np.array([[0], [1]])), Slice("a.bias", 0, np.array([[0], [1]])),
-                                  Slice("b.weight", 1, np.array([[4, 5], [6, 7]]))))  # fmt: skip
-    table = structure_and_surgery.positions(group, 1, {"a.weight": (2, 3), "a.bias": (2,), "b.weight": (1, 8)})
-    assert table.to_dict("list") == {"tensor": ["a.weight", "b.weight"], "axis": [0, 1], "width": [2, 8],
-                                     "positions": [[1], [6, 7]]}  # fmt: skip
-    figure, axes = plt.subplots()
-    structure_and_surgery.strips(table, axes)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a writes", "b reads"]
-    plt.close(figure)
+def test_the_padded_shortcut_moves_four_labels_and_fixes_the_others():
+    drawing = structure_and_surgery.travelling_labels()
+    assert drawing.data["after the sum"].tolist() == ["p", "q", "a = r", "b = s", "c = t", "d = u", "v", "w"]
+    assert "Channel 1 of the stem is channel 3" in drawing.caption
+    plt.close(drawing.figure)
 
 
 def test_the_weakest_picture_stands_left():

@@ -20,12 +20,13 @@ from survey_lib.figures.comparisons import (
     controls,
     language_models,
     open_problems,
+    pitfalls,
     speed_figures,
     surveyed,
     your_model,
 )
 from survey_lib.figures.structured import between as granularity
-from survey_lib.figures.structured import channel_pruning, depth_and_heads
+from survey_lib.figures.structured import channel_pruning, depth_and_heads, structure_and_surgery
 from survey_lib.figures.unstructured import (
     during_training,
     lottery_tickets,
@@ -221,6 +222,9 @@ FIGURES: dict[str, Entry] = {
     "chain": Entry(anatomy.chain, "00", "What does every method do, step by step?"),
     "patterns": Entry(schematics.patterns, "10", "What does one matrix look like at each granularity?"),
     "coupled-channels": Entry(schematics.coupled_channels, "09", "Which channels must go together?"),
+    "travelling-labels": Entry(
+        structure_and_surgery.travelling_labels, "09", "Where is a channel after a padded shortcut?"
+    ),
     "language-loss": Entry(
         language_models.losses, "13", "What does a language model lose when pruned in one shot?", "language"
     ),
@@ -229,6 +233,7 @@ FIGURES: dict[str, Entry] = {
     ),
     "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
+    "faults": Entry(pitfalls.faults, "19", "Where in the chain do faults sit that raise no error?"),
     "open-problems": Entry(open_problems.open_problems, "21", "What does the field not know, and what evidence is there?"),
     "published-baselines": Entry(
         surveyed.published_baselines, "18", "How far do published dense accuracies differ?"

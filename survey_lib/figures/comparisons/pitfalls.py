@@ -10,9 +10,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from survey_lib.charts import schematic
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.plots import PALETTE, headline
 
 LOOKS = {"wrong": {"color": PALETTE[1], "hatch": "///"}, "right": {"color": PALETTE[0]}}
+
+
+FAULTS = {
+    "score": ["L1 without abs"],
+    "select": ["ties at a threshold", "masks multiplied"],
+    "mask": ["batch-norm shift"],
+    "train": ["weights revived", "aliased rewind"],
+    "cut": ["wrong input slices", "padded shortcut"],
+    "measure": ["MACs read 0", "ragged last batch", "masked is not faster", "stale batch norm"],
+    "compare": ["a ratio of what?", "weak random", "part of a test set", "wall-clock cost"],
+}
+
+
+def faults() -> Drawing:
+    """Where in the chain from score to comparison each fault of the lesson sits."""
+    figure, axes = plt.subplots(figsize=(9.2, 2.4))
+    chain(FAULTS, axes)
+    count = sum(map(len, FAULTS.values()))
+    text = f"{count} faults, at least one in every step, and none of them raises an error"
+    headline(figure, text)
+    rows = [(step, fault) for step, found in FAULTS.items() for fault in found]
+    alt = "; ".join(f"{step}: {', '.join(found)}" for step, found in FAULTS.items())
+    return Drawing(
+        figure, f"{text}.", f"The chain of pruning. {alt}.", pd.DataFrame(rows, columns=["step", "fault"])
+    )
 
 
 def chain(places: Mapping[str, Sequence[str]], axes: Axes) -> None:
@@ -24,11 +50,11 @@ def chain(places: Mapping[str, Sequence[str]], axes: Axes) -> None:
             "edgecolor": PALETTE[0],
             "linewidth": 1.4,
         }
-        axes.text(column, 1, step, ha="center", va="center", fontsize=9, weight="bold", bbox=style)
-        axes.text(column, 0.75, "\n".join(faults), ha="center", va="top", fontsize=7, linespacing=1.6)
+        axes.text(column, 1, step, ha="center", va="center", fontsize=10, weight="bold", bbox=style)
+        axes.text(column, 0.85, "\n".join(faults), ha="center", va="top", fontsize=8.5, linespacing=1.6)
         if column:
             schematic.arrow(axes, (column - 0.68, 1), (column - 0.32, 1))
-    axes.set(xlim=(-0.5, len(places) - 0.5), ylim=(0.25, 1.15))
+    axes.set(xlim=(-0.5, len(places) - 0.5), ylim=(0.3, 1.15))
     axes.axis("off")
 
 
@@ -38,17 +64,17 @@ def pairs(table: pd.DataFrame, title: str, columns: int = 3) -> Figure:
     `table`: index = fault; columns `shows` (what the number is), `wrong`, `right`.
     """
     rows = -(-len(table) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.6 * columns, 1.15 * rows + 0.4), squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(3 * columns, 1.25 * rows + 0.4), squeeze=False)
     for axes, fault in zip(grid.flat, table.itertuples(), strict=False):
         top = max(fault.wrong, fault.right)
         for place, name in enumerate(LOOKS):
             value = getattr(fault, name)
             axes.barh(place, value, edgecolor="white", linewidth=0.3, **LOOKS[name])
-            axes.text(value + 0.03 * top, place, f"{value:g}", va="center", fontsize=7)
-        axes.set_yticks(range(len(LOOKS)), LOOKS, fontsize=7)
+            axes.text(value + 0.03 * top, place, f"{value:g}", va="center", fontsize=8.5)
+        axes.set_yticks(range(len(LOOKS)), LOOKS, fontsize=8.5)
         axes.set(xlim=(0, 1.3 * top), ylim=(1.6, -0.6), xticks=[])
-        axes.set_title(fault.Index, fontsize=8)
-        axes.set_xlabel(fault.shows, fontsize=7)
+        axes.set_title(fault.Index, fontsize=9.5)
+        axes.set_xlabel(fault.shows, fontsize=8.5)
         axes.grid(False)
     for axes in grid.flat[len(table) :]:
         axes.set_visible(False)

@@ -1,80 +1,60 @@
-"""Drawings of what a trace found: the positions of one coupled channel in every tensor that holds it."""
+"""A drawing of the idea of the tracer: labels of channels that travel through a residual block."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from survey_lib.chain.coupling import ChannelGroup
-from survey_lib.charts.plots import DENSE, GREY, PALETTE
-from survey_lib.charts.schematic import EMPTY
+from survey_lib.charts import schematic
+from survey_lib.charts.export import Drawing
+from survey_lib.charts.plots import DENSE, GREY, PALETTE, headline
 
-ROUNDING = 1e-17  # what is exactly equal stands here on a logarithmic axis
-SIDES = {0: "writes", 1: "reads"}
-
-
-def positions(group: ChannelGroup, channel: int, shapes: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-    """One row a weight of two or more axes: tensor, axis, width of that axis, positions of the channel.
-
-    >>> import numpy as np; from survey_lib.chain.coupling import Slice
-    >>> group = ChannelGroup("a", 2, (Slice("a.weight", 0, np.array([[4], [5]])),))
-    >>> positions(group, 1, {"a.weight": (8, 3)}).loc[0, "positions"]
-    [5]
-    """
-    rows = [
-        {"tensor": part.tensor, "axis": part.dim, "width": shapes[part.tensor][part.dim],
-         "positions": part.index[channel].tolist()}
-        for part in group.slices if len(shapes[part.tensor]) > 1
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+STEM, BRANCH, PAD = "abcd", "pqrstuvw", "·"
+PADDED = PAD * 2 + STEM + PAD * 2
+TIED = [other if label == PAD else f"{label} = {other}" for label, other in zip(PADDED, BRANCH, strict=True)]
 
 
-def strips(table: pd.DataFrame, axes: Axes) -> None:
-    """One strip a row of `positions`, one cell a position, those of the channel coloured and numbered.
+def travelling_labels() -> Drawing:
+    """Four labels of a stem pass a padded shortcut and meet the eight labels of the branch in a sum."""
+    figure, axes = plt.subplots(figsize=(9, 4.4))
+    columns = {
+        "stem writes": (0.0, 2.2, STEM, 0),
+        "shortcut pads\ntwo zeros a side": (2.3, 4.1, PADDED, 2),
+        "conv 2 writes": (4.6, 4.1, BRANCH, 2),
+        "the sum ties": (6.9, 4.1, TIED, 2),
+        "next layer reads": (9.2, 4.1, TIED, 2),
+    }
+    for title, column in columns.items():
+        _column(axes, title, *column)
+    schematic.arrow(axes, (0.75, 1.4), (2.15, 2.2))
+    schematic.arrow(axes, (0.75, 0.9), (4.5, 0.05), bend=0.25)
+    axes.text(2.5, -0.45, "conv 1 and its own channels, then conv 2", fontsize=9, ha="center", color=DENSE)
+    axes.text(4.05, 2.05, "+", fontsize=16, ha="center", va="center")
+    schematic.arrow(axes, (5.4, 2.05), (6.75, 2.05))
+    schematic.arrow(axes, (8.1, 2.05), (9.05, 2.05))
+    axes.set(xlim=(-0.6, 10.5), ylim=(-0.7, 5.0))
+    axes.axis("off")
+    at = PADDED.index("b")
+    text = f"Channel 1 of the stem is channel {at} behind the padded sum"
+    headline(figure, text)
+    caption = (f"{text}: the shortcut puts two zero channels on each side, the sum ties label b to label "
+               f"{BRANCH[at]}, and what meets a zero must stay (grey).")  # fmt: skip
+    data = pd.DataFrame({"shortcut": list(PADDED), "branch": list(BRANCH), "after the sum": TIED})
+    return Drawing(figure, caption, caption, data)
 
-    An output axis (the layer writes the channel) is filled, an input axis (it reads the channel) hatched.
-    """
-    widest = table["width"].max()
-    for row, part in enumerate(table.itertuples()):
-        axes.add_patch(
-            Rectangle((0, row - 0.36), part.width, 0.72, facecolor=EMPTY, edgecolor=GREY, linewidth=0.5)
-        )
-        axes.vlines(range(1, part.width), row - 0.36, row + 0.36, color="white", linewidth=0.5)
-        for position in part.positions:
-            look = {"hatch": None if part.axis == 0 else "/////", "edgecolor": DENSE, "linewidth": 0.6}
-            axes.add_patch(Rectangle((position, row - 0.36), 1, 0.72, facecolor=PALETTE[1], **look))
-        label = ", ".join(map(str, part.positions))
-        right = max(part.positions) + 1
-        axes.text(right + widest / 100, row, label, fontsize=8, va="center", weight="bold")
-    names = [
-        f"{name.removesuffix('.weight')} {SIDES.get(axis, axis)}"
-        for name, axis in table[["tensor", "axis"]].values
-    ]
-    axes.set_yticks(range(len(table)), names)
-    axes.set(
-        xlim=(-0.01 * widest, widest * 1.01), ylim=(len(table) - 0.5, -0.5), xlabel="position on the axis"
-    )
-    axes.grid(False)
 
-
-def errors(table: pd.DataFrame, axes: Axes) -> None:
-    """Largest difference from the cut model, one row a model and one mark a way to mask, on a logarithmic axis.
-
-    `table`: models down, ways to mask across. An error of exactly 0 stands at 1e-17.
-    """
-    shown = table.clip(lower=ROUNDING)
-    for row, values in enumerate(shown.to_numpy()):
-        axes.plot(values, [row] * len(values), color=GREY, linewidth=0.8, zorder=1)
-    for index, name in enumerate(shown):
-        axes.plot(
-            shown[name], range(len(shown)), "os^D"[index % 4], color=PALETTE[index], linestyle="", label=name
-        )
-    axes.set_yticks(range(len(table)), table.index)
-    axes.set(
-        xscale="log", ylim=(len(table) - 0.5, -0.5), xlabel="largest difference from the cut model's output"
-    )
-    axes.axvline(1e-9, color=DENSE, linestyle="--", linewidth=1, label="what the library accepts")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3)
+def _column(axes: Axes, title: str, x: float, top: float, labels: Sequence[str], first_free: int) -> None:
+    """Channels from top to bottom, each with its position on the left and its label inside."""
+    for position, label in enumerate(labels):
+        free, bottom = 0 <= position - first_free < len(STEM), top - (position + 1) * 0.5
+        colour = PALETTE[position - first_free] if free else "white"
+        axes.add_patch(Rectangle((x, bottom), 0.7, 0.44, facecolor=colour, edgecolor=GREY,
+                                 alpha=0.75 if free else 1, linewidth=0.8))  # fmt: skip
+        axes.text(x + 0.35, bottom + 0.21, label, ha="center", va="center", fontsize=10,
+                  color=DENSE if free else GREY)  # fmt: skip
+        axes.text(x - 0.08, bottom + 0.21, str(position), ha="right", va="center", fontsize=8, color=GREY)
+    axes.text(x + 0.35, top + 0.12, title, ha="center", va="bottom", fontsize=9.5)
