@@ -4,6 +4,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
 
+from survey_lib.analysis import numbers
 from survey_lib.course import prose
 from survey_lib.course.hygiene import is_lesson
 from survey_lib.course.notebooks import FOLDER
@@ -78,3 +79,11 @@ def test_an_expression_may_only_call_and_add(expression, why):
 def test_a_comment_that_fits_nothing_before_it_is_named():
     with pytest.raises(ValueError, match="stands 'several', expected '50 %'"):
         list(prose.found("several<!--= percent(0.5) -->"))
+
+
+def test_a_timing_names_what_pruning_gains_in_one_runtime():
+    dense, aligned = (numbers.timing("torchvision:resnet18", name, "onnx") for name in ("dense", "aligned"))
+    assert dense.pruning == 1
+    assert abs(aligned.pruning - dense.median_s / aligned.median_s) < 0.15  # medians of ratios, ratio of medians
+    with pytest.raises(ValueError, match="no timing of"):
+        numbers.timing("torchvision:resnet18", "cut", "onnx")

@@ -199,6 +199,20 @@ def test_int8_weights_take_a_quarter_and_change_the_outputs_little(tmp_path, onn
     assert (export.OnnxModel(small)(x) - expected).abs().max() < 0.1 * expected.abs().max()
 
 
+def test_static_int8_stores_the_ranges_that_it_measured(tmp_path, onnxruntime):
+    import onnx
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 4)).eval()
+    x = torch.randn(32, 3, 16, 16)
+    whole = export.export_onnx(model, x, tmp_path / "whole.onnx")
+    small = export.quantize_onnx(whole["path"], tmp_path / "int8.onnx", batches=x.split(8))
+    kinds = [node.op_type for node in onnx.load(small).graph.node]
+    assert "QuantizeLinear" in kinds and "DynamicQuantizeLinear" not in kinds
+    with torch.no_grad():
+        expected = model(x)
+    assert 0 < (export.OnnxModel(small)(x) - expected).abs().mean() < 0.1 * expected.std()
+
+
 def test_an_export_that_differs_is_refused_and_not_kept(tmp_path, monkeypatch, onnxruntime):
     monkeypatch.setattr(export, "PARITY", -1.0)
     with pytest.raises(ValueError, match="was not kept"):

@@ -14,8 +14,8 @@ def closed():
 
 
 def chain() -> pd.DataFrame:
-    keys = [("dense", "eager"), ("cut", "eager"), ("masked", "eager"), ("aligned", "onnx")]
-    measured = [1.0, 2.0, 0.9, 5.0]
+    keys = [("dense", "eager"), ("cut", "eager"), ("masked", "eager"), ("aligned", "onnx"), ("dense", "onnx")]
+    measured = [1.0, 2.0, 0.9, 5.0, 2.0]
     rows = [{"model": "m", "batch": 16, "threads": 1, "variant": variant, "runtime": runtime, "median_s": 0.01 / speed,
              "speedup_measured": speed, "speedup_low": speed - 0.1, "speedup_high": speed + 0.1,
              "speedup_theoretical": 4.0, "file_bytes": 2e6} for (variant, runtime), speed in zip(keys, measured, strict=True)]  # fmt: skip
@@ -25,10 +25,23 @@ def chain() -> pd.DataFrame:
 def test_staircase_keeps_the_order_of_the_steps_and_leaves_out_what_was_not_measured():
     table = from_mask_to_speed.staircase_table(chain(), "m")
     assert list(table.index) == ["dense", "masked", "cut", "aligned, ONNX Runtime"]
-    assert table["measured"].tolist() == [1.0, 0.9, 2.0, 5.0]
     assert table.loc["cut", ["ms", "MB"]].tolist() == pytest.approx([5.0, 2.0])
+
+
+def test_each_step_is_divided_by_the_dense_model_in_the_same_runtime():
+    table = from_mask_to_speed.staircase_table(chain(), "m")
+    assert table["everything"].tolist() == [1.0, 0.9, 2.0, 5.0]
+    assert table["pruning"].tolist() == pytest.approx([1.0, 0.9, 2.0, 2.5])  # dense is 2 times faster in ONNX
+    assert table.loc["aligned, ONNX Runtime", ["low", "high"]].tolist() == pytest.approx([4.9 / 2.1, 5.1 / 1.9])
+    assert table.loc["dense", ["low", "high"]].tolist() == [1.0, 1.0]
     figure = from_mask_to_speed.staircase({"m": table})
-    assert [bar.get_width() for bar in figure.axes[0].patches] == [1.0, 0.9, 2.0, 5.0]
+    assert [bar.get_width() for bar in figure.axes[0].patches[1:]] == pytest.approx([1.0, 0.9, 2.0, 2.5])
+
+
+def test_the_resolution_is_the_range_of_models_that_do_the_dense_work():
+    table = chain()
+    small = table.assign(batch=1, speedup_measured=0.5)  # too short to time well
+    assert from_mask_to_speed.resolution(pd.concat([table, small])) == (0.9, 0.9)
 
 
 def kernels() -> pd.DataFrame:
@@ -59,6 +72,14 @@ def test_roofline_bends_where_the_ceilings_meet():
     from_mask_to_speed.roofline(rows, axes)
     assert axes.lines[0].get_xdata().tolist() == [0.25, 5, 40]
     assert axes.lines[0].get_ydata().tolist() == [5, 100, 100]
+
+
+def test_no_operator_is_above_the_flat_part_of_the_roof():
+    rows = pd.DataFrame({"kind": ["convolution"], "variant": ["cut"], "intensity": [20.0],
+                         "attained": [120e9], "peak": [100e9], "bandwidth": [20e9]})  # fmt: skip
+    _, axes = plt.subplots()
+    from_mask_to_speed.roofline(rows, axes)
+    assert axes.lines[0].get_ydata().max() == 120
 
 
 def test_storage_is_drawn_as_a_share_of_the_dense_bytes():

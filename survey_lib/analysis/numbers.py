@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import SimpleNamespace
 
+import pandas as pd
+
 from survey_lib.analysis import literature
+from survey_lib.experiment import speed
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import results_table, store
 
-__all__ = ["finding", "level", "percent", "points", "published"]
+__all__ = ["baseline", "finding", "level", "listed", "number", "percent", "points", "published", "times", "timing"]
 FILE = REPOSITORY / "data" / "results" / "findings.json"
 
 
@@ -92,6 +95,46 @@ def published(paper: str, **fields: object) -> SimpleNamespace:
     return SimpleNamespace(**rows.iloc[0])
 
 
+def baseline(dataset: str, model: str) -> SimpleNamespace:
+    """The dense accuracies that sources print for one network: lowest, highest, spread (points) and their count.
+
+    >>> int(baseline("CIFAR-10", "ResNet-56").count)
+    13
+    """
+    rows = literature.baselines().query("dataset == @dataset and model == @model")
+    if rows.empty:
+        raise ValueError(f"no three baselines of {model} on {dataset}; literature.baselines() lists what there is")
+    return SimpleNamespace(**{name: rows[name].iloc[0] for name in rows})
+
+
+def listed(table: str, where: str = "index == index") -> int:
+    """How many rows of the literature data a pandas query leaves; table: papers, published, tools or audit.
+
+    >>> listed("papers", "year < 1990")
+    2
+    """
+    tables = {name: getattr(literature, name) for name in ("papers", "published", "tools", "audit")}
+    if table not in tables:
+        raise ValueError(f"table {table!r} is not one of {', '.join(tables)}")
+    return len(tables[table]().query(where))
+
+
+def timing(
+    model: str, variant: str, runtime: str = "eager", batch: int = 16, threads: int = 1
+) -> SimpleNamespace:
+    """A row of the published timings (data/results/speed): the columns of `speed.within_runtime`.
+
+    Of these `pruning` is the speed-up over the dense model in the same runtime, `speedup_measured` over the dense
+    model in eager mode, and `speedup_theoretical` dense over kept MACs. Raises ValueError for a row not measured.
+    """
+    table = speed.within_runtime(speed.read()["chain"])
+    key = {"model": model, "variant": variant, "runtime": runtime, "batch": batch, "threads": threads}
+    rows = table[(table[list(key)] == pd.Series(key)).all(axis=1)]
+    if len(rows) != 1:
+        raise ValueError(f"no timing of {key}; timed: {sorted(set(table['variant']))} in {sorted(set(table['runtime']))}")
+    return SimpleNamespace(**rows.iloc[0])
+
+
 def points(x: float, digits: int = 1) -> str:
     """A difference in percentage points, as findings hold it.
 
@@ -108,3 +151,21 @@ def percent(x: float, digits: int = 0) -> str:
     ('87 %', '87.3 %')
     """
     return f"{100 * x:.{digits}f} %"
+
+
+def number(x: float, digits: int = 2) -> str:
+    """A number without a unit.
+
+    >>> number(1.074)
+    '1.07'
+    """
+    return f"{x:.{digits}f}"
+
+
+def times(x: float, digits: int = 1) -> str:
+    """A ratio, as a speed-up.
+
+    >>> times(3.888)
+    '3.9 times'
+    """
+    return f"{x:.{digits}f} times"

@@ -108,6 +108,23 @@ def _timed(timed: Mapping[tuple[str, str], nn.Module], images: Tensor, threads: 
     return table.assign(**{name: 1 / table[ratio] for name, ratio in slow.items()})
 
 
+def within_runtime(table: pd.DataFrame) -> pd.DataFrame:
+    """`chain` with what pruning alone gains: the time over that of the dense model in the same runtime.
+
+    pruning = dense time / time, both in one runtime at one batch and number of threads, with the bounds _low and
+    _high: the worst case of both quartiles. Rows of a runtime in which no dense model was timed are left out.
+    """
+    same = ["model", "runtime", "batch", "threads"]
+    speed = ["speedup_measured", "speedup_low", "speedup_high"]
+    dense = table.loc[table["variant"] == "dense", [*same, *speed]]
+    both = table.merge(dense, on=same, suffixes=("", "_dense"))
+    itself = both["variant"] == "dense"
+    both["pruning"] = both["speedup_measured"] / both["speedup_measured_dense"]
+    both["pruning_low"] = (both["speedup_low"] / both["speedup_high_dense"]).mask(itself, 1.0)
+    both["pruning_high"] = (both["speedup_high"] / both["speedup_low_dense"]).mask(itself, 1.0)
+    return both.drop(columns=[f"{name}_dense" for name in speed])
+
+
 def layers(model: nn.Module, example: Tensor, batch: int = USUAL) -> pd.DataFrame:
     """Each operator of the dense, cut and aligned model at one thread, with the machine's `peak` and `bandwidth`."""
     limits = ceilings()

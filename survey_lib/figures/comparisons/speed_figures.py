@@ -13,17 +13,19 @@ from survey_lib.measure.roofline import under_roof
 
 
 def staircase() -> Drawing:
-    """Measured and theoretical speed-up, and the file's size, from dense to runtime."""
+    """What pruning gains in each runtime beside the MACs saved, and the file's size, from dense to runtime."""
     chain = speed.read()["chain"]
     tables = {name: from_mask_to_speed.staircase_table(chain, name) for name in chain["model"].unique()}
-    figure = from_mask_to_speed.staircase(tables)
-    best = {name: (table["measured"].idxmax(), table["measured"].max()) for name, table in tables.items()}
-    tops = "; ".join(f"{name} {factor:.1f}× ({step})" for name, (step, factor) in best.items())
-    masked = pd.concat(tables).xs("masked", level="step")["measured"]
-    text = f"Masked models run at {masked.min():.2f} to {masked.max():.2f} of dense speed; the most is {tops}"
+    figure = from_mask_to_speed.staircase(tables, from_mask_to_speed.resolution(chain))
+    gains = {name: table.loc["aligned":, "pruning"] for name, table in tables.items()}
+    parts = [f"{one.min():.1f} to {one.max():.1f}× on {name}" for name, one in gains.items()]
+    text = f"A quarter of the MACs: a mask gains nothing, a cut {', '.join(parts)}"
     plots.headline(figure, text)
     where = f"{chain['machine'].iloc[0]}, torch {chain['torch'].iloc[0]}, batch 16, one thread"
-    caption = f"Speed-up over the dense model in eager mode, median and quartiles of rounds in turns, {where}. {text}."
+    caption = (
+        f"Speed-up over the dense model in the same runtime, {where}. Whiskers: quartiles of rounds in turns. Band: "
+        f"the range of masked models, which do the work of the dense one. {text}."
+    )
     data = pd.concat(tables, names=["model"]).reset_index()
     return Drawing(figure, caption, f"Two bar charts a model, one bar a step. {text}.", data)
 
@@ -45,6 +47,6 @@ def roofline() -> Drawing:
     rates = "; ".join(f"{name} {rate.loc[name, 'dense']:.0f} to {rate.loc[name, 'aligned']:.0f}" for name in models)
     text = f"Convolutions in GFLOP/s, dense (hollow) to aligned (filled): {rates}"
     plots.headline(figure, text)
-    caption = f"Operators at batch 16 on one thread of {layers['machine'].iloc[0]}, under the measured ceilings. {text}."
+    caption = f"Operators at batch 16 on one thread of {layers['machine'].iloc[0]}, under the fastest that was seen. {text}."
     columns = ["model", "variant", "operator", "kind", "intensity", "attained", "limit", "of_roof"]
     return Drawing(figure, caption, f"Scatter charts on logarithmic axes. {text}.", pair[columns])
