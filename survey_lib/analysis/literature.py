@@ -44,6 +44,12 @@ def described() -> pd.DataFrame:
     return table.assign(reason=reasons.values()).sort_values(["year", "method_name"])
 
 
+def tools() -> pd.DataFrame:
+    """One row a tool: year, month (missing where only the year is known), state, what, source; oldest first."""
+    table = pd.read_csv(FOLDER / "tools.csv", dtype={"month": "Int64"})
+    return table.sort_values(["year", "month"], na_position="first", ignore_index=True)
+
+
 def audit() -> pd.DataFrame:
     """Rows whose printed change does not equal pruned − baseline of the same row."""
     table = published()

@@ -1,4 +1,4 @@
-"""Drawings of what papers report beside what we measured, and of what became of the tools."""
+"""What papers report about one network, by who measured it, and what became of the tools."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from survey_lib.analysis import literature
-from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALETTE, looks, scale
+from survey_lib.charts.plots import MARKERS, PALETTE
 
 SIDES = dict.fromkeys(("independent-benchmark", "third-party-reimplementation"), "measured by others")
 BEHIND = ("authors", "measured by others", "quoted")
 STATES = ("released", "last change", "pruning removed", "ended")
-
-
-def tools() -> pd.DataFrame:
-    """One row a tool: year, month (missing where only the year is known), state, what, source; oldest first."""
-    table = pd.read_csv(literature.FOLDER / "tools.csv", dtype={"month": "Int64"})
-    return table.sort_values(["year", "month"], na_position="first", ignore_index=True)
 
 
 def points(dataset: str, model: str) -> pd.DataFrame:
@@ -31,24 +25,6 @@ def points(dataset: str, model: str) -> pd.DataFrame:
     speedup = 1 / (1 - table["flops_reduction_pct"] / 100)
     table = table.assign(who=who, speedup_theoretical=speedup, drop=-table["delta"])
     return table[["who", "method", "reported_by", "speedup_theoretical", "drop"]].reset_index(drop=True)
-
-
-def overlay(published: pd.DataFrame, ours: pd.DataFrame, axes: Axes) -> None:
-    """Published drops as marks, by who stands behind them, and ours as lines."""
-    x, marks = (
-        "speedup_theoretical",
-        dict(zip(BEHIND, zip(MARKERS, (DENSE, PALETTE[4], GREY), strict=False), strict=False)),
-    )
-    for who, rows in published.groupby("who"):
-        marker, colour = marks[who]
-        axes.plot(rows[x], rows["drop"], marker, color=colour, alpha=0.6, label=f"published: {who}")
-    for index, (method, rows) in enumerate(ours.groupby("method")):
-        style = looks(list(ours["method"].unique()))[method] | {"marker": MARKERS[len(BEHIND) + index]}
-        axes.plot(rows[x], rows["drop"], label=f"this course: {method}", **style)
-    axes.axhline(0, color=DENSE, linestyle="--", linewidth=1)
-    scale(axes, x)
-    axes.set_ylabel("accuracy lost, points")
-    axes.legend(fontsize=6.5)
 
 
 def timeline(table: pd.DataFrame, axes: Axes) -> None:
