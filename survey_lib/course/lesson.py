@@ -8,9 +8,10 @@ import warnings
 
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from survey_lib.analysis.numbers import finding
+from survey_lib.analysis.tables import study_card
 from survey_lib.charts.plots import house_style
 from survey_lib.experiment.sweeps import store, sweep
 
@@ -52,6 +53,11 @@ def study(name: str, profile: str) -> pd.DataFrame:
         )
         raise ValueError(f"study {name} has no finished run of profile {profile}; see: {how}")
     return done
+
+
+def card(runs: pd.DataFrame) -> None:
+    """Show what a reader must know to judge a figure of these runs: data, network, recipe, seeds, sampling error."""
+    display(Markdown(study_card(runs)))
 
 
 def claim(*names: str) -> Markdown:
