@@ -36,12 +36,15 @@ class Method:
     `unit`: weight, n:m, block, kernel, vector (masks) or filter, channel, layer, head (cut out).
     `when`: before, during or after training. `scope`: the paper's own; the caller may choose another.
     `schedule` and `rounds`: evidence is collected and scored again on the masked model in every round.
+    `revive`: every round scores the original weights, so that what an earlier round removed can return.
     `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
     `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
-    channel group (Evidence, removed) -> (keep, consumer weights).
+    channel group (Evidence, removed) -> (keep, consumer weights); of blocks ([Evidence], removed) -> keep.
+    `repair`: (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together.
     `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
+    `permute`: (magnitudes, n, m) -> order of the channels, for methods that first reorder the network.
     `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
-    `during`: builder of a training-time session, see `chain.during`.
+    `during`: builder of a training-time session, see `chain.training.during`.
     `ranking`: the one-shot row that does the ranking of a method that is more than one ranking: it ranks each
     round, or finds what training pushed to zero. `prune` refuses such a method; a run ranks by this row.
     `pretrained`: a method of training that starts from the trained network, not from new weights.
@@ -60,10 +63,13 @@ class Method:
     scope: str = "layerwise"
     schedule: str = "one-shot"
     rounds: int = 1
+    revive: bool = False
     pattern: str = ""
     allocate: Callable[..., dict[str, float]] | None = None
     solve: Callable | None = None
+    repair: Callable[..., Tensor] | None = None
     search: Callable[..., dict[str, float]] | None = None
+    permute: Callable[..., Tensor] | None = None
     groups: Callable[[ChannelGroup, nn.Module], bool] | None = None
     during: Callable | None = None
     ranking: str = ""
@@ -102,17 +108,30 @@ ROWS: tuple[Method, ...] = (
     Method("obs", "weight", "weight", "after", None,
            "Remove what the layer's output misses least and repair the rest of the row.", "hassibi1993optimal",
            needs=("gram",), solve=solve.obs, notebook="03_saliency"),
+    Method("woodfisher", "weight", "weight", "after", solve.woodfisher,
+           "Second-order change of the loss of the whole network, Fisher matrix in blocks; repairs the rest.",
+           "singh2020woodfisher", needs=("fisher",), scope="global", repair=solve.woodfisher_update,
+           notebook="03_saliency"),
     Method("wanda", "weight", "weight", "after", weight.wanda,
            "Magnitude times the norm of the input it multiplies, within each output row.", "sun2024simple",
            needs=("act_norm",), scope="row", notebook="13_language_models"),
     Method("owl", "weight", "weight", "after", weight.wanda,
            "Wanda with layer sparsities set by each block's share of outliers.", "yin2024outlier",
            needs=("act_norm",), scope="row", allocate=weight.owl, notebook="13_language_models"),
+    Method("ria", "weight", "weight", "after", weight.ria,
+           "Magnitude relative to the weight's input and output, times the root of the input's norm.",
+           "zhang2024plug", needs=("act_norm",), notebook="13_language_models"),
     Method("sparsegpt", "weight", "weight", "after", None,
            "Remove column by column and pass the error on to the columns that follow.", "frantar2023sparsegpt",
            needs=("gram",), solve=solve.sparsegpt, notebook="13_language_models"),
     Method("snip", "weight", "weight", "before", weight.snip, "Keep connections the loss at initialisation feels.",
            "lee2019snip", needs=("grad",), scope="global"),
+    Method("iter-snip", "weight", "weight", "before", weight.force,
+           "SNIP again and again on what is left; what is removed stays removed.", "dejorge2021progressive",
+           needs=("grad",), scope="global", schedule="iterative", rounds=60),
+    Method("force", "weight", "weight", "before", weight.force,
+           "SNIP again and again on what is left; removed weights may return.", "dejorge2021progressive",
+           needs=("grad",), scope="global", schedule="iterative", rounds=60, revive=True),
     Method("grasp", "weight", "weight", "before", weight.grasp, "Keep the gradient flow at initialisation.",
            "wang2020picking", needs=("hess_grad",), scope="global"),
     Method("synflow", "weight", "weight", "before", weight.synflow, "Keep the flow of an all-ones input; no data.",
@@ -126,11 +145,21 @@ ROWS: tuple[Method, ...] = (
     Method("rigl", "weight", "weight", "during", None,
            "Sparse from the start: drop small weights, grow where the gradient is large.", "evci2020rigging",
            scope="erk", during=sparse_training.RigL, version=2),
+    Method("srigl", "weight", "weight", "during", None,
+           "RigL in which every neuron has the same number of inputs, or none.", "lasby2024dynamic",
+           scope="erk", during=sparse_training.SRigL),
     Method("l0", "weight", "weight", "during", None, "Learn hard-concrete gates under an L0 penalty.",
            "louizos2018learning", scope="global", during=gates.L0),
+    Method("str", "weight", "weight", "during", None, "Learn one soft threshold a layer by gradient descent.",
+           "kusupati2020soft", scope="global", during=weight_training.SoftThreshold),
+    Method("acdc", "weight", "weight", "during", None, "Train compressed and dense in turn, compressed to the end.",
+           "peste2021acdc", scope="global", during=weight_training.Alternating),
     # pattern
     Method("nm-magnitude", "pattern", "n:m", "after", pattern.nm_magnitude, "Keep the n largest of every m inputs.",
            "mishra2021accelerating", pattern="2:4"),
+    Method("nm-permuted", "pattern", "n:m", "after", pattern.nm_magnitude,
+           "Reorder channels so that the n largest of every m inputs hold more, then keep them.", "pool2021channel",
+           pattern="2:4", permute=pattern.channel_permutation),
     Method("nm-srste", "pattern", "n:m", "during", None,
            "Learn an N:M mask by straight-through training with a decay on what is pruned.", "zhou2021learning",
            pattern="2:4", during=weight_training.SparseRefined),
@@ -184,6 +213,9 @@ ROWS: tuple[Method, ...] = (
     Method("group-norm", "channel", "channel", "after", channel.group_norm,
            "Remove coupled channels of small norm over all their slices.", "fang2023depgraph", needs=("energy",),
            scope="global"),
+    Method("depgraph", "channel", "channel", "during", None,
+           "Train with a penalty that is stronger on small coupled channels, then remove them.", "fang2023depgraph",
+           scope="global", during=channel_training.GroupSparsity, ranking="group-norm", pretrained=True),
     Method("isomorphic", "channel", "channel", "after", channel.group_norm,
            "Rank coupled channels only against those of groups made of the same kinds of layers.",
            "fang2024isomorphic", needs=("energy",), scope="isomorphic"),
@@ -193,12 +225,18 @@ ROWS: tuple[Method, ...] = (
     # depth and heads
     Method("block-influence", "depth", "layer", "after", depth.block_influence,
            "Leave out blocks that hardly turn their input.", "men2024shortgpt", needs=("act_in", "act_out")),
+    Method("angular-distance", "depth", "layer", "after", None,
+           "Leave out the run of neighbouring blocks that turns its input least.", "gromov2024unreasonable",
+           needs=("act_in", "act_out"), solve=depth.angular_distance),
     Method("head-gradient", "head", "head", "after", transformer.head_gradient,
            "Remove attention heads whose gate the loss hardly feels.", "michel2019sixteen", needs=("gate_grad",),
            scope="global", groups=transformer.is_heads),
     Method("ffn-channel", "head", "channel", "after", transformer.ffn_channel,
            "Remove hidden feed-forward channels the loss, to first order, does not miss.", "ma2023llmpruner",
            needs=("slices", "slices_grad"), groups=transformer.is_hidden),
+    Method("llm-pruner", "head", "channel", "after", transformer.ffn_channel,
+           "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
+           "loss.", "ma2023llmpruner", needs=("slices", "slices_grad"), groups=transformer.is_coupled),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
@@ -241,7 +279,7 @@ COSTS = {
     "weights only": {"gamma", "slices", "energy"},
     "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
     "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
-    "a backward pass an example, or two a batch": {"example_grad_sq", "gate_grad", "hess_grad"},
+    "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
     "training": {"during"},
 }
 
@@ -277,7 +315,7 @@ def table(**chosen: str) -> pd.DataFrame:
     for a column that does not exist, or a value that stands nowhere in it.
 
     >>> sorted(table(category="head").index)
-    ['ffn-channel', 'head-gradient']
+    ['ffn-channel', 'head-gradient', 'llm-pruner']
     """
     rows = [{"method": m.name, "category": m.category, "unit": m.unit, "structure": m.structure, "when": m.when,
              "scope": m.scope, "needs": " ".join(m.needs) or "nothing",
@@ -289,7 +327,9 @@ def table(**chosen: str) -> pd.DataFrame:
     joined = joined.rename(columns={"key": "paper"}).set_index("method")
     for column, value in chosen.items():
         name = column.replace("_", " ")
-        allowed = sorted(map(str, joined[name].dropna().unique())) if name in joined else sorted(joined.columns)
+        allowed = (
+            sorted(map(str, joined[name].dropna().unique())) if name in joined else sorted(joined.columns)
+        )
         if name not in joined or str(value) not in allowed:
             what = f"{column} has no value {value!r}" if name in joined else f"no column {column!r}"
             raise ValueError(f"{what}; there are: {', '.join(allowed)}")

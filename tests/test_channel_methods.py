@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from survey_lib import prune
 from survey_lib.catalogue import find
-from survey_lib.chain import channels, during
+from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.evidence import groups as observe_groups
 from survey_lib.chain.evidence.base import Consumer, Evidence
 from survey_lib.chain.masks import masked_copy
+from survey_lib.chain.training import during
 from survey_lib.experiment.networks.llama import Llama, Shape
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
@@ -332,7 +333,7 @@ def trained(net, batches, method, steps=4, sparsity=0.5, lr=0.1):
     return session.finish()
 
 
-@pytest.mark.parametrize("method", ["sfp", "greg", "slimming", "group-lasso"])
+@pytest.mark.parametrize("method", ["sfp", "greg", "slimming", "group-lasso", "depgraph"])
 def test_sessions_end_with_the_asked_channels_zero_and_a_later_ranking_finds_the_same(method, net, batches):
     masks = trained(net, batches, method)
     kept = int(masks["conv1.bias"].sum()) + int(masks["conv2.bias"].sum())
@@ -411,6 +412,18 @@ def test_group_lasso_adds_the_gradient_of_the_sum_of_channel_norms(net):
     (1e-3 * torch.cat(trunk, 1).norm(dim=1).sum()).backward()
     assert columns is net.conv2.weight.grad  # the two groups' gradients add up in the kernel they share
     assert torch.allclose(ours["conv2.weight"], net.conv2.weight.grad, rtol=1e-4, atol=1e-9)
+
+
+def test_depgraph_pulls_the_smallest_channel_16_times_as_hard_as_the_largest():
+    # channel c of the hidden layer: row c of the first weight and column c of the second; norms 5, 3 and 1
+    net = nn.Sequential(nn.Linear(1, 3, bias=False), nn.Linear(3, 1, bias=False))
+    net[0].weight.data = torch.tensor([[3.0], [3.0], [0.0]])
+    net[1].weight.data = torch.tensor([[4.0, 0.0, 1.0]])
+    for weight in (net[0].weight, net[1].weight):
+        weight.grad = torch.zeros_like(weight)
+    channel_training.GroupSparsity(net, 0.5, 1, example=torch.ones(1, 1)).before(0, None)
+    assert torch.allclose(net[0].weight.grad, 5e-4 * torch.tensor([[3.0], [4 * 3.0], [0.0]]))
+    assert torch.allclose(net[1].weight.grad, 5e-4 * torch.tensor([[4.0, 0.0, 16.0]]))
 
 
 def test_greg_schedule_and_its_penalty_only_on_the_chosen_filters(net):
@@ -503,6 +516,27 @@ def test_ffn_channel_reads_gate_up_and_down(llama, texts):
     (sum(token_loss(llama(x), y) for x, y in texts) / 2).backward()
     gate, up, down = ((p.grad * p).abs() for p in (block.gate.weight, block.up.weight, block.down.weight))
     assert torch.allclose(score, gate.sum(1) + up.sum(1) + down.sum(0), rtol=1e-4)
+
+
+def test_llm_pruner_takes_the_same_share_of_heads_and_hidden_channels(llama, texts):
+    result = prune(llama, "llm-pruner", 0.5, example=texts[0][0], batches=texts, loss=token_loss)
+    kept = result.report.groupby("group")["kept"].first().to_dict()
+    assert kept == {f"blocks.{i}.{name}": count for i in range(2)
+                    for name, count in (("attention.query", 1), ("feed_forward.gate", 6))}  # fmt: skip
+
+
+def test_llm_pruner_scores_a_head_by_all_that_is_cut_with_it(llama, texts):
+    found = channels.collect(llama, trace(llama, texts[0][0]), ("slices", "slices_grad"), texts, token_loss)
+    sum(token_loss(llama(x), y) / 2 for x, y in texts).backward()
+    part = llama.blocks[0].attention
+    product = {name: (layer.weight * layer.weight.grad).abs() for name, layer in part.named_children()}
+    expected = [
+        product["query"][8 * h : 8 * h + 8].sum() + product["output"][:, 8 * h : 8 * h + 8].sum()
+        + product["key"][4 * h : 4 * h + 4].sum() + product["value"][4 * h : 4 * h + 4].sum()
+        for h in range(2)
+    ]  # fmt: skip
+    score = transformer.ffn_channel(found["blocks.0.attention.query"][0])
+    assert torch.allclose(score, torch.stack(expected), rtol=1e-4)
 
 
 def test_a_tied_embedding_is_scored_by_its_own_columns(llama, texts):

@@ -79,7 +79,7 @@ def test_methods_are_filtered():
     assert matching(needs="nothing")["needs"].eq("nothing").all()
     assert matching(words=("l1-filter",))["method"].tolist() == ["l1-filter"]
     assert len(matching()) == sum(method.status == "works" for method in METHODS.values())
-    assert "\n5 methods" in survey("methods", "--category", "pattern").output
+    assert "\n6 methods" in survey("methods", "--category", "pattern").output
 
 
 def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from survey_lib.experiment.sweeps import files, index, store, study, sweep
+from survey_lib.experiment import files
+from survey_lib.experiment.sweeps import index, store, study, sweep
 
 YAML = """
 name: trial

@@ -10,8 +10,8 @@ from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
 import survey_lib
-from survey_lib.chain.finetune import distillation
 from survey_lib.chain.masks import tensors
+from survey_lib.chain.training.finetune import distillation
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

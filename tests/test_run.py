@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from survey_lib.chain import during
+from survey_lib.chain.training import during
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.runs import checkpoint, record_json
 from survey_lib.experiment.runs.config import RunConfig

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 from torch import nn
 
-from survey_lib.chain import descent
+from survey_lib.chain.training import descent
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs import train
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.during import Session
 from survey_lib.chain.masks import prunable
+from survey_lib.chain.training.during import Session
 from survey_lib.measure import measure
 
 PASSES = 3  # forward, gradients of the activations, gradients of the weights

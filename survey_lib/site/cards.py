@@ -23,7 +23,8 @@ from survey_lib.site.docstrings import as_html
 from survey_lib.site.literature_pages import cite, paper, reported
 from survey_lib.site.webtable import escape, html_table, raw
 
-PARTS = {"score": "Score", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
+PARTS = {"score": "Score", "repair": "Repair", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
+         "permute": "Order of the channels",
          "during": "Rule while training"}  # fmt: skip
 
 

@@ -27,7 +27,11 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         keep = {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()}
     masks = group_masks(model, coupling, keep)
     pruned = done.model if done else masked_copy(repaired, masks)
-    rows = [(layer, group.size, int(keep[group.name].sum()), group.name) for group in groups for layer in group.producers]
+    rows = [
+        (layer, group.size, int(keep[group.name].sum()), group.name)
+        for group in groups
+        for layer in group.producers
+    ]
     plan = done.plan if done else None
     return PruneResult(pruned, masks, plan, report_of(rows, request), overall_sparsity(keep), skipped)
 
@@ -39,10 +43,14 @@ def _choose(model: nn.Module, coupling: Coupling, groups: list[ChannelGroup], re
     )  # fmt: skip
 
 
-def _chosen_groups(model: nn.Module, coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
+def _chosen_groups(
+    model: nn.Module, coupling: Coupling, request: Request
+) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
     """The groups to prune: those the method is about, with a wanted producer and no protected one (case B41)."""
     of_method = request.method.groups or (lambda group, model: True)
-    known = list(dict.fromkeys([n for group in coupling.groups for n in group.producers] + list(coupling.fixed)))
+    known = list(
+        dict.fromkeys([n for group in coupling.groups for n in group.producers] + list(coupling.fixed))
+    )
     wanted, barred = set(choose(known, request.layers)), set(choose(known, request.protect or []))
     groups, skipped = [], list(coupling.fixed.items())
     for group in coupling.groups:
@@ -55,7 +63,9 @@ def _chosen_groups(model: nn.Module, coupling: Coupling, request: Request) -> tu
         else:
             groups.append(group)
     names = {group.name for group in groups}
-    tied = {n: ties for ties in coupling.counts if not names.issuperset(ties) for n in names.intersection(ties)}
+    tied = {
+        n: ties for ties in coupling.counts if not names.issuperset(ties) for n in names.intersection(ties)
+    }
     skipped += [(name, f"tied by count to {', '.join(set(ties) - {name})}") for name, ties in tied.items()]
     if names <= tied.keys():
         raise ValueError("no channel can be cut: " + "; ".join(f"{name}: {why}" for name, why in skipped))

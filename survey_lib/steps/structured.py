@@ -17,8 +17,8 @@ from survey_lib.chain import blocks, channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import masked_copy
-from survey_lib.chain.recalibrate import recalibrate
 from survey_lib.chain.selection import select
+from survey_lib.chain.training.recalibrate import recalibrate
 
 Keep = dict[str, Tensor]  # (size,) bool by group name
 
@@ -65,6 +65,10 @@ def choose_blocks(
     if batches is None:
         raise ValueError(f"{method.name} compares what blocks read and give; pass batches=[(x, y), ...]")
     found = blocks.collect(model, names, batches)
+    if method.solve:
+        removed = min(round(sparsity * len(names)), len(names) - 1)
+        keep = method.solve([found[name] for name in names], removed)
+        return dict(zip(names, keep.split(1), strict=True))
     scores = torch.stack([method.score(found[name]) for name in names])
     keep = select({"blocks": scores}, sparsity, minimum=1)["blocks"]
     return dict(zip(names, keep.split(1), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from survey_lib.catalogue import Method
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
+from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
 from survey_lib.steps.request import PruneResult, Request, choose, report_of
 
@@ -20,6 +22,12 @@ WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attent
 
 def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     method, names = request.method, list(prunable(model, tied=request.layers is not None))
+    if method.permute and not request.masks:  # a later round finds the channels in order
+        if request.example is None:
+            raise ValueError(
+                f"{method.name} traces the network to reorder its channels: give example=an input"
+            )
+        model = permuted(model, request.example, method.pattern, method.permute)
     tied = [name for name in prunable(model, tied=True) if name not in names]
     owners = list(dict.fromkeys(map(_layer, names)))
     wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
@@ -30,7 +38,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         (_layer(name), "its weight is also an embedding; name it in layers= to prune both") for name in tied
     ]
     names = [name for name in names if _layer(name) in wanted]
-    pruned = apply(copy.deepcopy(model), request.masks)
+    dense = pruned = apply(copy.deepcopy(model), request.masks)
     reasons = {name: _unfit(model, name, method) for name in names}
     skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
     names = [name for name in names if not reasons[name]]
@@ -42,6 +50,9 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     for sparsity in round_sparsities(method.schedule, request.sparsity, method.rounds):
         found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
                                  example=request.example, batch_statistics=method.when == "before")  # fmt: skip
+        if method.revive:
+            found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
+            pruned, masks = copy.deepcopy(dense), dict(request.masks)
         masks |= _weight_masks(pruned, found, sparsity, request, masks)
         apply(pruned, masks)
     rows = [
@@ -60,12 +71,11 @@ def _unfit(model: nn.Module, name: str, method: Method) -> str:
 
 @torch.no_grad()
 def _weight_masks(model, found, sparsity: float, request: Request, previous: Masks) -> Masks:
-    """Masks of one round; `solve` methods also write the repaired weights into `model`."""
+    """Masks of one round; `solve` and `repair` methods also write the repaired weights into `model`."""
     method = request.method
     fractions = method.allocate(found, sparsity) if method.allocate else None
+    weights, masks = dict(model.named_parameters(remove_duplicate=False)), {}
     if method.solve:
-        weights = dict(model.named_parameters(remove_duplicate=False))
-        masks = {}
         for name, seen in found.items():
             share = fractions[name] if fractions else sparsity
             masks[name], repaired = method.solve(seen, share, method.pattern)
@@ -74,10 +84,15 @@ def _weight_masks(model, found, sparsity: float, request: Request, previous: Mas
     scores = _below({name: method.score(seen) for name, seen in found.items()}, previous)
     if method.unit == "n:m":
         check_finite(scores)
-        return {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
-    units = {name: pool(score, method.unit, method.pattern) for name, score in scores.items()}
-    keep = select(units, sparsity, request.scope, fractions=fractions)
-    return {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
+        masks = {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
+    else:
+        units = {name: pool(score, method.unit, method.pattern) for name, score in scores.items()}
+        keep = select(units, sparsity, request.scope, fractions=fractions)
+        masks = {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
+    if method.repair:
+        for name, mask in masks.items():
+            weights[name].copy_(method.repair(found[name], mask))
+    return masks
 
 
 def _below(scores: dict[str, Tensor], previous: Masks) -> dict[str, Tensor]:

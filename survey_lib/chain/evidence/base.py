@@ -51,6 +51,8 @@ class Evidence:
     grad            mean over mini-batches of ∂L/∂w
     grad_sq         mean over mini-batches of (∂L/∂w)²
     example_grad_sq mean over single examples of (∂L/∂w)²: the empirical Fisher diagonal
+    fisher          (blocks, 50, 50) mean over single examples of g gᵀ, g 50 neighbours of the flat ∂L/∂w: the
+                    empirical Fisher matrix in blocks, float64; the last block is filled up with zeros
     filter_saliency (channels,) mean over mini-batches of (Σ over the filter of g·w)²
     hess_grad       H·g, the Hessian times the mean gradient
     act_norm        ‖x_j‖₂ of each input feature over all tokens or positions, broadcasts against `weight`:
@@ -75,6 +77,7 @@ class Evidence:
     grad: Tensor | None = None
     grad_sq: Tensor | None = None
     example_grad_sq: Tensor | None = None
+    fisher: Tensor | None = None
     filter_saliency: Tensor | None = None
     hess_grad: Tensor | None = None
     act_norm: Tensor | None = None

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from survey_lib.experiment.data.sources import SOURCES, Arrays, Source, folder
+from survey_lib.experiment.data.parts import Arrays, split
+from survey_lib.experiment.data.sources import SOURCES, Source, folder
 
 Split = tuple[Tensor, Tensor]
 
@@ -81,17 +81,19 @@ def load(
     if inputs == "unit":
         source = replace(source, mean=(0.0,) * len(source.mean), std=(1.0,) * len(source.std))
     try:
-        train, test, classes = source.read(folder())
+        parts, classes = source.read(folder())
     except (FileNotFoundError, RuntimeError) as error:  # RuntimeError is torchvision's "not found"
         ways = source.ways.replace("FOLDER", str(folder()))
         raise FileNotFoundError(
             f"{name} was not found under {folder()} ({error}). Ways to get it:\n  {ways}\n"
             "  elsewhere on this machine: set SURVEY_DATA to the folder that holds it"
         ) from error
-    if test is None:
-        train, test = _split(train, source.test)
-    train, validation = _split(train, validation or source.validation)
-    splits = [_tensors(arrays, source, device) for arrays in (train, validation, test)]
+    if validation and "validation" in parts:
+        raise ValueError(f"{name} has validation images of its own; leave out validation={validation}")
+    for part, size in (("test", source.test), ("validation", validation or source.validation)):
+        if part not in parts:
+            parts["train"], parts[part] = split(parts["train"], size)
+    splits = [_tensors(parts[part], source, device) for part in ("train", "validation", "test")]
     return Data(name, *splits, classes, source.mean, source.std, source.flips, source.pad)
 
 
@@ -103,16 +105,6 @@ def shared(name: str, device: str = "cpu", validation: int | None = None, inputs
 @lru_cache(maxsize=1)
 def _shared(name: str, device: str, validation: int | None, inputs: str, root: Path, source: Source) -> Data:
     return load(name, device, validation, inputs)
-
-
-def _split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
-    """Two stratified parts, the second of `size` examples; fixed, so all runs see the same parts."""
-    from sklearn.model_selection import train_test_split
-
-    images, labels = arrays
-    size = min(size, len(labels) // 5)
-    first, second = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=0)
-    return (images[first], labels[first]), (images[second], labels[second])
 
 
 def _tensors(arrays: Arrays, source: Source, device: str | torch.device) -> Split:

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.recalibrate import recalibrate
+from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.experiment.data.corruption import corrupted
 from survey_lib.experiment.records.schema import bits, unpack
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig

@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from survey_lib.chain import during
 from survey_lib.chain.evidence import groups as observe_groups
 from survey_lib.chain.masks import Masks, overall_sparsity, prunable
+from survey_lib.chain.training import during
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh, recipe
 from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig

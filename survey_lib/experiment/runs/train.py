@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from survey_lib.chain import masks as chain_masks
-from survey_lib.chain.descent import descend, make_optimizer
-from survey_lib.chain.finetune import distillation
+from survey_lib.chain.training.descent import descend, make_optimizer
+from survey_lib.chain.training.finetune import distillation
 from survey_lib.experiment.data.loaders import Data, Split, augment
 
 TEMPERATURE, TAUGHT = 4.0, 0.9  # of distillation, as in `survey_lib.finetune`

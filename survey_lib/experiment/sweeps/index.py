@@ -14,10 +14,11 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from survey_lib.experiment import files
 from survey_lib.experiment.records import schema
 from survey_lib.experiment.runs import record_json
 from survey_lib.experiment.runs.config import SCHEMA
-from survey_lib.experiment.sweeps import files, results_table
+from survey_lib.experiment.sweeps import results_table
 
 NAME = ".index"
 

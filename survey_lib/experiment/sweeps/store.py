@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.runs import record_json as lines
 from survey_lib.experiment.runs.config import digest, identity
-from survey_lib.experiment.sweeps import files, index
+from survey_lib.experiment.sweeps import index
 from survey_lib.experiment.sweeps import results_table as tidy
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.garbage import uncollected

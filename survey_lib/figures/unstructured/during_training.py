@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from survey_lib.analysis.findings import main_setting
-from survey_lib.chain.during import END
 from survey_lib.chain.selection import cubic
+from survey_lib.chain.training.during import END
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.methods.weight.training import WARMUP

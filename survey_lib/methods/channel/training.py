@@ -1,4 +1,4 @@
-"""Structured methods that live in training: one small rule a method, run by `chain.during`.
+"""Structured methods that live in training: one small rule a method, run by `chain.training.during`.
 
 A rule sees the channel groups of the model, so it needs an example input to trace. While training goes on
 nothing is masked for good; `finish` ranks the groups by the method's score and masks what a cut will remove.
@@ -143,6 +143,26 @@ class GroupLasso(Grouped):
             norm = side_by_side(group, self.weights).norm(dim=1).clamp_min(1e-12)
             for part in parts:
                 pull(self.weights[part.tensor], part, self.PENALTY / norm)
+
+
+class GroupSparsity(Grouped):
+    """DepGraph's sparse training: an L2 penalty that is stronger the smaller a coupled channel is (fang2023depgraph).
+
+    λ γ_c w is added to the gradient of every slice w of channel c, γ_c = 2^(4 (I_max − I_c) / (I_max − I_min))
+    with I_c the channel's norm: the smallest channel of a group is pulled 16 times as hard as the largest.
+    λ = 5e-4 as in the authors' CIFAR runs, which start from a trained network; `group-norm` is the same ranking
+    without this training. Fails at small lr·λ·steps: then no channel has moved before the cut.
+    """
+
+    score, needs, scope = staticmethod(group_norm), ("energy",), "global"
+    PENALTY, SPREAD = 5e-4, 4.0
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        for group in self.coupling.groups:
+            norm = side_by_side(group, self.weights).norm(dim=1)
+            strength = 2 ** (self.SPREAD * (norm.max() - norm) / (norm.max() - norm.min()).clamp_min(1e-12))
+            for part in weight_slices(group, self.weights):
+                pull(self.weights[part.tensor], part, self.PENALTY * strength)
 
 
 class GrowingRegularisation(Grouped):

@@ -35,15 +35,21 @@ def ffn_channel(evidence: Evidence) -> Tensor:
     """First-order change of the loss over every slice of a coupled channel, Σ |g·w| (ma2023llmpruner).
 
     `slices` and `slices_grad` are (channels, n): rows of the gate and up projections, columns of the down
-    projection. This is the element-wise first-order score of the reference implementation, summed over the
-    group; the gradient is averaged over mini-batches. Layerwise. Fails where gradients of examples cancel in
-    the mean.
+    projection; of a head its rows of query, key and value and its columns of the output. This is the
+    element-wise first-order score of the reference implementation, summed over the group; the gradient is
+    averaged over mini-batches. Layerwise; the authors leave the first four and the last layers whole, which is
+    `protect` here. Fails where gradients of examples cancel in the mean.
 
     >>> slices = torch.tensor([[1.0, -2.0], [3.0, 0.0]])
     >>> ffn_channel(Evidence("ffn", torch.zeros(2, 1), slices=slices, slices_grad=torch.ones(2, 2)))
     tensor([3., 3.])
     """
     return (evidence.slices * evidence.slices_grad).abs().sum(1)
+
+
+def is_coupled(group: ChannelGroup, model: nn.Module) -> bool:
+    """Is this what LLM-Pruner cuts: attention heads or the hidden channels of a feed-forward layer?"""
+    return is_heads(group, model) or is_hidden(group, model)
 
 
 def is_heads(group: ChannelGroup, model: nn.Module) -> bool:

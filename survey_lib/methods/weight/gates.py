@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.during import END, Held
 from survey_lib.chain.selection import cubic, select
+from survey_lib.chain.training.during import END, Held
 
 GAMMA, ZETA, BETA = -0.1, 1.1, 2 / 3  # stretch and temperature of the hard concrete distribution
 

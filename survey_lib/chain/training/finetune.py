@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
-from survey_lib.chain.descent import descend, make_optimizer
 from survey_lib.chain.evidence.weights import call, over
+from survey_lib.chain.training.descent import descend, make_optimizer
 
 MASKED_FROM = 1e-3  # share of exact zeros from which on a weight is taken for a masked one
 
