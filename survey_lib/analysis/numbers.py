@@ -11,7 +11,7 @@ from survey_lib.analysis import literature
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import results_table, store
 
-__all__ = ["finding", "level", "percent", "points", "published"]
+__all__ = ["finding", "level", "nats", "percent", "points", "published"]
 FILE = REPOSITORY / "data" / "results" / "findings.json"
 
 
@@ -108,3 +108,12 @@ def percent(x: float, digits: int = 0) -> str:
     ('87 %', '87.3 %')
     """
     return f"{100 * x:.{digits}f} %"
+
+
+def nats(x: float, digits: int = 2) -> str:
+    """A difference of losses, as findings of language models hold it.
+
+    >>> nats(0.7076)
+    '0.71 nats'
+    """
+    return f"{x:.{digits}f} nats"
