@@ -14,7 +14,9 @@ from survey_lib.experiment import speed
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import results_table, store
 
-__all__ = ["baseline", "finding", "level", "listed", "number", "percent", "points", "published", "times", "timing"]
+__all__ = [
+    "baseline", "finding", "level", "listed", "nats", "number", "percent", "points", "published", "times", "timing",
+]  # fmt: skip
 FILE = REPOSITORY / "data" / "results" / "findings.json"
 
 
@@ -169,3 +171,12 @@ def times(x: float, digits: int = 1) -> str:
     '3.9 times'
     """
     return f"{x:.{digits}f} times"
+
+
+def nats(x: float, digits: int = 2) -> str:
+    """A difference of losses, as findings of language models hold it.
+
+    >>> nats(0.7076)
+    '0.71 nats'
+    """
+    return f"{x:.{digits}f} nats"
