@@ -25,8 +25,10 @@ _WHERE = {
     "measure": "measure",
     "prune": "prune",
     "recalibrate": "chain.training.recalibrate",
+    "register": "chain.coupling",
     "results": "experiment.sweeps.store",
     "save": "prune",
+    "trace": "chain.coupling",
 }
 __all__ = list(_WHERE)
 

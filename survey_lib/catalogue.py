@@ -40,7 +40,8 @@ class Method:
     `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
     `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
     channel group (Evidence, removed) -> (keep, consumer weights); of blocks ([Evidence], removed) -> keep.
-    `repair`: (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together.
+    `repair`: (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together; of a
+    channel group -> consumer weights, and what their biases gain.
     `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
     `permute`: (magnitudes, n, m) -> order of the channels, for methods that first reorder the network.
     `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
@@ -237,6 +238,10 @@ ROWS: tuple[Method, ...] = (
     Method("llm-pruner", "head", "channel", "after", transformer.ffn_channel,
            "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
            "loss.", "ma2023llmpruner", needs=("slices", "slices_grad"), groups=transformer.is_coupled),
+    Method("flap", "head", "channel", "after", transformer.flap,
+           "Remove heads and hidden channels whose inputs hardly fluctuate; a bias makes up for their mean.",
+           "an2024fluctuation", needs=("consumers",), scope="global", repair=transformer.flap_bias,
+           groups=transformer.is_coupled),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
@@ -315,7 +320,7 @@ def table(**chosen: str) -> pd.DataFrame:
     for a column that does not exist, or a value that stands nowhere in it.
 
     >>> sorted(table(category="head").index)
-    ['ffn-channel', 'head-gradient', 'llm-pruner']
+    ['ffn-channel', 'flap', 'head-gradient', 'llm-pruner']
     """
     rows = [{"method": m.name, "category": m.category, "unit": m.unit, "structure": m.structure, "when": m.when,
              "scope": m.scope, "needs": " ".join(m.needs) or "nothing",

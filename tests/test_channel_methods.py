@@ -9,6 +9,7 @@ from sklearn.linear_model import Lasso, LinearRegression
 from torch import nn
 from torch.nn import functional as F
 
+import survey_lib
 from survey_lib import prune
 from survey_lib.catalogue import find
 from survey_lib.chain import channels
@@ -23,16 +24,19 @@ from survey_lib.methods.channel import scores as channel
 from survey_lib.methods.channel import training as channel_training
 from survey_lib.methods.depth_and_heads import transformer
 from survey_lib.steps import structured
-from survey_lib.steps.structured import choose_channels, structure
+from survey_lib.steps.request import Request
+from survey_lib.steps.structured import Ranking, structure
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 
 
 def choose(net, method, sparsity=0.5, batches=None, scope=None, seed=0):
     coupling, row = trace(net, EXAMPLE), find(method)
-    return choose_channels(
-        net, coupling, coupling.groups, row, sparsity, scope or row.scope, batches=batches, seed=seed
+    request = Request(
+        row, sparsity, None, EXAMPLE, batches, None, scope or row.scope, None, (), True, {}, None, seed
     )
+    ranking = Ranking(net, coupling, coupling.groups, request)
+    return ranking.repaired(ranking.at(sparsity))
 
 
 # scores
@@ -537,6 +541,35 @@ def test_llm_pruner_scores_a_head_by_all_that_is_cut_with_it(llama, texts):
     ]  # fmt: skip
     score = transformer.ffn_channel(found["blocks.0.attention.query"][0])
     assert torch.allclose(score, torch.stack(expected), rtol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_flap_removes_a_channel_that_never_changes_without_any_loss(bias, tmp_path):
+    """Hidden channel 2 of four has no input weights: it is always its bias, and the next bias takes its mean over."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2, bias=bias))
+    net[0].weight.data[2], net[0].bias.data[2] = 0, 1.5
+    x = torch.randn(50, 3)
+    result = prune(net, "flap", 0.25, example=x[:2], batches=[(x, torch.zeros(50).long())])
+    assert result.masks["0.bias"].tolist() == [True, True, False, True]
+    assert torch.allclose(result.model(x), net(x), atol=1e-6)
+    survey_lib.save(result, tmp_path / "slim.safetensors")
+    fresh = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2, bias=bias))
+    assert torch.equal(survey_lib.load(tmp_path / "slim.safetensors", fresh).model(x), result.model(x))
+
+
+def test_flap_keeps_the_mean_of_what_each_reader_writes(llama, texts):
+    result = prune(llama, "flap", 0.5, example=texts[0][0], batches=texts, loss=token_loss)
+    seen = {}
+    for name, model in (("dense", llama), ("pruned", result.model)):
+        layer = model.blocks[0].attention.output
+        handle = layer.register_forward_hook(lambda _, x, y, name=name: seen.setdefault(name, []).append(y))
+        for x, _ in texts:
+            model(x)
+        handle.remove()
+    means = [torch.cat(seen[name]).flatten(0, 1).mean(0) for name in ("dense", "pruned")]
+    assert torch.allclose(*means, atol=1e-6)  # the first reader, before any other part was cut
+    assert result.model.blocks[0].attention.output.bias is not None
 
 
 def test_a_tied_embedding_is_scored_by_its_own_columns(llama, texts):

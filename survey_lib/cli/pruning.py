@@ -20,6 +20,7 @@ from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.networks import models
 from survey_lib.measure import compare_latency, machine, measure
 from survey_lib.measure.export import export_onnx
+from survey_lib.steps.budget import budget_of
 
 BATCHES, BATCH_SIZE = 4, 64
 PACKAGES = (
@@ -38,7 +39,9 @@ PACKAGES = (
 def prune_once(
     model: str,
     method: str,
-    sparsity: float,
+    sparsity: float | None,
+    macs: float | None,
+    parameters: float | None,
     weights: Path | None,
     dataset: str | None,
     out: Path | None,
@@ -47,6 +50,7 @@ def prune_once(
 ) -> str:
     """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
     find(method)
+    budget_of(sparsity, macs, parameters, None, None)
     classes, example, batches = inputs(model, dataset)
     dense = build(model, classes, tuple(example.shape[1:]), seed)
     if weights:
@@ -55,12 +59,10 @@ def prune_once(
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{weights} does not hold the weights of {model}: {error}") from error
     dense.eval()
-    result = survey_lib.prune(dense, method, sparsity, example=example, batches=batches, seed=seed)
-    lines = [
-        f"{model} by {method}: asked for sparsity {sparsity:g}, removed {result.sparsity:.4f} of its units"
-    ]
-    lines += [f"left whole: {layer} ({reason})" for layer, reason in result.skipped]
-    lines.append(compare(dense, result, example))
+    wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
+    result = survey_lib.prune(dense, method, **wishes, example=example, batches=batches, seed=seed)
+    asked = ", ".join(f"{name} {value:g}" for name, value in wishes.items() if value is not None)
+    lines = [f"{model} by {method}: asked for {asked}", repr(result), compare(dense, result, example)]
     if out:
         survey_lib.save(result, out)
         lines.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")

@@ -47,6 +47,50 @@ def ffn_channel(evidence: Evidence) -> Tensor:
     return (evidence.slices * evidence.slices_grad).abs().sum(1)
 
 
+def flap(evidence: Evidence) -> Tensor:
+    """How much what a channel feeds to its reader fluctuates, against the others of its layer (an2024fluctuation).
+
+    metric_j = Var(x_j) · ‖W_{:,j}‖² for each input j of the reader, over all calibration tokens; then
+    (metric − mean) / standard deviation within the layer, the mean over a head's inputs, and one ranking of the
+    whole network. `flap_bias` makes up for the mean of what goes, so that only fluctuation is lost. The reference
+    implementation squares the metric of heads and counts a head as many channels; here every unit counts one.
+    Fails with few calibration tokens: what rarely fires looks constant.
+
+    >>> from survey_lib.chain.evidence.base import Consumer
+    >>> gram = torch.diag(torch.tensor([8.0, 2.0, 2.0])); mean = torch.tensor([2.0, 0.0, 0.0])
+    >>> reader = Consumer("down", torch.tensor([[[3.0]], [[1.0]], [[2.0]]]), gram, gram, mean, mean, 2)
+    >>> flap(Evidence("ffn", torch.zeros(3, 1), consumers=(reader,)))  # variances 0, 1, 1, so metrics 0, 1, 4
+    tensor([-0.8006, -0.3203,  1.1209])
+    """
+    parts = []
+    for reader in evidence.consumers:
+        variance = reader.gram.diagonal() / reader.count - reader.mean.square()
+        parts.append(variance.view(reader.weight.shape[:2]) * reader.weight.square().sum(-1))
+    metric = torch.cat(parts, 1)
+    return ((metric - metric.mean()) / metric.std()).nan_to_num().mean(1)
+
+
+def flap_bias(evidence: Evidence, keep: Tensor) -> dict[str, Tensor]:
+    """What the readers' biases gain so that the mean of their outputs stays: b ← b + Σ_removed W_{:,j} E[x_j].
+
+    A reader without bias is given one. Returns the readers' weights as they are, and the gains.
+
+    >>> from survey_lib.chain.evidence.base import Consumer
+    >>> gram, mean = torch.eye(2), torch.tensor([2.0, 1.0])
+    >>> reader = Consumer("down.weight", torch.tensor([[[3.0]], [[1.0]]]), gram, gram, mean, mean, 1)
+    >>> flap_bias(Evidence("g", torch.zeros(2, 1), consumers=(reader,)), torch.tensor([False, True]))["down.bias"]
+    tensor([6.])
+    """
+    repaired = {}
+    for reader in evidence.consumers:
+        gone = reader.mean.view(reader.weight.shape[:2]).to(reader.weight) * ~keep[:, None]
+        repaired[reader.tensor] = reader.weight
+        repaired[reader.tensor.removesuffix("weight") + "bias"] = (gone[..., None] * reader.weight).sum(
+            (0, 1)
+        )
+    return repaired
+
+
 def is_coupled(group: ChannelGroup, model: nn.Module) -> bool:
     """Is this what LLM-Pruner cuts: attention heads or the hidden channels of a feed-forward layer?"""
     return is_heads(group, model) or is_hidden(group, model)
