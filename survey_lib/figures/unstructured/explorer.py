@@ -33,11 +33,6 @@ def explore(weight: np.ndarray, keep: np.ndarray, curve: pd.Series, dense: float
     axes.plot(nearest, curve[nearest], marker="o", markersize=11, markerfacecolor="none", color=PALETTE[1])
     axes.axhline(dense, color=DENSE, linestyle="--", linewidth=1)
     axes.set(title="network, after recovery", xlabel=LABELS["sparsity"], ylabel=LABELS["accuracy"])
-    shown = pd.Series(
-        {"kept share of the layer": keep.mean(), "stored sparsity": nearest, "accuracy": curve[nearest]}
-    )
-    headline(
-        figure,
-        f"{title}: {keep.mean():.0%} of the layer stays; at sparsity {nearest:g} accuracy is {curve[nearest]:.1%}",
-    )
+    shown = pd.Series({"kept share of the layer": keep.mean(), "stored sparsity": nearest, "accuracy": curve[nearest]})
+    headline(figure, f"{title}: {keep.mean():.0%} of the layer stays; at sparsity {nearest:g} accuracy is {curve[nearest]:.1%}")
     return figure, shown
