@@ -113,6 +113,7 @@ def _bands(
             ax=axes,
             label=method,
             legend=False,
+            markeredgecolor=style["color"],
             err_kws={"alpha": 0.15, "linewidth": 0},
             **style,
         )
