@@ -14,7 +14,6 @@ from survey_lib.publish.cards import card, formulas, source
 from survey_lib.publish.docstrings import as_html, as_rst, blocks
 from survey_lib.publish.literature import papers, published
 from survey_lib.publish.literature_pages import numbers_page, papers_page, reported
-from survey_lib.publish.site import write_source
 from survey_lib.publish.webbook import for_web
 from survey_lib.publish.webtable import html_table, link, raw
 
@@ -193,10 +192,3 @@ def test_every_page_of_docs_is_in_the_contents():
     contents = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8").splitlines()
     written = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {"index"}
     assert written <= set(contents), f"add to a toctree of docs/index.md: {written - set(contents)}"
-
-
-def test_a_folder_that_is_no_site_is_not_overwritten(tmp_path):
-    (tmp_path / "thesis.md").write_text("mine")
-    with pytest.raises(ValueError, match="new folder"):
-        write_source(tmp_path, {})
-    assert (tmp_path / "thesis.md").read_text() == "mine"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import survey_lib
 from survey_lib.catalogue import find
-from survey_lib.experiment import data, models
+from survey_lib.experiment import data, files, models
 from survey_lib.measure import compare_latency, machine, measure
 from survey_lib.measure.export import export_onnx
 
@@ -46,6 +46,9 @@ def prune_once(
 ) -> str:
     """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
     find(method)
+    for path in (out, onnx):
+        if path:
+            files.new(path)
     classes, example, batches = inputs(model, dataset)
     dense = build(model, classes, tuple(example.shape[1:]), seed)
     if weights:

@@ -74,8 +74,11 @@ def status(study: str | None) -> None:
 @click.option("--metric", default="accuracy", show_default=True, help="A column of the results.")
 def results(study: str, csv: Path | None, metric: str) -> None:
     """Mean of a metric for each method and sparsity of STUDY; local runs lie over the published ones."""
+    from survey_lib.experiment.files import new
     from survey_lib.publish.tables import accuracy_table, finished
 
+    if csv:
+        new(csv)
     frame = finished(study, local=True)
     if metric not in frame:
         raise click.BadParameter(

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import nbformat
 
+from survey_lib.experiment import files
+
 try:
     import resource
 except ImportError:  # Windows does not tell what a child process used
@@ -60,18 +62,20 @@ def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
     Names in `parameters` must be the notebook's own: papermill itself would only warn about a misspelt one.
     A failure of any kind (a raising cell, a dead or missing kernel, a time-out) is returned, not raised; its
     partly executed notebook stays beside `out` as `NAME.failed.ipynb`.
-    Raises FileNotFoundError for a missing notebook and ValueError for an unknown parameter.
+    Raises FileNotFoundError for a missing notebook, ValueError for an unknown parameter, and FileExistsError
+    where somebody else's file would be overwritten.
     """
-    path, out = Path(path).resolve(), Path(out).resolve()
+    path, out = Path(path).resolve(), Path(out).absolute()
     _refuse_unknown(path, parameters)
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".failed.ipynb")
     start = time.perf_counter()
-    failure = _execute(path, partial, parameters)
-    if failure.startswith("RuntimeError: Kernel"):  # lost the race for a port, before any cell ran
-        failure = _execute(path, partial, parameters)
-    if not failure:
-        partial.replace(out)
+    with files.into(out.parent, [out.name, partial.name]) as fresh:
+        failure = _execute(path, fresh / partial.name, parameters)
+        if failure.startswith("RuntimeError: Kernel"):  # lost the race for a port, before any cell ran
+            failure = _execute(path, fresh / partial.name, parameters)
+        if not failure:
+            (fresh / partial.name).replace(fresh / out.name)
+            partial.unlink(missing_ok=True)
     return Run(path.stem, out, time.perf_counter() - start, failure, children_peak())
 
 
@@ -91,6 +95,7 @@ def run_all(
     waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
     for path in waiting:
         _refuse_unknown(path, parameters)
+    files.refuse_foreign(folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")])
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
         for task in tasks:
@@ -180,5 +185,8 @@ def _is_current(path: Path, out: Path, chosen: dict) -> bool:
         return False
     library = Path(__file__).parents[1]
     sources = [path, *library.rglob("*.py"), *(library.parent / "data").rglob("*.*")]
-    used = nbformat.read(out, as_version=4).metadata.get("papermill", {}).get("parameters", {})
+    try:
+        used = nbformat.read(out, as_version=4).metadata.get("papermill", {}).get("parameters", {})
+    except ValueError:  # no notebook
+        return False
     return dict(used) == chosen and out.stat().st_mtime > max(source.stat().st_mtime for source in sources)
