@@ -1,4 +1,4 @@
-"""Sweeps: grids, resuming, deaths, interrupts, shards, engines, verification."""
+"""Sweeps: grids, resuming, deaths, interrupts, shards, engines."""
 
 import os
 import signal
@@ -10,7 +10,6 @@ import pytest
 
 from survey_lib.experiment import store, study, sweep
 from survey_lib.experiment.config import RunConfig
-from survey_lib.experiment.verify import verify
 
 YAML = """
 name: trial
@@ -187,27 +186,6 @@ def test_status_counts_each_profile(trial):
     assert 0 < table.loc["quick", "minutes_left"] < 1
     assert table["minutes_left"].isna()["full"]  # nothing done, nothing known
     assert table.loc["full", "left"] == 3
-
-
-def test_verify_computes_published_runs_again(trial, tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
-    sweep.sweep("trial", engine="serial", shard="1/2")
-    store.publish("trial", profile="quick")
-    again = verify("trial", 1, report=said.append)
-    assert again["agrees"].all() and set(again["allowed"]) == {0.0}  # the same machine: to the last bit
-    record = store.records("trial", local=False)[0]
-    record["metrics"]["recovered"]["test"]["accuracy"] -= 0.2
-    monkeypatch.setattr(store, "records", lambda *_, **__: [record])
-    moved = verify("trial", 1, report=said.append).query("not agrees")
-    assert list(moved["metric"]) == ["recovered test accuracy"]
-    assert said[-1].startswith("1 of 1: trial, digits")
-
-
-def test_verify_without_published_runs_says_so(trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
-    with pytest.raises(ValueError, match="survey publish STUDY"):
-        verify("trial")
 
 
 @pytest.mark.parametrize("name", study.names())

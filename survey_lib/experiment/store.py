@@ -88,15 +88,19 @@ def _read(path: Path) -> dict | None:
 
 def published_records(study: str, published: str | Path | None = None) -> dict[str, dict]:
     """Published runs by key. Raises ValueError that names the file and line for a damaged one."""
-    path, found = published_file(studies.check_name(study), published), {}
+    return {record["key"]: record for record in published_lines(study, published)}
+
+
+def published_lines(study: str, published: str | Path | None = None) -> list[dict]:
+    """The record of each line of a published file; errors as of `published_records`."""
+    path, found = published_file(studies.check_name(study), published), []
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
     for number, line in enumerate(written, 1):
         try:
-            record = lines.parse(line)
+            found.append(lines.parse(line))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}; restore the file") from error
-        found[record["key"]] = record
     return found
 
 

@@ -35,7 +35,7 @@ class Study(BaseModel):
 
     name: str
     question: str
-    tolerance: float = 0.03  # of an accuracy computed again elsewhere: other processors add floats in another order
+    tolerance: float = 0.05  # of an accuracy where another processor trains: 0.037 was seen on 300 images
     profiles: dict[str, Profile]
 
 
