@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 
 NOT_COMPARED = frozenset(
     ("schema", "key", "environment", "warnings", "seconds", "cpu_seconds")
 )  # of time and machine
+FIXED = frozenset(("config", "method", "status", "reason", "scope"))  # asked for, not found
 CHAOS = 1e-4  # from this drift of the losses on, training has taken another way
 LOOSE = 10  # times the tolerance: for values that a share of right answers is steadier than
 FREE = 10.0  # allowed where another processor may find anything
@@ -48,12 +49,16 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     """
     leaves = list(_leaves(published, now))
     losses = [
-        abs(a - b) / max(abs(a), 1e-12) for path, a, b in leaves if "loss" in path[-1] and b is not None
+        (a, b)
+        for path, a, b in leaves
+        if "loss" in path[-1] and isinstance(a, float) and isinstance(b, float)
     ]
-    drift = min(1.0, statistics.median(losses or [0.0]) / CHAOS)
+    drift = min(1.0, median([abs(a - b) / max(abs(a), 1e-12) for a, b in losses] or [0.0]) / CHAOS)
     shares = [layer["sparsity"] for layer in now.get("layers", ())] or [0.0]
     found = now.get("scope") == "global" or max(shares) - min(shares) > UNEQUAL
-    untrained = {"pruned", "recovered"} if now.get("config", {}).get("recovery") == "none" else {"pruned"}
+    untrained = {"pruned", "recalibrated"} | (
+        {"recovered"} if now.get("config", {}).get("recovery") == "none" else set()
+    )
     return [
         Pair(".".join(path), a, b, drift * _bound(path, tolerance, found, untrained)) for path, a, b in leaves
     ]
@@ -75,16 +80,13 @@ def _leaves(
 
 def _bound(path: tuple[str, ...], tolerance: float, found: bool, untrained: set[str]) -> float:
     """What two processors may differ by once training has taken another way; exact is what training does not touch."""
-    part, name = path[0], path[-1]
-    if part in ("metrics", "curve"):
-        if name in ("lr", "epoch", "stage"):
-            return 0.0
-        if {*path} & {*untrained, "corrupted", "per_class_accuracy", "correct"}:
-            return FREE
-        steady = name in ("accuracy", "validation_accuracy")
-        return tolerance * (1 if steady else LOOSE)
-    if not found:
+    part, name, names = path[0], path[-1], {*path}
+    if part in FIXED or name in ("lr", "epoch", "stage"):
         return 0.0
-    if part in ("layers", "skipped") or "uncounted" in path:
+    if part in ("layers", "skipped") or "uncounted" in names:
+        return FREE if found else 0.0
+    if part in ("sizes", "ledger", "sparsity"):
+        return LOOSE * tolerance if found else 0.0
+    if names & {*untrained, "corrupted", "per_class_accuracy", "correct"}:
         return FREE
-    return tolerance * LOOSE if part in ("sizes", "ledger", "sparsity") else 0.0
+    return tolerance if name in ("accuracy", "validation_accuracy") else LOOSE * tolerance

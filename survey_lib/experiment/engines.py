@@ -67,7 +67,7 @@ def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None)
         from distributed.comm import CommClosedError
     except ImportError as error:
         raise ImportError("engine dask needs the extra: pip install 'survey_lib[dask]'") from error
-    local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
+    local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     try:
         connected = Client(scheduler or LocalCluster(**local), timeout=CONNECT_SECONDS)
     except OSError as error:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from survey_lib.experiment import study as studies
-from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment.config import SCHEMA, RunConfig
 from survey_lib.experiment.differences import compare
 
 Fault = tuple[str, str]  # key, what is wrong
@@ -25,11 +25,11 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
 
 def _keys(configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:
     for record, config in configs:
-        if record["status"] != "done":
-            yield record["key"], f"a published run is done, this one is {record['status']}"
+        if record["status"] == "failed":
+            yield record["key"], "a run that failed is not published"
         if config.row and record["method"]["version"] != config.row.version:
             yield record["key"], f"its method has version {config.row.version} now; sweep and publish again"
-        elif record["key"] != config.key():
+        elif record["schema"] == SCHEMA and record["key"] != config.key():
             yield record["key"], f"the key of its config is {config.key()}"
 
 
@@ -51,13 +51,15 @@ def _counts(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault
 
 def _fields(records: list[dict]) -> Iterator[Fault]:
     """Fields that a record lacks and others of the study, of methods of the same structure, have."""
-    found = [(record, record["method"]["structure"], set(_names(record))) for record in records]
-    usual: dict[str, set[str]] = {}
-    for _, structure, names in found:
-        usual.setdefault(structure, set()).update(names)
-    for record, structure, names in found:
+    found = [
+        (record, (record["status"], record["method"]["structure"]), set(_names(record))) for record in records
+    ]
+    usual: dict[tuple[str, str], set[str]] = {}
+    for _, kind, names in found:
+        usual.setdefault(kind, set()).update(names)
+    for record, kind, names in found:
         lacking = [
-            path for path in usual[structure] - names if path[-1] != "]" and path.rpartition(".")[0] in names
+            path for path in usual[kind] - names if path[-1] != "]" and path.rpartition(".")[0] in names
         ]
         if lacking:
             yield record["key"], f"it lacks {', '.join(sorted(lacking))}"

@@ -71,9 +71,11 @@ def _title(config: dict) -> str:
 
 
 def _again(old: dict, cache: Path, tolerance: float) -> list[Pair]:
-    new = lines.load(lines.dump(run(RunConfig(**old["config"]), cache)))
-    last = {point["stage"]: point for point in new["curve"]}  # what is published of a curve
-    return compare(old, new | {"curve": list(last.values())}, tolerance)
+    try:
+        new = store._short(run(RunConfig(**old["config"]), cache))
+    except ValueError as error:
+        new = old | {"status": "refused", "reason": str(error)}
+    return compare(old, lines.load(lines.dump(new)), tolerance)
 
 
 def _mean(pairs: list[Pair]) -> Pair:
