@@ -1,5 +1,6 @@
 """A real dask scheduler and two real worker processes on loopback: equal results, deaths, a scheduler that goes."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -109,6 +110,26 @@ def test_a_scheduler_that_dies_ends_the_sweep_with_a_summary(cluster, trial, mon
     done = sweep.sweep("trial", "long", engine="dask", scheduler=address, progress=False)
     killer.join()
     assert (done.done, done.left) == (1, 2) and f"stopped: the dask scheduler at {address} is gone" in str(done)
+
+
+def listening() -> set[str]:
+    """Addresses on which this process and its children listen."""
+    psutil, found = pytest.importorskip("psutil"), set()
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_a_local_cluster_listens_on_loopback_alone(trial):
+    trial("loopback")
+    work = threading.Thread(target=sweep.sweep, args=("trial",), kwargs={"engine": "dask", "jobs": 1, "progress": False})
+    work.start()
+    found = set()
+    while work.is_alive():
+        found |= listening()
+        time.sleep(0.1)
+    assert found == {"127.0.0.1"}
 
 
 def test_no_scheduler_at_the_address_is_said(trial, monkeypatch):

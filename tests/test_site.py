@@ -9,11 +9,11 @@ import pytest
 
 from survey_lib.catalogue import METHODS
 from survey_lib.experiment.sources import REPOSITORY
-from survey_lib.publish import own_results, pages
+from survey_lib.publish import literature, own_results, pages
 from survey_lib.publish.cards import card, formulas, source
 from survey_lib.publish.docstrings import as_html, as_rst, blocks
 from survey_lib.publish.literature import papers, published
-from survey_lib.publish.literature_pages import numbers_page, papers_page, reported
+from survey_lib.publish.literature_pages import numbers_page, paper, papers_page, reported
 from survey_lib.publish.webbook import for_web
 from survey_lib.publish.webtable import html_table, link, raw
 
@@ -51,7 +51,7 @@ def test_text_of_a_file_cannot_become_a_tag_or_end_the_block():
     table = html_table(pd.DataFrame({'head "<b>"': [HOSTILE]}))
     assert "script" not in parsed(table).tags and "b" not in parsed(table).tags
     assert parsed(table).cells == [HOSTILE]
-    assert raw(table).count("```") == 2  # the block's own
+    assert [line for line in raw(table).splitlines() if line.startswith("`")] == ["````{raw} html", "````"]
 
 
 def test_numbers_are_short_and_missing_ones_blank():
@@ -117,6 +117,28 @@ def test_card_of_a_method_without_paper_formula_and_runs_says_so(tmp_path):
     text = card(row, tmp_path)
     assert "## Formula" not in text and "without a paper" in text and "No published study" in text
     assert "<script>" not in text and "not written yet" in text
+
+
+@pytest.fixture
+def hostile(monkeypatch):
+    """The literature data with a script in every text field of its first rows, and keys that no paper has."""
+    table, numbers = papers().head(3).copy(), published().head(3).copy()
+    for frame, kept in ((table, ["year", "arxiv_id", "doi", "code_url"]), (numbers, ["own"])):
+        for column in frame.columns.difference(kept):
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                frame[column] = "````\n" + HOSTILE
+    numbers["own"] = False
+    monkeypatch.setattr(literature, "papers", lambda: table)
+    monkeypatch.setattr(literature, "published", lambda: numbers)
+    return table
+
+
+def test_no_page_of_the_literature_runs_what_its_files_hold(hostile):
+    for page in (papers_page(), numbers_page(), paper(hostile.index[0])):
+        ticks, rest = page[page.index("`````") :].split("{raw} html\n", 1)
+        block, after = rest.split(f"\n{ticks}\n", 1)
+        assert set(ticks) == {"`"} and not {"script", "img"} & set(parsed(block).tags)
+        assert after.count("`````") in (0, 2)  # BibTeX between its own fences
 
 
 def test_reported_numbers_put_the_authors_first():

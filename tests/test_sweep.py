@@ -40,6 +40,16 @@ def test_a_grid_is_the_product_of_its_lists_and_dense_comes_first(trial):
     (YAML.replace("magnitude]", "magnitud]"), "near: magnitude"),
     (YAML.replace("sparsity: 0.5", "sparsity: 1.5"), "less than 1"),
     ("a: [", "trial.yaml"),
+    (YAML.replace("sparsity: 0.5", "sparsity: 0.5, method: dense"), "'method' is there twice in the mapping of line 8"),
+    (YAML.replace("  full:", "  quick:"), "'quick' is there twice"),
+    (YAML.replace("seed: [0, 1]", "seed: []"), "a list is empty"),
+    (YAML.replace("[random, magnitude]", "[]"), "a list is empty"),
+    (YAML.replace("seed: [0, 1]", f"seed: {list(range(1000))}, evidence: {list(range(1, 1001))}, lr: {[0.1] * 1000}"),
+     "2,000,000,000 runs, allowed are 1,000,000"),
+    ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True))
+     + YAML, "more than 100,000 values"),
+    ("a: &a [*a]\n" + YAML, "more than 100,000 values"),
 ])  # fmt: skip
 def test_a_wrong_study_file_is_named_with_what_is_wrong(text, said, trial):
     (study.FOLDER / "trial.yaml").write_text(text)
@@ -54,6 +64,8 @@ def test_unknown_studies_profiles_engines_and_shards_are_refused_before_any_work
         (lambda: sweep.sweep("trial", engine="ray"), "allowed: serial, joblib, dask"),
         (lambda: sweep.sweep("trial", shard="0/2"), "shard must look like"),
         (lambda: sweep.sweep("trial", shard="3/2"), "shard must look like"),
+        (lambda: sweep.sweep("trial", engine="dask", jobs=0), "jobs must be at least 1, got 0"),
+        (lambda: sweep.sweep("trial", jobs=-1), "jobs must be at least 1, got -1"),
     ]:
         with pytest.raises(ValueError, match=said):
             call()

@@ -54,7 +54,7 @@ def prune_once(
     if weights:
         try:
             dense.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError) as error:
+        except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{weights} does not hold the weights of {model}: {error}") from error
     dense.eval()
     result = survey_lib.prune(dense, method, sparsity, example=example, batches=batches, seed=seed)
@@ -90,11 +90,14 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
     if not function or name.startswith(models.TORCHVISION):
         return models.build(name, classes, shape, seed)
     try:
-        made = getattr(importlib.import_module(module), function)
-    except (ModuleNotFoundError, AttributeError) as error:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # a path is no name of a module
         raise ValueError(f"{name!r} cannot be imported ({error}); give package.module:function") from error
     torch.manual_seed(seed)
-    return made()
+    made = make() if callable(make) else make
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"{name!r} is no model but {type(made).__name__}; give a function that returns a torch module")
+    return made
 
 
 def compare(dense: nn.Module, result: survey_lib.PruneResult, example: Tensor) -> str:

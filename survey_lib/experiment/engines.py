@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
@@ -47,7 +51,20 @@ def _parallel(task: Task, configs: list[RunConfig], jobs: int) -> Iterator[Outco
 def _work(task: Task, config: RunConfig) -> Outcome:
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends them
+        _end_with(multiprocessing.parent_process().pid)
     return task(config)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Watch the parent from now on, once in a process: a worker whose sweep was killed ends within a second."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _alone(task: Task, config: RunConfig) -> Outcome:

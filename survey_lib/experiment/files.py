@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WRITTEN = ".survey-written"
+TEMPORARY = ".survey-making-"  # how folders in the making are called
+STALE = 24 * 3600  # seconds
 
 
 def replace(path: Path, content: str) -> Path:
@@ -31,6 +35,14 @@ def replace(path: Path, content: str) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return path
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what writers that were killed left unfinished, once nobody has touched it for a day."""
+    for path in (*folder.glob(f"*.{'[0-9a-f]' * 32}.tmp"), *folder.glob(f"{TEMPORARY}????????")):
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime > STALE:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def new(path: Path) -> Path:
@@ -52,8 +64,9 @@ def into(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
     any case before anything is moved. A link is never written through.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    remove_stale(folder)
     refuse_foreign(folder, names)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
         yield Path(temporary)
         made = sorted(path.name for path in Path(temporary).iterdir())
         refuse_foreign(folder, made)
@@ -71,7 +84,7 @@ def anew(folder: Path) -> Iterator[Path]:
     folder = folder.absolute()
     refuse_foreign(folder, _inside(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=TEMPORARY) as temporary:
         fresh = Path(temporary) / "new"
         fresh.mkdir()
         yield fresh

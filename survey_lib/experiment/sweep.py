@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 from tqdm import tqdm
 
-from survey_lib.experiment import store
+from survey_lib.experiment import files, store
 from survey_lib.experiment import study as studies
 from survey_lib.experiment.checkpoint import prepare
 from survey_lib.experiment.config import STORIES, RunConfig
@@ -57,6 +57,9 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    files.remove_stale(store.study_folder(study))
     asked = dict(part(list(studies.by_key(study, profile).items()), shard))
     have = store.local_rows(study)
     missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") != "done"}

@@ -6,9 +6,10 @@ import difflib
 import logging
 import math
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,11 +97,22 @@ def run_all(
     for path in waiting:
         _refuse_unknown(path, parameters)
     files.refuse_foreign(folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")])
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c, max_tasks_per_child=1) as pool:
         tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
-        for task in tasks:
-            task.add_done_callback(lambda done: report(done.result()))
+        try:
+            for task in as_completed(tasks):
+                report(task.result())
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
         return [task.result() for task in tasks]
+
+
+def _ignore_ctrl_c() -> None:
+    """It reaches all processes, and the parent ends the others; kernels end with the process that started them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def publish_all(runs: Iterable[Run], folder: Path) -> None:
@@ -140,7 +152,7 @@ def _inserted_by_papermill(cell: nbformat.NotebookNode) -> bool:
 
 def _refuse_unknown(path: Path, chosen: dict) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"no notebook {path}; `survey notebooks list` shows those there are")
+        raise FileNotFoundError(f"no notebook {path}; those of the course are in {FOLDER}")
     known = parameters(path) if chosen else {}
     for name in chosen:
         if name not in known:
