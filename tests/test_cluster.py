@@ -46,7 +46,7 @@ def cluster(tmp_path_factory):
             subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here, stderr=log)
             for role, *options in roles
         ]
-    wait(lambda: (root / "scheduler.json").exists())
+    wait(lambda: (root / "scheduler.json").exists() and (root / "scheduler.json").read_text().endswith("}"))
     yield json.loads((root / "scheduler.json").read_text())["address"], processes, root
     for process in processes:
         process.kill()
@@ -62,7 +62,7 @@ def trial(cluster, monkeypatch):
     study.keys.cache_clear()
 
 
-def wait(ready, seconds: float = 60) -> None:
+def wait(ready, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, "waited too long"

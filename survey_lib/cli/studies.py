@@ -17,14 +17,14 @@ PROFILE = click.option(
 @click.option("--engine", default="joblib", show_default=True, help="serial, joblib or dask.")
 @click.option("--jobs", default=2, show_default=True, help="Parallel workers, one torch thread each.")
 @click.option("--shard", help="i/n: only the i-th of n parts, for job arrays.")
-@click.option("--scheduler", help="Address of a dask scheduler, tcp://host:port; implies --engine dask.")
+@click.option("--scheduler", help="Address of a dask scheduler, tls://host:port; implies --engine dask.")
 def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, scheduler: str | None) -> None:
     """Compute the runs of STUDY that are missing; interrupt it and call it again at will.
 
     \b
     survey sweep comparison --profile quick --jobs 2
     survey sweep comparison --profile full --shard 3/8            one job of a job array
-    survey sweep comparison --scheduler tcp://node1:8786          on a dask cluster
+    survey sweep comparison --scheduler tls://node1:8786          on a dask cluster
     """
     from survey_lib.experiment.sweep import sweep as run_sweep
 
@@ -37,7 +37,7 @@ def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, s
 
 @click.command()
 @click.argument("study")
-@click.option("--scheduler", required=True, help="Address that the workers join, tcp://host:port.")
+@click.option("--scheduler", required=True, help="Address that the workers join, tls://host:port.")
 @click.option("--cores", default=4, show_default=True, help="Workers a job, one torch thread each.")
 @click.option("--memory", default="8GB", show_default=True, help="Memory a job.")
 @click.option("--walltime", default="01:00:00", show_default=True, help="After which SLURM ends the job.")
@@ -46,9 +46,10 @@ def slurm(**wishes: object) -> None:
     """Print the SLURM job script (by dask-jobqueue) of workers for `survey sweep STUDY --scheduler ADDRESS`.
 
     \b
-    dask scheduler --port 8786 &                                   on a node that the jobs can reach
-    survey slurm comparison --scheduler tcp://login1:8786 > worker.sh && sbatch --array=1-4 worker.sh
-    survey sweep comparison --profile full --scheduler tcp://login1:8786
+    survey slurm comparison --scheduler tls://login1:8786 > worker.sh && sbatch --array=1-4 worker.sh
+    survey sweep comparison --profile full --scheduler tls://login1:8786
+
+    docs/scale.md says how to start the scheduler, and how to close it to others.
     """
     from survey_lib.experiment.cluster import slurm_script
 
