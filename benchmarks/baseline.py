@@ -17,9 +17,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from survey_lib.experiment.config import STORIES, RunConfig
-from survey_lib.experiment.run import run
-from survey_lib.publish.figures import FIGURES, drawn
+from survey_lib.experiment.runs.config import STORIES, RunConfig
+from survey_lib.experiment.runs.run import run
+from survey_lib.figures.catalogue.draw import FIGURES, drawn
 
 STORED = Path(__file__).with_suffix(".json")
 DENSE = {"data": "digits", "model": "lenet-300-100", "epochs": 2, "recovery_epochs": 1, "batch_size": 64}

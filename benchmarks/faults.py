@@ -27,7 +27,8 @@ from pathlib import Path
 
 import torch
 
-from survey_lib.experiment import lines, store, study, sweep
+from survey_lib.experiment.runs import record_json
+from survey_lib.experiment.sweeps import store, study, sweep
 
 NAME = "faults"
 YAML = """
@@ -126,7 +127,7 @@ def finished() -> dict[str, int]:
     """Key and time of writing of each done run; raises ValueError for a file that is not whole."""
     found = {}
     for path in (store.runs_folder() / NAME).glob("*.json"):
-        if lines.parse(path.read_text(encoding="utf-8"), path.stem)["status"] == "done":
+        if record_json.parse(path.read_text(encoding="utf-8"), path.stem)["status"] == "done":
             found[path.stem] = path.stat().st_mtime_ns
     return found
 

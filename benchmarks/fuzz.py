@@ -18,8 +18,10 @@ import atheris
 
 with atheris.instrument_imports(include=["survey_lib"]):
     import survey_lib
-    from survey_lib.chain import surgery
-    from survey_lib.experiment import lines, models, store, study
+    from survey_lib.chain.surgery import cut as surgery
+    from survey_lib.experiment.networks import models
+    from survey_lib.experiment.runs import record_json
+    from survey_lib.experiment.sweeps import store, study
 
 import torch
 
@@ -28,7 +30,7 @@ PLAN = survey_lib.prune(DENSE, "l1-filter", 0.5, example=torch.randn(2, 3, 16, 1
 
 
 def results_line(text: str) -> None:
-    lines.parse(text)
+    record_json.parse(text)
 
 
 def study_file(text: str) -> None:
@@ -38,7 +40,7 @@ def study_file(text: str) -> None:
 
 
 def plan(text: str) -> None:
-    surgery.replay(DENSE, lines.load(text))
+    surgery.replay(DENSE, record_json.load(text))
 
 
 def name_of_study(text: str) -> None:
@@ -51,7 +53,7 @@ READERS = (results_line, study_file, plan, name_of_study)
 def examples(folder: Path) -> None:
     """One true input of each kind; the first byte chooses the reader."""
     record = store.records("weight", local=False)[0]
-    found = (lines.dump(record | {"curve": []}), (study.FOLDER / "weight.yaml").read_text(), json.dumps(PLAN), "weight")
+    found = (record_json.dump(record | {"curve": []}), (study.FOLDER / "weight.yaml").read_text(), json.dumps(PLAN), "weight")
     for number, text in enumerate(found):
         (folder / str(number)).write_bytes(bytes([number]) + text.encode())
 

@@ -29,10 +29,10 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 import survey_lib
-from survey_lib.chain.coupling.check import Check
 from survey_lib.chain.masks import Masks, prunable
 from survey_lib.chain.selection import select
-from survey_lib.experiment.models import build
+from survey_lib.chain.surgery.verify import Check
+from survey_lib.experiment.networks.models import build
 from survey_lib.measure import machine, measure
 
 IMAGE = (1, 3, 224, 224)

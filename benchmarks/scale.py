@@ -23,9 +23,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from survey_lib.experiment import store, study, sweep
-from survey_lib.experiment.config import RunConfig
-from survey_lib.experiment.engines import ENGINES
+from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.sweeps import store, study, sweep
+from survey_lib.experiment.sweeps.engines import ENGINES
 from survey_lib.measure import machine
 
 COUNTS = (1_000, 10_000, 100_000)
@@ -42,7 +42,7 @@ STEPS = {
 TIMED = """
 import sys, time
 from pathlib import Path
-from survey_lib.experiment import store, study, sweep
+from survey_lib.experiment.sweeps import store, study, sweep
 study.FOLDER = Path(sys.argv[1])
 wall, processor = time.perf_counter(), time.process_time()
 done = {call}

@@ -22,8 +22,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from survey_lib.experiment import data, train
-from survey_lib.experiment.models import build
+from survey_lib.experiment.data import loaders as data
+from survey_lib.experiment.networks.models import build
+from survey_lib.experiment.runs import train
 from survey_lib.measure import machine
 
 PAIRS = [("digits", "lenet-300-100", 32), ("eurosat32-mini", "resnet-8", 16)]

@@ -22,8 +22,9 @@ import torch
 import torchvision
 
 from survey_lib.chain import masks
-from survey_lib.chain.coupling import check, group_masks, kept, trace
-from survey_lib.chain.surgery import cut, replay
+from survey_lib.chain.coupling import group_masks, trace
+from survey_lib.chain.surgery import masked_norms, verify
+from survey_lib.chain.surgery.cut import cut, replay
 
 MODELS = """alexnet vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_1 densenet121 googlenet
 inception_v3 mobilenet_v2 mobilenet_v3_small mnasnet0_5 shufflenet_v2_x0_5 efficientnet_b0 efficientnet_v2_s
@@ -52,14 +53,14 @@ def random_keep(coupling, sparsity: float) -> dict[str, torch.Tensor]:
 def largest_error(model, coupling, result, example) -> float:
     """max |masked − cut| / max |masked| in float64 on another batch and, where the model takes it, another size."""
     dense = copy.deepcopy(model).double()
-    dense.load_state_dict(check.random_values(model), strict=False)
+    dense.load_state_dict(verify.random_values(model), strict=False)
     masked = masks.masked_copy(dense, group_masks(dense, coupling, result.keep))
-    over_kept = kept.OverKept(masked, coupling, result.keep) if result.over_kept else None
-    checked = check.Check(model, coupling, example)
+    over_kept = masked_norms.OverKept(masked, coupling, result.keep) if result.over_kept else None
+    checked = verify.Check(model, coupling, example)
     assert not checked.problem(result.keep)
     small, (inputs,) = replay(dense, result.plan), checked.inputs
-    pairs = zip(check.run(masked, inputs, over_kept=over_kept), check.run(small, inputs), strict=True)
-    return max(check.error(a, b) for a, b in pairs)
+    pairs = zip(verify.run(masked, inputs, over_kept=over_kept), verify.run(small, inputs), strict=True)
+    return max(verify.error(a, b) for a, b in pairs)
 
 
 def rows(name: str) -> list[dict]:

@@ -1,10 +1,10 @@
 """Sphinx reads this in build/site-source, where `survey site` puts it beside the generated pages."""
 
 import survey_lib
-from survey_lib.experiment.sources import REPOSITORY
-from survey_lib.publish.docstrings import as_rst
-from survey_lib.publish.literature import papers
-from survey_lib.publish.site import HOME, TAG
+from survey_lib.analysis.literature import papers
+from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.site.docstrings import as_rst
+from survey_lib.site.source import HOME, TAG
 
 project = "Neural network pruning"
 copyright = "the survey_lib maintainers; text and figures CC BY 4.0, code MIT"

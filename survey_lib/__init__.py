@@ -8,7 +8,7 @@
 
 from survey_lib.catalogue import METHODS
 from survey_lib.chain.masks import hold, masks_from_torch
-from survey_lib.experiment.store import results
+from survey_lib.experiment.sweeps.store import results
 from survey_lib.measure import latency, measure
 from survey_lib.prune import PruneResult, during, load, prune, save
 

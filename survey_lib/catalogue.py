@@ -12,20 +12,16 @@ from torch import Tensor
 
 from survey_lib.chain.coupling import ChannelGroup
 from survey_lib.chain.patterns import parse
-from survey_lib.methods import (
-    channel,
-    channel_training,
-    depth,
-    gates,
-    pattern,
-    reconstruction,
-    solve,
-    sparse_training,
-    transformer,
-    weight,
-    weight_training,
-)
-from survey_lib.methods import filter as filters
+from survey_lib.methods import solve
+from survey_lib.methods.channel import reconstruction
+from survey_lib.methods.channel import scores as channel
+from survey_lib.methods.channel import training as channel_training
+from survey_lib.methods.depth_and_heads import depth, transformer
+from survey_lib.methods.filter import scores as filters
+from survey_lib.methods.pattern import scores as pattern
+from survey_lib.methods.weight import gates, sparse_training
+from survey_lib.methods.weight import scores as weight
+from survey_lib.methods.weight import training as weight_training
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature" / "papers.csv"
 WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for

@@ -15,9 +15,9 @@ from torch import nn
 
 from survey_lib.catalogue import check_pattern, find
 from survey_lib.chain import during as training
-from survey_lib.chain import surgery
 from survey_lib.chain.masks import Masks, unwrap
 from survey_lib.chain.selection import check_finite, check_sparsity
+from survey_lib.chain.surgery import cut as surgery
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.channels import prune_channels
 from survey_lib.steps.request import PruneResult, Request

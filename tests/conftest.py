@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib import METHODS
-from survey_lib.experiment import store, study
+from survey_lib.experiment.sweeps import store, study
 
 NOTEBOOK_MEMORY = 1.5  # GB; Binder kills a session that passes 2
 

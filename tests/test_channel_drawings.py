@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish import channels
+from survey_lib.figures.structured import channel_pruning
 
 BEFORE = {"random-filter": 0.3, "l1-filter": 0.4, "lasso": 0.9, "slimming": 0.5}
 
@@ -30,7 +30,7 @@ def closed():
 
 
 def test_gains_compare_only_networks_of_one_shape(frame):
-    table = channels.gains(channels.recovered(frame))
+    table = channel_pruning.gains(channel_pruning.recovered(frame))
     assert set(table["method"]) == {"l1-filter", "lasso"} and (table["n"] == 2).all()
     mean = table.groupby(["stage", "method"])["mean"].mean()
     assert mean["right after the cut", "lasso"] == pytest.approx(61)
@@ -39,15 +39,15 @@ def test_gains_compare_only_networks_of_one_shape(frame):
 
 def test_recovery_in_a_name_is_taken_off(frame):
     named = frame.assign(method=frame["method"] + " (" + frame["recovery"] + ")")
-    assert channels.recovered(named)["method"].tolist() == channels.recovered(frame)["method"].tolist()
+    assert channel_pruning.recovered(named)["method"].tolist() == channel_pruning.recovered(frame)["method"].tolist()
 
 
 def test_titles_hold_the_spans_and_the_best_gain(frame):
     assert (
         "61.0 points apart right after the cut, 0.0 points apart after recovery"
-        in channels.before_and_after(frame).caption
+        in channel_pruning.before_and_after(frame).caption
     )
-    assert "up to +61.0 points over random (lasso), 4 of 4 intervals" in channels.worth(frame).caption
+    assert "up to +61.0 points over random (lasso), 4 of 4 intervals" in channel_pruning.worth(frame).caption
 
 
 def test_widths_are_shares_of_channels_and_print_as_per_cent():
@@ -56,17 +56,17 @@ def test_widths_are_shares_of_channels_and_print_as_per_cent():
         {"layer": "a", "unit": "channel", "kept": 1, "total": 4},
         {"layer": "a", "unit": "weight", "kept": 1, "total": 9},
     ]
-    found = channels.kept_widths(
+    found = channel_pruning.kept_widths(
         [{"status": "done", "config": config, "layers": layers}, {"status": "failed"}]
     )
     assert found["kept"].tolist() == [0.25]
     axes = plt.figure().subplots()
-    channels.widths(found.pivot_table("kept", "method", "layer"), axes)
+    channel_pruning.widths(found.pivot_table("kept", "method", "layer"), axes)
     assert [text.get_text() for text in axes.texts] == ["25%"]
 
 
 def test_histograms_share_their_bins_and_errors_have_a_panel_a_repair():
-    figure = channels.scales({"a": np.array([0.1, 0.2]), "b": np.array([2.0])})
+    figure = channel_pruning.scales({"a": np.array([0.1, 0.2]), "b": np.array([2.0])})
     assert [sum(bar.get_height() for bar in axes.patches) for axes in figure.axes] == [2, 1]
     table = pd.DataFrame({"repair": ["none", "refit"], "choice": "l1", "kept": [2, 2], "error": [0.5, 0.1]})
-    assert [axes.lines[0].get_ydata()[0] for axes in channels.errors(table).axes] == [0.5, 0.1]
+    assert [axes.lines[0].get_ydata()[0] for axes in channel_pruning.errors(table).axes] == [0.5, 0.1]

@@ -11,9 +11,12 @@ from torch.nn import functional as F
 from survey_lib.catalogue import find
 from survey_lib.chain import channels, during
 from survey_lib.chain.coupling import trace
-from survey_lib.chain.evidence import Consumer, Evidence
-from survey_lib.experiment.llama import Llama, Shape
-from survey_lib.methods import channel, channel_training, reconstruction, transformer
+from survey_lib.chain.evidence.base import Consumer, Evidence
+from survey_lib.experiment.networks.llama import Llama, Shape
+from survey_lib.methods.channel import reconstruction
+from survey_lib.methods.channel import scores as channel
+from survey_lib.methods.channel import training as channel_training
+from survey_lib.methods.depth_and_heads import transformer
 from survey_lib.steps.structured import choose_channels, structure
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, Slice
-from survey_lib.chain.evidence import Evidence
+from survey_lib.chain.evidence.base import Evidence
 
 NEEDS = ("grad", "grad_sq", "example_grad_sq", "filter_saliency", "gamma", "slices", "slices_grad",
          "gate_grad", "act_out", "act_grad", "consumers")  # fmt: skip

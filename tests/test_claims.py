@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish import claims
-from survey_lib.publish.claims import Claim
+from survey_lib.analysis import claims
+from survey_lib.analysis.claims import Claim
 
 CLAIM = Claim("trial", "sparsity == 0.5", "method == 'a'", "method == 'b'", ("a", "b", "here"))
 

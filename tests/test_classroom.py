@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from survey_lib.publish.classroom import NOT_YET, RIGHT, tried, verdicts
-from survey_lib.publish.exercises import student
+from survey_lib.course.classroom import NOT_YET, RIGHT, tried, verdicts
+from survey_lib.course.exercises import student
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 COMMITTED = sorted(NOTEBOOKS.glob("*.ipynb"))

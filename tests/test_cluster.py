@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from survey_lib.experiment import engines, store, study, sweep
-from survey_lib.experiment.cluster import slurm_script
+from survey_lib.experiment.sweeps import engines, store, study, sweep
+from survey_lib.experiment.sweeps.cluster import slurm_script
 
 pytest.importorskip("distributed")
 

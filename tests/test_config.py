@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from survey_lib.catalogue import METHODS
-from survey_lib.experiment import config as configs
-from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment.runs import config as configs
+from survey_lib.experiment.runs.config import RunConfig
 
 BASE = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "sparsity": 0.5}
 
@@ -72,7 +72,7 @@ def test_b67_the_methods_version_and_the_schema_change_the_key(monkeypatch):
 
 
 def test_keys_are_equal_in_another_process():
-    code = f"from survey_lib.experiment.config import RunConfig; print(RunConfig(**{BASE!r}).key())"
+    code = f"from survey_lib.experiment.runs.config import RunConfig; print(RunConfig(**{BASE!r}).key())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == RunConfig(**BASE).key()
 

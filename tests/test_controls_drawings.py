@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish import controls
+from survey_lib.figures.comparisons import controls
 
 
 def test_against_one_sorts_and_leaves_the_reference_out():

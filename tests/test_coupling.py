@@ -8,7 +8,7 @@ from torch import nn
 
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import Coupling, group_masks, trace
-from survey_lib.chain.surgery import cut
+from survey_lib.chain.surgery.cut import cut
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import torch
 import torchvision.models as tv
 
 from survey_lib.chain.coupling import trace
-from survey_lib.chain.surgery import cut
+from survey_lib.chain.surgery.cut import cut
 
 
 def third_removed(coupling):

@@ -11,7 +11,8 @@ import torch
 import torchvision.datasets
 from PIL import Image
 
-from survey_lib.experiment import data, sources
+from survey_lib.experiment.data import loaders as data
+from survey_lib.experiment.data import sources
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from torch import nn
 
 import survey_lib
 from survey_lib.chain import blocks
-from survey_lib.chain.evidence import Evidence
+from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.masks import masked_copy
-from survey_lib.methods.depth import block_influence
+from survey_lib.methods.depth_and_heads.depth import block_influence
 
 
 def built(name: str, seed: int = 0) -> nn.Module:

@@ -11,7 +11,8 @@ from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.during import start
 from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
-from survey_lib.methods import gates, sparse_training, weight_training
+from survey_lib.methods.weight import gates, sparse_training
+from survey_lib.methods.weight import training as weight_training
 
 RULES = ["gradual", "movement", "set", "rigl", "l0", "nm-srste"]
 STEPS = 40

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from survey_lib.publish.equal_size import against, mean_gap, on_front
+from survey_lib.analysis.equal_compression import against, mean_gap, on_front
 
 
 def runs(lines: dict[str, dict[float, float]], seed: int = 0) -> pd.DataFrame:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from survey_lib.chain import observe
-from survey_lib.chain.columns import input_columns
-from survey_lib.chain.evidence import collect, layer_seed
+from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.evidence.base import collect, layer_seed
+from survey_lib.chain.evidence.unfold import input_columns
 from survey_lib.chain.masks import prunable
 from survey_lib.chain.repair import damped, least_squares, reestimate_batch_norm
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from survey_lib.publish.exercises import student, verdict
+from survey_lib.course.exercises import student, verdict
 
 SOLVED = """def keep_largest(weight, count):
     # BEGIN SOLUTION

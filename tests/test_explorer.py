@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from survey_lib.publish.explorer import explore
+from survey_lib.figures.unstructured.explorer import explore
 
 
 def test_numbers_of_the_picture():

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from survey_lib.experiment import files, index, store, study, sweep
+from survey_lib.experiment.sweeps import files, index, store, study, sweep
 
 YAML = """
 name: trial
@@ -35,7 +35,7 @@ profiles:
 LONG = """
 import sys, time
 from pathlib import Path
-from survey_lib.experiment import study, sweep
+from survey_lib.experiment.sweeps import study, sweep
 study.FOLDER = Path(sys.argv[1])
 import os
 def slow(*_):
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     sweep.sweep("trial", engine="joblib", jobs=2, progress=False)
 """
 CHILDREN = multiprocessing.get_context("forkserver")  # autograd does not survive a fork of a process that used it
-CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweep"])
+CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweeps.sweep"])
 
 
 def serial():

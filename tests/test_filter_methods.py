@@ -8,9 +8,9 @@ from torch import nn
 
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import trace
-from survey_lib.chain.evidence import Evidence
+from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.selection import keep_largest, select
-from survey_lib.methods import filter as filters
+from survey_lib.methods.filter import scores as filters
 
 
 def seen(weight=None, **fields) -> Evidence:

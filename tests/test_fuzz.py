@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
 import survey_lib
-from survey_lib.chain import surgery
+from survey_lib.chain.surgery import cut as surgery
 from survey_lib.cli import main
-from survey_lib.experiment import lines, models, store, study
-from survey_lib.experiment.config import RunConfig
-from survey_lib.publish.notebooks import run_notebook
+from survey_lib.course.notebooks import run_notebook
+from survey_lib.experiment.networks import models
+from survey_lib.experiment.runs import record_json
+from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.sweeps import store, study
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "fixtures" / "tiny.ipynb"
@@ -115,16 +117,16 @@ def test_lines_of_results_changed_at_one_place(tmp_path, place, new):
 
 
 @often(200)
-@given(st.text(max_size=60) | st.integers(0, len(lines.dump(SMALL)) - 1).map(lambda end: lines.dump(SMALL)[:end]))
+@given(st.text(max_size=60) | st.integers(0, len(record_json.dump(SMALL)) - 1).map(lambda end: record_json.dump(SMALL)[:end]))
 def test_lines_of_results_that_are_none(text):
     with pytest.raises(ValueError):
-        lines.parse(text)
+        record_json.parse(text)
 
 
 @often(100)
 @given(st.text() | st.text(alphabet="\u2028\u2029\x85\x0c\x1c\n\r"))
 def test_any_text_in_a_record_survives_publishing(tmp_path, reason):
-    (tmp_path / "trial.jsonl").write_text(lines.dump(SMALL | {"warnings": [reason]}) + "\n", encoding="utf-8", newline="")
+    (tmp_path / "trial.jsonl").write_text(record_json.dump(SMALL | {"warnings": [reason]}) + "\n", encoding="utf-8", newline="")
     assert store.records("trial", published=tmp_path, local=False)[0]["warnings"] == [reason]
 
 

@@ -5,9 +5,9 @@ import re
 import nbformat
 import pytest
 
-from survey_lib.publish import grading
-from survey_lib.publish.exercises import BEGIN
-from survey_lib.publish.notebooks import FOLDER
+from survey_lib.course import grading
+from survey_lib.course.exercises import BEGIN
+from survey_lib.course.notebooks import FOLDER
 
 NAMES = [path.stem for path in sorted(FOLDER.glob("*.ipynb"))]
 

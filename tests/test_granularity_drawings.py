@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from survey_lib.publish import granularity
+from survey_lib.figures.structured import between as granularity
 
 LOSS = {"magnitude": 0.01, "nm-magnitude": 0.02, "kernel": 0.05, "l1-filter": 0.08, "random": 0.1, "random-filter": 0.12}
 

@@ -6,9 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from survey_lib.publish import decisions, guide
+from survey_lib.analysis import recommendations
+from survey_lib.figures.comparisons import your_model
 
-BRANCH = decisions.Branch("small", "toy", "method != 'dense'", at=4)
+BRANCH = recommendations.Branch("small", "toy", "method != 'dense'", at=4)
 
 
 def runs(noise: float = 0.0) -> pd.DataFrame:
@@ -26,44 +27,44 @@ def runs(noise: float = 0.0) -> pd.DataFrame:
 
 
 def test_the_least_loss_is_advised_and_the_rest_is_told_from_it():
-    told = decisions.advice(decisions.settle(runs(), (BRANCH,))).iloc[0]
+    told = recommendations.advice(recommendations.settle(runs(), (BRANCH,))).iloc[0]
     assert (told["take"], told["not told from it"], told["of"], told["n"]) == ("l1-filter", "-", 2, 3)
     assert told["points lost"] == 2.1
 
 
 def test_a_rival_that_sways_with_the_seed_is_not_told_from_the_best():
-    settled = decisions.settle(runs(noise=0.03), (BRANCH,)).set_index("method")
+    settled = recommendations.settle(runs(noise=0.03), (BRANCH,)).set_index("method")
     assert settled["tied"].to_dict() == {"l1-filter": True, "fpgm": True, "random-filter": False}
 
 
 def test_one_seed_tells_nothing_apart():
-    assert decisions.settle(runs().query("seed == 0"), (BRANCH,))["tied"].all()
+    assert recommendations.settle(runs().query("seed == 0"), (BRANCH,))["tied"].all()
 
 
 def test_without_recovery_the_accuracy_after_the_cut_counts():
-    branch = decisions.Branch("now", "toy", "method == 'l1-filter'", "speedup_theoretical", 4, recover=False)
-    assert decisions.settle(runs(), (branch,))["lost"].iloc[0] == pytest.approx(45.05)
+    branch = recommendations.Branch("now", "toy", "method == 'l1-filter'", "speedup_theoretical", 4, recover=False)
+    assert recommendations.settle(runs(), (branch,))["lost"].iloc[0] == pytest.approx(45.05)
 
 
 def test_needs_without_runs_are_left_out_and_none_at_all_is_an_error():
-    other = decisions.Branch("other", "nowhere", "method != 'dense'")
-    assert set(decisions.settle(runs(), (BRANCH, other))["need"]) == {"small"}
+    other = recommendations.Branch("other", "nowhere", "method != 'dense'")
+    assert set(recommendations.settle(runs(), (BRANCH, other))["need"]) == {"small"}
     with pytest.raises(ValueError, match="no runs of nowhere"):
-        decisions.settle(runs(), (other,))
+        recommendations.settle(runs(), (other,))
 
 
 def test_reach_stops_where_a_point_is_lost():
     """l1-filter loses 1.1 points at 3 times: within that it reaches 3 up to the grid, interpolated in the logarithm."""
     frame = runs().assign(accuracy=lambda t: t["accuracy"] + 0.001 * t["seed"])
-    reached = decisions.reach(frame, points=1.0)
+    reached = recommendations.reach(frame, points=1.0)
     assert reached.loc["l1-filter", "compression"] == pytest.approx(2 * 2**0.5, rel=0.01)
     assert reached.loc["l1-filter", "speedup_theoretical"] == pytest.approx(4 * 2**0.5, rel=0.01)
     assert reached.index[0] == "l1-filter"
 
 
 def test_the_guide_draws_each_method_once_at_its_loss_and_names_the_best():
-    settled = decisions.settle(runs(), (BRANCH,))
-    drawing = guide.draw(settled)
+    settled = recommendations.settle(runs(), (BRANCH,))
+    drawing = your_model.draw(settled)
     axes = drawing.figure.axes[0]
     drawn = sorted(float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()) == 1)
     assert drawn == pytest.approx(sorted(settled["lost"]))
@@ -73,7 +74,7 @@ def test_the_guide_draws_each_method_once_at_its_loss_and_names_the_best():
 
 
 def test_the_reach_chart_orders_by_compression():
-    drawing = guide.reach_chart(runs())
+    drawing = your_model.reach_chart(runs())
     labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
     assert labels[0] == "l1-filter" == drawing.data["method"].iloc[0] and labels[-1] == "random-filter"
     plt.close("all")

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from survey_lib.experiment import language
-from survey_lib.experiment.llama import Llama, Shape, read_model
+from survey_lib.experiment.networks import language
+from survey_lib.experiment.networks.llama import Llama, Shape, read_model
 
 TEXT = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
 

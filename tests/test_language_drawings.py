@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish import language
+from survey_lib.figures.comparisons import language_models
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def frame():
 
 
 def test_losses_draws_both_measures_and_names_the_order(frame):
-    drawing = language.losses(frame)
+    drawing = language_models.losses(frame)
     half = drawing.data[np.isclose(drawing.data["x"], 0.5)].set_index(["method", "metric"])["mean"]
     assert half["magnitude", "loss"] == 3.0 and half["magnitude", "divergence"] == 2.0
     assert half["nm-magnitude (2:4)", "loss"] == 4.0
@@ -33,20 +33,20 @@ def test_losses_draws_both_measures_and_names_the_order(frame):
 
 
 def test_structures_compares_at_the_size_of_one_block_less(frame):
-    drawing = language.structures(frame)
+    drawing = language_models.structures(frame)
     assert "At 1.25×" in drawing.caption and "block-influence 2.50" in drawing.caption
     assert "magnitude 1.80" in drawing.caption
     plt.close(drawing.figure)
 
 
 def test_structures_without_structured_runs_says_so(frame):
-    assert "no structured" in language.structures(frame[frame["structure"] != "structured"]).caption
+    assert "no structured" in language_models.structures(frame[frame["structure"] != "structured"]).caption
     plt.close("all")
 
 
 def test_outliers_are_ratios_to_the_median_of_the_layer():
     _, axes = plt.subplots()
-    table = language.outliers({"a": np.array([1.0, 2.0, 8.0])}, 3.0, axes)
+    table = language_models.outliers({"a": np.array([1.0, 2.0, 8.0])}, 3.0, axes)
     assert table["ratio"].tolist() == [0.5, 1.0, 4.0]
     marked = [line for line in axes.lines if line.get_marker() == "D"]
     assert marked[0].get_xdata().tolist() == [4.0]
@@ -54,7 +54,7 @@ def test_outliers_are_ratios_to_the_median_of_the_layer():
 
 
 def test_texts_colours_surprise_and_wraps():
-    figure = language.texts(
+    figure = language_models.texts(
         {"dense": [("abc", 0.0), ("d\n", 8.0)], "other": [("x" * 70, 1.0), ("y" * 70, 1.0)]}
     )
     written = [text.get_text() for text in figure.axes[0].texts]
@@ -70,7 +70,7 @@ def test_reported_puts_every_point_on_its_row():
     _, axes = plt.subplots()
     points = pd.DataFrame([("A", "2:4", "wanda", 0.5), ("A", "2:4", "magnitude", 0.9), ("B", "2:4", "wanda", 0.2)],
                           columns=["model", "pattern", "method", "nats"])  # fmt: skip
-    language.reported(points, axes)
+    language_models.reported(points, axes)
     drawn = {
         line.get_label(): sorted(zip(line.get_ydata(), line.get_xdata(), strict=True)) for line in axes.lines
     }

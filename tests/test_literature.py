@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from survey_lib.publish.literature import (
+from survey_lib.analysis.literature import (
     FOLDER,
     audit,
     baselines,

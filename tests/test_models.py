@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from survey_lib.experiment import models
+from survey_lib.experiment.networks import models
 
 
 @pytest.mark.parametrize("name, in_shape, count", [

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 
-from survey_lib.publish.hygiene import check
-from survey_lib.publish.notebooks import normalise, parameters, run_all, run_notebook
+from survey_lib.course.hygiene import check
+from survey_lib.course.notebooks import normalise, parameters, run_all, run_notebook
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "fixtures" / "tiny.ipynb"

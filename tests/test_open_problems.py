@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from survey_lib.experiment import study
-from survey_lib.publish import claims, literature, open_problems
-from survey_lib.publish.statistics import interval
+from survey_lib.analysis import claims, literature
+from survey_lib.analysis.statistics import interval
+from survey_lib.experiment.sweeps import study
+from survey_lib.figures.comparisons import open_problems
 
 
 def test_seven_seeds_for_one_point_at_a_spread_of_one():

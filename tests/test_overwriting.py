@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from survey_lib.cli import main
-from survey_lib.experiment import files, speed
-from survey_lib.publish import notebooks, site
+from survey_lib.course import notebooks
+from survey_lib.experiment import speed
+from survey_lib.experiment.sweeps import files
+from survey_lib.site import source as site
 
 FIXTURES = Path(__file__).parent / "fixtures"
 COMMANDS = {
@@ -30,7 +32,7 @@ def command(request, tmp_path, monkeypatch):
     """Call a command that writes into a folder, with its slow parts replaced; the name of one file it writes."""
     monkeypatch.setattr(notebooks, "FOLDER", FIXTURES)
     monkeypatch.setattr(speed, "measure_all", lambda *_, **__: {"chain": speed.read()["chain"].head(1)})
-    monkeypatch.setattr("survey_lib.publish.timings.report", lambda found: "")
+    monkeypatch.setattr("survey_lib.cli.timings.report", lambda found: "")
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
     words, name = request.param
 

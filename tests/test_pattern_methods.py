@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from survey_lib.catalogue import METHODS, find
-from survey_lib.chain.evidence import Evidence, collect
+from survey_lib.chain.evidence.base import Evidence, collect
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.selection import select
 

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.publish import pitfalls
+from survey_lib.figures.comparisons import pitfalls
 
 
 def test_chain_names_every_step_and_fault():

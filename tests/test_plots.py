@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish import drawings, plots, rankings
-from survey_lib.publish.figures import FIGURES, THUMBNAILS, cite, figure, find
-from survey_lib.publish.sheet import Drawing, save_figure
-from survey_lib.publish.tables import finished
+from survey_lib.analysis.tables import finished
+from survey_lib.charts import plots, ranking, schematic
+from survey_lib.charts.export import Drawing, save_figure
+from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find
 
 METHODS = {"random": "weight", "magnitude": "weight", "lamp": "weight", "random-filter": "filter",
            "l1-filter": "filter", "fpgm": "filter", "slimming": "channel"}  # fmt: skip
@@ -127,18 +127,18 @@ def test_pale_methods_are_drawn_but_not_labelled():
 
 def test_cliques_of_the_critical_difference_diagram():
     """Ranks 1, 1.5, 3, 3.2 with distance 0.6: two bars, none inside another."""
-    assert rankings.cliques(np.array([1, 1.5, 3, 3.2]), 0.6) == [(1, 1.5), (3, 3.2)]
-    assert rankings.cliques(np.array([1.0, 2.0, 3.0]), 5) == [(1, 3)]
-    assert rankings.cliques(np.array([1.0, 2.0, 3.0]), 0.5) == []
+    assert ranking.cliques(np.array([1, 1.5, 3, 3.2]), 0.6) == [(1, 1.5), (3, 3.2)]
+    assert ranking.cliques(np.array([1.0, 2.0, 3.0]), 5) == [(1, 3)]
+    assert ranking.cliques(np.array([1.0, 2.0, 3.0]), 0.5) == []
 
 
 def test_mask_drawing_has_one_cell_an_entry():
     axes = plt.figure().subplots()
-    drawings.mask_pattern(np.array([[True, False, True]]), axes)
+    schematic.mask_pattern(np.array([[True, False, True]]), axes)
     faces = [patch.get_facecolor() for patch in axes.patches]
     assert len(faces) == 3 and faces[0] == faces[2] != faces[1]
     with pytest.raises(ValueError, match="two-dimensional"):
-        drawings.mask_pattern(np.ones(3), axes)
+        schematic.mask_pattern(np.ones(3), axes)
 
 
 def drawn(entry) -> Drawing:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish import redundancy
+from survey_lib.figures.unstructured import redundancy
 
 FIXED = {"data": "d", "model": "m", "scope": "layerwise", "structure": "unstructured", "dense_accuracy": 0.9}
 

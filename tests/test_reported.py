@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.publish import reported
+from survey_lib.figures.comparisons import reported
 
 
 def test_points_tell_measurements_from_copies():

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from survey_lib.experiment import checkpoint, data, lines
-from survey_lib.experiment.config import RunConfig
-from survey_lib.experiment.run import run
+from survey_lib.experiment.data import loaders as data
+from survey_lib.experiment.runs import checkpoint, record_json
+from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.runs.run import run
 
 BASE = {"data": "digits", "model": "lenet-300-100", "epochs": 2, "recovery_epochs": 1, "batch_size": 64}
 CONV = BASE | {"model": "resnet-8", "epochs": 1, "rewind_epoch": 0}
@@ -33,7 +34,7 @@ def test_a_run_from_dense_to_recovered(cache):
     assert record["sizes"]["compression"] == pytest.approx(
         (weights + biases) / (weights * 0.1 + biases), rel=1e-3
     )
-    assert json.loads(lines.dump(record))["key"] == record["key"]
+    assert json.loads(record_json.dump(record))["key"] == record["key"]
 
 
 def test_b55_equal_configs_give_equal_metrics_whatever_ran_before_and_however_many_threads(cache, tmp_path):
@@ -127,7 +128,7 @@ def test_b53_a_checkpoint_of_other_preprocessing_is_trained_again(tmp_path, monk
 def test_b15_rewinding_brings_back_the_early_weights_bit_for_bit(cache, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "survey_lib.experiment.journey.fit", lambda model, *_, **choices: seen.append((model, choices)) or []
+        "survey_lib.experiment.runs.run_state.fit", lambda model, *_, **choices: seen.append((model, choices)) or []
     )
     config = RunConfig(**BASE, method="magnitude", sparsity=0.5, recovery="rewind")
     run(config, cache)
@@ -193,9 +194,9 @@ def test_methods_during_training_reach_the_asked_sparsity(method, cache):
 
 def test_the_test_set_is_read_once_after_all_training(cache, monkeypatch):
     events = []
-    monkeypatch.setattr("survey_lib.experiment.record.predict",
+    monkeypatch.setattr("survey_lib.experiment.runs.record.predict",
                         lambda _, x: events.append("evaluation") or torch.zeros(len(x), 10))  # fmt: skip
-    monkeypatch.setattr("survey_lib.experiment.journey.fit", lambda *_, **__: events.append("training") or [])
+    monkeypatch.setattr("survey_lib.experiment.runs.run_state.fit", lambda *_, **__: events.append("training") or [])
     run(RunConfig(**BASE, method="magnitude", sparsity=0.5), cache)
     assert events == ["training"] + ["evaluation"] * 9  # three stages, three splits
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish import saliency, saliency_gains
+from survey_lib.figures.unstructured import saliency, saliency_gains
 
 
 @pytest.fixture

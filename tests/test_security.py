@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from survey_lib.experiment import sources
+from survey_lib.experiment.data import sources
 
 MODULES = sorted((Path(__file__).parents[1] / "survey_lib").rglob("*.py"))
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}

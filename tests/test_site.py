@@ -7,15 +7,16 @@ import nbformat
 import pandas as pd
 import pytest
 
+from survey_lib.analysis import literature
+from survey_lib.analysis.literature import papers, published
 from survey_lib.catalogue import METHODS
-from survey_lib.experiment.sources import REPOSITORY
-from survey_lib.publish import literature, own_results, pages
-from survey_lib.publish.cards import card, formulas, source
-from survey_lib.publish.docstrings import as_html, as_rst, blocks
-from survey_lib.publish.literature import papers, published
-from survey_lib.publish.literature_pages import numbers_page, paper, papers_page, reported
-from survey_lib.publish.webbook import for_web
-from survey_lib.publish.webtable import html_table, link, raw
+from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.site import own_results, pages
+from survey_lib.site.cards import card, formulas, source
+from survey_lib.site.docstrings import as_html, as_rst, blocks
+from survey_lib.site.literature_pages import numbers_page, paper, papers_page, reported
+from survey_lib.site.webbook import for_web
+from survey_lib.site.webtable import html_table, link, raw
 
 HOSTILE = '<script>alert("x")</script> & `tick` ```'
 
@@ -181,7 +182,7 @@ def test_figures_page_says_what_it_could_not_draw(tmp_path, monkeypatch):
 
 def test_library_pages_name_every_module():
     text = "".join(pages.library_pages().values())
-    for module in ("survey_lib.prune", "survey_lib.chain.coupling.trace", "survey_lib.publish.webtable"):
+    for module in ("survey_lib.prune", "survey_lib.chain.coupling.tracer", "survey_lib.site.webtable"):
         assert f".. automodule:: {module}\n" in text
 
 

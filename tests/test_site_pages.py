@@ -15,12 +15,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from survey_lib.analysis import literature
 from survey_lib.catalogue import METHODS
-from survey_lib.publish import literature, own_results
-from survey_lib.publish.cards import card
-from survey_lib.publish.literature_pages import numbers_page, papers_page
-from survey_lib.publish.pages import commands_page
-from survey_lib.publish.sheet import Drawing
+from survey_lib.charts.export import Drawing
+from survey_lib.site import own_results
+from survey_lib.site.cards import card
+from survey_lib.site.literature_pages import numbers_page, papers_page
+from survey_lib.site.pages import commands_page
 
 SITE = Path(__file__).parents[1] / "build" / "site"
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))

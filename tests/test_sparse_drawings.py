@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from survey_lib.publish.sparse import schedule, sparse_training_macs
+from survey_lib.figures.unstructured.during_training import schedule, sparse_training_macs
 
 ROW = {"method": "dense", "sparsity": 0.0, "when": "dense", "recovery": "none", "training_macs": 100, "recovery_macs": 0}
 

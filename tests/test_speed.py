@@ -8,11 +8,13 @@ from click.testing import CliRunner
 from torch import nn
 
 from survey_lib.cli import main
-from survey_lib.experiment import models, speed, store
-from survey_lib.experiment.study import names
+from survey_lib.cli.timings import chain_table, kinds
+from survey_lib.experiment import speed
+from survey_lib.experiment.networks import models
+from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps.study import names
 from survey_lib.experiment.variants import ALIGNED, rounded, variants
 from survey_lib.measure import export, roofline, sizes, sparse_kernels, storage
-from survey_lib.publish.timings import chain_table, kinds
 
 
 def blocks_of_four() -> np.ndarray:

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from survey_lib.publish import speedups
+from survey_lib.figures.comparisons import from_mask_to_speed
 
 
 @pytest.fixture(autouse=True)
@@ -23,11 +23,11 @@ def chain() -> pd.DataFrame:
 
 
 def test_staircase_keeps_the_order_of_the_steps_and_leaves_out_what_was_not_measured():
-    table = speedups.staircase_table(chain(), "m")
+    table = from_mask_to_speed.staircase_table(chain(), "m")
     assert list(table.index) == ["dense", "masked", "cut", "aligned, ONNX Runtime"]
     assert table["measured"].tolist() == [1.0, 0.9, 2.0, 5.0]
     assert table.loc["cut", ["ms", "MB"]].tolist() == pytest.approx([5.0, 2.0])
-    figure = speedups.staircase({"m": table})
+    figure = from_mask_to_speed.staircase({"m": table})
     assert [bar.get_width() for bar in figure.axes[0].patches] == [1.0, 0.9, 2.0, 5.0]
 
 
@@ -39,14 +39,14 @@ def kernels() -> pd.DataFrame:
 
 
 def test_crossover_is_where_all_sparser_products_win_too():
-    table = speedups.crossover_table(kernels())
+    table = from_mask_to_speed.crossover_table(kernels())
     assert table.loc["csr", 1] == 0.99  # 0.9 wins, but 0.95 does not
     assert "bsr" not in table.index
 
 
 def test_kernels_are_drawn_as_speed_ups_over_density():
     _, axes = plt.subplots()
-    speedups.kernels(kernels(), axes)
+    from_mask_to_speed.kernels(kernels(), axes)
     lines = {line.get_label(): line for line in axes.lines}
     assert lines["csr"].get_ydata().tolist() == pytest.approx([0.5, 1.25, 1 / 1.1, 5.0])
     assert lines["csr"].get_xdata().tolist() == pytest.approx([0.5, 0.1, 0.05, 0.01])
@@ -56,7 +56,7 @@ def test_roofline_bends_where_the_ceilings_meet():
     rows = pd.DataFrame({"kind": ["norm", "convolution"], "variant": ["dense", "cut"], "intensity": [0.5, 20.0],
                          "attained": [1e9, 50e9], "peak": [100e9] * 2, "bandwidth": [20e9] * 2})  # fmt: skip
     _, axes = plt.subplots()
-    speedups.roofline(rows, axes)
+    from_mask_to_speed.roofline(rows, axes)
     assert axes.lines[0].get_xdata().tolist() == [0.25, 5, 40]
     assert axes.lines[0].get_ydata().tolist() == [5, 100, 100]
 
@@ -64,7 +64,7 @@ def test_roofline_bends_where_the_ceilings_meet():
 def test_storage_is_drawn_as_a_share_of_the_dense_bytes():
     table = pd.DataFrame({"format": ["dense", "csr", "csr"], "sparsity": [0.0, 0.9, 0.5], "raw": [400, 80, 400], "zlib": [300, 70, 350]})
     _, axes = plt.subplots()
-    speedups.storage(table, axes, "zlib")
+    from_mask_to_speed.storage(table, axes, "zlib")
     assert axes.lines[1].get_ydata().tolist() == [350 / 400, 70 / 400]
 
 
@@ -72,7 +72,7 @@ def test_kinds_of_operators_are_compared_dense_over_aligned():
     rows = [("dense", "norm", 8.0, 6.0), ("aligned", "norm", 4.0, 3.0), ("dense", "convolution", 16.0, 18.0),
             ("aligned", "convolution", 4.0, 6.0), ("cut", "norm", 9.0, 9.0)]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["variant", "kind", "flops", "seconds"]).assign(model="m", bytes=2.0)
-    table = speedups.by_kind(frame).loc["m"]
+    table = from_mask_to_speed.by_kind(frame).loc["m"]
     assert table["flops"].to_dict() == {"convolution": 4, "norm": 2}
     assert table["seconds"].to_dict() == {"convolution": 3, "norm": 2}
     assert table["share"].to_dict() == {"convolution": 0.75, "norm": 0.25}
@@ -81,5 +81,5 @@ def test_kinds_of_operators_are_compared_dense_over_aligned():
 def test_each_format_is_shown_on_its_own_pattern():
     rows = [("dense", "dense"), ("magnitude", "csr"), ("magnitude", "bsr 4x1"), ("block:1x4", "bsr 4x1"), ("block:1x4", "csr"),
             ("nm-magnitude:2:4", "N:M"), ("magnitude", "N:M")]  # fmt: skip
-    curves = speedups.storage_curves(pd.DataFrame(rows, columns=["method", "format"]).assign(model="m"), "m")
+    curves = from_mask_to_speed.storage_curves(pd.DataFrame(rows, columns=["method", "format"]).assign(model="m"), "m")
     assert curves["format"].tolist() == ["dense", "csr", "bsr (1x4 blocks)", "N:M"]

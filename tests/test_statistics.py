@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.publish.statistics import (
+from survey_lib.analysis.statistics import (
     area_under_curve,
     at_compression,
     mean_ranks_by,

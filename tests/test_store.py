@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from survey_lib.experiment import lines, store
-from survey_lib.experiment.config import SCHEMA, RunConfig
+from survey_lib.experiment.runs import record_json as lines
+from survey_lib.experiment.runs.config import SCHEMA, RunConfig
+from survey_lib.experiment.sweeps import store
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),

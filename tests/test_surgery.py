@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from survey_lib.chain.coupling import trace
-from survey_lib.chain.surgery import cut, load_file, replay, save_file
+from survey_lib.chain.surgery.cut import cut, load_file, replay, save_file
 
 
 def build():
@@ -45,7 +45,7 @@ def test_b57_a_new_process_needs_only_the_class(slimmed, tmp_path):
     result, x = slimmed
     save_file(tmp_path / "slim.safetensors", result.model, result.plan, None, {})
     torch.save({"x": x, "y": result.model(x)}, tmp_path / "pair.pt")
-    code = ("import sys, torch; from torch import nn; from survey_lib.chain.surgery import load_file\n"
+    code = ("import sys, torch; from torch import nn; from survey_lib.chain.surgery.cut import load_file\n"
             "torch.set_num_threads(1); folder = sys.argv[1]; pair = torch.load(folder + '/pair.pt', weights_only=True)\n"
             "dense = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),\n"
             "                      nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))\n"

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from survey_lib.experiment import store, study, sweep
-from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.sweeps import store, study, sweep
 
 YAML = """
 name: trial
@@ -120,7 +120,7 @@ def test_dask_gives_the_same_results(trial, tmp_path, monkeypatch, accuracies):
 DEADLY = """
 import os, sys
 from pathlib import Path
-from survey_lib.experiment import study, sweep
+from survey_lib.experiment.sweeps import study, sweep
 study.FOLDER = Path(sys.argv[1])
 attempt = sweep.attempt
 def deadly(name, config):
@@ -154,7 +154,7 @@ def test_b63_a_worker_that_dies_costs_one_run_and_never_the_others(trial, tmp_pa
 SLOW = """
 import signal, sys, time
 from pathlib import Path
-from survey_lib.experiment import study, sweep
+from survey_lib.experiment.sweeps import study, sweep
 signal.signal(signal.SIGINT, signal.default_int_handler)
 study.FOLDER = Path(sys.argv[1])
 run = sweep.run

@@ -9,8 +9,8 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 from torch import nn
 
-from survey_lib.experiment import train
-from survey_lib.experiment.data import Data
+from survey_lib.experiment.data.loaders import Data
+from survey_lib.experiment.runs import train
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import torch
 from click.testing import CliRunner
 
 from survey_lib.cli import main
-from survey_lib.experiment import soundness, store, study, sweep, verify
-from survey_lib.experiment.config import RunConfig
+from survey_lib.experiment import soundness
 from survey_lib.experiment.differences import compare
+from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.sweeps import store, study, sweep, verify
 
 YAML = """
 name: trial

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
 from survey_lib.catalogue import METHODS, find
-from survey_lib.chain.evidence import Evidence, collect
+from survey_lib.chain.evidence.base import Evidence, collect
 from survey_lib.chain.masks import apply, prunable
 from survey_lib.chain.repair import damped, least_squares
 from survey_lib.chain.selection import round_sparsities, select
-from survey_lib.methods import solve, weight
+from survey_lib.methods import solve
+from survey_lib.methods.weight import scores as weight
 
 TINY = torch.finfo(torch.float64).tiny
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from survey_lib.chain import observe
-from survey_lib.chain.evidence import Evidence, layer_seed
+from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.evidence.base import Evidence, layer_seed
 from survey_lib.chain.masks import Masks, unwrap
 
 ADDITIONS = {torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor}

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain import observe, observe_groups
 from survey_lib.chain.coupling.groups import ChannelGroup, Coupling
-from survey_lib.chain.evidence import Evidence, layer_seed
+from survey_lib.chain.evidence import groups as observe_groups
+from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.evidence.base import Evidence, layer_seed
 from survey_lib.chain.masks import unwrap
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.observe import call, pairs
+from survey_lib.chain.evidence.weights import call, pairs
 
 DAMPING = 0.01  # share of the mean diagonal, as in the reference implementation of frantar2023sparsegpt
 

@@ -41,7 +41,7 @@ def run(
     survey notebooks run 07 -p profile quick -p seed 3
     survey notebooks run 07 --publish
     """
-    from survey_lib.publish.notebooks import FOLDER, publish_all, run_all
+    from survey_lib.course.notebooks import FOLDER, publish_all, run_all
 
     chosen = {name: yaml.safe_load(value) for name, value in parameter}
     if profile != "published":
@@ -62,7 +62,7 @@ def run(
 @click.argument("names", nargs=-1)
 def check(names: tuple[str, ...]) -> None:
     """Check that notebooks are executed, in order, clean and small; no kernel is started."""
-    from survey_lib.publish.hygiene import check as faults_of
+    from survey_lib.course.hygiene import check as faults_of
 
     faults = [f"{path.name}: {fault}" for path in choose(names) for fault in faults_of(path)]
     if faults:
@@ -72,7 +72,7 @@ def check(names: tuple[str, ...]) -> None:
 
 def choose(names: tuple[str, ...]) -> list[Path]:
     """Notebooks whose names contain one of the words; FileNotFoundError names what there is."""
-    from survey_lib.publish.notebooks import FOLDER
+    from survey_lib.course.notebooks import FOLDER
 
     there = sorted(FOLDER.glob("*.ipynb"))
     for name in names:
@@ -87,8 +87,8 @@ def choose(names: tuple[str, ...]) -> list[Path]:
 @click.option("--out", default="figures", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def figure(name: str, out: Path) -> None:
     """Draw the figure NAME (or `all`) from the store: png, svg, pdf and a data sheet NAME.json."""
-    from survey_lib.publish.figures import FIGURES
-    from survey_lib.publish.figures import figure as draw
+    from survey_lib.figures.catalogue.draw import FIGURES
+    from survey_lib.figures.catalogue.draw import figure as draw
 
     for one in FIGURES if name == "all" else [name]:
         click.echo(f"{one}: {', '.join(str(path) for path in draw(one, out))}")
@@ -98,7 +98,7 @@ def figure(name: str, out: Path) -> None:
 @click.argument("name")
 def cite(name: str) -> None:
     """Print BibTeX for the figure, or for the paper, called NAME."""
-    from survey_lib.publish.figures import cite as entry
+    from survey_lib.figures.catalogue.draw import cite as entry
 
     click.echo(entry(name))
 
@@ -109,9 +109,9 @@ def cite(name: str) -> None:
 @click.option("--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop.")
 def student(out: Path, source: Path | None, check: bool) -> None:
     """Write copies of the notebooks without solutions and outputs into OUT."""
-    from survey_lib.publish.classroom import tried
-    from survey_lib.publish.exercises import student as copy
-    from survey_lib.publish.notebooks import FOLDER
+    from survey_lib.course.classroom import tried
+    from survey_lib.course.exercises import student as copy
+    from survey_lib.course.notebooks import FOLDER
 
     copies = copy(source or FOLDER, out)
     click.echo("\n".join(str(path) for path in copies))
@@ -125,11 +125,11 @@ def student(out: Path, source: Path | None, check: bool) -> None:
 @click.command()
 def generate() -> None:
     """Write again what is generated: tables in README.md and docs/teaching.md, references.bib, findings.json, thumbnails."""
-    from survey_lib.publish.claims import write as write_findings
-    from survey_lib.publish.figures import thumbnails
-    from survey_lib.publish.literature import write_bibliography
-    from survey_lib.publish.reading import update as update_times
-    from survey_lib.publish.readme import update
+    from survey_lib.analysis.claims import write as write_findings
+    from survey_lib.analysis.literature import write_bibliography
+    from survey_lib.course.reading import update as update_times
+    from survey_lib.figures.catalogue.draw import thumbnails
+    from survey_lib.site.readme import update
 
     click.echo(f"wrote {update()}, {update_times()}, {write_bibliography()}, {write_findings()} and {len(thumbnails())} thumbnails")
 
@@ -139,7 +139,7 @@ def generate() -> None:
 @click.pass_context
 def site(context: click.Context, out: Path) -> None:
     """Write the source of the site into OUT: notebooks, method cards, figures, tables (`make site` builds it)."""
-    from survey_lib.publish.site import write_source
+    from survey_lib.site.source import write_source
 
     click.echo(f"wrote {write_source(out, dict(_helps(context.find_root())), click.echo)}")
 

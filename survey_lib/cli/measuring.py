@@ -29,9 +29,9 @@ def speed(
         raise click.UsageError("--publish takes neither models nor --out: what is published is fixed")
     if not publish and not names:
         raise click.UsageError("name a model, such as resnet-20 or torchvision:resnet18, or give --publish")
+    from survey_lib.cli.timings import report
     from survey_lib.experiment import speed as study
-    from survey_lib.experiment.files import into
-    from survey_lib.publish.timings import report
+    from survey_lib.experiment.sweeps.files import into
 
     chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
     with into(out, [f"{part}.csv" for part in study.PARTS]) if out else nullcontext(study.FOLDER) as folder:

@@ -20,7 +20,7 @@ def methods(category: str | None, when: str | None, needs: str | None, words: tu
     survey methods --category filter --needs nothing
     survey methods hessian
     """
-    from survey_lib.publish.tables import matching
+    from survey_lib.analysis.tables import matching
 
     rows = matching(category, when, needs, words)
     shown = rows[["method", "category", "unit", "structure", "when", "scope", "cost", "year", "paper", "what it does"]]

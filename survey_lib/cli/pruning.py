@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 import survey_lib
 from survey_lib.catalogue import find
-from survey_lib.experiment import data, files, models
+from survey_lib.experiment.data import loaders as data
+from survey_lib.experiment.networks import models
+from survey_lib.experiment.sweeps import files
 from survey_lib.measure import compare_latency, machine, measure
 from survey_lib.measure.export import export_onnx
 

@@ -26,7 +26,7 @@ def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, s
     survey sweep comparison --profile full --shard 3/8            one job of a job array
     survey sweep comparison --scheduler tls://node1:8786          on a dask cluster
     """
-    from survey_lib.experiment.sweep import sweep as run_sweep
+    from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 
     engine = "dask" if scheduler else engine
     done = run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler)
@@ -51,7 +51,7 @@ def slurm(**wishes: object) -> None:
 
     docs/scale.md says how to start the scheduler, and how to close it to others.
     """
-    from survey_lib.experiment.cluster import slurm_script
+    from survey_lib.experiment.sweeps.cluster import slurm_script
 
     click.echo(slurm_script(**wishes))
 
@@ -62,8 +62,8 @@ def status(study: str | None) -> None:
     """How many runs of STUDY (or of every study) are asked for, done, failed and left, for each profile."""
     import pandas as pd
 
-    from survey_lib.experiment.study import names
-    from survey_lib.experiment.sweep import status as count
+    from survey_lib.experiment.sweeps.study import names
+    from survey_lib.experiment.sweeps.sweep import status as count
 
     tables = [count(name) for name in ([study] if study else names())]
     click.echo(pd.concat(tables).round(1).to_string(index=False))
@@ -75,8 +75,8 @@ def status(study: str | None) -> None:
 @click.option("--metric", default="accuracy", show_default=True, help="A column of the results.")
 def results(study: str, csv: Path | None, metric: str) -> None:
     """Mean of a metric for each method and sparsity of STUDY; local runs lie over the published ones."""
-    from survey_lib.experiment.files import new
-    from survey_lib.publish.tables import accuracy_table, finished
+    from survey_lib.analysis.tables import accuracy_table, finished
+    from survey_lib.experiment.sweeps.files import new
 
     if csv:
         new(csv)
@@ -95,7 +95,7 @@ def results(study: str, csv: Path | None, metric: str) -> None:
 @click.option("--profile", default="full", show_default=True, help="The profile whose runs are published.")
 def publish(study: str, profile: str) -> None:
     """Write the local runs of STUDY to data/results, sorted: the file that is committed."""
-    from survey_lib.experiment import store
+    from survey_lib.experiment.sweeps import store
 
     click.echo(f"wrote {store.publish(study, profile=profile)}")
 
@@ -109,7 +109,7 @@ def verify(study: str | None, sample: int, seed: int) -> None:
 
     Checks also, for each published file, that its runs are those the study asks for, whole and once each.
     """
-    from survey_lib.experiment.verify import verify as again
+    from survey_lib.experiment.sweeps.verify import verify as again
 
     table = again(study, sample, seed, click.echo)
     wrong = table[~table["agrees"]]
@@ -135,7 +135,7 @@ def reproduce(profile: str, jobs: int, out: Path) -> None:
 
     Call it again after an interruption: finished runs and notebooks are kept.
     """
-    from survey_lib.publish.reproduce import reproduce as run_all
+    from survey_lib.cli.reproduce import reproduce as run_all
 
     if not run_all(profile, jobs, out, click.echo):
         raise click.ClickException("not everything came out; names and reasons are above")

@@ -1,1 +1,1 @@
-"""One run and many runs: config, data, models, train, run, store, sweep."""
+"""Data and networks, one run, many runs, and measured speed."""

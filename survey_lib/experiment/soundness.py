@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from survey_lib.experiment import study as studies
-from survey_lib.experiment.config import SCHEMA, RunConfig
 from survey_lib.experiment.differences import compare
+from survey_lib.experiment.runs.config import SCHEMA, RunConfig
+from survey_lib.experiment.sweeps import study as studies
 
 Fault = tuple[str, str]  # key, what is wrong
 

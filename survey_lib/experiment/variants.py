@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.catalogue import find
-from survey_lib.chain import channels, masks, surgery
+from survey_lib.chain import channels, masks
 from survey_lib.chain.coupling import Coupling, group_masks, trace
+from survey_lib.chain.surgery import cut as surgery
 from survey_lib.prune import prune
 
 ALIGNED = 8  # channels: floats in one AVX2 register

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from survey_lib.chain.evidence import Evidence
+from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.patterns import n_of_m, parse, to_matrix
 from survey_lib.chain.repair import damped, least_squares
 from survey_lib.chain.selection import check_finite, keep_largest

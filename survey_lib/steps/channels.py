@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from survey_lib.chain import surgery
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
 from survey_lib.chain.masks import masked_copy, overall_sparsity
+from survey_lib.chain.surgery import cut as surgery
 from survey_lib.steps import structured
 from survey_lib.steps.request import PruneResult, Request, choose, report_of
 

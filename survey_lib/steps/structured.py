@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
-from survey_lib.chain import blocks, channels, observe
+from survey_lib.chain import blocks, channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
-from survey_lib.chain.evidence import Evidence
+from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.repair import reestimate_batch_norm
 from survey_lib.chain.selection import select

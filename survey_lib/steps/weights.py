@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
-from survey_lib.chain import evidence
+from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.selection import check_finite, round_sparsities, select

@@ -1,0 +1,1 @@
+"""What results say, without a drawing: statistics, equal compression, claims, tables, literature."""

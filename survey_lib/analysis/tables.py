@@ -1,0 +1,99 @@
+"""Tables of methods and of a study's results, for the command line, the README and the notebooks."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from survey_lib.catalogue import CATEGORIES
+from survey_lib.catalogue import table as catalogue
+from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps.study import load
+
+POINT = ["data", "model", "method", "sparsity", "seed"]
+VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer",
+            "ticket", "rounds", "recovery_epochs", "epochs", "lr")  # fmt: skip
+INCIDENTAL = ("key", "seconds", "machine", "commit")
+CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
+
+
+def matching(
+    category: str | None = None,
+    when: str | None = None,
+    needs: str | None = None,
+    words: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """Methods of the catalogue that match every filter, one row each.
+
+    Raises ValueError for a category or a moment that does not exist.
+    """
+    for field, chosen in (("category", category), ("when", when)):
+        if chosen and chosen not in CHOICES[field]:
+            raise ValueError(f"{field} must be one of {', '.join(CHOICES[field])}; got {chosen!r}")
+    table = catalogue(status="works").reset_index()
+    keep = (table["category"] == (category or table["category"])) & (
+        table["when"].isin([when, "any"]) | (when is None)
+    )
+    if needs:
+        keep &= table["needs"].map(lambda found: needs in found.split())
+    for word in words:
+        keep &= (table["method"] + " " + table["what it does"]).str.contains(word, case=False, regex=False)
+    return table[keep].reset_index(drop=True)
+
+
+def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataFrame:
+    """Finished runs of a study as the figures read them: variants of a method are named apart.
+
+    Raises ValueError with near matches for an unknown study, or how to get runs when there are none.
+    """
+    load(study)
+    frame = store.results(study, local=local, profile=profile)
+    done = frame[frame["status"] == "done"].copy()
+    if profile is None and (done["profile"] == "full").any():  # recipes of two profiles are never averaged
+        done = done[done["profile"] == "full"]
+    if done.empty:
+        raise ValueError(
+            f"study {study} has no finished runs; first: survey sweep {study} --profile {profile or 'quick'}"
+        )
+    return distinct(done)
+
+
+def distinct(frame: pd.DataFrame) -> pd.DataFrame:
+    """Methods that have two runs of one seed at one point get what sets the runs apart into their name.
+
+    A run that a study asks for twice, with its method's own scope by default and by name, counts once.
+
+    >>> frame = pd.DataFrame({name: "x" for name in POINT}, [0, 1]).assign(scope=["global", "layerwise"])
+    >>> distinct(frame)["method"].tolist()
+    ['x (global)', 'x (layerwise)']
+    """
+    frame = frame.drop_duplicates([name for name in frame if name not in INCIDENTAL]).copy()
+    for field in [name for name in VARIANTS if name in frame]:
+        twice = frame.duplicated(POINT, keep=False)
+        values = frame[twice].groupby("method")[field].nunique()
+        several = frame["method"].isin(values[values > 1].index) & (frame["method"] != "dense") & frame[field].notna()
+        frame.loc[several, "method"] += " (" + frame.loc[several, field].astype(str) + ")"
+    return frame
+
+
+def accuracy_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Mean of a metric over seeds, methods down and sparsities across, best mean first.
+
+    >>> frame = pd.DataFrame({"method": ["a", "a"], "sparsity": [0.5, 0.5], "accuracy": [0.8, 0.9]})
+    >>> accuracy_table(frame).loc["a", 0.5].round(3).item()
+    0.85
+    """
+    table = frame.pivot_table(metric, "method", "sparsity", "mean")
+    return table.loc[table.mean(axis=1).sort_values(ascending=False).index]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in GitHub's Markdown.
+
+    >>> print(markdown(pd.DataFrame({"a": [1]})))
+    | a |
+    | --- |
+    | 1 |
+    """
+    body = table.astype(object).fillna("").astype(str).to_numpy().tolist()
+    rows = [list(table.columns), ["---"] * len(table.columns), *body]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

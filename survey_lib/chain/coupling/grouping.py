@@ -1,0 +1,151 @@
+"""From ties to channels: connected components, consumers, groups, reasons, count ties."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from survey_lib.chain.coupling.groups import ChannelGroup, Coupling, Slice
+from survey_lib.chain.coupling.labels import Labels
+from survey_lib.chain.coupling.readings import Run
+
+
+class Classes:
+    """Each connected component of the ties is one channel; `alive` says which may go."""
+
+    def __init__(self, labels: Labels):
+        self.labels = labels
+        first, second = np.concatenate([np.zeros((2, 0), int), *labels.ties], axis=1)
+        graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(labels.total, labels.total))
+        self.count, self.of = connected_components(graph, directed=False)
+        fixed = self.marks(vector for vector, _ in labels.stops)
+        fixed[self.of[0]] = True
+        self.alive = ~fixed & self.marks(labels.read)
+
+    def marks(self, vectors: Iterable[np.ndarray]) -> np.ndarray:
+        """Bool for each class: is one of its labels in one of the vectors?"""
+        marked = np.zeros(self.count, bool)
+        for vector in vectors:
+            marked[self.of[vector]] = True
+        return marked
+
+    def useful(self, vector: np.ndarray) -> bool:
+        """Can the axis lose something: more than one class, and one of them alive?"""
+        classes = np.unique(self.of[vector[vector > 0]])
+        return len(classes) > 1 and bool(self.alive[classes].any())
+
+    def meet(self, first: np.ndarray, second: np.ndarray) -> bool:
+        """Is a channel of one among the channels of the other?"""
+        return bool(np.isin(self.of[first[first > 0]], self.of[second[second > 0]]).any())
+
+
+def coupling(run: Run, classes: Classes) -> Coupling:
+    """Classes with slices on the same axes form a group; a group of one channel could only be emptied."""
+    labels, alive = run.labels, classes.alive.copy()
+    while True:
+        member, groups = _groups(labels, classes, alive)
+        counts, broken = _counts(labels, classes, member, groups)
+        single = np.isin(member[:, 0], [n for n, group in enumerate(groups) if group.size == 1])
+        if not broken.any() and not single.any():
+            break
+        labels.stop(np.flatnonzero(broken[classes.of]), "a width that must stay equal to a fixed one")
+        labels.stop(np.flatnonzero(single), "its channels can only go all together")
+        alive &= ~broken & ~classes.marks([np.flatnonzero(single)])
+    seen = {name: list(vectors.values()) for name, vectors in run.widths.items()}
+    return Coupling(groups, _reasons(labels, classes, member), counts, member, seen, run.attributes, run.second)
+
+
+def _groups(labels, classes, alive) -> tuple[np.ndarray, tuple[ChannelGroup, ...]]:
+    own = np.arange(labels.of_parameters)
+    own = own[alive[classes.of[own]]]
+    axis = np.searchsorted(labels.starts, own, "right") - 1
+    tokens = np.random.default_rng(0).integers(1, 2**62, len(labels.starts) + 1)
+    signature = np.zeros(classes.count, np.int64)
+    np.add.at(signature, classes.of[own], tokens[axis])
+    member = np.full((labels.total, 2), -1)
+    groups: list[ChannelGroup] = []
+    marked = [_marked(labels, vectors) for vectors in (labels.produced, labels.read_weights)]
+    by_signature = signature[classes.of[own]]
+    first = np.sort(np.unique(by_signature, return_index=True)[1])
+    for number, value in enumerate(by_signature[first]):
+        mine = by_signature == value
+        groups.append(_group(labels, classes, own[mine], axis[mine], marked, number, member, groups))
+    _spread(classes, member)
+    return member, tuple(groups)
+
+
+def _group(labels, classes, own, axis, marked, number, member, groups) -> ChannelGroup:
+    _, first, channel = np.unique(classes.of[own], return_index=True, return_inverse=True)
+    channel = np.argsort(np.argsort(first))[channel]  # channels in the order of their first label
+    size = len(first)
+    member[own] = np.stack([np.full(len(own), number), channel], axis=1)
+    slices, produced, read = [], [], []
+    for one in np.unique(axis):
+        here = np.flatnonzero(axis == one)
+        here = here[np.lexsort((own[here], channel[here]))]
+        tensor, dim = labels.axes_of[one]
+        piece = Slice(tensor, dim, (own[here] - labels.starts[one]).reshape(size, -1))
+        slices.append(piece)
+        if one in marked[0]:
+            produced.append(tensor.rpartition(".")[0])
+        if one in marked[1]:
+            read.append(piece)
+    flags = sorted({why for vector, why in labels.flags if (member[vector, 0] == number).any()})
+    name = produced[0] if produced else slices[0].tensor
+    taken = sum(group.name.partition(":")[0] == name for group in groups)
+    name = f"{name}:{taken + 1}" if taken else name
+    return ChannelGroup(name, size, tuple(slices), tuple(dict.fromkeys(produced)), tuple(read), tuple(flags))
+
+
+def _marked(labels, vectors) -> set[int]:
+    found = np.concatenate([np.zeros(0, int), *vectors])
+    found = found[(found > 0) & (found < labels.of_parameters)]
+    return set((np.searchsorted(labels.starts, np.unique(found), "right") - 1).tolist())
+
+
+def _spread(classes, member) -> None:
+    """Every label of a class gets the group and channel of the class."""
+    known = np.full((classes.count, 2), -1)
+    rows = member[:, 0] >= 0
+    known[classes.of[rows]] = member[rows]
+    member[:] = known[classes.of]
+
+
+def _counts(labels, classes, member, groups) -> tuple[tuple[tuple[str, ...], ...], np.ndarray]:
+    """Sets of groups that must keep the same fraction, and classes that cannot because their partner is fixed."""
+    tied, broken = [], np.zeros(classes.count, bool)
+    for pair in labels.counted:
+        numbers = [member[vector[vector > 0], 0] for vector in pair]
+        if any((n < 0).any() or not len(n) for n in numbers):
+            for vector in pair:
+                broken[classes.of[vector[member[vector, 0] >= 0]]] = True
+        else:
+            tied.append(set(np.unique(np.concatenate(numbers)).tolist()))
+    sets: list[set[int]] = []
+    for one in tied:
+        one = one.union(*(s for s in sets if s & one))
+        sets = [s for s in sets if not s & one] + [one]
+    return tuple(tuple(groups[n].name for n in sorted(s)) for s in sets if len(s) > 1), broken
+
+
+def _reasons(labels, classes, member) -> dict[str, str]:
+    """Why each layer has no channel to prune."""
+    why = np.full(classes.count, len(labels.stops))
+    for number in range(len(labels.stops) - 1, -1, -1):
+        why[classes.of[labels.stops[number][0]]] = number
+    texts = [text for _, text in labels.stops] + ["nothing in the trace reads its channels"]
+    produced = _marked(labels, labels.produced)
+    layers: dict[str, str] = {}
+    prunable = set()
+    for one in sorted(produced):
+        tensor, dim = labels.axes_of[one]
+        layer = tensor.rpartition(".")[0]
+        end = labels.starts[one + 1] if one + 1 < len(labels.starts) else labels.of_parameters
+        run = np.arange(labels.starts[one], end)
+        if (member[run, 0] >= 0).any():
+            prunable.add(layer)
+        layers.setdefault(layer, texts[why[classes.of[run]].min()])
+    return {layer: text for layer, text in layers.items() if layer not in prunable} | labels.reparametrised

@@ -1,0 +1,177 @@
+"""One run of a model with labels carried beside every tensor."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from functools import reduce as fold
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from survey_lib.chain.coupling.labels import Axes, Labels
+from survey_lib.chain.coupling.rules.table import rule_of
+from survey_lib.chain.coupling.sizes import Hint, Size, Sizes
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An operation that could be read in two ways, and the axis that took the labels if it was a split."""
+
+    labels: np.ndarray
+    module: str
+    width: int = 0
+    size: Size | None = None
+
+
+class Run(TorchDispatchMode):
+    """Follows the labels through every operation the model runs.
+
+    second: ambiguous operations, by their number in the run, to be read the second way.
+    """
+
+    def __init__(self, model: nn.Module, labels: Labels, second: frozenset[int] = frozenset()):
+        super().__init__()
+        self.model, self.labels, self.second = model, labels, second
+        self.choices: list[Choice] = []
+        self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
+        self.head_width = 0  # inside multi-head attention
+        self.hint: Hint | None = None
+        self.seen: set[int] = set()
+        self.stack: list[str] = [""]
+        self.widths: dict[str, dict[tuple, np.ndarray]] = {}
+        self.attributes: dict[tuple[str, str], np.ndarray | list[np.ndarray]] = {}
+
+    def __call__(self, inputs: tuple) -> object:
+        """Run the model; what reaches the output is fixed."""
+        handles = [hook for name, module in self.model.named_modules() for hook in self._hooks(name, module)]
+        try:
+            with plain_kernels(self.model), Sizes(self), self:
+                output = self.model(*inputs[0], **inputs[1])
+        finally:
+            for handle in handles:
+                handle.remove()
+        for tensor in leaves(output):
+            self.labels.stop_all(self.labels.axes(tensor), "reaches the model's output")
+        return output
+
+    def _hooks(self, name: str, module: nn.Module):
+        yield module.register_forward_pre_hook(lambda *_: self.stack.append(name))
+        yield module.register_forward_hook(self._leave, always_call=True)
+
+    def _leave(self, *_) -> None:
+        self.stack.pop()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        rule = rule_of(func)
+        if rule is None and func.overloadpacket not in _SILENT:
+            decomposed = func.decompose(*args, **kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
+        self.name = str(func.overloadpacket).removeprefix("aten.")
+        self.bound = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+        self.out = self.execute(func, args, kwargs)
+        self._follow(rule, args, kwargs)
+        return self.out
+
+    def execute(self, func, args, kwargs):
+        return func(*args, **kwargs)
+
+    def _follow(self, rule, args, kwargs) -> None:
+        tensors = list(leaves([args, kwargs]))
+        self.seen.update(map(id, tensors))
+        if any(self.labels.axes(x) for x in tensors) or not tensors:
+            found = rule(self, *args, **kwargs) if rule else self.unknown(*tensors)
+            results = [self.out] if isinstance(self.out, Tensor) else list(leaves(self.out))
+            for tensor, axes in zip(results, found if isinstance(found, list) else [found], strict=False):
+                self.labels.put(tensor, axes)
+                self._note(self.axes(tensor))
+
+    def _note(self, axes: Axes) -> None:
+        seen = self.widths.setdefault(self.stack[-1], {})
+        for vector in axes.values():
+            if vector.max() > 0:
+                seen.setdefault((len(vector), int(vector[0]), int(vector[-1])), vector)
+
+    def axes(self, tensor) -> Axes:
+        return self.labels.axes(tensor)
+
+    def unknown(self, *tensors) -> Axes:
+        for tensor in tensors:
+            self.labels.stop_all(self.axes(tensor), f"unknown operation {self.name}")
+        return Axes()
+
+    def paired(self, tensors, skip: int | None = None, shape=None, given: dict | None = None) -> Axes:
+        """Tie the labels of operands position by position under broadcasting."""
+        shape = self.out.shape if shape is None else shape
+        known = [(given or {}).get(x, self.axes(x)) for x in tensors]
+        result = Axes()
+        result.weight = all(axes.weight for axes in known)
+        for dim in range(len(shape)):
+            places = [dim - len(shape) + x.dim() for x in tensors]
+            full = [(x, axes, p) for x, axes, p in zip(tensors, known, places, strict=True)
+                    if p >= 0 and x.shape[p] == shape[dim] > 1]  # fmt: skip
+            if dim != skip and any(p in axes for _, axes, p in full):
+                vectors = [axes.get(p, np.zeros(shape[dim], int)) for _, axes, p in full]
+                result[dim] = fold(lambda a, b: self.labels.tie(a, b, self._meeting()), vectors)
+        return result
+
+    def _meeting(self) -> str:
+        return f"meets an axis in {self.name} that cannot go"
+
+    def choose(self, order: list[int], labels: np.ndarray) -> int:
+        """The first of the ways to read an operation, or the second where an earlier run asked for it."""
+        if len(order) == 1 or not (labels > 0).any():
+            return order[0]
+        pick = order[len(self.choices) in self.second]
+        self.choices.append(Choice(np.unique(labels), self.stack[-1]))
+        return pick
+
+    def attribute(self, name: str, channels) -> None:
+        """This attribute of the module under way counts these channels (a tuple of widths: of several axes)."""
+        if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple)):
+            self.attributes[self.stack[-1], name] = channels
+
+    def took(self, size: int | None, vector: np.ndarray) -> None:
+        """The axis that took the labels in the last choice; attributes that state its size follow it."""
+        computed = size if isinstance(size, Size) else None
+        self.choices[-1] = replace(self.choices[-1], width=len(vector), size=computed)
+        for name, value in vars(self.model.get_submodule(self.stack[-1])).items():
+            if type(value) is int and type(size) is int and value == size:
+                self.attributes[self.stack[-1], name] = vector
+
+
+_SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}
+
+
+@contextlib.contextmanager
+def plain_kernels(model: nn.Module):
+    """No gradients, no fused attention, no opaque recurrent kernel: every operation is seen."""
+    fast, onednn = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        torch._C._set_mkldnn_enabled(False)
+    try:
+        with torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._set_mkldnn_enabled(onednn)
+
+
+def leaves(value):
+    """All tensors in nested lists, dicts and plain objects."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from leaves(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from leaves(one)
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        yield from leaves(vars(value))

@@ -1,0 +1,1 @@
+"""Rules from the labels of an operation's inputs to those of its output."""

@@ -1,0 +1,127 @@
+"""`trace`: the coupled channels of anyone's model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
+
+from survey_lib.chain.coupling.grouping import Classes, coupling
+from survey_lib.chain.coupling.groups import Coupling
+from survey_lib.chain.coupling.labels import Labels
+from survey_lib.chain.coupling.readings import Choice, Run, leaves
+from survey_lib.chain.coupling.sizes import Size
+from survey_lib.chain.surgery.resize import structure
+
+FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
+
+
+def arguments(example) -> tuple[tuple, dict]:
+    """A tensor, a tuple of them, or a dict of named inputs, as positional and named arguments.
+
+    A dict is passed by name where the names are the forward's; ValueError if no tensor is in it.
+    """
+    if not list(leaves(example)):
+        raise ValueError(f"example must be a tensor, a tuple of tensors or a dict of named inputs; got {example!r}")
+    if isinstance(example, dict):
+        return (), dict(example)
+    return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
+
+
+def trace(model: nn.Module, example) -> Coupling:
+    """Channel groups of a model, found by running it once on an example with labels beside every tensor.
+
+    Ambiguous operations (a channel axis split in two, grouped convolution, group norm) are read the usual
+    way first; where that leaves nothing to prune the run is repeated with the next reading. Parameters that
+    evaluation does not use (auxiliary heads) are labelled in a second run in training mode. The model is left
+    as it was. Raises ValueError for lazy layers and examples without a tensor.
+
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))
+    >>> [(group.name, group.size) for group in trace(model, torch.ones(1, 2)).groups]
+    [('0', 4)]
+    """
+    inputs = arguments(example)
+    lazy = [name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+    if lazy:
+        raise ValueError(f"{lazy[0]} is not initialised yet; run the model once on an example before tracing it")
+    found = [_attempt(model, inputs, frozenset())]
+    dead = found[0].dead
+    if dead:
+        found.append(_attempt(model, inputs, dead))
+        stuck = dead & found[1].dead
+        for second in (dead | found[0].siblings(stuck), dead - stuck) if stuck else ():
+            if second not in (dead, frozenset()) and len(found[-1].dead) > 0:
+                found.append(_attempt(model, inputs, second))
+    best = min(found, key=lambda attempt: len(attempt.dead))
+    return coupling(best.run, best.classes)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One traced run; `dead` are the ambiguous operations whose reading leaves nothing to prune."""
+
+    run: Run
+    classes: Classes
+    dead: frozenset[int]
+
+    def siblings(self, numbers: frozenset[int]) -> frozenset[int]:
+        """All ambiguous operations in the modules of these."""
+        modules = {self.run.choices[n].module for n in numbers}
+        return frozenset(n for n, choice in enumerate(self.run.choices) if choice.module in modules)
+
+
+def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> Attempt:
+    probe = structure(model)
+    run = Run(probe, Labels(probe), second)
+    _run(run, inputs)
+    _refuse_reparametrised(probe, run.labels)
+    classes = Classes(run.labels)
+    return Attempt(run, classes, frozenset(n for n, one in enumerate(run.choices) if _dead(one, run.numbers, classes)))
+
+
+def _run(run: Run, inputs) -> None:
+    """Run in evaluation mode, and in training mode too where that alone uses some parameters."""
+    with torch.random.fork_rng(devices=[]):
+        run.model.eval()
+        run(_copies(inputs, 1))
+        if any(id(p) not in run.seen for p in run.model.parameters()):
+            _ = any(_run_training(run, _copies(inputs, times)) for times in (1, 2))
+
+
+def _run_training(run: Run, inputs) -> bool:
+    """False where the model refuses: it may want targets, or more than one example for its batch norms."""
+    run.model.train()
+    try:
+        run(inputs)
+    except Exception:
+        return False
+    return True
+
+
+def _copies(inputs, times: int):
+    """The inputs as new tensors, the batch repeated."""
+    return pytree.tree_map_only(torch.Tensor, lambda x: torch.cat([x] * times) if x.dim() else x.clone(), inputs)
+
+
+def _dead(choice: Choice, numbers: list[Size], classes: Classes) -> bool:
+    """Nothing can go the way an operation was read, or the width that would shrink is used as a number."""
+    return not classes.useful(choice.labels) or any(
+        int(n) == choice.width and (choice.size is not None and n.labels is choice.size.labels or
+                                    n.labels is not None and classes.meet(n.labels, choice.labels))
+        for n in numbers
+    )  # fmt: skip
+
+
+def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:
+    """A weight computed from other tensors: zeroing it does not last, a zeroed row may become NaN (case B38)."""
+    for name, module in model.named_modules():
+        hooks = {type(hook).__name__ for hook in module._forward_pre_hooks.values()} & FOLD.keys()
+        if hooks or parametrize.is_parametrized(module):
+            how = FOLD[hooks.pop()] if hooks else "parametrize.remove_parametrizations"
+            why = f"its weight is computed from other tensors; fold it first with torch.nn.utils.{how}"
+            labels.reparametrised[name] = why
+            for tensor in module.parameters():
+                labels.stop_all(labels.axes(tensor), why)

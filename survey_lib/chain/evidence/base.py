@@ -1,0 +1,163 @@
+"""What was observed of one layer, or of one producer layer of a channel group.
+
+`collect` runs a copy of the model on batches, so the caller's model stays exactly as found: weights, buffers,
+mode, flags, hooks and gradients, also when the forward raises; the random state is put back (rule 2).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.masks import unwrap
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A layer that reads a channel group.
+
+    tensor          name of its weight
+    weight          (channels, n, out): the n = k·kh·kw columns that meet each channel
+    gram            X Xᵀ of what it reads, (channels·n, channels·n) in float64, in the order of `weight`
+    """
+
+    tensor: str
+    weight: Tensor
+    gram: Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Observations of one layer's weight (methods that score weights) or of the rows of one producer of a
+    channel group (methods that score channels: axis 0 is then the group's channel, in the group's order).
+
+    name            parameter name ("conv1.weight"), or "group:layer"
+    weight          the weight, (out, in, kh, kw) or (out, in); for groups (channels, ...) the rows
+    seed            a seed of its own for each layer, for methods that draw
+    grad            mean over mini-batches of ∂L/∂w
+    grad_sq         mean over mini-batches of (∂L/∂w)²
+    example_grad_sq mean over single examples of (∂L/∂w)²: the empirical Fisher diagonal
+    filter_saliency (channels,) mean over mini-batches of (Σ over the filter of g·w)²
+    hess_grad       H·g, the Hessian times the mean gradient
+    act_norm        ‖x_j‖₂ of each input feature over all tokens or positions, broadcasts against `weight`:
+                    (in,) or (in, kh, kw); full weight shape for grouped convolutions
+    gram            X Xᵀ of the layer's inputs, (in·kh·kw, in·kh·kw) in float64; grouped convolutions have
+                    one for each group, (groups, k, k)
+    flow            ∂R/∂|w| of SynFlow's R = 1ᵀ Π|W_l| 1, in float64
+    act_in          (examples, channels, positions...) what a block reads; `act_out` then is what it gives
+    act_out         (examples, channels, positions...) maps as the next layer reads them
+    act_grad        ∂L/∂act_out, same shape
+    gamma           (k, channels) scales of the k batch norms of the group
+    slices          (channels, n) every slice of every tensor of the group, side by side; biases left out
+    energy          (channels,) Σ of the squares of `slices`
+    slices_grad     ∂L/∂slices, mean over mini-batches
+    gate_grad       (channels,) mean over examples of |∂L/∂ξ|, ξ a gate on the channel where it is read
+    consumers       the layers that read the group, for methods that reconstruct their outputs
+    """
+
+    name: str
+    weight: Tensor
+    seed: int = 0
+    grad: Tensor | None = None
+    grad_sq: Tensor | None = None
+    example_grad_sq: Tensor | None = None
+    filter_saliency: Tensor | None = None
+    hess_grad: Tensor | None = None
+    act_norm: Tensor | None = None
+    gram: Tensor | None = None
+    flow: Tensor | None = None
+    act_in: Tensor | None = None
+    act_out: Tensor | None = None
+    act_grad: Tensor | None = None
+    gamma: Tensor | None = None
+    slices: Tensor | None = None
+    energy: Tensor | None = None
+    slices_grad: Tensor | None = None
+    gate_grad: Tensor | None = None
+    consumers: tuple[Consumer, ...] = ()
+
+
+def collect(
+    model: nn.Module,
+    names: Iterable[str],
+    needs: tuple[str, ...] = (),
+    batches: Iterable | None = None,
+    loss: observe.Loss | None = None,
+    seed: int = 0,
+    *,
+    example: Tensor | tuple | dict | None = None,
+    batch_statistics: bool = False,
+) -> dict[str, Evidence]:
+    """Observe the named weights of a model on batches without changing the model.
+
+    `batches` yields (x, y), or x alone where no gradient is needed; x is a tensor, a tuple of arguments or
+    a dict of keyword arguments. `loss(output, y)` is cross-entropy by default. The copy runs in eval mode;
+    `batch_statistics` lets its batch norms use the batch instead of their running statistics, which say
+    nothing before training (SNIP, GraSP). `flow` needs only an `example` input (or the first batch).
+    Raises ValueError for an unknown need, missing batches or targets, or a layer whose input is not seen.
+
+    >>> layer, x = nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 1.0], [4.0, 0.0]])
+    >>> collect(layer, ["weight"], ("act_norm",), [x])["weight"].act_norm
+    tensor([5., 1.])
+    """
+    _check(needs, batches, example)
+    observed: dict[str, dict[str, Tensor]] = {}
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        subject = copied(model, batch_statistics)
+        weights = {name: subject.get_parameter(name).requires_grad_() for name in names}
+        batches = _pairs(batches, needs) if needs and batches is not None else []
+        for need in needs:
+            if need == "flow":
+                x = batches[0][0] if example is None else example
+                observed[need] = observe.flow(copied(model), weights, x)
+            elif need in observe.INPUTS:
+                observed[need] = observe.inputs(subject, weights, batches, need)
+            else:
+                observed[need] = observe.GRADIENTS[need](subject, weights, batches, loss)
+    seen = {name: {need: observed[need][name].detach() for need in needs} for name in weights}
+    return {n: Evidence(n, w.detach(), layer_seed(seed, n), **seen[n]) for n, w in weights.items()}
+
+
+def layer_seed(seed: int, name: str) -> int:
+    """A seed for each layer that depends on nothing but the run's seed and the layer's name (case B55)."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big")
+
+
+def _check(needs: tuple[str, ...], batches: Iterable | None, example: object) -> None:
+    known = [f.name for f in fields(Evidence)]
+    for need in needs:
+        if need not in observe.NEEDS:
+            where = "is observed of channel groups only" if need in known else "is unknown"
+            raise ValueError(
+                f"evidence {need!r} {where}; of a weight one can collect {', '.join(observe.NEEDS)}"
+            )
+        if batches is None and (need != "flow" or example is None):
+            wanted = "example=input" if need == "flow" else "batches=[(x, y), ...]"
+            raise ValueError(f"the method needs {need!r}, which is observed on data; pass {wanted}")
+
+
+def _pairs(batches: Iterable, needs: tuple[str, ...]) -> list[tuple]:
+    found = observe.pairs(batches)
+    gradients = [need for need in needs if need in observe.GRADIENTS]
+    if not found:
+        raise ValueError(f"the method needs {', '.join(needs)}, observed on data, but batches is empty")
+    if gradients and any(y is None for _, y in found):
+        raise ValueError(f"{', '.join(gradients)} is a gradient of the loss; pass batches of pairs (x, y)")
+    return found
+
+
+def copied(model: nn.Module, batch_statistics: bool = False) -> nn.Module:
+    """A frozen copy to observe, in eval mode but for the batch norms if they are to use the batch."""
+    subject = copy.deepcopy(unwrap(model)).eval().requires_grad_(False)
+    for layer in subject.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.train(batch_statistics)
+    return subject

@@ -1,0 +1,192 @@
+"""What can be observed of channel groups, need by need.
+
+Weights and gradients are collected tensor by tensor (`evidence`) and cut into channels; feature maps come
+from `maps`. OWN needs differ between the producers of a group, SHARED ones belong to the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from survey_lib.chain.coupling.groups import ChannelGroup, Slice
+from survey_lib.chain.evidence import base as evidence
+from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.evidence.base import Consumer
+from survey_lib.chain.evidence.feature_maps import feature_maps
+from survey_lib.chain.slicing import channel_rows, producer_rows, side_by_side, weight_slices
+
+ByProducer = dict[tuple[str, str], Tensor]  # (group name, producer)
+ByGroup = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the groups to observe in it, and the data."""
+
+    model: nn.Module
+    groups: tuple[ChannelGroup, ...]
+    batches: list | None
+    loss: observe.Loss | None
+    seed: int
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter, shared ones under each name."""
+        return {name: p.detach() for name, p in self.model.named_parameters(remove_duplicate=False)}
+
+    @property
+    def names(self) -> list[str]:
+        """Every parameter that belongs to a group."""
+        weights = self.weights
+        return list(dict.fromkeys(p.tensor for g in self.groups for p in g.slices if p.tensor in weights))
+
+    def of(self, need: str) -> dict[str, Tensor]:
+        """Evidence `need` of those parameters."""
+        found = evidence.collect(self.model, self.names, (need,), self.batches, self.loss, self.seed)
+        return {name: getattr(e, need) for name, e in found.items()}
+
+    def gradients(self, batches: Iterable) -> Iterator[dict[str, Tensor]]:
+        """∂L/∂w of those parameters, one batch after the other."""
+        subject = evidence.copied(self.model)
+        weights = {name: subject.get_parameter(name).requires_grad_() for name in self.names}
+        with torch.random.fork_rng(), torch.enable_grad():
+            yield from observe.gradients(subject, weights, batches, self.loss)
+
+
+def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
+    """Each producer's rows of each channel, from weight-shaped tensors."""
+    return {
+        (g.name, producer): producer_rows(g, producer, tensors)
+        for g in subject.groups
+        for producer in g.producers
+    }
+
+
+def _collected(need: str, subject: Subject) -> ByProducer:
+    return rows(subject, subject.of(need))
+
+
+def filter_saliency(subject: Subject) -> ByProducer:
+    """Mean over mini-batches of (Σ over the channel's rows of g·w)²."""
+    weights = rows(subject, subject.weights)
+    return observe.mean(
+        {
+            key: (weights[key] * grad).flatten(1).sum(1).square()
+            for key, grad in rows(subject, gradients).items()
+        }
+        for gradients in subject.gradients(subject.batches)
+    )
+
+
+def gate_grad(subject: Subject) -> ByGroup:
+    """Mean over examples of |∂L/∂ξ|, ξ a gate on the channel where it is read.
+
+    ∂L/∂ξ = Σ a·∂L/∂a = Σ w·∂L/∂w over the consumers' weights of the channel, so no activation is needed.
+    """
+    weights = subject.weights
+
+    def gates(gradients: dict[str, Tensor], group: ChannelGroup) -> Tensor:
+        products = ((part, weights[part.tensor] * gradients[part.tensor]) for part in group.consumers)
+        return sum(channel_rows(product, part).flatten(1).sum(1) for part, product in products).abs()
+
+    found = subject.gradients(observe.singles(subject.batches))
+    return observe.mean({group.name: gates(grads, group) for group in subject.groups} for grads in found)
+
+
+def slices(subject: Subject) -> ByGroup:
+    """(channels, n) for each group."""
+    return {group.name: side_by_side(group, subject.weights) for group in subject.groups}
+
+
+def energy(subject: Subject) -> ByGroup:
+    """(channels,) Σ of the squares of `slices`, without putting them side by side."""
+    weights = subject.weights
+
+    def squares(rows: Tensor) -> Tensor:
+        rows = rows.unsqueeze(-1)  # a norm scale has one number a channel
+        return torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.dim()))).square()
+
+    return {
+        group.name: sum(squares(channel_rows(weights[p.tensor], p)) for p in weight_slices(group, weights))
+        for group in subject.groups
+    }
+
+
+def slices_grad(subject: Subject) -> ByGroup:
+    """∂L/∂slices, mean over mini-batches."""
+    gradients = subject.of("grad")
+    return {group.name: side_by_side(group, gradients) for group in subject.groups}
+
+
+def gamma(subject: Subject) -> ByGroup:
+    """(k, channels): the scales of the group's k batch norms; a group without one is a ValueError."""
+    norms = {
+        f"{name}.weight" for name, layer in subject.model.named_modules() if isinstance(layer, _BatchNorm)
+    }
+
+    def scales(group: ChannelGroup) -> Tensor:
+        found = [
+            channel_rows(subject.weights[p.tensor], p).view(group.size, -1)
+            for p in group.slices
+            if p.tensor in norms
+        ]
+        if not found:
+            raise ValueError(f"group {group.name} has no batch-norm scale to rank by; leave it out with "
+                             "protect=, or choose a method that reads weights")  # fmt: skip
+        return torch.cat(found, 1).T
+
+    return {group.name: scales(group) for group in subject.groups}
+
+
+def consumers(subject: Subject) -> dict[str, tuple[Consumer, ...]]:
+    """The layers that read each group, with the second moments of what they read."""
+    parts = {
+        group.name: [p for p in group.consumers if _observable(subject.model, p)] for group in subject.groups
+    }
+    bare = [name for name, found in parts.items() if not found]
+    if bare:
+        raise ValueError(f"no ungrouped Linear or Conv layer reads {', '.join(bare)}, so nothing can be "
+                         "reconstructed; leave them out with protect=")  # fmt: skip
+    names = list(dict.fromkeys(part.tensor for found in parts.values() for part in found))
+    grams = evidence.collect(subject.model, names, ("gram",), subject.batches, subject.loss, subject.seed)
+    return {
+        name: tuple(_consumer(part, subject.weights[part.tensor], grams[part.tensor].gram) for part in found)
+        for name, found in parts.items()
+    }
+
+
+def _observable(model: nn.Module, part: Slice) -> bool:
+    layer = model.get_submodule(part.tensor.rpartition(".")[0])
+    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) and getattr(layer, "groups", 1) == 1
+
+
+def _consumer(part: Slice, weight: Tensor, gram: Tensor) -> Consumer:
+    kernel = weight[0, 0].numel()
+    index = torch.as_tensor(part.index, device=weight.device)
+    columns = (index[:, :, None] * kernel + torch.arange(kernel, device=weight.device)).flatten(
+        1
+    )  # (channels, n)
+    flat = columns.flatten()
+    return Consumer(part.tensor, weight.flatten(1)[:, columns].movedim(0, -1), gram[flat][:, flat])
+
+
+OWN = {need: partial(_collected, need) for need in ("grad", "grad_sq", "example_grad_sq", "hess_grad")}
+OWN["filter_saliency"] = filter_saliency
+SHARED = {
+    "gamma": gamma,
+    "slices": slices,
+    "energy": energy,
+    "slices_grad": slices_grad,
+    "gate_grad": gate_grad,
+    "act_out": lambda s: feature_maps(s.model, s.groups, s.batches),
+    "act_grad": lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True),
+    "consumers": consumers,
+}
+STATIC = ("gamma", "slices", "energy")  # read off the weights, without data
+GRADIENTS = (*OWN, "slices_grad", "gate_grad", "act_grad")  # of the loss, so batches must have targets

@@ -1,0 +1,157 @@
+"""What can be observed of a model on batches: gradients, the inputs of layers, and SynFlow's flow.
+
+Every observer takes the model (a copy made for it), the weights by name and the batches as (x, y), and
+returns one tensor for each weight. `evidence.collect` is the way in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from survey_lib.chain.evidence.unfold import input_columns
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Weights = dict[str, Tensor]
+
+GRASP_TEMPERATURE = 200.0  # the reference implementation of wang2020picking divides the logits by it
+INPUTS = ("act_norm", "gram")
+
+
+def call(model: nn.Module, x: Tensor | tuple | dict):
+    """The model's output for a tensor, a tuple of arguments or a dict of keyword arguments."""
+    if isinstance(x, dict):
+        return model(**x)
+    return model(*x) if isinstance(x, tuple | list) else model(x)
+
+
+def over(x, change: Callable[[Tensor], Tensor]):
+    """`change` applied to every tensor of a model input."""
+    if isinstance(x, dict):
+        return {key: over(value, change) for key, value in x.items()}
+    return tuple(over(value, change) for value in x) if isinstance(x, tuple | list) else change(x)
+
+
+def pairs(batches: Iterable) -> list[tuple]:
+    """Batches as (x, y), with y None where x stands alone."""
+    return [tuple(b) if isinstance(b, tuple | list) and len(b) == 2 else (b, None) for b in batches]
+
+
+def singles(batches: Iterable) -> Iterator[tuple]:
+    """The examples of (x, y) batches one by one, as batches of one."""
+    for x, y in batches:
+        for i in range(len(y)):
+            yield over(x, lambda t, i=i: t[i : i + 1]), y[i : i + 1]
+
+
+def mean(found: Iterable[Weights]) -> Weights:
+    """Entry-wise mean of dicts of tensors."""
+    total, count = {}, 0
+    for values in found:
+        total = {name: total.get(name, 0) + value for name, value in values.items()}
+        count += 1
+    return {name: value / count for name, value in total.items()}
+
+
+def grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
+    """Mean over mini-batches of ∂L/∂w."""
+    return mean(gradients(model, weights, batches, loss))
+
+
+def grad_sq(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
+    """Mean over mini-batches of (∂L/∂w)²."""
+    return mean(_squares(gradients(model, weights, batches, loss)))
+
+
+def example_grad_sq(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
+    """Mean over single examples of (∂L/∂w)², the empirical Fisher diagonal."""
+    return mean(_squares(gradients(model, weights, singles(batches), loss)))
+
+
+def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
+    """H·g = ∇(gᵀ ∇L) with g, the mean gradient, held constant: two passes over the batches."""
+    loss = loss or (lambda output, y: F.cross_entropy(output / GRASP_TEMPERATURE, y))
+    average = grad(model, weights, batches, loss)
+
+    def products() -> Iterator[Weights]:
+        for gradient in gradients(model, weights, batches, loss, create_graph=True):
+            inner = sum((gradient[name] * average[name]).sum() for name in weights)
+            yield _differentiate(inner, weights)
+
+    return mean(products())
+
+
+GRADIENTS = {"grad": grad, "grad_sq": grad_sq, "example_grad_sq": example_grad_sq, "hess_grad": hess_grad}
+NEEDS = (*GRADIENTS, *INPUTS, "flow")
+
+
+def flow(model: nn.Module, weights: Weights, x: Tensor | tuple | dict) -> Weights:
+    """∂R/∂|w|: every parameter and buffer made positive, one input of ones, float64 (tanaka2020pruning)."""
+    model.double()
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.abs_()
+    positive = {name: model.get_parameter(name).requires_grad_() for name in weights}
+    ones = over(
+        x, lambda t: torch.ones_like(t[:1], dtype=torch.float64 if t.is_floating_point() else t.dtype)
+    )
+    return _differentiate(call(model, ones).sum(), positive)
+
+
+@torch.no_grad()
+def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weights:
+    """‖x_j‖₂ of each input feature (`act_norm`) or X Xᵀ (`gram`) of each layer."""
+    total: Weights = {}
+
+    def watch(name: str) -> None:
+        def observe(layer: nn.Module, arguments: tuple) -> None:
+            x = arguments[0]
+            for part in x.split(16) if x.dim() >= weights[name].dim() else (x,):  # bounds unfolded memory
+                columns = input_columns(layer, part).double()  # (groups, k, positions)
+                summed = columns.square().sum(-1) if need == "act_norm" else columns @ columns.mT
+                total[name] = total.get(name, 0) + summed
+
+        model.get_submodule(name.rpartition(".")[0]).register_forward_pre_hook(observe)
+
+    for name in weights:
+        watch(name)
+    for x, _ in batches:
+        call(model, x)
+    missing = [name for name in weights if name not in total]
+    if missing:
+        raise ValueError(
+            f"no input of {', '.join(missing)} was seen, so {need!r} is unknown; leave the layer out"
+        )
+    return {name: _fit(total[name], weights[name], need) for name in weights}
+
+
+def _fit(total: Tensor, weight: Tensor, need: str) -> Tensor:
+    """Sums by group in the shape that `Evidence` promises."""
+    if need == "gram":
+        return total[0] if len(total) == 1 else total
+    norm = total.sqrt().to(weight.dtype)
+    if len(norm) == 1:
+        return norm.view(weight.shape[1:])
+    return norm.repeat_interleave(len(weight) // len(norm), 0).view(weight.shape)
+
+
+def gradients(
+    model: nn.Module, weights: Weights, batches: Iterable, loss: Loss | None, create_graph: bool = False
+) -> Iterator[Weights]:
+    """∂L/∂w of each mini-batch in turn."""
+    for x, y in batches:
+        yield _differentiate((loss or F.cross_entropy)(call(model, x), y), weights, create_graph)
+
+
+def _differentiate(value: Tensor, weights: Weights, create_graph: bool = False) -> Weights:
+    gradient = torch.autograd.grad(
+        value, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(weights, gradient, strict=True))
+
+
+def _squares(gradients: Iterator[Weights]) -> Iterator[Weights]:
+    return ({name: g.square() for name, g in gradient.items()} for gradient in gradients)

@@ -1,0 +1,165 @@
+"""Cut channel groups out of a model, repeat the cut from a plan, save and load slim models.
+
+A plan is JSON: which positions went from which axis of which tensor, and which attributes changed. Replayed
+on a fresh dense model it rebuilds the small architecture, so that a slim model is one safetensors file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import save_file as save_tensors
+from torch import Tensor, nn
+
+from survey_lib.chain import blocks
+from survey_lib.chain import masks as masking
+from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, removed
+from survey_lib.chain.masks import Masks
+from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
+from survey_lib.chain.surgery.resize import slim
+from survey_lib.chain.surgery.verify import Check
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The small model, the plan that repeats the cut, what was kept, and the groups that were refused.
+
+    over_kept: norms or reductions run over channels, so "masked equals cut" holds with those over kept ones.
+    """
+
+    model: nn.Module
+    plan: dict
+    keep: dict[str, Tensor]
+    refused: list[tuple[str, str]]
+    over_kept: bool = False
+
+
+def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], example) -> Cut:
+    """Cut the channels that `keep` (group name -> bool tensor) marks False out of a copy of the model.
+
+    Count ties are balanced first. Every cut is checked: the masked and the cut model must agree in float64 to
+    1e-9. Where they do not, groups are tried by halves, and the ones that fail are left whole and reported.
+    Raises ValueError for masks that do not fit the groups; the model itself never changes.
+
+    >>> import torch; from survey_lib.chain.coupling import trace
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)); x = torch.ones(1, 2)
+    >>> cut(model, trace(model, x), {"0": torch.tensor([True, False, True])}, x).model[0].weight.shape
+    torch.Size([2, 2])
+    """
+    check_keep(coupling, keep)
+    keep = {name: mask for name, mask in coupling.balance(keep).items() if not mask.all()}
+    check, accepted, refused = Check(model, coupling, example), {}, []
+
+    def grow(units: list[list[str]]) -> None:
+        more = {name: keep[name] for unit in units for name in unit}
+        problem = check.problem(accepted | more) if more else ""
+        if not problem:
+            accepted.update(more)
+        elif len(units) == 1:
+            refused.extend((name, problem) for name in units[0])
+        else:
+            grow(units[: len(units) // 2])
+            grow(units[len(units) // 2 :])
+
+    grow(_units(coupling, keep))
+    plan = make_plan(model, removed(coupling, accepted), check.attributes)
+    return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
+
+
+def _units(coupling: Coupling, keep) -> list[list[str]]:
+    """Groups that must be tried together because their counts are tied."""
+    tied = [[name for name in names if name in keep] for names in coupling.counts]
+    alone = [[name] for name in keep if not any(name in names for names in tied)]
+    return [unit for unit in tied if unit] + alone
+
+
+def replay(model: nn.Module, plan: Mapping) -> nn.Module:
+    """The small architecture rebuilt from a dense model of the same class; its weights are the dense ones, cut.
+
+    Raises ValueError before any work for a plan of another schema or another model, unknown names, positions
+    out of range, or attributes that the module does not have as integers.
+    """
+    check_plan(model, plan)
+    return slim(blocks.remove(model, plan.get("blocks", [])), *changes(plan))
+
+
+def block_plan(model: nn.Module, names: list[str]) -> dict:
+    """The plan that leaves out whole blocks."""
+    return make_plan(model, {}, {}) | {"blocks": names}
+
+
+def plan_masks(model: nn.Module, plan: Mapping) -> Masks:
+    """The masks that a plan stands for, on the dense model it was made from."""
+    check_plan(model, plan)
+    return position_masks(model, changes(plan)[0]) | blocks.block_masks(model, plan.get("blocks", []))
+
+
+def save_file(path: str | Path, model: nn.Module, plan: Mapping | None, masks: Masks | None, meta: Mapping) -> None:
+    """Write weights, plan, masks and notes to one safetensors file; a shared tensor is stored once.
+
+    Raises ValueError if a mask does not fit the model or the notes are no strict JSON.
+    """
+    masking.check(model, masks or {})
+    state, owners = model.state_dict(), _owners(model)
+    stored = {f"weight:{n}": t.detach().cpu().contiguous() for n, t in state.items() if owners[n] == n}
+    stored |= {f"mask:{name}": mask.cpu().contiguous() for name, mask in (masks or {}).items()}
+    notes = json.dumps({"schema": SCHEMA, "plan": plan, "meta": dict(meta)}, allow_nan=False)
+    save_tensors(stored, str(path), metadata={"survey_lib": notes})
+
+
+def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | None, Masks, dict]:
+    """Model, plan, masks and notes from a file of `save_file`; `model` is a dense one of the same class.
+
+    The plan is replayed first, so a slim file gives the slim model, bit for bit. Nothing is unpickled, and the
+    argument never changes. Raises ValueError for files of another kind, a later schema, or another model.
+    """
+    try:
+        with safetensors.safe_open(str(path), "pt") as file:
+            notes = (file.metadata() or {}).get("survey_lib")
+            stored = {name: file.get_tensor(name) for name in file.keys()} if notes else {}
+    except (safetensors.SafetensorError, OSError) as error:
+        if not Path(path).exists():
+            raise
+        raise ValueError(f"{path} is not a safetensors file ({error}); files of survey_lib.save are") from error
+    if notes is None:
+        raise ValueError(f"{path} was not written by survey_lib.save; use safetensors.torch.load_file for its tensors")
+    notes = _notes(notes, path)
+    small = replay(model, notes["plan"]) if notes["plan"] else slim(model, {}, {})
+    _load_weights(small, {n.removeprefix("weight:"): t for n, t in stored.items() if n.startswith("weight:")}, path)
+    masks = {name.removeprefix("mask:"): t for name, t in stored.items() if name.startswith("mask:")}
+    masking.check(small, masks)
+    return small, notes["plan"], masks, notes["meta"]
+
+
+def _notes(text: str, path) -> dict:
+    """Schema, plan and meta of a file of `save_file`, from the JSON in its metadata."""
+    try:
+        notes = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} holds damaged notes ({error}); save it again") from error
+    if not isinstance(notes, dict) or not {"schema", "plan", "meta"} <= notes.keys():
+        raise ValueError(f"{path} holds damaged notes (schema, plan and meta are missing); save it again")
+    if notes["schema"] != SCHEMA:
+        raise ValueError(f"{path} has schema {notes['schema']}, this version reads {SCHEMA}; update survey_lib")
+    return notes
+
+
+def _owners(model: nn.Module) -> dict[str, str]:
+    """For each name of the state dict the first name of the same tensor."""
+    first: dict[tuple, str] = {}
+    state = model.state_dict().items()
+    return {n: first.setdefault((t.data_ptr(), t.shape, t.stride()), n) if t.numel() else n for n, t in state}
+
+
+def _load_weights(small: nn.Module, stored: Masks, path) -> None:
+    owners, state = _owners(small), small.state_dict()
+    for name in sorted(set(owners.values()) | stored.keys()):
+        here, there = (f"{t.dtype} {tuple(t.shape)}" if t is not None else "nothing" for t in
+                       (state.get(name), stored.get(name)))  # fmt: skip
+        if here != there:
+            raise ValueError(f"{path} holds {there} for {name!r}, the model has {here}; build the model it was saved of")
+    small.load_state_dict({name: stored[owner] for name, owner in owners.items()})

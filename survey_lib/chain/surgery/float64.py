@@ -1,0 +1,82 @@
+"""Running a float32 model in float64 without a second copy of it.
+
+A parameter is converted for the call that reads it and dropped afterwards; what a run may write to (buffers,
+plain tensors) is converted once and kept for the run. So a check costs the activations and one layer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
+
+from survey_lib.chain.coupling.readings import leaves, plain_kernels
+from survey_lib.chain.surgery.masked_norms import OverKept
+from survey_lib.chain.surgery.resize import plain_tensors
+
+CASTS = {"float", "half", "bfloat16"}
+METADATA = {"dtype", "shape", "size", "dim", "ndim", "numel", "device", "requires_grad"}  # read without a conversion
+
+
+def double(name: str, tensor: Tensor) -> Tensor:
+    """A float64 copy; integers are copied as they are."""
+    return tensor.detach().to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)
+
+
+class Double(TorchFunctionMode):
+    """Every number is float64: the model's tensors where they are used, `x.float()`, a stated float dtype.
+
+    `value(name, tensor)` gives the float64 tensor that stands for one of the model's.
+    """
+
+    def __init__(self, model: nn.Module, value: Callable[[str, Tensor], Tensor], over_kept: OverKept | None):
+        super().__init__()
+        self.value, self.over_kept = value, over_kept
+        own = [*model.named_parameters(), *model.named_buffers(), *(("", x) for x in plain_tensors(model))]
+        self.names = {id(x): name for name, x in own}
+        self.held = {id(x): value(name, x) for name, x in own if not isinstance(x, nn.Parameter)}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        owner, name = getattr(func, "__self__", None), getattr(func, "__name__", "")
+        name = owner.__name__ if name == "__get__" else name
+        if name in METADATA:
+            return _double_dtype(func(*args, **kwargs or {}))
+        args, kwargs = self._double(tuple(args)), self._double(kwargs or {})
+        return args[0].double() if name in CASTS else func(*args, **kwargs)
+
+    def _double(self, one):
+        if type(one) in (list, tuple):
+            return type(one)(map(self._double, one))
+        if type(one) is dict:
+            return {key: self._double(value) for key, value in one.items()}
+        if isinstance(one, Tensor) and id(one) in self.names:
+            return self.held[id(one)] if id(one) in self.held else self._converted(one)
+        return _double_dtype(one)
+
+    def _converted(self, tensor: Tensor) -> Tensor:
+        with _disable_current_modes():
+            value = self.value(self.names[id(tensor)], tensor)
+        if self.over_kept:
+            self.over_kept.labels.known[value] = self.over_kept.labels.axes(tensor)
+        return value
+
+
+def _double_dtype(one):
+    return torch.float64 if isinstance(one, torch.dtype) and one.is_floating_point else one
+
+
+def run(model: nn.Module, inputs, value: Callable = double, over_kept: OverKept | None = None) -> list[Tensor]:
+    """The outputs of a model in float64; the global default dtype and random state are put back."""
+    default = torch.get_default_dtype()
+    inputs = pytree.tree_map_only(Tensor, torch.clone, inputs)
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.set_default_dtype, default)
+        torch.set_default_dtype(torch.float64)
+        for mode in (torch.random.fork_rng(devices=[]), Double(model, value, over_kept), plain_kernels(model)):
+            stack.enter_context(mode)
+        return list(leaves(over_kept(inputs) if over_kept else model(*inputs[0], **inputs[1])))

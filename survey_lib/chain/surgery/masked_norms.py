@@ -1,0 +1,92 @@
+"""The masked model with its norms and channel reductions over kept channels only.
+
+Layer norm and the like differ between masked and cut by nature: zeros take part in the statistics. Run this
+way the two can still be compared exactly. The labels are followed through the masked model itself, so it
+works at any input size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from survey_lib.chain.coupling.groups import Coupling
+from survey_lib.chain.coupling.labels import Labels
+from survey_lib.chain.coupling.readings import Run, leaves
+from survey_lib.chain.coupling.rules.grouped import group_norm
+from survey_lib.chain.coupling.rules.table import layer_norm, reduce, reduced, rule_of
+
+
+class OverKept(Run):
+    """A run in which flagged operations leave the removed channels out, where that makes a difference.
+
+    needed: it did somewhere; otherwise this was the plain run of the masked model.
+    """
+
+    def __init__(self, model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]):
+        super().__init__(model, Labels(model), coupling.second)
+        self.alive, self.needed = coupling.alive(keep), False
+
+    def execute(self, func, args, kwargs):
+        rule, plain = rule_of(func), func(*args, **kwargs)
+        if rule is reduce:
+            dims = self._partial(args[0], reduced(self.bound, args[0]))
+            return self._either(plain, func(_narrow(args[0], dims), *args[1:], **kwargs) if dims else plain)
+        if rule is layer_norm:
+            return self._either(plain, self._layer_norm(func, *args))
+        if rule is group_norm:
+            return self._either(plain, self._group_norm(func, *args))
+        return plain
+
+    def _either(self, plain, kept):
+        """The plain result where the two are the same but for rounding."""
+        if all(torch.allclose(a, b, 1e-13, 0) for a, b in zip(leaves(plain), leaves(kept), strict=True)):
+            return plain
+        self.needed = True
+        return kept
+
+    def _partial(self, x: Tensor, dims) -> dict[int, Tensor]:
+        """Kept positions of the axes that lose some."""
+        found = {}
+        for dim in dims:
+            vector = self.labels.vector(x, dim)
+            kept = self.alive[np.where(vector < self.labels.of_parameters, vector, 0)]
+            if not kept.all():
+                found[dim] = torch.from_numpy(np.flatnonzero(kept)).to(x.device)
+        return found
+
+    def _layer_norm(self, func, x, shape, *parameters):
+        first = x.dim() - len(shape)
+        dims = self._partial(x, range(first, x.dim()))
+        inner = {dim - first: index for dim, index in dims.items()}
+        parameters = [_narrow(p, inner) if isinstance(p, Tensor) else p for p in parameters]
+        narrow = _narrow(x, dims)
+        result, *others = func(narrow, narrow.shape[first:], *parameters)
+        return _widen(result, dims, x.shape), *others
+
+    def _group_norm(self, func, x, weight, bias, batch, channels, positions, groups, eps):
+        dims = self._partial(x, [1])
+        if dims:
+            kept = np.isin(np.arange(channels), dims[1].cpu().numpy()).reshape(groups, -1)
+            if (kept != kept[0]).any():  # whole groups are exact as they are
+                dims = {}
+        weight, bias = (None if p is None else _narrow(p, {d - 1: i for d, i in dims.items()}) for p in (weight, bias))
+        narrow = _narrow(x, dims).contiguous()
+        result, *others = func(narrow, weight, bias, batch, narrow.shape[1], positions, groups, eps)
+        return _widen(result, dims, x.shape), *others
+
+
+def _narrow(x: Tensor, dims: dict[int, Tensor]) -> Tensor:
+    for dim, index in dims.items():
+        x = x.index_select(dim, index)
+    return x
+
+
+def _widen(x: Tensor, dims: dict[int, Tensor], shape) -> Tensor:
+    for dim, index in dims.items():
+        size = [*x.shape[:dim], shape[dim], *x.shape[dim + 1 :]]
+        x = x.new_zeros(size).index_copy(dim, index, x)
+    return x

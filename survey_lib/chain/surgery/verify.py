@@ -1,0 +1,140 @@
+"""Masked equals cut, in float64: what carries the soundness of every cut.
+
+The check is against another batch, and where the model takes it another size, than the trace saw. Norms and
+layer scales are randomised first, because zeros, ones and 1e-6 of a fresh model hide errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
+from survey_lib.chain.coupling.tracer import arguments
+from survey_lib.chain.surgery.float64 import double, run
+from survey_lib.chain.surgery.masked_norms import OverKept
+from survey_lib.chain.surgery.resize import Removed, new_attributes, repair, shorten, slim, structure
+
+TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
+ROUNDS = 12
+SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # large images, for the check
+
+
+class Check:
+    """Compares the masked and the cut model for sets of groups.
+
+    problem(keep) is empty where the two agree; then `small` is the cut model, `attributes` what it needed, and
+    `over_kept` says whether norms had to be taken over the kept channels.
+    """
+
+    def __init__(self, model: nn.Module, coupling: Coupling, example):
+        self.model, self.coupling = model, coupling
+        self.random = random_values(model)
+        self.inputs = variants(arguments(example))  # from the first run on: only those the model takes
+        self.small, self.attributes, self.over_kept = None, {}, False
+
+    def problem(self, keep: Mapping[str, Tensor]) -> str:
+        gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
+        flagged = any(self.coupling[name].flags for name in keep)
+        expected, over_kept = self._masked(keep, gone, flagged)
+        attributes = new_attributes(self.model, self.coupling, gone, alive)
+        small = slim(self.model, gone, attributes)
+        for _ in range(ROUNDS):
+            try:
+                found = self._cut(small, gone)
+                break
+            except Exception as error:  # whatever a wrong width makes a forward raise
+                change = repair(error, small, self.coupling, alive)
+                attributes |= change
+                if not change:
+                    return f"the cut model fails: {' '.join(str(error).split())[:200]}"
+        else:
+            return "the cut model still fails after repairing its attributes"
+        if not equal(expected, found):
+            if not over_kept or not equal(self._masked(keep, gone, False)[0], found):
+                return "the cut model computes something else than the masked one"
+            over_kept = False
+        self.small, self.attributes, self.over_kept = small, attributes, over_kept
+        return ""
+
+    def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], bool]:
+        """Outputs of the dense model with zeros where `group_masks` has them; did norms run over kept channels?"""
+
+        def value(name: str, tensor: Tensor) -> Tensor:
+            statistic = name.rpartition(".")[2] in STATISTICS
+            return zero(double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {}))
+
+        model = structure(self.model).eval()
+        for inputs in self.inputs:
+            over_kept = OverKept(model, self.coupling, keep) if flagged else None
+            try:
+                found = run(model, inputs, value, over_kept)
+                self.inputs = [inputs]
+                return found, flagged and over_kept.needed
+            except Exception as refused:  # a model may take one size only
+                error = refused
+        raise ValueError(f"the model does not run on its example in float64: {error}") from error
+
+    def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
+        def value(name: str, tensor: Tensor) -> Tensor:
+            return shorten(self.random[name], gone.get(name, {})) if name in self.random else double(name, tensor)
+
+        return run(structure(small).eval(), *self.inputs, value)
+
+
+def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
+    """All outputs agree to 1e-9 of their largest value, none is NaN."""
+    if [x.shape for x in expected] != [x.shape for x in found]:
+        return False
+    return all(error(a, b) <= TOLERANCE for a, b in zip(expected, found, strict=True) if a.numel())
+
+
+def error(expected: Tensor, found: Tensor) -> float:
+    """max |a − b| / max |a|; infinite where something is not finite."""
+    if not (torch.isfinite(expected).all() and torch.isfinite(found).all()):
+        return float("inf")
+    return float((expected.double() - found.double()).abs().max() / expected.double().abs().max().clamp(min=1e-30))
+
+
+def random_values(model: nn.Module) -> dict[str, Tensor]:
+    """Float64 values that stand for norm statistics and for parameters that are constant or nearly so."""
+    generator, found = torch.Generator().manual_seed(0), {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        kind = name.rpartition(".")[2]
+        if kind in STATISTICS or (isinstance(tensor, nn.Parameter) and _constant(tensor)):
+            noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+            found[name] = noise - 0.5 if kind in ("running_mean", "bias") else noise + 0.5
+    return found
+
+
+def _constant(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return False
+    low, high = tensor.detach().aminmax()
+    return bool(high - low <= 1e-3 * torch.maximum(high.abs(), low.abs()))
+
+
+def variants(example) -> Iterator:
+    """Inputs of other sizes than the example, the cheapest first: size and batch, length and batch, batch."""
+    generator = torch.Generator().manual_seed(0)
+
+    def change(x: Tensor, grown: str) -> Tensor:
+        shape = list(x.shape)
+        if shape:
+            shape[0] = 3 if shape[0] == 2 else 2
+        if grown in SHRINK and x.dim() >= 4:
+            shape[-2:] = [SHRINK[grown](n) if n >= 128 else n + 8 for n in shape[-2:]]
+        if grown == "length" and x.dim() in (2, 3) and (x.dim() == 3 or not x.is_floating_point()):
+            shape[1] += 1
+        if x.is_floating_point():
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(x.device)
+        for dim, size in enumerate(shape):
+            x = x.index_select(dim, torch.arange(size, device=x.device) % x.shape[dim])
+        return x
+
+    for grown in (*SHRINK, "length", ""):
+        yield pytree.tree_map_only(Tensor, lambda x, grown=grown: change(x, grown), example)
+    yield pytree.tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, example)

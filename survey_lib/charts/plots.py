@@ -1,0 +1,197 @@
+"""Plots of results in one house style. They take a results table and draw on axes; none imports torch.
+
+Every comparison shows its baselines: the dense level as a line, random in grey, magnitude among the methods.
+Mean and spread over seeds as a line and a band; n is printed, and n < 3 is said on the plot's face.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from survey_lib.analysis.statistics import TooFew
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
+HATCHES = ("", "///", "...", "xxx", "---", "\\\\", "+++")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+GREY, PALE, DENSE = "#999999", "#DDDDDD", "#222222"
+LABELS = {
+    "accuracy": "test accuracy",
+    "compression": "compression (dense / kept parameters)",
+    "speedup_theoretical": "theoretical speed-up (dense / kept MACs)",
+    "sparsity": "sparsity (fraction removed)",
+}
+BASELINES = {"random": ("random",), "magnitude": ("magnitude", "l1", "l2")}
+SETTINGS = ("data", "model", "pattern", "scope", "schedule", "recovery", "recovery_lr", "profile")
+MINIMUM_SEEDS = 3
+
+
+def house_style() -> None:
+    """Fonts, colours, sizes and the fixed hash salt that make a figure the same bytes on every run."""
+    plt.style.use(Path(__file__).with_name("style.mplstyle"))
+
+
+def headline(figure: Figure, text: str) -> None:
+    """The finding, bold over the whole figure, wrapped to its width."""
+    width = int(figure.get_figwidth() * 12)
+    figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
+
+
+def looks(methods: list[str]) -> dict[str, dict]:
+    """Colour and marker of each method: grey for random, and no two methods share both.
+
+    >>> looks(["fpgm", "random"])["random"]["color"]
+    '#999999'
+    """
+    styles = {}
+    for index, name in enumerate(sorted(method for method in methods if not method.startswith("random"))):
+        styles[name] = {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
+    for index, name in enumerate(sorted(method for method in methods if method.startswith("random"))):
+        styles[name] = {"color": GREY, "marker": "x+*1234"[index % 7]}
+    return styles
+
+
+def check_baselines(frame: pd.DataFrame) -> None:
+    """Raise ValueError that names the missing ones unless dense, random and magnitude stand in the table."""
+    methods = set(frame["method"])
+    missing = [
+        baseline for baseline, starts in BASELINES.items()
+        if not any(part in method for method in methods for part in starts)
+    ]  # fmt: skip
+    if "dense_accuracy" not in frame or frame["dense_accuracy"].isna().all():
+        missing.insert(0, "dense")
+    if missing:
+        raise ValueError(
+            f"a comparison needs its baselines; missing: {', '.join(missing)}. "
+            f"Methods here: {', '.join(sorted(methods))}"
+        )
+
+
+def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFrame:
+    """Mean, standard deviation and n over seeds of x and metric, for each method and sparsity.
+
+    Raises ValueError if a seed has two runs at one point: such settings must not be averaged.
+    """
+    twice = frame.duplicated(["method", "sparsity", "seed"], keep=False)
+    if twice.any():
+        differ = [name for name in SETTINGS if name in frame and frame.loc[twice, name].nunique() > 1]
+        raise ValueError(
+            f"two runs of one seed at one point; choose one value first of: {', '.join(differ) or 'key'}"
+        )
+    groups = frame.groupby(["method", "sparsity"])
+    table = groups.agg(x=(x, "mean"), mean=(metric, "mean"), std=(metric, "std"), n=(metric, "count"))
+    return table.fillna({"std": 0.0}).reset_index().sort_values(["method", "x"], ignore_index=True)
+
+
+def curves(
+    frame: pd.DataFrame,
+    axes: Axes,
+    x: str = "compression",
+    metric: str = "accuracy",
+    chosen: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """One line a method with its band, the dense level, and n in the corner; returns the plotted numbers.
+
+    `chosen` methods are drawn in colour, the others pale behind them; all are in colour if it is left out.
+    Raises ValueError if dense, random or magnitude is missing.
+    """
+    check_baselines(frame)
+    pruned = frame[frame["method"] != "dense"]
+    table = spread(pruned, x, metric)
+    chosen = sorted(set(pruned["method"])) if chosen is None else list(chosen)
+    for _, rows in table[~table["method"].isin(chosen)].groupby("method"):
+        axes.plot(rows["x"], rows["mean"], color=PALE, linewidth=0.8, zorder=1)
+    for method, style in looks(chosen).items():
+        rows = table[table["method"] == method]
+        axes.plot(rows["x"], rows["mean"], label=method, **style)
+        axes.fill_between(rows["x"], rows["mean"] - rows["std"], rows["mean"] + rows["std"],
+                          color=style["color"], alpha=0.15, linewidth=0)  # fmt: skip
+    dense_line(frame, axes)
+    scale(axes, x)
+    axes.set_ylabel(LABELS.get(metric, metric))
+    note_n(axes, table["n"])
+    return table
+
+
+def dense_line(frame: pd.DataFrame, axes: Axes) -> None:
+    """The accuracy before pruning, as a dashed line."""
+    axes.axhline(frame["dense_accuracy"].mean(), color=DENSE, linestyle="--", linewidth=1, label="dense")
+
+
+def scale(axes: Axes, x: str) -> None:
+    """Label the axis; ratios on a logarithm of base 2 with plain numbers."""
+    axes.set_xlabel(LABELS.get(x, x))
+    if x in ("compression", "speedup_theoretical"):
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}×")
+
+
+def note_n(axes: Axes, counts: pd.Series) -> None:
+    """Print n; a point with fewer than three seeds is said on the plot's face."""
+    low, high = int(counts.min()), int(counts.max())
+    text = f"n = {low}" if low == high else f"n = {low} to {high}"
+    axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7, color=DENSE)
+    if low < MINIMUM_SEEDS:
+        axes.text(0.5, 0.5, f"fewer than {MINIMUM_SEEDS} seeds: no conclusion", transform=axes.transAxes,
+                  ha="center", va="center", rotation=20, fontsize=11, color=GREY, alpha=0.6)  # fmt: skip
+
+
+def small_multiples(
+    panels: Mapping[str, tuple[pd.DataFrame, Sequence[str] | None]],
+    x: str = "compression",
+    metric: str = "accuracy",
+    columns: int = 3,
+) -> tuple[Figure, pd.DataFrame]:
+    """A panel for each title -> (results, methods to colour); returns the figure and the plotted numbers."""
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(max(5.2, 3.2 * columns), 3.1 * rows), sharex=True, squeeze=False
+    )
+    tables = []
+    for (title, (frame, chosen)), axes in zip(panels.items(), grid.flat, strict=False):
+        tables.append(curves(frame, axes, x, metric, chosen).assign(panel=title))
+        axes.set(title=textwrap.fill(title, 30, break_on_hyphens=False), xlabel="", ylabel="")
+        axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel(LABELS.get(x, x), fontsize=9)
+    figure.supylabel(LABELS.get(metric, metric), fontsize=9)
+    return figure, pd.concat(tables, ignore_index=True)
+
+
+def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
+    """Mean difference with its interval at each sparsity, a mark a method, shifted so that they do not lie on
+    each other; `table`: method, sparsity, mean, low, high, n. Raises TooFew for a table without rows."""
+    if table.empty:
+        raise TooFew("no setting has two seeds with both methods, so no interval can be drawn; run more seeds")
+    for number, (name, rows) in enumerate(table.groupby("method")):
+        reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+        shifted = rows["sparsity"] + 0.007 * (number - 1)
+        axes.errorbar(shifted, rows["mean"], yerr=reach, capsize=2, label=name, **styles[name])
+    axes.axhline(0, color=DENSE, linewidth=1)
+    axes.set(xlabel=LABELS["sparsity"], ymargin=0.12)
+    note_n(axes, table["n"])
+
+
+def layer_bars(reports: dict[str, pd.Series], axes: Axes) -> None:
+    """Kept share of each layer, one group of bars a layer and one colour a choice.
+
+    `reports`: name -> Series(layer -> density).
+    """
+    layers = list(next(iter(reports.values())).index)
+    width = 0.8 / len(reports)
+    for index, (name, density) in enumerate(reports.items()):
+        offsets = np.arange(len(layers)) + (index - (len(reports) - 1) / 2) * width
+        axes.bar(offsets, density.loc[layers], width, label=name, color=PALETTE[index], hatch=HATCHES[index],
+                 edgecolor="white", linewidth=0.3)  # fmt: skip
+    axes.set_xticks(range(len(layers)), layers, rotation=60, ha="right")
+    axes.set_ylabel("kept share of the layer")
+    axes.legend()

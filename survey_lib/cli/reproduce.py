@@ -1,0 +1,59 @@
+"""The course run again by one call: the comparison study, every notebook, every figure, and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from survey_lib.analysis.statistics import TooFew
+from survey_lib.analysis.tables import accuracy_table, finished
+from survey_lib.course.notebooks import FOLDER, run_all
+from survey_lib.experiment.sweeps import store, sweep
+from survey_lib.figures.catalogue.draw import FIGURES, figure
+
+STUDY = "comparison"
+
+
+def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], None]) -> bool:
+    """Sweep, execute the notebooks, draw the figures, say the table and where all lies; False for a failure.
+
+    Finished runs and notebooks are kept, so an interrupted call goes on where it stopped.
+    """
+    out = Path(out).resolve()
+    say(f"1/4  study {STUDY}, profile {profile}")
+    summary = sweep.sweep(STUDY, profile, jobs=jobs)
+    say(str(summary))
+    if summary.interrupted:
+        return False
+    say(f"2/4  notebooks, into {out / 'notebooks'}")
+    runs = run_all(
+        sorted(FOLDER.glob("*.ipynb")),
+        {"profile": profile},
+        out / "notebooks",
+        jobs,
+        report=lambda run: say(run.line()),
+    )
+    say(f"3/4  figures, into {out / 'figures'}")
+    for study in sorted({entry.study for entry in FIGURES.values()} - {"", STUDY}):
+        sweep.sweep(study, profile, jobs=jobs)  # what no notebook asked for
+    faults = [name for name in FIGURES if not _drawn(name, out / "figures", profile, say)]
+    say("4/4  test accuracy, mean over seeds, method against sparsity")
+    say(accuracy_table(finished(STUDY, local=True, profile=profile)).round(3).to_string())
+    say(f"look at {out / 'notebooks'} and {out / 'figures'}; every run: {store.runs_folder() / STUDY}")
+    return not summary.failed and not faults and not any(run.failure for run in runs)
+
+
+def _drawn(name: str, folder: Path, profile: str, say: Callable[[str], None]) -> bool:
+    """Draw one figure; a refusal is said and the others go on.
+
+    With one seed, as in the quick profile, figures of intervals are refused by right: that is no fault.
+    """
+    try:
+        figure(name, folder, profile)
+    except TooFew as error:
+        say(f"{name}: not drawn, {error}")
+        return profile == "quick"
+    except ValueError as error:
+        say(f"{name}: FAILED, {error}")
+        return False
+    return True

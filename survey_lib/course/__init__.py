@@ -1,0 +1,1 @@
+"""Teaching: lessons, exercises, grading, student copies, and running and checking notebooks."""

@@ -1,0 +1,80 @@
+"""Notebooks with points for nbgrader, which then makes, grades and exports them as any other assignment."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import nbformat
+
+from survey_lib.course.exercises import BEGIN
+from survey_lib.course.notebooks import FOLDER
+
+CHECKS = ("check", "exercises.check")  # as notebooks call it
+IMPORT = "from survey_lib.course.exercises import verdict"
+HIDDEN = "### BEGIN HIDDEN TESTS\n{tests}\n### END HIDDEN TESTS"  # left out of what students get
+SCHEMA = 3  # of nbgrader's cell metadata
+
+
+def with_points(name: str, out: str | Path) -> int:
+    """Copy the notebook NAME into a folder with nbgrader's metadata, one point a check; the points.
+
+    A cell with a solution is the student's; a cell that calls `check` is graded and locked, and gets
+    the same check once more as a hidden assertion, because nbgrader counts errors, not what a cell prints.
+    Raises FileNotFoundError for an unknown notebook and ValueError for one without checks.
+    """
+    path, out = FOLDER / f"{name}.ipynb", Path(out)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no notebook {name!r}; there are: {', '.join(p.stem for p in sorted(FOLDER.glob('*.ipynb')))}"
+        )
+    notebook = nbformat.read(path, as_version=4)
+    points = sum(
+        _mark(cell, f"{name}-{place}")
+        for place, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code"
+    )
+    if not points:
+        raise ValueError(f"{name} has no cell that calls `check`, so there is nothing to grade")
+    out.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, out / path.name)
+    return points
+
+
+def _mark(cell: nbformat.NotebookNode, name: str) -> int:
+    """Write nbgrader's metadata into a cell; the points it gives."""
+    tests = assertions(cell.source)
+    if BEGIN not in cell.source and not tests:
+        return 0
+    solution = BEGIN in cell.source
+    mark = {
+        "schema_version": SCHEMA,
+        "grade_id": name,
+        "solution": solution,
+        "locked": not solution,
+        "task": False,
+    }
+    cell.metadata["nbgrader"] = mark | (
+        {"grade": False} if solution else {"grade": True, "points": len(tests)}
+    )
+    if not solution:
+        cell.source += "\n" + HIDDEN.format(tests="\n".join([IMPORT, *tests]))
+    return 0 if solution else len(tests)
+
+
+def assertions(source: str) -> list[str]:
+    """An assertion for each check in a cell's code.
+
+    >>> assertions("exercises.check(lambda: 2 + 2, 4)")
+    ["assert verdict(lambda: 2 + 2, 4) == 'Right.'"]
+    """
+    calls = [
+        line.value
+        for line in ast.parse(source).body
+        if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)
+    ]
+    checks = [call for call in calls if ast.unparse(call.func) in CHECKS]
+    return [
+        f"assert verdict{ast.unparse(call).removeprefix(ast.unparse(call.func))} == 'Right.'"
+        for call in checks
+    ]

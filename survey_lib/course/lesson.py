@@ -1,0 +1,67 @@
+"""What every notebook starts with: one call for the profile, one for a study's results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+import pandas as pd
+import torch
+from IPython.display import Markdown
+
+from survey_lib.analysis.claims import stated
+from survey_lib.charts.plots import house_style
+from survey_lib.experiment.sweeps import store, sweep
+
+PROFILES = ("published", "quick", "full")
+
+
+def begin(profile: str) -> None:
+    """Check the profile, fix threads and seed, set the house style.
+
+    published: read committed results (under a minute). quick, full: compute what is missing first.
+    Raises ValueError for any other name, before any work.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    house_style()
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # timing loads it: no GPU is no news
+
+
+def study(name: str, profile: str) -> pd.DataFrame:
+    """Finished runs of a study, one row each: the published ones, or those of this machine once computed.
+
+    Variants of a method (magnitude layerwise and global) share its name; `tables.distinct` names them apart.
+    Raises ValueError that says how to get runs where there are none.
+    """
+    if profile == "published":
+        runs = store.results(name, local=False)
+    else:
+        sweep.sweep(name, profile, jobs=os.cpu_count() or 1, progress=False)
+        runs = store.results(name, profile=profile)
+    done = runs[runs["status"] == "done"].reset_index(drop=True)
+    if done.empty:
+        how = (
+            f"survey sweep {name} --profile full, then survey publish {name}"
+            if profile == "published"
+            else f"survey status {name}"
+        )
+        raise ValueError(f"study {name} has no finished run of profile {profile}; see: {how}")
+    return done
+
+
+def claim(*names: str) -> Markdown:
+    """Findings of the course as a list, each as computed from the published runs: `claim("random-against-l1")`.
+
+    Raises ValueError for a name that data/results/findings.json does not hold.
+    """
+    return Markdown("\n".join(f"- {stated(name)[0].upper()}{stated(name)[1:]}." for name in names))
+
+
+def say(text: str) -> Markdown:
+    """Text of a notebook whose numbers were computed: `say(f"magnitude keeps {accuracy:.1%}")`."""
+    return Markdown(text)

@@ -1,0 +1,204 @@
+"""Run notebooks with checked parameters, and bring them to the one form in which they are committed."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from survey_lib.experiment.sweeps import files
+
+try:
+    import resource
+except ImportError:  # Windows does not tell what a child process used
+    resource = None
+
+KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+METADATA = KERNEL | {"language_info": {"name": "python"}}
+FOLDER = Path(__file__).parents[2] / "notebooks"
+CELL_TIMEOUT = 3600
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of one notebook: the executed file if it succeeded, a one-line reason if it failed; its seconds
+    and the most memory that a process begun here has held, in GB."""
+
+    name: str
+    out: Path
+    seconds: float
+    failure: str = ""
+    memory: float = math.nan
+
+    def line(self) -> str:
+        end = "FAILED, " + self.failure if self.failure else "ok"
+        return f"{self.name}: {end} ({self.seconds:.0f} s, {self.memory:.1f} GB)"
+
+
+def children_peak() -> float:
+    """The most memory, in GB, that a finished child of this process has held; nan where the system does not tell."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6 if resource else math.nan
+
+
+def parameters(path: str | Path) -> dict[str, str]:
+    """Name -> default (source text) of each parameter; empty without a cell tagged `parameters`."""
+    from papermill import inspect_notebook
+
+    return {name: found["default"] for name, found in inspect_notebook(str(path)).items()}
+
+
+def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
+    """Execute a notebook in its own folder and kernel, and move the result to `out` only if every cell ran.
+
+    Names in `parameters` must be the notebook's own: papermill itself would only warn about a misspelt one.
+    A failure of any kind (a raising cell, a dead or missing kernel, a time-out) is returned, not raised; its
+    partly executed notebook stays beside `out` as `NAME.failed.ipynb`.
+    Raises FileNotFoundError for a missing notebook, ValueError for an unknown parameter, and FileExistsError
+    where somebody else's file would be overwritten.
+    """
+    path, out = Path(path).resolve(), Path(out).absolute()
+    _refuse_unknown(path, parameters)
+    partial = out.with_suffix(".failed.ipynb")
+    start = time.perf_counter()
+    with files.into(out.parent, [out.name, partial.name]) as fresh:
+        failure = _execute(path, fresh / partial.name, parameters)
+        if failure.startswith("RuntimeError: Kernel"):  # lost the race for a port, before any cell ran
+            failure = _execute(path, fresh / partial.name, parameters)
+        if not failure:
+            (fresh / partial.name).replace(fresh / out.name)
+            partial.unlink(missing_ok=True)
+    return Run(path.stem, out, time.perf_counter() - start, failure, children_peak())
+
+
+def run_all(
+    paths: Iterable[Path],
+    parameters: dict,
+    folder: str | Path,
+    jobs: int = 2,
+    again: bool = False,
+    report: Callable[[Run], None] = lambda run: None,
+) -> list[Run]:
+    """Run notebooks in parallel processes into `folder`; a result newer than all it rests on is kept.
+
+    `report` is called with each Run as it ends. Returns the runs of this call in the order of `paths`.
+    """
+    folder = Path(folder)
+    waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
+    for path in waiting:
+        _refuse_unknown(path, parameters)
+    files.refuse_foreign(folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")])
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c, max_tasks_per_child=1) as pool:
+        tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
+        try:
+            for task in as_completed(tasks):
+                report(task.result())
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+        return [task.result() for task in tasks]
+
+
+def _ignore_ctrl_c() -> None:
+    """It reaches all processes, and the parent ends the others; kernels end with the process that started them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def publish_all(runs: Iterable[Run], folder: Path) -> None:
+    """Normalise executed notebooks and put them into the folder that is committed."""
+    for run in runs:
+        normalise(run.out)
+        run.out.replace(folder / run.out.name)
+
+
+def normalise(path: str | Path) -> None:
+    """Rewrite an executed notebook so that two executions of the same cells give the same bytes.
+
+    Dropped: versions and times in the metadata, injected parameters, error banners. Counts become 1..n.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.cells = [cell for cell in notebook.cells if not _inserted_by_papermill(cell)]
+    count = 0
+    for cell in notebook.cells:
+        for key in ("papermill", "execution", "collapsed", "scrolled", "jupyter"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+            output.get("data", {}).pop(WIDGET, None)  # names a live object by a random id
+    nbformat.validate(notebook)
+    nbformat.write(notebook, path)
+
+
+def _inserted_by_papermill(cell: nbformat.NotebookNode) -> bool:
+    return bool({"injected-parameters", "papermill-error-cell-tag"} & set(cell.metadata.get("tags", ())))
+
+
+def _refuse_unknown(path: Path, chosen: dict) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"no notebook {path}; those of the course are in {FOLDER}")
+    known = parameters(path) if chosen else {}
+    for name in chosen:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.5) or list(known)
+            hint = f"it has: {', '.join(near)}" if near else "it has no cell tagged `parameters`"
+            raise ValueError(f"{path.name} has no parameter {name!r}; {hint}")
+
+
+def _execute(path: Path, out: Path, chosen: dict) -> str:
+    """Run with papermill; the reason of a failure, or '' for success."""
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
+    from papermill import PapermillExecutionError, execute_notebook
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        execute_notebook(
+            str(path), str(out), chosen, kernel_name="python3", cwd=str(path.parent),
+            progress_bar=False, execution_timeout=CELL_TIMEOUT,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        return f"cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
+    except DeadKernelError:
+        return "the kernel died: it ran out of memory or the process was ended"
+    except NoSuchKernel:
+        return "no kernel python3; add it: python -m ipykernel install --sys-prefix --name python3"
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return _unfinished(nbformat.read(out, as_version=4))
+
+
+def _unfinished(notebook: nbformat.NotebookNode) -> str:
+    """Papermill's own status says `completed` for cells that never ran; the execution count does not lie."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            return f"a cell never ran: {cell.source.splitlines()[0]!r}"
+    return ""
+
+
+def _is_current(path: Path, out: Path, chosen: dict) -> bool:
+    if not out.is_file():
+        return False
+    library = Path(__file__).parents[1]
+    sources = [path, *library.rglob("*.py"), *(library.parent / "data").rglob("*.*")]
+    try:
+        used = nbformat.read(out, as_version=4).metadata.get("papermill", {}).get("parameters", {})
+    except ValueError:  # no notebook
+        return False
+    return dict(used) == chosen and out.stat().st_mtime > max(source.stat().st_mtime for source in sources)

@@ -1,0 +1,51 @@
+"""How long a notebook takes a class: reckoned from its words, code and exercises, not observed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from survey_lib.analysis.tables import markdown
+from survey_lib.course.exercises import BEGIN
+from survey_lib.course.notebooks import FOLDER
+from survey_lib.experiment.data.sources import REPOSITORY
+
+WORDS, LINES, EXERCISE = 150, 12, 10  # words and lines of code a minute; minutes an exercise
+NOTES = REPOSITORY / "docs" / "teaching.md"
+PART = re.compile(r"(<!-- begin times -->\n).*?(\n<!-- end times -->)", re.DOTALL)
+
+
+def times(folder: Path = FOLDER) -> pd.DataFrame:
+    """One row a notebook: minutes to read it, rounded up to five, exercises, and minutes with them."""
+    rows = [_row(path) for path in sorted(folder.glob("*.ipynb"))]
+    return pd.DataFrame(rows, columns=["notebook", "read, min", "exercises", "with exercises, min"])
+
+
+def _row(path: Path) -> tuple[str, int, int, int]:
+    cells = nbformat.read(path, as_version=4).cells
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    exercises = sum(BEGIN in source for source in code)
+    lines = sum(len(source.splitlines()) for source in code if BEGIN not in source)
+    minutes = words / WORDS + lines / LINES
+    return path.stem, _fives(minutes), exercises, _fives(minutes + EXERCISE * exercises)
+
+
+def _fives(minutes: float) -> int:
+    return -(-round(minutes) // 5) * 5
+
+
+def generated(text: str) -> str:
+    """The text of docs/teaching.md with its table made again. Raises ValueError if its marks are missing."""
+    if not PART.search(text):
+        raise ValueError(f"{NOTES} lacks the marks <!-- begin times --> and <!-- end times -->")
+    return PART.sub(lambda found: found[1] + markdown(times()) + found[2], text)
+
+
+def update() -> Path:
+    """Write docs/teaching.md with its table made again."""
+    NOTES.write_text(generated(NOTES.read_text(encoding="utf-8")), encoding="utf-8")
+    return NOTES

@@ -1,0 +1,136 @@
+"""Data sets as tensors in memory: train, validation and test, normalised with stored statistics."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from survey_lib.experiment.data.sources import SOURCES, Arrays, Source, folder
+
+Split = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set in memory. Each split is `(x, y)`: x (n, channels, height, width) float, y (n,) integer.
+
+    `mean` and `std` (0..1 scale, one a channel) are what the images were normalised with; `flips` are the
+    image axes (2 = up-down, 3 = left-right) and `pad` the crop margin in pixels that `augment` may use.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flips: tuple[int, ...] = ()
+    pad: int = 0
+
+    @property
+    def in_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        return tuple(self.train[0].shape[1:])
+
+
+def check(name: str) -> str:
+    """The name if there is such a data set, or a ValueError that lists near matches."""
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, 3, 0.4)
+        raise ValueError(
+            f"unknown data set {name!r}; near: {', '.join(near) or 'none'}; allowed: {', '.join(SOURCES)}"
+        )
+    return name
+
+
+def available(name: str) -> bool:
+    """Whether the files of a data set are on this machine.
+
+    >>> available("digits")
+    True
+    """
+    try:
+        SOURCES[check(name)].read(folder())
+    except (FileNotFoundError, RuntimeError):
+        return False
+    return True
+
+
+def load(name: str, device: str | torch.device = "cpu") -> Data:
+    """A data set by name, in memory on `device`, split into train, validation and test.
+
+    The split is stratified and always the same. Where the source has no official test set (digits,
+    eurosat) one is split off the same way. Images are (x / 255 − mean) / std with the stored statistics.
+    Raises ValueError for an unknown name or changed files, FileNotFoundError that lists every way to get
+    missing files. The folder is `data` in the repository, or SURVEY_DATA.
+
+    >>> [len(split[1]) for split in (load("digits").train, load("digits").validation, load("digits").test)]
+    [1247, 250, 300]
+    """
+    source = SOURCES[check(name)]
+    try:
+        train, test, classes = source.read(folder())
+    except (FileNotFoundError, RuntimeError) as error:  # RuntimeError is torchvision's "not found"
+        ways = source.ways.replace("FOLDER", str(folder()))
+        raise FileNotFoundError(
+            f"{name} was not found under {folder()} ({error}). Ways to get it:\n  {ways}\n"
+            "  elsewhere on this machine: set SURVEY_DATA to the folder that holds it"
+        ) from error
+    if test is None:
+        train, test = _split(train, source.test)
+    train, validation = _split(train, source.validation)
+    splits = [_tensors(arrays, source, device) for arrays in (train, validation, test)]
+    return Data(name, *splits, classes, source.mean, source.std, source.flips, source.pad)
+
+
+def shared(name: str, device: str = "cpu") -> Data:
+    """The data set of `load`, read once a process for all runs of a sweep; nobody may change its tensors."""
+    return _shared(name, device, folder(), SOURCES[check(name)])
+
+
+@lru_cache(maxsize=1)
+def _shared(name: str, device: str, root: Path, source: Source) -> Data:
+    return load(name, device)
+
+
+def _split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
+    """Two stratified parts, the second of `size` examples; fixed, so all runs see the same parts."""
+    from sklearn.model_selection import train_test_split
+
+    images, labels = arrays
+    size = min(size, len(labels) // 5)
+    first, second = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=0)
+    return (images[first], labels[first]), (images[second], labels[second])
+
+
+def _tensors(arrays: Arrays, source: Source, device: str | torch.device) -> Split:
+    images, labels = arrays
+    x = torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (source.mean, source.std))
+    return ((x - mean) / std).contiguous().to(device), torch.tensor(labels, dtype=torch.int64).to(device)
+
+
+def augment(x: Tensor, generator: torch.Generator, flips: tuple[int, ...] = (), pad: int = 0) -> Tensor:
+    """Random flips along the axes `flips` and a random crop after zero-padding by `pad`, an image at a time.
+
+    Draws come from `generator` on the CPU, so every device sees the same images.
+    """
+    count, _, height, width = x.shape
+    for axis in flips:
+        chosen = torch.rand(count, generator=generator).lt(0.5).view(-1, 1, 1, 1).to(x.device)
+        x = torch.where(chosen, x.flip(axis), x)
+    if not pad:
+        return x
+    top, left = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(x.device)
+    rows = top.view(-1, 1, 1) + torch.arange(height, device=x.device).view(1, -1, 1)
+    columns = left.view(-1, 1, 1) + torch.arange(width, device=x.device).view(1, 1, -1)
+    padded = torch.nn.functional.pad(x, (pad,) * 4)
+    images = torch.arange(count, device=x.device).view(-1, 1, 1)
+    return padded[images, :, rows, columns].permute(0, 3, 1, 2).contiguous()

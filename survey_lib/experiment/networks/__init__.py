@@ -1,0 +1,1 @@
+"""Networks: small ones for images, and the stories260K language model."""

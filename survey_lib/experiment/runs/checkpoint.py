@@ -1,0 +1,148 @@
+"""The dense checkpoint of a seed: trained once, shared by all methods, checked each time it is used."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from survey_lib.experiment.networks import models
+from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.data.loaders import Data, shared
+from survey_lib.experiment.runs.environment import one_thread
+from survey_lib.experiment.runs.train import evaluate, fit
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The dense network of a seed: trained model, weights at `rewind_epoch`, curve, seconds of training."""
+
+    model: nn.Module
+    rewind: dict[str, Tensor]
+    curve: list[dict]
+    seconds: float
+
+
+def fresh(config: RunConfig, data: Data, seed: int) -> nn.Module:
+    """The untrained model of a run."""
+    return models.build(config.model, len(data.classes), data.in_shape, seed).to(config.device)
+
+
+def recipe(config: RunConfig) -> dict:
+    """The arguments of `fit` that all training of a run shares."""
+    return config.model_dump(include={"optimizer", "lr_schedule", "batch_size", "weight_decay", "seed"})
+
+
+def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
+    """The dense network of this config's seed, from its checkpoint in `folder` or trained now.
+
+    Two processes that train it at once write the same file. A checkpoint that is damaged, of another run, or
+    does not have its stored validation accuracy on this data is named in a warning and trained again (B53).
+    """
+    path = _file(config, folder)
+    try:
+        return _belonging(config, data, path)
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        _warn(path, error)
+    _train(config, data, path)
+    return _belonging(config, data, path)
+
+
+def prepare(config: RunConfig, folder: Path) -> None:
+    """Train the dense network of this config's seed unless its checkpoint is there and whole."""
+    path = _file(config, folder)
+    try:
+        _whole(config, path)
+    except (FileNotFoundError, ValueError) as error:
+        if isinstance(error, ValueError):
+            _warn(path, error)
+        with one_thread():
+            _train(config, shared(config.data, config.device), path)
+
+
+def _warn(path: Path, error: ValueError) -> None:
+    warnings.warn(f"{path.name} is trained again: {error}", stacklevel=3)
+
+
+def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Notes and tensors of a checkpoint; ValueError if it is not the file that `_train` wrote for this config."""
+    try:
+        with safe_open(path, "pt") as file:
+            stored = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"it is no safetensors file ({error})") from error
+    if stored.get("key") != config.dense_key():
+        raise ValueError(f"it holds the dense network {stored.get('key')}, not {config.dense_key()}")
+    if stored.get("sha256") != _digest(tensors, stored.get("about", "")):
+        raise ValueError("its content does not have the stored sha256")
+    return json.loads(stored["about"]), tensors
+
+
+def _digest(tensors: dict[str, Tensor], about: str) -> str:
+    """sha256 over the notes and over name, type, shape and bytes of each tensor."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _belonging(config: RunConfig, data: Data, path: Path) -> Dense:
+    """The checkpoint as a network; ValueError where weights, data and preprocessing do not belong together."""
+    about, tensors = _whole(config, path)
+    states = {part: {name.removeprefix(part + "/"): tensor.to(config.device) for name, tensor in tensors.items()
+                     if name.startswith(part + "/")} for part in ("trained", "rewind")}  # fmt: skip
+    model = fresh(config, data, config.seed)
+    model.load_state_dict(states["trained"])
+    found = evaluate(model, data.validation)["accuracy"]
+    stored, tolerance = about["validation_accuracy"], 2 / len(data.validation[1])
+    if about["preprocessing"] != _preprocessing(data) or abs(found - stored) > tolerance:
+        raise ValueError(f"stored validation accuracy {stored:.4f} with {about['preprocessing']}, measured "
+                         f"{found:.4f} with {_preprocessing(data)}")  # fmt: skip
+    return Dense(model, states["rewind"], about["curve"], about["seconds"])
+
+
+def _file(config: RunConfig, folder: Path) -> Path:
+    return Path(folder) / f"dense-{config.dense_key()}.safetensors"
+
+
+def _preprocessing(data: Data) -> dict:
+    return {"data": data.name, "mean": list(data.mean), "std": list(data.std)}
+
+
+def _train(config: RunConfig, data: Data, path: Path) -> None:
+    model, early = fresh(config, data, config.seed), {}
+
+    def keep(epochs_done: int, model: nn.Module) -> None:
+        if epochs_done == config.rewind_epoch:
+            early.update(copy.deepcopy(model.state_dict()))  # state_dict shares memory with the model (B15)
+
+    keep(0, model)
+    started = time.perf_counter()
+    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep, **recipe(config))
+    about = {
+        "validation_accuracy": curve[-1]["validation_accuracy"], "curve": curve,
+        "seconds": time.perf_counter() - started, "preprocessing": _preprocessing(data),
+    }  # fmt: skip
+    tensors = {f"trained/{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"rewind/{name}": tensor for name, tensor in early.items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    notes = json.dumps(about, allow_nan=False)
+    stored = {"about": notes, "key": config.dense_key(), "sha256": _digest(tensors, notes)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        save_file(tensors, Path(folder) / path.name, stored)
+        os.replace(Path(folder) / path.name, path)

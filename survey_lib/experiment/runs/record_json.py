@@ -1,0 +1,159 @@
+"""A record as one line of strict JSON, and back, with its shape checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from survey_lib.experiment.runs.config import SCHEMA, RunConfig
+
+MARK = "$float"  # {"$float": "nan"} stands for what strict JSON cannot hold
+
+
+def encode(value: Any) -> Any:
+    """A record as strict JSON can hold it: numpy and torch values become plain ones, nan and inf a marker.
+
+    >>> encode({"loss": np.float32("nan"), "n": np.int64(3)})
+    {'loss': {'$float': 'nan'}, 'n': 3}
+    """
+    if isinstance(value, dict):
+        return {str(name): encode(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(inner) for inner in value]
+    if isinstance(value, np.ndarray | Tensor):
+        return encode(value.tolist())
+    if isinstance(value, np.generic):
+        return encode(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return {MARK: str(value)}
+    return value
+
+
+def dump(record: dict) -> str:
+    """One line of strict JSON with sorted names: equal records give equal bytes."""
+    return json.dumps(encode(record), allow_nan=False, sort_keys=True, ensure_ascii=False)
+
+
+def load(text: str) -> Any:
+    """The inverse of `dump`. Raises ValueError for anything that is not JSON.
+
+    >>> load('{"loss": {"$float": "-inf"}}')
+    {'loss': -inf}
+    """
+    try:
+        return json.loads(text, object_hook=_unmark)
+    except (RecursionError, TypeError) as error:
+        raise ValueError(f"not a record of a run: {error}") from error
+
+
+def _unmark(value: dict) -> Any:
+    return float(value[MARK]) if value.keys() == {MARK} else value
+
+
+def parse(text: str, key: str | None = None) -> dict:
+    """A record from its line. ValueError for anything else: cut off, foreign, another schema, key or shape."""
+    record = load(text)
+    if not isinstance(record, dict) or not {"schema", "key", "status", "config"} <= record.keys():
+        raise ValueError("not a record of a run")
+    if record["schema"] != SCHEMA:
+        raise ValueError(f"schema {record['schema']}, this version of survey_lib reads {SCHEMA}")
+    if key not in (None, record["key"]):
+        raise ValueError(f"it holds the run {record['key']}")
+    try:
+        (Done if record["status"] == "done" else Header).model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"not a record of a run: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if lacking := RunConfig.model_fields.keys() - record["config"].keys():
+        raise ValueError(f"not a record of a run: its config lacks {', '.join(sorted(lacking))}")
+    return record
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Config(_Part):
+    method: str
+    sparsity: float
+    seed: int
+    profile: str
+
+
+class _Method(_Part):
+    category: str
+    structure: str
+    when: str
+
+
+class _Environment(_Part):
+    machine: str
+    commit: str
+
+
+class Header(_Part):
+    """What every record holds, as far as tables read it."""
+
+    key: str
+    status: Literal["done", "failed"]
+    reason: str
+    config: _Config
+    method: _Method
+    environment: _Environment
+
+
+class _Layer(_Part):
+    sparsity: float
+
+
+class _Metrics(_Part):
+    accuracy: float
+    loss: float
+    ece: float
+    agreement: float
+
+
+class _Splits(_Part):
+    validation: _Metrics
+    test: _Metrics
+
+
+class _Stages(_Part):
+    dense: _Splits
+    pruned: _Splits
+    recovered: _Splits
+
+
+class _Size(_Part):
+    parameters: int
+    nonzero_parameters: int
+    macs: int
+    nonzero_macs: float
+
+
+class _Sizes(_Part):
+    dense: _Size
+    pruned: _Size
+    compression: float
+    theoretical_speedup: float
+
+
+class _Stage(_Part):
+    training_macs: int
+    seconds: float
+
+
+class Done(Header):
+    """What the record of a finished run holds besides."""
+
+    scope: str | None
+    sparsity: float
+    layers: list[_Layer]
+    metrics: _Stages
+    sizes: _Sizes
+    ledger: list[_Stage]

@@ -1,0 +1,1 @@
+"""Many runs: studies, the store of results, engines and checks."""

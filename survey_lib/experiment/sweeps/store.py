@@ -1,0 +1,172 @@
+"""One atomic JSON file a run; published results underneath.
+
+runs/STUDY/KEY.json         local runs, ignored by git (or the folder SURVEY_RUNS)
+data/results/STUDY.jsonl    published runs, one sorted line each
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.experiment.runs import record_json
+from survey_lib.experiment.sweeps import files, index
+from survey_lib.experiment.sweeps import results_table as tidy
+from survey_lib.experiment.sweeps import study as studies
+from survey_lib.experiment.sweeps.garbage import uncollected
+
+ASIDE = "set-aside"
+
+
+def runs_folder(runs: str | Path | None = None) -> Path:
+    """Folder of local runs: the argument, else SURVEY_RUNS, else `runs` in the repository."""
+    folder = Path(runs or os.environ.get("SURVEY_RUNS") or REPOSITORY / "runs")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; set SURVEY_RUNS to a folder for the records of runs")
+    return folder
+
+
+def study_folder(study: str, runs: str | Path | None = None) -> Path:
+    """Folder of a study's local runs. ValueError for a name that could leave the runs folder."""
+    return runs_folder(runs) / studies.check_name(study)
+
+
+def published_file(study: str, published: str | Path | None = None) -> Path:
+    """The published file of a study, in `published` or data/results."""
+    return Path(published or REPOSITORY / "data" / "results") / f"{study}.jsonl"
+
+
+def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
+    """Write one run's file in one step: a reader, or a crash, sees the whole file or none."""
+    return files.replace(study_folder(study, runs) / f"{record['key']}.json", record_json.dump(record) + "\n")
+
+
+def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]:
+    """Local runs by key. Files that cannot be read are named, moved to `set-aside` and so run again (B67)."""
+    paths = sorted(study_folder(study, runs).glob("*.json"))
+    return {path.stem: record for path in paths if (record := _read(path))}
+
+
+@uncollected
+def local_rows(study: str, runs: str | Path | None = None) -> dict[str, dict]:
+    """The table row of each local run by key, as `results` shows it; only files that changed are read."""
+
+    def read(path: Path) -> dict | None:
+        record = _read(path)
+        return record and _row(study, record)
+
+    return index.rows(study_folder(study, runs), read)
+
+
+def _row(study: str, record: dict) -> dict:
+    return tidy.row(study, record) | {"same": _same(record)}
+
+
+def _same(record: dict) -> str:
+    """Equal for runs of equal configs, whatever version of the method computed them."""
+    return hashlib.sha256(json.dumps(record["config"], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return record_json.parse(path.read_text(encoding="utf-8"), path.stem)
+    except FileNotFoundError:  # another sweep just set it aside
+        return None
+    except ValueError as error:  # JSON and Unicode errors are ValueErrors
+        reason = error
+    except OSError as error:  # a folder of that name, a file that nobody may read, links in a circle
+        if error.errno not in (errno.EISDIR, errno.EACCES, errno.ELOOP):
+            raise
+        reason = error
+    aside = path.parent / ASIDE / f"{path.stem}.{uuid.uuid4().hex[:8]}.json"
+    try:
+        aside.parent.mkdir(exist_ok=True)
+        os.replace(path, aside)
+        done = f"set aside as {aside}, the run will be done again"
+    except OSError as why:  # a read-only disk
+        done = f"left out, and not set aside ({why})"
+    warnings.warn(f"{path} {done}: {reason}", stacklevel=2)
+    return None
+
+
+def published_records(study: str, published: str | Path | None = None) -> dict[str, dict]:
+    """Published runs by key. Raises ValueError that names the file and line for a damaged one."""
+    return {record["key"]: record for record in published_lines(study, published)}
+
+
+def published_lines(study: str, published: str | Path | None = None) -> list[dict]:
+    """The record of each line of a published file; errors as of `published_records`."""
+    path, found = published_file(studies.check_name(study), published), []
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
+    for number, line in enumerate(written, 1):
+        try:
+            found.append(record_json.parse(line))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}; restore the file") from error
+    return found
+
+
+def records(study: str, runs: str | Path | None = None, published: str | Path | None = None, *,
+            local: bool = True, profile: str | None = None) -> list[dict]:  # fmt: skip
+    """Full records of a study, sorted by key: local runs over the published ones.
+
+    Local runs of configs that the study no longer asks for are left out. profile: only that one's runs.
+    """
+    found = published_records(study, published)
+    if local:
+        found = _over(study, local_records(study, runs), found, _same)
+    chosen = sorted(found.items())
+    return [record for _, record in chosen if profile in (None, record["config"]["profile"])]
+
+
+def _over(study: str, mine: dict, found: dict, same: Callable[[dict], str]) -> dict:
+    """What the study asks for of the local runs, over the published ones of other configs."""
+    asked = studies.keys(study)
+    mine = {key: run for key, run in mine.items() if asked is None or key in asked}
+    covered = {same(run) for run in mine.values()}
+    return {key: run for key, run in found.items() if same(run) not in covered} | mine
+
+
+@uncollected
+def results(study: str, runs: str | Path | None = None, published: str | Path | None = None, *,
+            local: bool = True, profile: str | None = None) -> pd.DataFrame:  # fmt: skip
+    """One tidy row a run (columns: see `tidy.COLUMNS`), local runs over the published ones.
+
+    local=False reads only what was published; profile ("quick", "full") only that profile's runs.
+    Failed runs stand in it with their status and reason. An unknown study gives an empty table.
+    """
+    found = {key: _row(study, record) for key, record in published_records(study, published).items()}
+    if local:
+        found = _over(study, local_rows(study, runs), found, lambda row: row["same"])
+    return tidy.frame([row for row in found.values() if profile in (None, row["profile"])])
+
+
+def _short(record: dict) -> dict:
+    """The record with the last point of each stage of its curve: curves would be most of a published file."""
+    points = record.get("curve")
+    return record | {"curve": list({point["stage"]: point for point in points}.values())} if points else record
+
+
+def publish(study: str, runs: str | Path | None = None, published: str | Path | None = None,
+            profile: str = "full") -> Path:  # fmt: skip
+    """Write the finished runs of a profile as the study's published file; the same runs give the same bytes.
+
+    Raises ValueError when there is none.
+    """
+    asked = studies.keys(study)
+    done = [record for record in records(study, runs, published, profile=profile)
+            if record["status"] == "done" and (asked is None or record["key"] in asked)]  # fmt: skip
+    if not done:
+        raise ValueError(f"{study} has no finished run of profile {profile}; "
+                         f"first: survey sweep {study} --profile {profile}")  # fmt: skip
+    return files.replace(published_file(study, published), "".join(record_json.dump(_short(record)) + "\n" for record in done))

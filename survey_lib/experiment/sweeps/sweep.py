@@ -1,0 +1,143 @@
+"""Many runs: what a study asks for, what is missing, and an engine that computes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+from tqdm import tqdm
+
+from survey_lib.experiment.runs.checkpoint import prepare
+from survey_lib.experiment.runs.config import STORIES, RunConfig
+from survey_lib.experiment.runs.record import failed
+from survey_lib.experiment.runs.run import run
+from survey_lib.experiment.sweeps import files, store
+from survey_lib.experiment.sweeps import study as studies
+from survey_lib.experiment.sweeps.engines import ENGINES, Outcome
+
+DIED = "the worker process died (killed, or out of memory)"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a sweep did: runs asked for, done, failed (with reasons), left; why it stopped early, if it did."""
+
+    study: str
+    profile: str
+    asked: int
+    done: int
+    failed: dict[str, str]
+    interrupted: str = ""  # the reason
+
+    @property
+    def left(self) -> int:
+        """Runs that have no result yet, failed ones aside."""
+        return self.asked - self.done - len(self.failed)
+
+    def __str__(self) -> str:
+        lines = [f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
+                 f"{len(self.failed)} failed, {self.left} left"]  # fmt: skip
+        lines += [f"  failed: {what}" for what in self.failed.values()]
+        lines += [f"  stopped: {self.interrupted}"] if self.interrupted else []
+        if self.left or self.failed:
+            lines.append("  the same command goes on from here")
+        return "\n".join(lines)
+
+
+def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int = 2, shard: str | None = None,
+          scheduler: str | None = None, progress: bool = True) -> Summary:  # fmt: skip
+    """Compute the runs of a study that have no result yet, and those that failed before.
+
+    engine     serial (in this process), joblib (`jobs` processes) or dask (a scheduler's address, or a local
+               cluster of `jobs`), with one torch thread a worker; all give the same results
+    shard      "i/n": only the i-th of n parts, for job arrays
+    Each finished run is a file at once, so interrupting, or a worker's death, loses only what was running.
+    Raises ValueError for an unknown study, profile, engine or shard, before any work.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    files.remove_stale(store.study_folder(study))
+    asked = dict(part(list(studies.by_key(study, profile).items()), shard))
+    have = store.local_rows(study)
+    missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") != "done"}
+    compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
+    interrupted = ""
+    with tqdm(total=len(asked), initial=len(asked) - len(missing), desc=study, unit="run",
+              disable=None if progress else True) as bar:  # fmt: skip
+        try:
+            for _ in compute(_checkpoint, _one_a_seed(missing.values())):
+                pass  # a checkpoint that fails is told by the runs that need it
+            for key, status in compute(partial(attempt, study), list(missing.values())):
+                if status is None:
+                    store.write(study, failed(missing[key], DIED))
+                bar.update()
+        except KeyboardInterrupt:
+            interrupted = "interrupted"
+        except OSError as error:  # a full disk, a lost scheduler: what is finished is safe
+            interrupted = str(error)
+    return _summary(study, profile, asked, interrupted)
+
+
+def part(runs: list, shard: str | None) -> list:
+    """The i-th of n parts for a shard "i/n", i from 1 to n; all of them without one.
+
+    >>> part([1, 2, 3, 4, 5], "2/2")
+    [2, 4]
+    """
+    if shard is None:
+        return runs
+    first, _, count = shard.partition("/")
+    if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
+        raise ValueError(f"shard must look like 3/8, the third of eight parts; got {shard!r}")
+    return runs[int(first) - 1 :: int(count)]
+
+
+def attempt(study: str, config: RunConfig) -> Outcome:
+    """Do one run and write its record, of status failed with the reason if it raises."""
+    try:
+        record = run(config)
+    except Exception as error:
+        record = failed(config, f"{type(error).__name__}: {error}")
+    store.write(study, record)
+    return record["key"], record["status"]
+
+
+def _checkpoint(config: RunConfig) -> Outcome:
+    try:
+        prepare(config, store.runs_folder() / "checkpoints")
+    except Exception:
+        return config.key(), "failed"
+    return config.key(), "done"
+
+
+def _one_a_seed(configs) -> list[RunConfig]:
+    """One run for each dense checkpoint, so that they are trained side by side and only once."""
+    return list({config.dense_key(): config for config in configs if config.data != STORIES}.values())
+
+
+def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
+    have = store.local_rows(study)
+    found = {key: have[key] for key in asked if key in have}
+    bad = {
+        key: f"{row['method']} at {row['sparsity']}, seed {row['seed']}: {row['reason']}"
+        for key, row in found.items()
+        if row["status"] != "done"
+    }
+    return Summary(study, profile, len(asked), len(found) - len(bad), bad, interrupted)
+
+
+def status(study: str, profile: str | None = None) -> pd.DataFrame:
+    """One row a profile of a study: runs asked, done, failed and left on this machine, and published; the
+    minutes_left take one worker if a run costs what the finished ones did on average."""
+    rows, published = [], store.published_records(study).keys()
+    for name in [profile] if profile else studies.load(study).profiles:
+        asked = studies.by_key(study, name)
+        now = _summary(study, name, asked)
+        runs = store.results(study, profile=name)
+        minutes = now.left * runs.loc[runs["status"] == "done", "seconds"].mean() / 60
+        public = len(asked.keys() & published)
+        rows.append((study, name, now.asked, now.done, len(now.failed), now.left, public, minutes))
+    return pd.DataFrame(rows, columns=["study", "profile", "asked", "done", "failed", "left", "published", "minutes_left"])

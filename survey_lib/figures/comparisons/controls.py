@@ -1,0 +1,94 @@
+"""Drawings of controls, learning rates and what accuracy hides: who is hurt, and how sure the network is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from survey_lib.analysis.statistics import interval
+from survey_lib.charts import plots
+from survey_lib.charts.export import Drawing
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
+    """Mean of first minus second, seed by seed, with Student's 95 % interval: mean, low, high, n.
+
+    >>> runs = pd.DataFrame({"seed": [0, 1, 2], "accuracy": [0.8, 0.9, 0.7]})
+    >>> paired(runs, runs.assign(accuracy=runs.accuracy - 0.1)).round(2).to_dict()
+    {'mean': 0.1, 'low': 0.1, 'high': 0.1, 'n': 3.0}
+    """
+    gaps = (first.groupby("seed")[metric].mean() - second.groupby("seed")[metric].mean()).dropna()
+    return pd.Series(asdict(interval(gaps)))
+
+
+def against_one(variants: Mapping[str, pd.DataFrame], reference: str) -> pd.DataFrame:
+    """`paired` differences of every variant from the reference, a row each, largest first."""
+    rows = {name: paired(runs, variants[reference]) for name, runs in variants.items() if name != reference}
+    return pd.DataFrame(rows).T.sort_values("mean", ascending=False)
+
+
+def intervals(table: pd.DataFrame, reference: str, axes: Axes) -> None:
+    """Differences in points with their intervals, a row a variant; filled where the interval leaves out zero."""
+    for place, (_, row) in enumerate(table[::-1].iterrows()):
+        clear = row["low"] > 0 or row["high"] < 0
+        axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=plots.PALETTE[0])
+        axes.plot(100 * row["mean"], place, "o", color=plots.PALETTE[0], markerfacecolor=plots.PALETTE[0] if clear else "white")
+    axes.axvline(0, color=plots.DENSE, linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(table)), table.index[::-1])
+    axes.set_xlabel(f"accuracy minus that of {reference}, points")
+    plots.note_n(axes, table["n"])
+
+
+def ranges(runs: pd.DataFrame) -> pd.DataFrame:
+    """At each sparsity, in points of mean accuracy: how far criteria lie apart at one learning rate, and how
+    far learning rates lie apart with one criterion (the mean over the others)."""
+    means = runs.pivot_table("accuracy", ["sparsity", "recovery_lr"], "method")
+    criteria = (means.max(axis=1) - means.min(axis=1)).groupby("sparsity").mean()
+    rates = (means.groupby("sparsity").max() - means.groupby("sparsity").min()).mean(axis=1)
+    return 100 * pd.DataFrame({"between criteria": criteria, "between learning rates": rates})
+
+
+def recipe_or_criterion(frame: pd.DataFrame) -> Drawing:
+    """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 15."""
+    frame = frame.assign(method=frame["method"].str.split(" ").str[0])
+    runs = frame[(frame["recovery"] == "finetune") & (frame["structure"] == "structured") & (frame["data"] == "digits")]
+    spread = ranges(runs).dropna()
+    figure, axes = plt.subplots(figsize=(5.6, 3))
+    for index, name in enumerate(spread):
+        axes.bar(np.arange(len(spread)) + 0.4 * index - 0.2, spread[name], 0.4, label=name, color=plots.PALETTE[index],
+                 hatch=plots.HATCHES[index])  # fmt: skip
+    axes.set_xticks(range(len(spread)), [f"{value:g}" for value in spread.index])
+    axes.set(xlabel=plots.LABELS["sparsity"], ylabel="range of mean accuracies, points")
+    axes.legend()
+    more = int((spread["between learning rates"] > spread["between criteria"]).sum())
+    text = f"The learning rate moves the result more than the criterion at {more} of {len(spread)} sparsities (n = {runs.seed.nunique()})"
+    plots.headline(figure, text)
+    caption = f"How far mean accuracies after recovery lie apart between criteria, and between learning rates of recovery. {text}."
+    return Drawing(figure, caption, f"Pairs of bars at {len(spread)} sparsities. {text}.", spread.reset_index())
+
+
+def class_changes(changes: pd.DataFrame, axes: Axes) -> None:
+    """Change of accuracy of each class, in points: a column of `changes` a method, a row a class."""
+    places = np.arange(len(changes))
+    for index, name in enumerate(changes):
+        offset = (index - (changes.shape[1] - 1) / 2) * 0.8 / changes.shape[1]
+        axes.barh(places + offset, changes[name], 0.8 / changes.shape[1], label=name, color=plots.PALETTE[index],
+                  hatch=plots.HATCHES[index], edgecolor="white", linewidth=0.3)  # fmt: skip
+    axes.axvline(0, color=plots.DENSE, linewidth=1)
+    axes.set_yticks(places, changes.index)
+    axes.invert_yaxis()
+    axes.set_xlabel("change of the class's accuracy, points")
+    axes.legend()
+
+
+def per_class(records: list[dict], names: tuple[str, ...]) -> pd.DataFrame:
+    """Test accuracy of each class at the end of each run, beside data, method, sparsity, recovery and seed."""
+    rows = [{key: record["config"][key] for key in ("data", "method", "sparsity", "recovery", "seed")}
+            | dict(zip(names, record["metrics"]["recovered"]["test"]["per_class_accuracy"], strict=True))
+            for record in records]  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,132 @@
+"""Drawings of measured time: the staircase from mask to runtime, the roofline, sparse kernels, storage."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALETTE
+
+STEPS = {
+    "dense": ("dense", "eager"), "masked": ("masked", "eager"), "cut": ("cut", "eager"), "aligned": ("aligned", "eager"),
+    "aligned, compiled": ("aligned", "compiled"), "aligned, ONNX Runtime": ("aligned", "onnx"),
+    "aligned, ONNX int8": ("aligned", "onnx int8"),
+}  # fmt: skip
+KINDS = ("convolution", "linear", "norm", "elementwise", "pooling")
+
+
+def staircase_table(chain: pd.DataFrame, model: str, batch: int = 16, threads: int = 1) -> pd.DataFrame:
+    """The steps from dense to runtime in order: ms with quartiles, MB, measured and theoretical speed-up.
+
+    Steps that were not measured (no compiler, no ONNX Runtime) are left out.
+    """
+    rows = chain[(chain["model"] == model) & (chain["batch"] == batch) & (chain["threads"] == threads)]
+    rows = rows.set_index(["variant", "runtime"])
+    there = {step: key for step, key in STEPS.items() if key in rows.index}
+    found = rows.loc[list(there.values())].set_axis(pd.Index(there, name="step"))
+    columns = {"speedup_measured": "measured", "speedup_low": "low", "speedup_high": "high",
+               "speedup_theoretical": "theoretical"}  # fmt: skip
+    table = found[list(columns)].rename(columns=columns)
+    return table.assign(ms=1e3 * found["median_s"], MB=found["file_bytes"] / 1e6)
+
+
+def staircase(tables: dict[str, pd.DataFrame]) -> plt.Figure:
+    """Two panels a model: speed-up (bar: measured, whisker: quartiles, mark: theoretical) and size of the file."""
+    height = 0.3 * max(map(len, tables.values())) + 0.9
+    figure, grid = plt.subplots(
+        len(tables), 2, figsize=(7.2, height * len(tables)), sharey="row", squeeze=False, width_ratios=(3, 2)
+    )
+    for (model, table), (left, right) in zip(tables.items(), grid, strict=True):
+        places = np.arange(len(table))
+        left.barh(places, table["measured"], color=PALETTE[0], height=0.6, label="measured")
+        whiskers = [table["measured"] - table["low"], table["high"] - table["measured"]]
+        left.errorbar(table["measured"], places, xerr=whiskers, fmt="none", ecolor=DENSE, linewidth=1)
+        left.plot(table["theoretical"], places, "D", color=PALETTE[1], markersize=5, label="theoretical (MACs)")
+        left.axvline(1, color=DENSE, linestyle="--", linewidth=1)
+        left.set(title=model, xlabel="speed-up over dense", ylim=(len(table) - 0.5, -0.5))
+        left.set_yticks(places, table.index)
+        right.barh(places, table["MB"], color=GREY, height=0.6)
+        for place, size in enumerate(table["MB"]):
+            right.text(size, place, f" {size:.2g}" if size < 10 else f" {size:.0f}", va="center", fontsize=7)
+        right.set(xlabel="file, MB", xlim=(0, 1.2 * table["MB"].max()))
+        for axes in (left, right):
+            axes.grid(axis="y", visible=False)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def roofline(roofed: pd.DataFrame, axes: Axes) -> None:
+    """Each operator at (FLOPs a byte, FLOP/s), dense hollow and pruned filled, under the roof of the machine.
+
+    `roofed`: rows of `measure.roofline.under_roof` of one model, with variant ("dense" or other), peak, bandwidth.
+    """
+    peak, bandwidth = roofed["peak"].median() / 1e9, roofed["bandwidth"].median() / 1e9
+    for index, kind in enumerate(KINDS):
+        for variant, rows in roofed[roofed["kind"] == kind].groupby("variant"):
+            face = "none" if variant == "dense" else PALETTE[index]
+            axes.scatter(rows["intensity"], rows["attained"] / 1e9, s=22, marker=MARKERS[index], facecolors=face,
+                         edgecolors=PALETTE[index], linewidths=0.9, zorder=3)  # fmt: skip
+        if (roofed["kind"] == kind).any():
+            axes.scatter([], [], s=22, marker=MARKERS[index], color=PALETTE[index], label=kind)
+    ends = np.array([roofed["intensity"].min() / 2, peak / bandwidth, roofed["intensity"].max() * 2])
+    axes.plot(ends, np.minimum(peak, ends * bandwidth), color=DENSE, linewidth=1.2, zorder=1)
+    axes.text(ends[-1], peak * 1.6, f"{peak:.0f} GFLOP/s", ha="right", fontsize=7)
+    axes.text(ends[0] * 2.5, ends[0] * bandwidth, f"{bandwidth:.0f} GB/s", fontsize=7)
+    axes.set(xscale="log", yscale="log", xlabel="FLOPs a byte", ylim=(None, 3 * peak))
+
+
+def crossover_table(kernels: pd.DataFrame) -> pd.DataFrame:
+    """For each batch and kernel the lowest measured sparsity from which on every product beats the dense one."""
+    sparse = kernels[kernels["kernel"] != "dense"].sort_values("sparsity", ascending=False)
+    wins = sparse.assign(wins=sparse["ratio_high"] < 1)
+    wins["all"] = wins.groupby(["batch", "kernel"])["wins"].cummin()
+    return wins[wins["all"]].groupby(["batch", "kernel"])["sparsity"].min().unstack("batch")
+
+
+def kernels(table: pd.DataFrame, axes: Axes) -> None:
+    """Speed-up of each sparse kernel over the dense product against density, with quartiles; ideal in grey."""
+    for index, (name, rows) in enumerate(table[table["kernel"] != "dense"].groupby("kernel")):
+        rows = rows.sort_values("sparsity")
+        axes.plot(1 - rows["sparsity"], 1 / rows["ratio"], label=name, color=PALETTE[index], marker=MARKERS[index])
+        axes.fill_between(1 - rows["sparsity"], 1 / rows["ratio_high"], 1 / rows["ratio_low"], color=PALETTE[index],
+                          alpha=0.2, linewidth=0)  # fmt: skip
+    density = np.sort(1 - table["sparsity"].unique())
+    axes.plot(density, 1 / density, color=GREY, linestyle=":", label="theoretical")
+    axes.axhline(1, color=DENSE, linestyle="--", linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="sparsity")
+    axes.set_xticks(density, [f"{1 - value:g}" for value in density], rotation=45)
+    axes.xaxis.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}×")
+    axes.invert_xaxis()
+
+
+def storage(table: pd.DataFrame, axes: Axes, column: str = "raw") -> None:
+    """Bytes of each format relative to dense raw bytes, against sparsity; one line a format."""
+    dense = table.loc[table["format"] == "dense", "raw"].max()
+    for index, (name, rows) in enumerate(table.groupby("format", sort=False)):
+        rows = rows.sort_values("sparsity")
+        axes.plot(rows["sparsity"], rows[column] / dense, label=name, color=PALETTE[index], marker=MARKERS[index],
+                  markersize=4)  # fmt: skip
+    axes.axhline(1, color=DENSE, linestyle="--", linewidth=1)
+    axes.set(xlabel="sparsity", ylim=(0, None))
+
+
+def by_kind(roofed: pd.DataFrame) -> pd.DataFrame:
+    """How many times less each kind of operator computes, moves and takes once aligned, and its share of dense time."""
+    pair = roofed[roofed["variant"].isin(["dense", "aligned"])]
+    sums = pair.groupby(["model", "kind", "variant"])[["flops", "bytes", "seconds"]].sum().unstack("variant")
+    table = pd.DataFrame({name: sums[name]["dense"] / sums[name]["aligned"] for name in ("flops", "bytes", "seconds")})
+    seconds = sums["seconds"]["dense"]
+    return table.assign(share=seconds / seconds.groupby("model").transform("sum"))
+
+
+def storage_curves(stored: pd.DataFrame, model: str) -> pd.DataFrame:
+    """The formats of one model, each on the pattern it is made for: CSR, bit mask on single weights, BSR on blocks."""
+    rows = stored[stored["model"] == model]
+    pattern, layout = rows["method"].str.partition(":")[0], rows["format"]
+    single = pattern.isin(["dense", "magnitude"]) & layout.isin(["dense", "csr", "bitmask"])
+    blocks = pattern.isin(["dense", "block"]) & (layout == "bsr 4x1")
+    curves = rows[single | blocks | ((pattern == "nm-magnitude") & (layout == "N:M"))]
+    return curves.replace({"format": {"bsr 4x1": "bsr (1x4 blocks)"}})

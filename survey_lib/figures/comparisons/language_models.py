@@ -1,0 +1,192 @@
+"""Drawings of what a pruned language model loses, which inputs carry outliers, and what it still writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from survey_lib.charts import plots
+from survey_lib.charts.export import Drawing
+
+METRICS = {"loss": "loss, nats a token", "divergence": "KL from dense, nats a token"}
+COLUMNS, LINES = 120, 2  # of one text in `texts`
+
+
+def losses(frame: pd.DataFrame) -> Drawing:
+    """Loss and divergence against sparsity, a line a method; N:M patterns as hollow stars at theirs."""
+    pruned = frame[(frame["method"] != "dense") & (frame["structure"] != "structured")]
+    patterns = pruned["method"].str.startswith("nm-")
+    figure, grid = plt.subplots(1, 2, figsize=(8.4, 3.6))
+    styles = _styles(frame)
+    tables = [
+        _damage(pruned[~patterns], pruned[patterns], metric, axes, styles).assign(metric=metric)
+        for axes, metric in zip(grid, METRICS, strict=True)
+    ]
+    level = frame.loc[frame["method"] == "dense", "loss"].mean()
+    grid[0].axhline(level, color=plots.DENSE, linestyle="--", linewidth=1, label="dense")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    text = _order(pruned[~patterns], level)
+    plots.headline(figure, text)
+    caption = (
+        "Cross-entropy of five evaluation stories and KL divergence from the dense model, against the share of "
+        "weights removed from the linear layers of stories260K, without recovery; logarithmic. Mean and standard "
+        f"deviation over draws of the calibration text; stars: N:M patterns by magnitude. {text}."
+    )
+    return Drawing(figure, caption, f"Two line charts. {text}.", pd.concat(tables, ignore_index=True))
+
+
+def _styles(frame: pd.DataFrame) -> dict[str, dict]:
+    """One look a method in both figures of the study."""
+    return plots.looks(
+        [name for name in sorted(set(frame["method"])) if name != "dense" and name[:3] != "nm-"]
+    )
+
+
+def _damage(
+    curves: pd.DataFrame, patterns: pd.DataFrame, metric: str, axes: Axes, styles: Mapping[str, dict]
+) -> pd.DataFrame:
+    table = plots.spread(curves, "sparsity", metric)
+    for method, rows in table.groupby("method"):
+        axes.errorbar(rows["x"], rows["mean"], yerr=rows["std"], capsize=2, label=method, **styles[method])
+    marks = plots.spread(patterns, "sparsity", metric)
+    for number, (method, rows) in enumerate(marks.groupby("method")):
+        axes.plot(rows["x"], rows["mean"], linestyle="", marker="*D"[number % 2], markersize=9 - 3 * number,
+                  color=plots.DENSE, markerfacecolor="none", label=method)  # fmt: skip
+    axes.set(yscale="log", xlabel="sparsity of the linear layers", ylabel=METRICS[metric])
+    plain(axes.yaxis)
+    if metric == "loss":
+        axes.set_yticks([1, 2, 4, 8, 16])
+    plots.note_n(axes, table["n"])
+    return pd.concat([table, marks], ignore_index=True)
+
+
+def _order(pruned: pd.DataFrame, dense: float) -> str:
+    half = (
+        pruned[np.isclose(pruned["sparsity"], 0.5)]
+        .groupby("method")["loss"]
+        .mean()
+        .drop("random")
+        .sort_values()
+    )
+    names = ", ".join(f"{name} {loss:.2f}" for name, loss in half.items())
+    return f"Loss with half the weights removed: {names}; dense {dense:.2f}"
+
+
+def structures(frame: pd.DataFrame) -> Drawing:
+    """Loss against compression of the whole model: single weights beside heads, FFN channels and blocks."""
+    pruned = frame[(frame["method"] != "dense") & ~frame["method"].str.startswith("nm-")]
+    table = plots.spread(pruned, "compression", "loss")
+    cut = set(pruned.loc[pruned["structure"] == "structured", "method"])
+    figure, axes = plt.subplots(figsize=(6.8, 3.8))
+    for method, style in _styles(frame).items():
+        rows = table[table["method"] == method]
+        look = style | ({"linestyle": "-"} if method in cut else {"linestyle": ":", "markersize": 3})
+        axes.errorbar(rows["x"], rows["mean"], yerr=rows["std"], capsize=2, label=method, **look)
+    level = frame.loc[frame["method"] == "dense", "loss"].mean()
+    axes.axhline(level, color=plots.DENSE, linestyle="--", linewidth=1, label="dense")
+    axes.set(xlabel=plots.LABELS["compression"], ylabel=METRICS["loss"], yscale="log", yticks=[1, 2, 4, 8])
+    axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}×")
+    plain(axes.yaxis)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    plots.note_n(axes, table["n"])
+    text = _beside(table, cut)
+    plots.headline(figure, text)
+    caption = (
+        "Loss of stories260K on five evaluation stories against compression of the whole model, embedding included; "
+        f"solid: parts cut out, dotted: single weights set to zero; no recovery. {text}."
+    )
+    return Drawing(figure, caption, f"Line chart. {text}.", table)
+
+
+def plain(axis: Axis, unit: str = "") -> None:
+    """Plain numbers at the large ticks of a logarithmic axis, none at the small ones."""
+    axis.set_major_formatter(lambda value, position: f"{value:g}{unit}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def at(table: pd.DataFrame, compression: float) -> pd.Series:
+    """Loss of each method at one compression, interpolated; methods that do not reach it are left out."""
+    found = {}
+    for method, rows in table.groupby("method"):
+        x, y = rows.sort_values("x")[["x", "mean"]].to_numpy().T
+        if x[0] - 1e-9 <= compression <= x[-1] + 1e-9:
+            found[method] = float(np.interp(compression, x, y))
+    return pd.Series(found, dtype=float).sort_values()
+
+
+def _beside(table: pd.DataFrame, cut: set[str]) -> str:
+    blocks = table[table["method"] == "block-influence"]
+    if blocks.empty:
+        return "Single weights only: no structured method was run"
+    ratio = blocks["x"].min()
+    found = at(table, ratio).drop("random", errors="ignore")
+    parts = ", ".join(f"{name} {loss:.2f}" for name, loss in found[found.index.isin(cut)].items())
+    single = [f"single weights by {name} {loss:.2f}" for name, loss in found[~found.index.isin(cut)].head(1).items()]
+    return f"At {ratio:.2f}× (one block out) loss is {'; '.join([parts, *single])}"
+
+
+def outliers(norms: Mapping[str, np.ndarray], least: float, axes: Axes) -> pd.DataFrame:
+    """Norm of each input over the layer's median, a row a layer; inputs from `least` on are marked.
+
+    `norms`: layer -> (inputs,) norms over all calibration tokens. Returns layer, input, ratio.
+    """
+    parts = []
+    for row, (name, norm) in enumerate(norms.items()):
+        ratio = norm / np.median(norm)
+        high = ratio >= least
+        axes.plot(ratio[~high], np.full((~high).sum(), row), "|", color=plots.GREY, markersize=5)
+        axes.plot(ratio[high], np.full(high.sum(), row), "D", color=plots.PALETTE[1], markersize=4)
+        parts.append(pd.DataFrame({"layer": name, "input": np.arange(len(norm)), "ratio": ratio}))
+    axes.axvline(least, color=plots.DENSE, linewidth=0.8, linestyle="--")
+    axes.set_yticks(range(len(norms)), list(norms), fontsize=7)
+    axes.set(xscale="log", ylim=(len(norms) - 0.5, -0.5), xlabel="norm of an input / median of the layer",
+             xticks=[0.5, 1, 2, 4])  # fmt: skip
+    plain(axes.xaxis, "×")
+    return pd.concat(parts, ignore_index=True)
+
+
+def texts(written: Mapping[str, Sequence[tuple[str, float]]], highest: float = 8.0) -> Figure:
+    """What each model wrote: (piece, surprise of the dense model in nats) in order, the darker the more surprising."""
+    figure, axes = plt.subplots(figsize=(8.6, 0.24 * (LINES + 1.2) * len(written) + 0.6))
+    for number, (name, pieces) in enumerate(written.items()):
+        top, place = number * (LINES + 1.2), 0
+        axes.text(0, top, name, fontsize=8, weight="bold", va="center")
+        for piece, surprise in pieces:
+            shown = piece.replace("\n", "¶")
+            if place % COLUMNS + len(shown) > COLUMNS:
+                place = (place // COLUMNS + 1) * COLUMNS
+            if place >= LINES * COLUMNS:
+                break
+            share = min(surprise / highest, 1.0)
+            line, column = divmod(place, COLUMNS)
+            axes.barh(
+                top + line + 1, len(shown), left=column, height=0.92, color=plt.cm.Oranges(0.75 * share)
+            )
+            axes.text(
+                column, top + line + 1, shown.replace("$", r"\$"), family="monospace", fontsize=8, va="center"
+            )
+            place += len(shown)
+    axes.set(xlim=(0, COLUMNS), ylim=(len(written) * (LINES + 1.2) - 0.4, -0.8))
+    axes.axis("off")
+    return figure
+
+
+def reported(points: pd.DataFrame, axes: Axes) -> None:
+    """Nats that a pattern adds, a row a model and pattern, a mark a method; `points`: model, pattern, method, nats."""
+    labels = list(dict.fromkeys(points["model"] + ", " + points["pattern"]))
+    rows = (points["model"] + ", " + points["pattern"]).map(labels.index)
+    for name, style in plots.looks(sorted(set(points["method"]))).items():
+        mine = points["method"] == name
+        axes.plot(points.loc[mine, "nats"], rows[mine], linestyle="", label=name, **style)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(ylim=(len(labels) - 0.5, -0.5), xscale="log", xlabel="loss added by pruning, nats a token",
+             xticks=[0.2, 0.5, 1, 2, 4])  # fmt: skip
+    plain(axes.xaxis)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

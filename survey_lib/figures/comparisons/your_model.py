@@ -1,0 +1,108 @@
+"""The decision guide and the reach of methods, drawn from what `decisions` found."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from survey_lib.analysis.recommendations import RATIOS, TRAINING, advice, reach, settle
+from survey_lib.charts.export import Drawing
+from survey_lib.charts.plots import DENSE, GREY, LABELS, PALETTE, headline, note_n, scale
+
+RING = {"marker": "o", "markersize": 5, "markerfacecolor": "none"}
+MARKS = {
+    "take this": {"marker": "o", "markersize": 9, "color": PALETTE[0]},
+    "not told from it": RING | {"color": PALETTE[0]},
+    "loses more": RING | {"color": GREY},
+    "lots drawn at random": {"marker": "x", "color": GREY},
+}
+
+
+def decision_guide(runs: pd.DataFrame) -> Drawing:
+    """The guide as far as the runs of one study settle it."""
+    return draw(settle(runs))
+
+
+def draw(settled: pd.DataFrame) -> Drawing:
+    """The guide: a row a need, a dot a method, the one to take named; two panels, with and without training."""
+    panels = [(recover, settled[settled["recover"] == recover]) for recover in (True, False)]
+    panels = [(recover, rows) for recover, rows in panels if not rows.empty]
+    heights = [rows["need"].nunique() for _, rows in panels]
+    size = (8.6, 0.62 * sum(heights) + 1.8)
+    figure, grid = plt.subplots(len(panels), 1, figsize=size, height_ratios=heights, squeeze=False)
+    for axes, (recover, rows) in zip(grid.flat, panels, strict=True):
+        _panel(rows, axes)
+        axes.set_title(f"If {TRAINING[recover]}", loc="left")
+    grid[-1, 0].set_xlabel("accuracy lost against the dense network, points")
+    for name, mark in MARKS.items():
+        grid[0, 0].plot([], [], linestyle="", label=name, **mark)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    told = advice(settled)
+    rivals = told[told["of"] > 0]
+    clear = int((rivals["not told from it"] == "-").sum())
+    text = (
+        f"{told['take'].nunique()} methods lead {len(told)} needs; {clear} of {len(rivals)} leads over rivals are "
+        "clear of the seeds' noise"
+    )
+    headline(figure, text)
+    facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in told.itertuples())
+    caption = (
+        "Points of accuracy each method loses where a need is served, mean over seeds. Large: the least loss; "
+        "ringed: not told from it (paired 95 % interval over seeds); grey: told apart; cross: lots drawn at "
+        f"random. {text}. {facts}."
+    )
+    return Drawing(figure, caption, f"Dot charts, a row a need. {text}.", settled)
+
+
+def _panel(rows: pd.DataFrame, axes: Axes) -> None:
+    needs = list(dict.fromkeys(rows["need"]))
+    for row in rows.itertuples():
+        kind = "take this" if row.best else "not told from it" if row.tied else "loses more"
+        if row.method.startswith("random") and not row.best:
+            kind = "lots drawn at random"
+        axes.plot(row.lost, needs.index(row.need), linestyle="", zorder=3 if row.best else 2, **MARKS[kind])
+    middle = sum(axes.get_xlim()) / 2
+    for row in rows[rows["best"]].itertuples():
+        said = f"{row.method} ({row.study}, {row.at:.1f}× {RATIOS[row.x]}, n = {row.n})"
+        right = row.lost > middle  # else the text would leave the axes
+        axes.annotate(said, (row.lost, needs.index(row.need)), xytext=(4 if right else -4, 8), fontsize=7.5,
+                      textcoords="offset points", ha="right" if right else "left", color=PALETTE[0],
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+    axes.axvline(0, color=DENSE, linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(needs)), [textwrap.fill(need, 26) for need in needs])
+    axes.set_ylim(len(needs) - 0.5, -0.7)
+
+
+def reach_chart(runs: pd.DataFrame, points: float = 1.0) -> Drawing:
+    """How far each method goes within a loss of `points`, by parameters and by MACs."""
+    reached = reach(runs, points)
+    figure, axes = plt.subplots(figsize=(6.4, 0.27 * len(reached) + 1.6))
+    draw_reach(reached, axes)
+    cuttable = reached.loc[reached["structure"] == "structured", "speedup_theoretical"].astype(float)
+    text = f"Within {points:g} point: {reached.index[0]} reaches {reached['compression'].iloc[0]:.1f}× compression"
+    if len(cuttable):
+        text += f"; of what can be cut, {cuttable.idxmax()} saves {cuttable.max():.1f}× MACs"
+    headline(figure, text)
+    caption = (
+        f"The largest compression and theoretical speed-up at which a method loses at most {points:g} point of "
+        f"accuracy on average over seeds, interpolated between runs. {text}."
+    )
+    return Drawing(
+        figure, caption, f"A chart of two marks a method. {text}.", reached.reset_index(names="method")
+    )
+
+
+def draw_reach(reached: pd.DataFrame, axes: Axes) -> None:
+    """What `reach` found, a row a method: a circle for compression, a triangle for MACs."""
+    rows = range(len(reached))
+    axes.hlines(rows, reached["compression"], reached["speedup_theoretical"], color=GREY, linewidth=0.8)
+    for number, (x, marker) in enumerate(zip(RATIOS, "o^", strict=True)):
+        axes.plot(reached[x], rows, marker, color=PALETTE[number], label=LABELS[x])
+    scale(axes, "compression")
+    axes.set_yticks(rows, reached.index)
+    axes.set(xlabel="dense / kept", ylim=(len(reached) - 0.5, -0.5))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1)
+    note_n(axes, reached["n"])

@@ -1,0 +1,1 @@
+"""Figures of the notebooks 01 to 06, on pruning single weights."""

@@ -1,0 +1,159 @@
+"""Structured methods that live in training: one small rule a method, run by `chain.during`.
+
+A rule sees the channel groups of the model, so it needs an example input to trace. While training goes on
+nothing is masked for good; `finish` ranks the groups by the method's score and masks what a cut will remove.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from survey_lib.chain import channels
+from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
+from survey_lib.chain.masks import Masks
+from survey_lib.chain.selection import select
+from survey_lib.chain.slicing import producer_slices, side_by_side, weight_slices
+from survey_lib.methods.channel.scores import group_norm, slimming
+from survey_lib.methods.filter.scores import l1_filter, l2_filter
+
+
+class Grouped:
+    """A rule over channel groups; subclasses say how to score them and what happens around a step."""
+
+    score, needs, scope = staticmethod(l2_filter), (), "layerwise"
+
+    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
+        if example is None:
+            raise ValueError(
+                "this method trains channels that go together and must trace the model: give example=an input"
+            )
+        self.model, self.sparsity, self.steps, self.seed = model, sparsity, steps, seed
+        self.coupling = trace(model, example)
+        self.weights = dict(model.named_parameters(remove_duplicate=False))
+        self.masks: Masks = {}
+
+    def choose(self) -> Masks:
+        """Keep-masks of the groups, by today's scores."""
+        found = channels.collect(self.model, self.coupling, self.needs, seed=self.seed)
+        scores = channels.score_groups(self.score, found)
+        return self.coupling.balance(select(scores, self.sparsity, self.scope, minimum=1), scores)
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing to do before the step."""
+
+    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing to do after the step."""
+
+    def finish(self) -> None:
+        self.masks = group_masks(self.model, self.coupling, self.choose())
+
+    def filters(self, group: ChannelGroup) -> Iterator[tuple[nn.Parameter, Slice]]:
+        """The weights whose output rows the group holds."""
+        for producer in group.producers:
+            for part in producer_slices(group, producer):
+                if part.tensor in self.weights and self.weights[part.tensor].dim() > 1:
+                    yield self.weights[part.tensor], part
+
+
+@torch.no_grad()
+def pull(weight: nn.Parameter, part: Slice, strength: Tensor) -> None:
+    """Add strength_c · w_c to the gradient of each channel's slice; strength is (size,)."""
+    if weight.grad is not None:
+        index = torch.as_tensor(part.index, device=weight.device)
+        rows, gradient = weight.movedim(part.dim, 0)[index], weight.grad.movedim(part.dim, 0)
+        gradient[index] += strength.to(weight).view(-1, *[1] * (rows.dim() - 1)) * rows
+
+
+class SoftFilters(Grouped):
+    """Soft filter pruning: filters of small L2 norm are set to zero, and may grow back (he2018soft).
+
+    The paper does so after every epoch; a session knows only its steps, so it is done 20 times, evenly, and
+    the last time at the end. Only the filters are zeroed: with their batch norm or readers zeroed too, no
+    gradient would come back. Layerwise. Momentum survives the zeroing, as in the reference implementation.
+    Fails where nothing grows back, at low learning rates and behind a ReLU whose batch norm shifts a zeroed
+    filter below 0.
+    """
+
+    TIMES = 20
+
+    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        if (step + 1) % max(1, self.steps // self.TIMES):
+            return
+        for name, keep in self.choose().items():
+            for weight, part in self.filters(self.coupling[name]):
+                rows = torch.as_tensor(part.index)[~keep.cpu()].flatten()
+                weight.index_fill_(part.dim, rows.to(weight.device), 0)
+
+
+class Slimming(Grouped):
+    """Network slimming: L1 on the scales of all batch norms while training (liu2017learning).
+
+    The subgradient λ·sign(γ) is added to γ's gradient before each step, λ = 1e-4 as in the reference
+    implementation. Ranked globally by |γ|. Fails in a short training at a low learning rate: γ moves by
+    λ·lr·steps at most.
+    """
+
+    score, needs, scope = staticmethod(slimming), ("gamma",), "global"
+    PENALTY = 1e-4
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        for layer in self.model.modules():
+            if isinstance(layer, _BatchNorm) and layer.affine and layer.weight.grad is not None:
+                layer.weight.grad.add_(layer.weight.sign(), alpha=self.PENALTY)
+
+
+class GroupLasso(Grouped):
+    """Structured sparsity learning: a group lasso on every coupled channel (wen2016learning).
+
+    λ Σ_c ‖w_c‖₂ is added to the loss, w_c all slices of channel c; its gradient λ w_c / ‖w_c‖ shrinks small
+    channels as fast as large ones. λ = 1e-3. The paper penalises filters and input channels apart; here they
+    are one group because they are cut together. Ranked by group norm, globally. Fails with batch norm: scales
+    can shrink without the function changing.
+    """
+
+    score, needs, scope = staticmethod(group_norm), ("energy",), "global"
+    PENALTY = 1e-3
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        for group in self.coupling.groups:
+            parts = weight_slices(group, self.weights)
+            norm = side_by_side(group, self.weights).norm(dim=1).clamp_min(1e-12)
+            for part in parts:
+                pull(self.weights[part.tensor], part, self.PENALTY / norm)
+
+
+class GrowingRegularisation(Grouped):
+    """GReg-1: an L2 penalty that grows on the filters L1 would remove, until they are gone (wang2021neural).
+
+    The filters are chosen once, before training. λ grows by equal steps every 10 optimizer steps to 1, the
+    paper's ceiling, at three quarters of the training; λ·w is added to the gradient of the chosen filters.
+    The paper's own increment, 1e-4, would need 100,000 steps. Fails at lr·λ above 2, where the penalty
+    overshoots.
+
+    >>> [round(growing(step, 100), 3) for step in (0, 10, 19, 40, 75, 99)]
+    [0.0, 0.133, 0.133, 0.533, 0.933, 1.0]
+    """
+
+    score = staticmethod(l1_filter)
+
+    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
+        super().__init__(model, sparsity, steps, seed=seed, example=example)
+        self.keep = super().choose()
+
+    def choose(self) -> Masks:
+        return self.keep
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        penalty = growing(step, self.steps)
+        for name, keep in self.keep.items():
+            for weight, part in self.filters(self.coupling[name]):
+                pull(weight, part, penalty * ~keep)
+
+
+def growing(step: int, steps: int, interval: int = 10) -> float:
+    """λ of growing regularisation: equal increments every `interval` steps, 1 from ¾ of the steps on."""
+    return min(1.0, step // interval * interval / (0.75 * steps))

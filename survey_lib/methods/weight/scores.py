@@ -1,0 +1,163 @@
+"""Weight scores (unstructured): what each paper adds, one pure function a method.
+
+A score reads the `Evidence` of one layer and returns a tensor of the weight's shape; higher means keep.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+from survey_lib.chain.evidence.base import Evidence
+
+
+def random(evidence: Evidence) -> Tensor:
+    """Seeded uniform scores, the baseline every criterion has to beat.
+
+    score ~ U[0, 1), drawn from the layer's own seed, so layers of equal shape get different masks (case B55).
+
+    >>> first, again = (random(Evidence("w", torch.ones(2, 2), seed=3)) for _ in range(2))
+    >>> torch.equal(first, again)
+    True
+    """
+    generator = torch.Generator().manual_seed(evidence.seed)
+    return torch.rand(evidence.weight.shape, generator=generator).to(evidence.weight.device)
+
+
+def magnitude(evidence: Evidence) -> Tensor:
+    """Magnitude of each weight (han2015learning).
+
+    score = |w|. Blind to the scale of the inputs: a small weight on a large input goes first; layers of
+    different scale make its global ranking empty whole layers.
+
+    >>> magnitude(Evidence("w", torch.tensor([[-2.0, 1.0]])))
+    tensor([[2., 1.]])
+    """
+    return evidence.weight.abs()
+
+
+def snip(evidence: Evidence) -> Tensor:
+    """Connection sensitivity at initialisation (lee2019snip).
+
+    score = |g·w|, ranked globally; the reference implementation's division by the global sum keeps the order.
+    Fails at high sparsity by cutting whole layers, as the loss is only looked at once.
+
+    >>> snip(Evidence("w", torch.tensor([[2.0, -1.0]]), grad=torch.tensor([[0.5, 3.0]])))
+    tensor([[1., 3.]])
+    """
+    return (evidence.grad * evidence.weight).abs()
+
+
+def synflow(evidence: Evidence) -> Tensor:
+    """Synaptic flow, without data (tanaka2020pruning).
+
+    score = |w · ∂R/∂w| with R = 1ᵀ Π_l |W_l| 1, float64, computed again in each of 100 rounds whose density
+    falls exponentially. In a layer without bias the scores of a unit's inputs and outputs sum to the same
+    flow, so no layer empties before the others. Looks at no data: at low sparsity SNIP is better.
+
+    >>> synflow(Evidence("w", torch.tensor([[2.0, -1.0]]), flow=torch.tensor([[0.5, 3.0]])))
+    tensor([[1., 3.]])
+    """
+    return evidence.weight.abs() * evidence.flow
+
+
+def lamp(evidence: Evidence) -> Tensor:
+    """Layer-adaptive magnitude, to rank all layers together (lee2021layer).
+
+    score_u = w_u² / Σ_v w_v² over the v that are not smaller, in ascending order of |w|; equal weights follow
+    each other by index, as in the reference implementation. Each layer's largest weight scores 1, so a layer
+    with any weight left keeps one until every layer is down to one. Ignores data like magnitude does.
+
+    >>> lamp(Evidence("w", torch.tensor([[3.0, 1.0]])))
+    tensor([[1.0000, 0.1000]], dtype=torch.float64)
+    """
+    square = evidence.weight.flatten().double().square()
+    ascending, order = square.sort(stable=True)
+    not_smaller = ascending.flip(0).cumsum(0).flip(0).clamp_min(torch.finfo(torch.float64).tiny)
+    return torch.empty_like(square).scatter_(0, order, ascending / not_smaller).view(evidence.weight.shape)
+
+
+def taylor(evidence: Evidence) -> Tensor:
+    """First-order change of the loss when a weight is removed, squared (molchanov2019importance).
+
+    score = mean over mini-batches of (g·w)², ranked globally; the square comes before the mean, as in the
+    reference implementation. Near a minimum g vanishes and the score is mostly noise of the mini-batch.
+
+    >>> taylor(Evidence("w", torch.tensor([[2.0, -1.0]]), grad_sq=torch.tensor([[0.25, 9.0]])))
+    tensor([[1., 9.]])
+    """
+    return evidence.grad_sq * evidence.weight.square()
+
+
+def obd(evidence: Evidence) -> Tensor:
+    """Optimal Brain Damage: second-order change of the loss, diagonal Hessian (lecun1989optimal).
+
+    score = ½ h_ii w², with h_ii the empirical Fisher diagonal (squared gradients of single examples,
+    averaged), which equals the Hessian's for a well-fitted likelihood. Assumes a trained network (g ≈ 0)
+    and weights whose errors do not interact.
+
+    >>> obd(Evidence("w", torch.tensor([[2.0, -1.0]]), example_grad_sq=torch.tensor([[0.5, 4.0]])))
+    tensor([[1., 2.]])
+    """
+    return 0.5 * evidence.example_grad_sq * evidence.weight.square()
+
+
+def grasp(evidence: Evidence) -> Tensor:
+    """Gradient signal preservation at initialisation (wang2020picking).
+
+    score = w·(H g): the paper removes the largest −w·H g, the weights whose removal raises the gradient
+    norm. Signed on purpose. The reference implementation divides the logits by 200 for this, and so does
+    the default loss of `evidence.collect`. At extreme sparsity better than SNIP, at low sparsity worse.
+
+    >>> grasp(Evidence("w", torch.tensor([[2.0, -1.0]]), hess_grad=torch.tensor([[0.5, 3.0]])))
+    tensor([[ 1., -3.]])
+    """
+    return evidence.weight * evidence.hess_grad
+
+
+def wanda(evidence: Evidence) -> Tensor:
+    """Weights and activations, without training afterwards (sun2024simple).
+
+    score_ij = |w_ij| · ‖x_j‖₂, ranked within each output row. The norm runs over all calibration tokens, or
+    over the places of a convolution kernel. Needs no update of the weights; falls behind SparseGPT above
+    60 %. Rows help language models; small image classifiers lose less with scope layerwise.
+
+    >>> wanda(Evidence("w", torch.tensor([[2.0, -1.0]]), act_norm=torch.tensor([1.0, 4.0])))
+    tensor([[2., 4.]])
+    """
+    return evidence.weight.abs() * evidence.act_norm
+
+
+OUTLIER, SPREAD = 5.0, 0.08  # M and λ of the reference implementation of yin2024outlier for LLaMA
+
+
+def owl(found: dict[str, Evidence], sparsity: float) -> dict[str, float]:
+    """Layer sparsities by outlier share: layers with more outliers keep more (yin2024outlier).
+
+    D = share of Wanda scores above 5 times their mean, one for each block (the layers whose names agree up
+    to their first number), as in the reference implementation. Density = 1 − s + 2λ (D − mean D) / (max D −
+    min D), λ = 0.08; the mean is weighted by size, so the network as a whole has the asked sparsity. Where
+    that would leave [0, 1], λ shrinks. Without blocks that differ in outliers it is Wanda.
+
+    >>> weights = {"flat": torch.ones(1, 8), "spiky": torch.tensor([[50.0, 1, 1, 1, 1, 1, 1, 1]])}
+    >>> owl({n: Evidence(n, w, act_norm=torch.ones(8)) for n, w in weights.items()}, 0.5)
+    {'flat': 0.58, 'spiky': 0.42}
+    """
+    blocks: dict[str, list[Tensor]] = {}
+    for name, evidence in found.items():
+        blocks.setdefault(_block(name), []).append(wanda(evidence).flatten())
+    scores = {block: torch.cat(parts) for block, parts in blocks.items()}
+    share = {b: (score > OUTLIER * score.mean()).double().mean().item() for b, score in scores.items()}
+    total = sum(score.numel() for score in scores.values())
+    centre = sum(share[b] * score.numel() for b, score in scores.items()) / total
+    span = max(share.values()) - min(share.values())
+    gain = {b: 2 * SPREAD * (d - centre) / span if span else 0.0 for b, d in share.items()}
+    room = min([1.0, *(((sparsity if g > 0 else 1 - sparsity) / abs(g)) for g in gain.values() if g)])
+    return {name: sparsity - room * gain[_block(name)] for name in found}
+
+
+def _block(name: str) -> str:
+    numbered = re.match(r"(?:.*?\.)?\d+(?=\.)", name)
+    return numbered[0] if numbered else name

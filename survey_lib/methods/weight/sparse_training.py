@@ -1,0 +1,93 @@
+"""Sparse training: networks that are sparse from the first step and move their weights about (SET, RigL)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from survey_lib.chain.during import END, Held
+from survey_lib.chain.evidence.base import layer_seed
+from survey_lib.chain.selection import counts, erk, keep_largest
+
+
+class Moving(Held):
+    """Sparse from the first step: some weights move to new places, sparsity stays the same at every step.
+
+    Layers get Erdős–Rényi–kernel sparsities and random masks. Every 100 steps (or a twentieth of them)
+    until 75 % the smallest share α/2 (1 + cos(π t / T)), α = 0.3, of the active weights is dropped and as
+    many inactive ones grow, from zero and with fresh optimizer state, just before the step is taken.
+    Subclasses define `growth`.
+    """
+
+    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
+        super().__init__(model, sparsity, steps, seed=seed)
+        sizes = {name: weight.numel() for name, weight in self.weights.items()}
+        removed = counts(sizes, erk({name: tuple(w.shape) for name, w in self.weights.items()}, sparsity))
+        self.draws = {n: torch.Generator().manual_seed(layer_seed(seed, n)) for n in self.weights}
+        self.masks = {name: keep_largest(self.draw(name), removed[name]) for name in self.weights}
+
+    def draw(self, name: str) -> Tensor:
+        weight = self.weights[name]
+        return torch.rand(weight.shape, generator=self.draws[name]).to(weight.device)
+
+    def growth(self, name: str) -> Tensor:
+        """Which inactive weights grow first: the largest."""
+        raise NotImplementedError
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        last, period = END * self.steps, max(1, min(100, self.steps // 20))
+        if 0 < step < last and step % period == 0:
+            share = 0.15 * (1 + math.cos(math.pi * step / last))
+            self.masks = {name: self.move(name, share) for name in self.weights}
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                weight.grad.mul_(self.masks[name])
+
+    def move(self, name: str, share: float) -> Tensor:
+        """The layer's mask with its smallest weights dropped and as many inactive ones grown."""
+        weight, mask = self.weights[name], self.masks[name]
+        moved = min(int(share * mask.sum()), int((~mask).sum()))
+        stay = mask & keep_largest(weight.abs().masked_fill(~mask, torch.inf), moved)
+        return stay | keep_largest(self.growth(name).masked_fill(stay, -torch.inf), weight.numel() - moved)
+
+    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        super().after(step, optimizer)
+        for name, weight in self.weights.items():
+            for value in optimizer.state.get(weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    value.mul_(self.masks[name])
+
+
+class Set(Moving):
+    """Sparse evolutionary training: drop small weights, grow at random (mocanu2018scalable).
+
+    Drop fraction, period and zero start of new weights as in the implementation of evci2020rigging, which SET
+    is compared in; the original drops a constant 30 % each epoch. Random growth finds good places slowly in
+    wide layers.
+
+    >>> rule = Set(nn.Linear(8, 8), 0.75, steps=100)
+    >>> int(rule.masks["weight"].sum()), int(rule.move("weight", 0.5).sum())
+    (16, 16)
+    """
+
+    def growth(self, name: str) -> Tensor:
+        return self.draw(name)
+
+
+class RigL(Moving):
+    """Rigging the lottery: drop small weights, grow where the gradient is largest (evci2020rigging).
+
+    Growth score = |∂L/∂w| at the masked weights, which is dense; weights dropped in the same update may grow
+    back, as in the reference implementation. One mini-batch decides: small batches make growth noisy.
+
+    >>> layer = nn.Linear(4, 1, bias=False); rule = RigL(layer, 0.5, steps=100)
+    >>> layer.weight.grad = torch.tensor([[9.0, 9.0, 0.1, 0.1]]); rule.masks = {"weight": layer.weight < -9}
+    >>> rule.masks["weight"][0, 2:] = True; rule.move("weight", 0.5).sum()
+    tensor(2)
+    """
+
+    def growth(self, name: str) -> Tensor:
+        grad = self.weights[name].grad
+        return torch.zeros_like(self.weights[name]) if grad is None else grad.abs()

@@ -1,1 +1,0 @@
-"""What people read: figures, statistics, literature, notebooks, exercises."""

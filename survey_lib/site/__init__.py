@@ -1,0 +1,1 @@
+"""The generated pages: method cards, figures, literature, library, README tables."""

@@ -1,0 +1,147 @@
+"""Method cards: one page a method, made from METHODS, the literature data and the published results."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import yaml
+
+from survey_lib.catalogue import METHODS, WITHOUT_DATA, Method, chapter, cost
+from survey_lib.charts.export import save_figure
+from survey_lib.charts.plots import house_style
+from survey_lib.course.notebooks import FOLDER
+from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.site import own_results
+from survey_lib.site.docstrings import as_html
+from survey_lib.site.literature_pages import cite, paper, reported
+from survey_lib.site.webtable import escape, fence, html_table, raw
+
+PARTS = {"score": "Score", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
+         "during": "Rule while training"}  # fmt: skip
+
+
+def formulas() -> dict[str, str]:
+    """Method -> its formula in LaTeX, from docs/formulas.yaml; a method without one has its docstring's."""
+    return yaml.safe_load((REPOSITORY / "docs" / "formulas.yaml").read_text(encoding="utf-8"))
+
+
+def write_cards(folder: Path) -> list[str]:
+    """Write a page for each method that works, with its drawings; the names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    house_style()
+    names = [method.name for method in METHODS.values() if method.status == "works"]
+    for name in names:
+        (folder / f"{name}.md").write_text(card(METHODS[name], folder), encoding="utf-8")
+    return names
+
+
+def card(method: Method, folder: Path) -> str:
+    """The page of a method in MyST Markdown; its drawings are written into the folder."""
+    sections = {
+        "Formula": _formula(method),
+        "What it does, and where it fails": _explained(method),
+        "Code": _code(method),
+        "Run it": _run(method),
+        "Paper": paper(method.paper),
+        "What papers report": reported(method.paper),
+        "What we measured": _measured(method.name, folder),
+        "Notebook": _notebook(method),
+    }
+    body = "\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
+    return (
+        f"# {method.name}\n\n{raw(f'<p>{escape(method.one_line)}</p>' + html_table(_facts(method)))}\n{body}"
+    )
+
+
+def _facts(method: Method) -> pd.DataFrame:
+    facts = {
+        "category": method.category,
+        "removes": method.unit,
+        "structure": method.structure,
+        "when": method.when,
+        "scope": method.scope,
+        "schedule": method.schedule,
+        "looks at": ", ".join(method.needs) or "weights only",
+        "cost": cost(method),
+    }
+    return pd.DataFrame([facts])
+
+
+def _formula(method: Method) -> str:
+    latex = formulas().get(method.name)
+    return fence("{math}", latex) if latex else ""
+
+
+def _parts(method: Method) -> Iterator[tuple[str, object]]:
+    return ((title, getattr(method, field)) for field, title in PARTS.items() if getattr(method, field))
+
+
+def _explained(method: Method) -> str:
+    return "\n".join(raw(as_html(inspect.getdoc(part), cite)) for _, part in _parts(method))
+
+
+def _code(method: Method) -> str:
+    return "\n".join(
+        f"{title}, in `{part.__module__}`:\n\n{fence('python', source(part))}" for title, part in _parts(method)
+    )
+
+
+def source(part: object) -> str:
+    """The code of a function or class without its docstring, which the card shows as text.
+
+    >>> print(source(source).splitlines()[0])
+    def source(part: object) -> str:
+    """
+    lines = textwrap.dedent(inspect.getsource(part)).splitlines()
+    node = ast.parse("\n".join(lines)).body[0]
+    if ast.get_docstring(node):
+        first = node.body[0]
+        del lines[first.lineno - 1 : first.end_lineno]
+    return "\n".join(lines)
+
+
+def _run(method: Method) -> str:
+    if method.during:
+        lines = [
+            f'session = survey_lib.during(model, "{method.name}", 0.5, optimizer, steps, example=x)',
+            "...  # your training loop, `steps` optimizer steps",
+            "masks = session.finish()",
+        ]
+    else:
+        sparsity = 0.25 if method.unit == "layer" else 0.5
+        data = ", batches=batches" if set(method.needs) - WITHOUT_DATA or method.search else ""
+        lines = [f'result = survey_lib.prune(model, "{method.name}", sparsity={sparsity}, example=x{data})']
+    return fence("python", "\n".join(lines))
+
+
+def _measured(name: str, folder: Path) -> str:
+    found = own_results.of(name)
+    parts = [_study(study, name, rows, folder) for study, rows in found.items()]
+    return "\n".join(parts) or "No published study of this project runs it.\n"
+
+
+def _study(study: str, name: str, rows: pd.DataFrame, folder: Path) -> str:
+    same, table = own_results.table(rows)
+    head = f"<p>Study <code>{study}</code>, means and standard deviations over seeds ({escape(same)}):</p>"
+    text = raw(head + html_table(table)) + "\n"
+    drawn = own_results.drawing(study, name)
+    if drawn is None:
+        return text
+    save_figure(drawn, f"{name}-{study}", folder / "drawings", study=study, keys=sorted(rows["key"]))
+    plt.close(drawn.figure)
+    image = f"drawings/{name}-{study}.png"
+    about = f":alt: {' '.join(drawn.alt.split())}\n\n{escape(drawn.caption)}"
+    return f"{text}\n{fence('{figure} ' + image, about)}"
+
+
+def _notebook(method: Method) -> str:
+    name = chapter(method)
+    if (FOLDER / f"{name}.ipynb").exists():
+        return f"[{name}](../notebooks/{name}.ipynb)\n"
+    return f"`{name}` teaches it; it is not written yet.\n"

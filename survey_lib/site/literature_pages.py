@@ -1,0 +1,116 @@
+"""The literature data on the site: papers with filters, published numbers, and a card's part on its paper."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from survey_lib.analysis import literature
+from survey_lib.catalogue import METHODS
+from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, raw
+
+CLASSES = ["granularity", "structure", "when", "criterion", "scope"]
+NUMBERS = {"method": "as named there", "dataset": "data", "model": "model", "metric": "metric",
+           "baseline_metric": "dense", "pruned_metric": "pruned", "delta": "difference",
+           "params_reduction_pct": "parameters removed, %", "flops_reduction_pct": "MACs removed, %",
+           "sparsity_pct": "sparsity, %"}  # fmt: skip
+SHOWN = 12  # rows on a method's card
+
+
+def cite(key: str, up: str = "../") -> Html:
+    """A key of the literature data as a link to the references page; any other text escaped.
+
+    >>> cite("relu1"), cite("he2019filter", up="")
+    ('relu1', '<a href="references.html#ref-he2019filter">he2019filter</a>')
+    """
+    known = key in literature.papers().index
+    return link(key, f"{up}references.html#ref-{key}") if known else Html(escape(key))
+
+
+def _places(row: pd.Series) -> Html:
+    """Where the paper and its code are: only what the literature data holds."""
+    found = [
+        ("arXiv", "https://arxiv.org/abs/", row["arxiv_id"]),
+        ("doi", "https://doi.org/", row["doi"]),
+        ("code", "https://github.com/", row["code_url"]),
+    ]
+    known = [
+        (name, str(place) if "://" in str(place) else start + str(place))
+        for name, start, place in found
+        if pd.notna(place)
+    ]
+    return Html(" · ".join(link(name, address) for name, address in known))
+
+
+def paper(key: str) -> str:
+    """Who wrote it, where it stands, and its BibTeX, for a method's card."""
+    if not key:
+        return "A baseline without a paper of its own.\n"
+    row = literature.papers().loc[key]
+    who = (
+        f"{escape(row['authors'])} ({row['year']}). <em>{escape(row['title'])}</em>. {escape(row['venue'])}."
+    )
+    where = " · ".join(filter(None, [_places(row), cite(key)]))
+    return raw(f"<p>{who} {where}</p>") + "\n" + fence("bibtex", literature.bibtex(key).rstrip())
+
+
+def reported(key: str) -> str:
+    """Published numbers of a paper's methods, its authors' own first, for a method's card."""
+    rows = (
+        literature.published().query("paper_key == @key").sort_values("own", ascending=False, kind="stable")
+    )
+    if rows.empty:
+        return "No numbers of this paper are in the literature data.\n" if key else ""
+    says = (f"{len(rows)} published numbers of this paper's methods, {rows['own'].sum()} by its own authors; "
+            "none was measured here.")  # fmt: skip
+    more = link(f"All {len(rows)}, with their sources", f"../published.html?words={key}")
+    return raw(f"<p>{says} {more}.</p>\n{html_table(_numbers(rows.head(SHOWN), '../'))}")
+
+
+def _numbers(rows: pd.DataFrame, up: str) -> pd.DataFrame:
+    shown = rows[list(NUMBERS)].rename(columns=NUMBERS)
+    who = [
+        "its authors" if own else cite(by, up)
+        for own, by in zip(rows["own"], rows["reported_by"], strict=True)
+    ]
+    shown.insert(1, "measured by", who)
+    return shown
+
+
+def _entry(row: pd.Series) -> Html:
+    who = row["first_author"] + (" et al." if ";" in row["authors"] else "")
+    where = " · ".join(filter(None, [_places(row), cite(row.name, up="")]))
+    return Html(f"<em>{escape(row['title'])}</em>. {escape(who)}, {escape(row['venue'])}. {where}")
+
+
+def _cards(key: str) -> Html:
+    names = [row.name for row in METHODS.values() if row.paper == key and row.status == "works"]
+    return Html(" ".join(link(name, f"methods/{name}.html") for name in names))
+
+
+def papers_page() -> str:
+    """All papers of the literature data on the survey's axes, with filters."""
+    table = literature.papers().sort_values(["year", "first_author"])
+    shown = table[["year", "kind", *CLASSES]].astype({"year": str})
+    shown.insert(0, "paper", [_entry(row) for _, row in table.iterrows()])
+    shown["what it does"] = table["one_line"]
+    shown["card"] = [_cards(key) for key in table.index]
+    text = (
+        f"{WIDE}# Literature\n\n{len(table)} papers on the survey's axes. The choice, the classes and the "
+        "one-line descriptions are ours; a blank means unknown. [Published numbers](published.md) has what "
+        "they report, [References](references.md) the full entries.\n\n"
+    )
+    return text + raw(html_table(shown, choices=["kind", *CLASSES], searched=True))
+
+
+def numbers_page() -> str:
+    """All published numbers that were read in a named source, with filters."""
+    rows = literature.published()
+    shown = _numbers(rows, up="").assign(source=rows["source"], notes=rows["notes"])
+    shown.insert(0, "paper", [cite(key, up="") for key in rows["paper_key"]])
+    text = (
+        f"{WIDE}# Published numbers\n\n{len(rows)} numbers that papers, repositories and benchmarks report, "
+        "each read in the source named beside it. **None was measured here**, and baselines, recipes and counts differ "
+        "between sources: the notebook on the literature says how far they can be compared. `difference` is "
+        "pruned minus dense.\n\n"
+    )
+    return text + raw(html_table(shown, choices=["data", "model", "metric"], searched=True))

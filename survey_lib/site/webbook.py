@@ -1,0 +1,56 @@
+"""Notebooks as pages of the site: the committed ones with links that work there and solutions folded away."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+
+from survey_lib.course.exercises import BEGIN
+from survey_lib.site.docstrings import KEY
+from survey_lib.site.literature_pages import cite
+
+OUTSIDE = re.compile(r"\]\(\.\./([^)\s]+)\)")
+NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
+CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
+
+
+def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNode:
+    """The notebook as the site shows it; what it says is not changed.
+
+    Keys of papers lead to the references, links to files of the repository to `files`; cells with a solution
+    are folded; a picture is described by the heading it stands under.
+    """
+    heading = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = ([line for line in cell.source.splitlines() if line.startswith("#")] or [heading])[-1]
+            cell.source = _linked(OUTSIDE.sub(rf"]({files}/\1)", cell.source))
+        elif cell.cell_type == "code":
+            _dress(cell, heading.lstrip("# "))
+    return notebook
+
+
+def _linked(text: str) -> str:
+    """Keys as links: in prose, and where code is a key and nothing else."""
+    parts = CODED.split(text)
+    return "".join(_key_alone(part) if place % 2 else KEY.sub(_cited, part) for place, part in enumerate(parts))
+
+
+def _key_alone(code: str) -> str:
+    return cite(code.strip("`")) if KEY.fullmatch(code.strip("`")) and "<a" in cite(code.strip("`")) else code
+
+
+def _cited(found: re.Match) -> str:
+    return cite(found.group())
+
+
+def _dress(cell: nbformat.NotebookNode, heading: str) -> None:
+    tags = cell.metadata.get("tags", [])
+    if BEGIN in cell.source or "solution" in tags:
+        cell.metadata["tags"] = [*tags, "hide-input"]
+    for data in (output.get("data", {}) for output in cell.get("outputs", ())):
+        if "text/markdown" in data:  # text that was computed: Sphinx resolves links of written text only
+            data["text/markdown"] = NOTEBOOK.sub(r"](\1.html", data["text/markdown"])
+    if any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
+        cell.metadata["mystnb"] = {"image": {"alt": f"Figure: {heading}"}} | cell.metadata.get("mystnb", {})
