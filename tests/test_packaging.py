@@ -149,3 +149,10 @@ def test_licence_names_both_halves():
     text = (ROOT / "LICENSE").read_text()
     assert text.startswith("MIT License")
     assert "Attribution 4.0 International" in text
+
+
+def test_no_folder_of_the_library_holds_more_than_twelve_files():
+    folders = {path.parent for path in (ROOT / "survey_lib").rglob("*.py")}
+    counts = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) for folder in folders}
+    assert counts["survey_lib/chain"] > 1
+    assert not {folder: count for folder, count in counts.items() if count > 12}
