@@ -18,7 +18,7 @@ all: $(READY)
 	$(BIN)survey reproduce --profile quick
 
 test: $(READY)
-	$(BIN)pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests survey_lib notebooks
+	$(BIN)pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests survey_lib notebooks
 
 lint: $(READY)
 	$(BIN)ruff check . && $(BIN)lint-imports

@@ -24,6 +24,7 @@ import pandas as pd
 import yaml
 
 from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.runs.run import run
 from survey_lib.experiment.sweeps import store, study, sweep
 from survey_lib.experiment.sweeps.engines import ENGINES
 from survey_lib.measure import machine
@@ -69,8 +70,8 @@ def write_study(folder: Path, count: int) -> None:
 
 
 def usual_record() -> dict:
-    """The record of a published run: about 8 kB."""
-    return next(run for run in store.records("weight", local=False) if run["config"]["method"] == "magnitude")
+    """The record of a run: about 8 kB."""
+    return run(RunConfig(**FIELDS))
 
 
 def timed(call: str, folder: Path) -> tuple[float, float]:
@@ -94,16 +95,17 @@ def stored(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["call", "runs"])
 
 
-def write_only(record: dict, config: RunConfig) -> tuple[str, str]:
+def write_only(record: dict, chain: list[RunConfig]) -> list[tuple[str, str]]:
     """A run that costs nothing but its file."""
-    store.write(NAME, record | {"key": config.key()})
-    return config.key(), "done"
+    (config,) = chain
+    store.write(NAME, record | {"key": config.key(), "config": config.model_dump()})
+    return [(config.key(), "done")]
 
 
 def arrivals(task, configs: list[RunConfig], engine: str, jobs: int) -> Iterator[float]:
     """Seconds from the start at which each run was done."""
     start = time.perf_counter()
-    for _ in ENGINES[engine](task, configs, jobs, None):
+    for _ in ENGINES[engine](task, [[config] for config in configs], jobs, None):
         yield time.perf_counter() - start
 
 
@@ -123,7 +125,7 @@ def workers(root: Path) -> pd.DataFrame:
     """Runs of about two seconds by one worker and by two, in turns; the rate counts once each has done one."""
     os.environ["SURVEY_RUNS"] = str(root / "long")
     rates: dict[tuple[str, int], list[float]] = {}
-    list(ENGINES["serial"](sweep._checkpoint, [RunConfig(**FIELDS | LONG)], 1, None))
+    list(ENGINES["serial"](sweep._checkpoint, [[RunConfig(**FIELDS | LONG)]], 1, None))
     for turn in range(2):
         for engine, jobs in (("joblib", 1), ("joblib", 2), ("dask", 1), ("dask", 2)):
             changes = [FIELDS | LONG | {"evidence": 250 + turn, "sparsity": 0.5 + i / 100} for i in range(LONG_RUNS)]

@@ -6,12 +6,49 @@
 0.5
 """
 
-from survey_lib.catalogue import METHODS
-from survey_lib.chain.masks import hold, masks_from_torch
-from survey_lib.experiment.sweeps.store import results
-from survey_lib.measure import latency, measure
-from survey_lib.prune import PruneResult, during, load, prune, save
+import importlib
+import sys
+import types
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "PruneResult", "during", "hold", "latency", "load", "masks_from_torch", "measure", "prune",
-           "results", "save"]  # fmt: skip
+
+# Public name -> its module. Nothing is imported before it is used: torch alone takes more than a second.
+_WHERE = {
+    "METHODS": "catalogue",
+    "PruneResult": "prune",
+    "during": "prune",
+    "finetune": "chain.training.finetune",
+    "hold": "chain.masks",
+    "latency": "measure",
+    "load": "prune",
+    "masks_from_torch": "chain.masks",
+    "measure": "measure",
+    "prune": "prune",
+    "recalibrate": "chain.training.recalibrate",
+    "register": "chain.coupling",
+    "results": "experiment.sweeps.store",
+    "save": "prune",
+    "trace": "chain.coupling",
+}
+__all__ = list(_WHERE)
+
+
+class _Lazy(types.ModuleType):
+    """Imports a public name when it is first asked for."""
+
+    def __getattr__(self, name: str) -> object:
+        if name not in _WHERE:
+            raise AttributeError(f"module 'survey_lib' has no attribute {name!r}; it has: {', '.join(_WHERE)}")
+        value = getattr(importlib.import_module(f"survey_lib.{_WHERE[name]}"), name)
+        setattr(self, name, value)
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _WHERE and isinstance(value, types.ModuleType)):  # `prune` is the function, not its module
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *_WHERE})
+
+
+sys.modules[__name__].__class__ = _Lazy

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
 from survey_lib.chain.patterns import parse
@@ -36,12 +36,19 @@ class Method:
     `unit`: weight, n:m, block, kernel, vector (masks) or filter, channel, layer, head (cut out).
     `when`: before, during or after training. `scope`: the paper's own; the caller may choose another.
     `schedule` and `rounds`: evidence is collected and scored again on the masked model in every round.
+    `revive`: every round scores the original weights, so that what an earlier round removed can return.
     `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
     `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
-    channel group (Evidence, removed) -> (keep, consumer weights).
+    channel group (Evidence, removed) -> (keep, consumer weights); of blocks ([Evidence], removed) -> keep.
+    `repair`: (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together; of a
+    channel group -> consumer weights, and what their biases gain.
     `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
+    `permute`: (magnitudes, n, m) -> order of the channels, for methods that first reorder the network.
     `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
-    `during`: builder of a training-time session, see `chain.during`.
+    `during`: builder of a training-time session, see `chain.training.during`.
+    `ranking`: the one-shot row that does the ranking of a method that is more than one ranking: it ranks each
+    round, or finds what training pushed to zero. `prune` refuses such a method; a run ranks by this row.
+    `pretrained`: a method of training that starts from the trained network, not from new weights.
     `version` is part of every run's key: raise it when the method's result changes.
     """
 
@@ -57,12 +64,17 @@ class Method:
     scope: str = "layerwise"
     schedule: str = "one-shot"
     rounds: int = 1
+    revive: bool = False
     pattern: str = ""
     allocate: Callable[..., dict[str, float]] | None = None
     solve: Callable | None = None
+    repair: Callable[..., Tensor] | None = None
     search: Callable[..., dict[str, float]] | None = None
-    groups: Callable[[ChannelGroup], bool] | None = None
+    permute: Callable[..., Tensor] | None = None
+    groups: Callable[[ChannelGroup, nn.Module], bool] | None = None
     during: Callable | None = None
+    ranking: str = ""
+    pretrained: bool = False
     version: int = 1
     status: str = "works"
     reason: str = ""
@@ -72,15 +84,21 @@ class Method:
         """unstructured, semi-structured or structured: what a cut or a sparse kernel can make of it."""
         return {"weight": "unstructured", "pattern": "semi-structured"}.get(self.category, "structured")
 
+    @property
+    def starts_fresh(self) -> bool:
+        """Does a run begin with new weights, for methods that act before or during all of the training?"""
+        return self.when in ("before", "during") and not self.pretrained
+
 
 ROWS: tuple[Method, ...] = (
     # weight
     Method("random", "weight", "weight", "any", weight.random, "Seeded uniform scores, the baseline to beat."),
     Method("magnitude", "weight", "weight", "after", weight.magnitude, "Remove the smallest weights.",
            "han2015learning"),
-    Method("imp", "weight", "weight", "after", weight.magnitude,
+    Method("imp", "weight", "weight", "after", None,
            "The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
-           "frankle2019lottery", scope="global", schedule="iterative", rounds=0, notebook="05_lottery_tickets"),
+           "frankle2019lottery", scope="global", schedule="iterative", rounds=0, notebook="05_lottery_tickets",
+           ranking="magnitude"),
     Method("lamp", "weight", "weight", "after", weight.lamp,
            "Magnitude relative to all larger weights of the layer, ranked globally.", "lee2021layer", scope="global"),
     Method("taylor-weight", "weight", "weight", "after", weight.taylor,
@@ -91,35 +109,58 @@ ROWS: tuple[Method, ...] = (
     Method("obs", "weight", "weight", "after", None,
            "Remove what the layer's output misses least and repair the rest of the row.", "hassibi1993optimal",
            needs=("gram",), solve=solve.obs, notebook="03_saliency"),
+    Method("woodfisher", "weight", "weight", "after", solve.woodfisher,
+           "Second-order change of the loss of the whole network, Fisher matrix in blocks; repairs the rest.",
+           "singh2020woodfisher", needs=("fisher",), scope="global", repair=solve.woodfisher_update,
+           notebook="03_saliency"),
     Method("wanda", "weight", "weight", "after", weight.wanda,
            "Magnitude times the norm of the input it multiplies, within each output row.", "sun2024simple",
            needs=("act_norm",), scope="row", notebook="13_language_models"),
     Method("owl", "weight", "weight", "after", weight.wanda,
            "Wanda with layer sparsities set by each block's share of outliers.", "yin2024outlier",
            needs=("act_norm",), scope="row", allocate=weight.owl, notebook="13_language_models"),
+    Method("ria", "weight", "weight", "after", weight.ria,
+           "Magnitude relative to the weight's input and output, times the root of the input's norm.",
+           "zhang2024plug", needs=("act_norm",), notebook="13_language_models"),
     Method("sparsegpt", "weight", "weight", "after", None,
            "Remove column by column and pass the error on to the columns that follow.", "frantar2023sparsegpt",
            needs=("gram",), solve=solve.sparsegpt, notebook="13_language_models"),
     Method("snip", "weight", "weight", "before", weight.snip, "Keep connections the loss at initialisation feels.",
            "lee2019snip", needs=("grad",), scope="global"),
+    Method("iter-snip", "weight", "weight", "before", weight.force,
+           "SNIP again and again on what is left; what is removed stays removed.", "dejorge2021progressive",
+           needs=("grad",), scope="global", schedule="iterative", rounds=60),
+    Method("force", "weight", "weight", "before", weight.force,
+           "SNIP again and again on what is left; removed weights may return.", "dejorge2021progressive",
+           needs=("grad",), scope="global", schedule="iterative", rounds=60, revive=True),
     Method("grasp", "weight", "weight", "before", weight.grasp, "Keep the gradient flow at initialisation.",
            "wang2020picking", needs=("hess_grad",), scope="global"),
     Method("synflow", "weight", "weight", "before", weight.synflow, "Keep the flow of an all-ones input; no data.",
            "tanaka2020pruning", needs=("flow",), scope="global", schedule="iterative", rounds=100),
     Method("gradual", "weight", "weight", "during", None, "Magnitude on a cubic schedule while training.",
-           "zhu2017prune", during=weight_training.Gradual),
+           "zhu2017prune", during=weight_training.Gradual, version=2),
     Method("movement", "weight", "weight", "during", None, "Keep the weights fine-tuning moves away from zero.",
            "sanh2020movement", during=weight_training.Movement),
     Method("set", "weight", "weight", "during", None, "Sparse from the start: drop small weights, grow at random.",
            "mocanu2018scalable", scope="erk", during=sparse_training.Set),
     Method("rigl", "weight", "weight", "during", None,
            "Sparse from the start: drop small weights, grow where the gradient is large.", "evci2020rigging",
-           scope="erk", during=sparse_training.RigL),
+           scope="erk", during=sparse_training.RigL, version=2),
+    Method("srigl", "weight", "weight", "during", None,
+           "RigL in which every neuron has the same number of inputs, or none.", "lasby2024dynamic",
+           scope="erk", during=sparse_training.SRigL),
     Method("l0", "weight", "weight", "during", None, "Learn hard-concrete gates under an L0 penalty.",
            "louizos2018learning", scope="global", during=gates.L0),
+    Method("str", "weight", "weight", "during", None, "Learn one soft threshold a layer by gradient descent.",
+           "kusupati2020soft", scope="global", during=weight_training.SoftThreshold),
+    Method("acdc", "weight", "weight", "during", None, "Train compressed and dense in turn, compressed to the end.",
+           "peste2021acdc", scope="global", during=weight_training.Alternating),
     # pattern
     Method("nm-magnitude", "pattern", "n:m", "after", pattern.nm_magnitude, "Keep the n largest of every m inputs.",
            "mishra2021accelerating", pattern="2:4"),
+    Method("nm-permuted", "pattern", "n:m", "after", pattern.nm_magnitude,
+           "Reorder channels so that the n largest of every m inputs hold more, then keep them.", "pool2021channel",
+           pattern="2:4", permute=pattern.channel_permutation),
     Method("nm-srste", "pattern", "n:m", "during", None,
            "Learn an N:M mask by straight-through training with a decay on what is pruned.", "zhou2021learning",
            pattern="2:4", during=weight_training.SparseRefined),
@@ -134,18 +175,18 @@ ROWS: tuple[Method, ...] = (
            "li2017pruning"),
     Method("l2-filter", "filter", "filter", "after", filters.l2_filter, "Remove filters of small L2 norm.",
            "li2017pruning"),
-    Method("sfp", "filter", "filter", "during", filters.l2_filter,
+    Method("sfp", "filter", "filter", "during", None,
            "Zero small filters again and again while training; they may grow back.", "he2018soft",
-           during=channel_training.SoftFilters),
+           during=channel_training.SoftFilters, ranking="l2-filter", version=2),
     Method("fpgm", "filter", "filter", "after", filters.fpgm, "Remove filters the others can stand in for.",
            "he2019filter"),
     Method("hrank", "filter", "filter", "after", filters.hrank, "Remove filters whose feature maps have low rank.",
-           "lin2020hrank", needs=("act_out",)),
+           "lin2020hrank", needs=("act_out",), version=2),
     Method("apoz", "filter", "filter", "after", filters.apoz, "Remove filters whose activations are mostly zero.",
-           "hu2016network", needs=("act_out",)),
+           "hu2016network", needs=("act_out",), version=2),
     Method("taylor-activation", "filter", "filter", "after", filters.taylor_activation,
            "Remove feature maps the loss, to first order, does not miss.", "molchanov2017pruning",
-           needs=("act_out", "act_grad"), scope="global"),
+           needs=("act_out", "act_grad"), scope="global", version=2),
     Method("taylor-filter", "filter", "filter", "after", filters.taylor_filter,
            "Remove filters the loss, to first order, does not miss.", "molchanov2019importance",
            needs=("filter_saliency",), scope="global"),
@@ -153,41 +194,54 @@ ROWS: tuple[Method, ...] = (
            "Optimal brain damage, summed over each filter.", "wang2019eigendamage", needs=("example_grad_sq",),
            scope="global"),
     Method("chip", "filter", "filter", "after", filters.chip,
-           "Remove channels whose maps the others can express.", "sui2021chip", needs=("act_out",)),
-    Method("greg", "filter", "filter", "during", filters.l1_filter,
+           "Remove channels whose maps the others can express.", "sui2021chip", needs=("act_out",), version=2),
+    Method("greg", "filter", "filter", "during", None,
            "Push the filters L1 would remove to zero with a growing penalty.", "wang2021neural",
-           during=channel_training.GrowingRegularisation),
+           during=channel_training.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2),
     # channel
     Method("slimming", "channel", "channel", "during", channel.slimming,
            "Train with an L1 penalty on batch-norm scales, then remove the small ones.", "liu2017learning",
-           needs=("gamma",), scope="global", during=channel_training.Slimming),
-    Method("group-lasso", "channel", "channel", "during", channel.group_norm,
+           needs=("gamma",), scope="global", during=channel_training.Slimming, version=2),
+    Method("group-lasso", "channel", "channel", "during", None,
            "Train with a penalty on the norm of each coupled channel, then remove the small ones.",
-           "wen2016learning", needs=("energy",), scope="global", during=channel_training.GroupLasso),
+           "wen2016learning", scope="global", during=channel_training.GroupLasso, ranking="group-norm"),
     Method("thinet", "channel", "channel", "after", None,
            "Greedily remove what changes the next layer's output least, then rescale it.", "luo2017thinet",
-           needs=("consumers",), solve=reconstruction.thinet),
+           needs=("consumers",), solve=reconstruction.thinet, version=2),
     Method("lasso", "channel", "channel", "after", None,
            "LASSO picks the next layer's inputs, least squares refits its weights.", "he2017channel",
-           needs=("consumers",), solve=reconstruction.lasso),
+           needs=("consumers",), solve=reconstruction.lasso, version=2),
     Method("group-norm", "channel", "channel", "after", channel.group_norm,
            "Remove coupled channels of small norm over all their slices.", "fang2023depgraph", needs=("energy",),
            scope="global"),
+    Method("depgraph", "channel", "channel", "during", None,
+           "Train with a penalty that is stronger on small coupled channels, then remove them.", "fang2023depgraph",
+           scope="global", during=channel_training.GroupSparsity, ranking="group-norm", pretrained=True),
     Method("isomorphic", "channel", "channel", "after", channel.group_norm,
            "Rank coupled channels only against those of groups made of the same kinds of layers.",
            "fang2024isomorphic", needs=("energy",), scope="isomorphic"),
     Method("eagleeye", "channel", "channel", "after", filters.l1_filter,
            "Try random layer ratios, each judged with batch-norm statistics of its own.", "li2020eagleeye",
-           search=channel.eagleeye),
+           search=channel.eagleeye, version=2),
     # depth and heads
     Method("block-influence", "depth", "layer", "after", depth.block_influence,
            "Leave out blocks that hardly turn their input.", "men2024shortgpt", needs=("act_in", "act_out")),
+    Method("angular-distance", "depth", "layer", "after", None,
+           "Leave out the run of neighbouring blocks that turns its input least.", "gromov2024unreasonable",
+           needs=("act_in", "act_out"), solve=depth.angular_distance),
     Method("head-gradient", "head", "head", "after", transformer.head_gradient,
            "Remove attention heads whose gate the loss hardly feels.", "michel2019sixteen", needs=("gate_grad",),
            scope="global", groups=transformer.is_heads),
     Method("ffn-channel", "head", "channel", "after", transformer.ffn_channel,
            "Remove hidden feed-forward channels the loss, to first order, does not miss.", "ma2023llmpruner",
            needs=("slices", "slices_grad"), groups=transformer.is_hidden),
+    Method("llm-pruner", "head", "channel", "after", transformer.ffn_channel,
+           "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
+           "loss.", "ma2023llmpruner", needs=("slices", "slices_grad"), groups=transformer.is_coupled),
+    Method("flap", "head", "channel", "after", transformer.flap,
+           "Remove heads and hidden channels whose inputs hardly fluctuate; a bias makes up for their mean.",
+           "an2024fluctuation", needs=("consumers",), scope="global", repair=transformer.flap_bias,
+           groups=transformer.is_coupled),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
@@ -230,7 +284,7 @@ COSTS = {
     "weights only": {"gamma", "slices", "energy"},
     "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
     "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
-    "a backward pass an example, or two a batch": {"example_grad_sq", "gate_grad", "hess_grad"},
+    "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
     "training": {"during"},
 }
 
@@ -266,7 +320,7 @@ def table(**chosen: str) -> pd.DataFrame:
     for a column that does not exist, or a value that stands nowhere in it.
 
     >>> sorted(table(category="head").index)
-    ['ffn-channel', 'head-gradient']
+    ['ffn-channel', 'flap', 'head-gradient', 'llm-pruner']
     """
     rows = [{"method": m.name, "category": m.category, "unit": m.unit, "structure": m.structure, "when": m.when,
              "scope": m.scope, "needs": " ".join(m.needs) or "nothing",
@@ -278,7 +332,9 @@ def table(**chosen: str) -> pd.DataFrame:
     joined = joined.rename(columns={"key": "paper"}).set_index("method")
     for column, value in chosen.items():
         name = column.replace("_", " ")
-        allowed = sorted(map(str, joined[name].dropna().unique())) if name in joined else sorted(joined.columns)
+        allowed = (
+            sorted(map(str, joined[name].dropna().unique())) if name in joined else sorted(joined.columns)
+        )
         if name not in joined or str(value) not in allowed:
             what = f"{column} has no value {value!r}" if name in joined else f"no column {column!r}"
             raise ValueError(f"{what}; there are: {', '.join(allowed)}")

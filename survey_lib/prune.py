@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import nn
 
-from survey_lib.catalogue import check_pattern, find
-from survey_lib.chain import during as training
+from survey_lib.catalogue import Method, check_pattern, find
+from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks, unwrap
 from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
+from survey_lib.chain.training import during as training
 from survey_lib.steps.blocks import prune_blocks
+from survey_lib.steps.budget import Budget, budget_of
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import PruneResult, Request
+from survey_lib.steps.request import UNSEEN, Request
+from survey_lib.steps.result import PruneResult
 from survey_lib.steps.weights import prune_weights
 
 TOLERANCE = 0.02  # realised sparsity further than this from the request is warned about (case B10)
@@ -29,8 +33,12 @@ TOLERANCE = 0.02  # realised sparsity further than this from the request is warn
 def prune(
     model: nn.Module,
     method: str,
-    sparsity: float,
+    sparsity: float | None = None,
     *,
+    macs: float | None = None,
+    parameters: float | None = None,
+    cost: Callable[[nn.Module], float] | None = None,
+    at_most: float | None = None,
     example=None,
     batches: Iterable | None = None,
     loss: Callable | None = None,
@@ -39,11 +47,22 @@ def prune(
     protect: Sequence[str] = (),
     cut: bool | None = None,
     masks: Masks | None = None,
+    coupling: Coupling | None = None,
     seed: int = 0,
 ) -> PruneResult:
     """Prune any model by any method of the survey; the model given is never changed.
 
-    sparsity  fraction of the method's units (weights, groups of m, filters, channels, ...) to remove, in [0, 1)
+    Exactly one of four says how much goes:
+
+    sparsity    fraction of the method's units (weights, groups of m, filters, channels, ...) to remove, in [0, 1)
+    macs        share of the dense multiply-adds of one `example` that may stay, in (0, 1]
+    parameters  share of the dense parameters, those that no method prunes included, that may stay, in (0, 1]
+    cost        callable(pruned model) -> number that falls with sparsity, and its limit `at_most`
+
+    A budget is met by the mildest cut that fits: the network is traced and scored once, the sparsity is found by
+    bisection on the predicted cost, and the result is measured. Of masked weights only those that are not zero
+    count; dense kernels still multiply the zeros, so their MACs are a bound and no speed.
+
     example   an input (tensor, tuple or dict) to trace; needed by structured methods and by synflow
     batches   (input, target) pairs, for methods that look at data (`survey_lib.METHODS[name].needs`)
     loss      callable(output, target); cross-entropy if left out
@@ -52,33 +71,47 @@ def prune(
     protect   module names or patterns whose own weights and outputs stay whole, with all that is coupled to them
     cut       structured methods cut by default and check masked equals cut; False gives the masked model
     masks     masks of an earlier round; what they remove stays removed and counts towards `sparsity`
+    coupling  `survey_lib.trace(model, example)`, to share one trace between several cuts of one model
 
-    Raises ValueError, before any work, for an unknown method or scope, a sparsity outside [0, 1), a layer
-    that matches nothing, weights that are not finite, or missing data.
+    Raises ValueError, before any work, for an unknown method or scope, a method that needs training or rounds,
+    a sparsity outside [0, 1), a layer that matches nothing, weights that are not finite, or missing data; and for
+    a budget that cannot be met.
 
     >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "magnitude", 0.5)
     >>> result.sparsity, int(result.masks["0.weight"].sum())
     (0.5, 16)
+    >>> half = prune(nn.Sequential(nn.Linear(4, 80), nn.Linear(80, 2)), "l1-filter", macs=0.5, example=torch.ones(1, 4))
+    >>> half.model[0].out_features
+    40
     """
     chosen = find(method)
-    check_sparsity(sparsity)
-    check_pattern(chosen, sparsity)
-    if chosen.score is None and chosen.solve is None:
-        raise ValueError(f"{method} lives in training: use survey_lib.during(model, {method!r}, ...)")
+    budget = budget_of(sparsity, macs, parameters, cost, at_most)
+    if not budget:
+        check_pattern(chosen, check_sparsity(sparsity))
+    elif chosen.unit == "n:m":
+        raise ValueError(f"{method} always removes the share of its pattern {chosen.pattern}; name sparsity=, no budget")
+    _check_one_shot(chosen)
     cuttable = chosen.structure == "structured"
     if cut and not cuttable:
         raise ValueError(f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model")
-    request = Request(chosen, float(sparsity), example, batches if batches is None else list(batches), loss,
-                      scope or chosen.scope, layers, protect, cuttable if cut is None else cut, masks or {},
-                      seed)  # fmt: skip
+    if budget and budget.kind == "macs" and example is None:
+        raise ValueError("macs are counted on an input; give example=")
     bare = unwrap(model)
+    request = Request(chosen, sparsity, budget and budget.of(bare, example), example,
+                      batches if batches is None else list(batches), loss, scope or chosen.scope, layers, protect,
+                      cuttable if cut is None else cut, masks or {}, coupling, seed)  # fmt: skip
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
     if cuttable and masks:
         raise ValueError(f"{method} goes round by round on what it cut: prune the smaller model again, without masks=")
+    if coupling and (not cuttable or chosen.unit == "layer"):
+        raise ValueError(f"{method} does not look at coupled channels; leave coupling= out")
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
     result = step(bare, request)
+    while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
+        request = replace(request, budget=replace(request.budget, limit=request.budget.limit / over))
+        result = step(bare, request)
     _warn(result, request)
     return result
 
@@ -89,20 +122,48 @@ def during(
     """Run a method that lives in training inside anyone's own loop, through the optimizer's own hooks.
 
     `steps` optimizer steps are expected. Afterwards `.finish()` takes the hooks away and returns the masks.
-    Unlike `prune` this changes `model`, the one that the optimizer trains.
+    Unlike `prune` this changes `model`, the one that the optimizer trains. Raises ValueError for a sparsity
+    outside [0, 1) or not that of the N:M pattern, no steps, or a method that does not live in training.
 
     >>> layer = nn.Linear(4, 4); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     >>> session = during(nn.Sequential(layer), "gradual", 0.5, optimizer, steps=1)
     >>> layer(torch.ones(1, 4)).sum().backward(); optimizer.step(); int(session.finish()["0.weight"].sum())
     8
     """
-    return training.start(model, find(method), sparsity, optimizer, steps, example=example, seed=seed)
+    check_sparsity(sparsity)
+    check_pattern(chosen := find(method), sparsity)
+    return training.start(model, chosen, sparsity, optimizer, steps, example=example, seed=seed)
+
+
+def _check_one_shot(method: Method) -> None:
+    """ValueError that says what to do instead, for a method that is more than one ranking."""
+    if method.score or method.solve:
+        return
+    if not method.during:
+        raise ValueError(f"{method.name} prunes in rounds and rewinds the weights after each: run it as RunConfig(method="
+                         f"{method.name!r}, schedule='iterative', rounds=..., recovery='rewind'), or call prune(model, "
+                         f"{method.ranking!r}, ..., scope={method.scope!r}, masks=...) in a loop of your own")  # fmt: skip
+    later = f"; after its finish(), prune(model, {method.ranking!r}, ...) cuts out what it pushed to zero"
+    raise ValueError(f"{method.name} lives in training: use survey_lib.during(model, {method.name!r}, ...)"
+                     + (later if method.ranking else ""))  # fmt: skip
+
+
+def _overspent(result: PruneResult, request: Request, budget: Budget | None) -> float:
+    """Measured cost over the limit; 0 where there is nothing to measure: no budget, or channels masked and not cut."""
+    if not budget or budget.cost or (request.method.structure == "structured" and not request.cut):
+        return 0.0
+    masks = None if request.cut else {}
+    return request.budget.spent(result.model, request.example, masks) / budget.limit / (1 + 1e-9)
 
 
 def _warn(result: PruneResult, request: Request) -> None:
-    if abs(result.sparsity - request.sparsity) > TOLERANCE:
+    if request.sparsity is not None and abs(result.sparsity - request.sparsity) > TOLERANCE:
         warnings.warn(f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)", stacklevel=3)
     units = result.report[result.report["unit"] != "layer"]  # a block left out whole is stepped over, not cut off
+    unused = [name for name, why in result.skipped if why == UNSEEN]
+    if unused:
+        names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
+        warnings.warn(f"the example does not use {names}; they stay whole, and the cut is not checked with them", stacklevel=3)
     empty = list(units.loc[units["kept"] == 0, "layer"])
     if empty:
         warnings.warn(f"layer collapse: nothing is left of {', '.join(empty)}; the network is cut off there", stacklevel=3)
@@ -115,7 +176,8 @@ def save(result: PruneResult, path: str | Path) -> Path:
     >>> load(save(result, tempfile.mkdtemp() + "/small.safetensors"), nn.Sequential(nn.Linear(2, 2))).sparsity
     0.5
     """
-    meta = {"report": result.report.to_dict("split"), "sparsity": result.sparsity, "skipped": result.skipped}
+    meta = {"report": result.report.to_dict("split"), "sparsity": result.sparsity, "skipped": result.skipped,
+            "left": result.left, "over_kept": result.over_kept}  # fmt: skip
     surgery.save_file(path, result.model, result.plan, None if result.plan else result.masks, meta)
     return Path(path)
 
@@ -131,6 +193,7 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
     try:
         report = pd.DataFrame(meta["report"]["data"], columns=meta["report"]["columns"])
         skipped = [(name, reason) for name, reason in meta["skipped"]]
-        return PruneResult(pruned, masks, plan, report, float(meta["sparsity"]), skipped)
+        left, over_kept = dict(meta["left"]), tuple(meta["over_kept"])
+        return PruneResult(pruned, masks, plan, report, float(meta["sparsity"]), skipped, left, over_kept)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} lacks the report that survey_lib.save writes ({error!r}); save it again") from error

@@ -2,31 +2,41 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Lasso, LinearRegression
 from torch import nn
 from torch.nn import functional as F
 
+import survey_lib
+from survey_lib import prune
 from survey_lib.catalogue import find
-from survey_lib.chain import channels, during
-from survey_lib.chain.coupling import trace
+from survey_lib.chain import channels
+from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
+from survey_lib.chain.evidence import groups as observe_groups
 from survey_lib.chain.evidence.base import Consumer, Evidence
+from survey_lib.chain.masks import masked_copy
+from survey_lib.chain.training import during
 from survey_lib.experiment.networks.llama import Llama, Shape
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
 from survey_lib.methods.channel import training as channel_training
 from survey_lib.methods.depth_and_heads import transformer
-from survey_lib.steps.structured import choose_channels, structure
+from survey_lib.steps import structured
+from survey_lib.steps.request import Request
+from survey_lib.steps.structured import Ranking, structure
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 
 
 def choose(net, method, sparsity=0.5, batches=None, scope=None, seed=0):
     coupling, row = trace(net, EXAMPLE), find(method)
-    return choose_channels(
-        net, coupling, coupling.groups, row, sparsity, scope or row.scope, batches=batches, seed=seed
+    request = Request(
+        row, sparsity, None, EXAMPLE, batches, None, scope or row.scope, None, (), True, {}, None, seed
     )
+    ranking = Ranking(net, coupling, coupling.groups, request)
+    return ranking.repaired(ranking.at(sparsity))
 
 
 # scores
@@ -100,6 +110,19 @@ def test_isomorphic_ranks_the_same_structures_together():
     assert int(keep[first.name].sum() + keep[second.name].sum()) == 6 and int(keep[third.name].sum()) == 2
 
 
+def test_isomorphic_divides_by_the_mean_of_the_group():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.ReLU(), nn.Conv2d(4, 4, 1, bias=False), nn.ReLU(),
+                        nn.Conv2d(4, 4, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()  # fmt: skip
+    for index, scale in ((0, 1.0), (2, 0.0), (4, 10.0)):  # the two alike: rows of 0 alone, columns of 4 alone
+        net[index].weight.data.fill_(scale)
+    net[0].weight.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1).expand(4, 3, 1, 1))
+    net[4].weight.data.copy_(torch.tensor([10.0, 20.0, 30.0, 40.0]).view(1, 4, 1, 1).expand(4, 4, 1, 1))
+    _, keep = choose(net, "isomorphic", 0.5)
+    assert (
+        keep["0"].tolist() == keep["2"].tolist() == [False, False, True, True]
+    )  # undivided, all of 2 would stay
+
+
 def test_eagleeye_meets_the_budget_and_takes_the_best_candidate():
     asked = []
 
@@ -121,8 +144,29 @@ def test_eagleeye_on_a_network_is_exact_seeded_and_needs_data(net, batches):
     _, again = choose(net, "eagleeye", 0.5, batches)
     assert sum(int(mask.sum()) for mask in keep.values()) == 8
     assert all(torch.equal(keep[name], again[name]) for name in keep)
-    with pytest.raises(ValueError, match="candidates are judged on data"):
-        choose(net, "eagleeye", 0.5)
+    for data in (None, batches[:1]):
+        with pytest.raises(ValueError, match="candidates are judged on other data.*at least two"):
+            choose(net, "eagleeye", 0.5, data)
+
+
+def test_eagleeye_judges_on_batches_that_set_no_statistics(net):
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (3 * torch.randn(20, 3, 8, 8, generator=generator) + i, torch.arange(20) % 4) for i in range(4)
+    ]
+    coupling, fractions = trace(net, EXAMPLE), {"stem.0": 0.25, "conv1": 0.5}
+    scores = channels.score_groups(find("eagleeye").score, channels.collect(net, coupling))
+    found = structured._accuracy(net, coupling, scores, 0.5, batches, fractions)
+    keep = {name: score > score.sort().values[int(fractions[name] * 8) - 1] for name, score in scores.items()}
+    candidate = masked_copy(net, group_masks(net, coupling, keep))
+    for norm in (candidate.stem[1], candidate.bn1, candidate.bn2):
+        norm.reset_running_stats()
+        norm.train().momentum = None
+    with torch.no_grad():
+        for x, _ in batches[::2]:
+            candidate(x)
+        answers = torch.cat([candidate.eval()(x).argmax(1) == y for x, y in batches[1::2]])
+    assert found == pytest.approx(answers.float().mean().item())
 
 
 # reconstruction
@@ -135,7 +179,15 @@ def problem():
     mixing = torch.randn(12, 12, generator=generator, dtype=torch.float64)
     x = torch.randn(50, 12, generator=generator, dtype=torch.float64) @ mixing
     weight = torch.randn(6, 2, 3, generator=generator, dtype=torch.float64)
-    return x, weight, Evidence("g", torch.zeros(6, 1), consumers=(Consumer("next.weight", weight, x.mT @ x),))
+    return x, weight, Evidence("g", torch.zeros(6, 1), consumers=(consumer(weight, x),))
+
+
+def consumer(weight, x, dense=None, bias=False):
+    """A reader that sees `x` (positions, columns) and saw `dense` before anything was pruned."""
+    dense = x if dense is None else dense
+    return Consumer(
+        "next.weight", weight, x.mT @ x, x.mT @ dense, bias * x.mean(0), bias * dense.mean(0), len(x)
+    )
 
 
 def output(x, weight, keep=None):
@@ -146,7 +198,8 @@ def output(x, weight, keep=None):
 def test_contributions_are_inner_products_of_single_channels(problem):
     x, weight, evidence = problem
     single = torch.stack([output(x, weight, torch.eye(6, dtype=torch.bool)[c]).flatten() for c in range(6)])
-    assert torch.allclose(reconstruction.contributions(evidence.consumers[0]), single @ single.mT)
+    found = reconstruction.contributions(evidence.consumers[0])
+    assert torch.allclose(found, single @ single.mT)
 
 
 @pytest.mark.parametrize("removed", [1, 2, 3, 5])
@@ -204,6 +257,49 @@ def test_lasso_agrees_with_scikit_learn(problem, removed):
     )
 
 
+@pytest.mark.parametrize("removed", [1, 3, 5])
+def test_lasso_with_intercept_takes_inputs_of_the_pruned_and_targets_of_the_dense_network(problem, removed):
+    dense, weight, _ = problem
+    dense = dense + 3  # means that an intercept explains
+    x = dense + torch.randn(dense.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    keep, repaired = reconstruction.lasso(
+        Evidence("g", weight, consumers=(consumer(weight, x, dense, True),)), removed
+    )
+    single = torch.stack([output(x, weight, torch.eye(6, dtype=torch.bool)[c]) for c in range(6)], 2)
+    single = (single - single.mean(0)).flatten(0, 1).numpy()  # an intercept for each of the outputs
+    goal = output(dense, weight)
+    centred = (goal - goal.mean(0)).flatten().numpy()
+    paths = [Lasso(a, fit_intercept=False, max_iter=100_000, tol=1e-10).fit(single, centred).coef_ != 0
+             for a in abs(single.T @ centred).max() / len(centred) * 0.97 ** torch.arange(400.0).numpy()]  # fmt: skip
+    chosen = [kept.tolist() for kept in paths if kept.sum() == 6 - removed]
+    assert keep.tolist() == chosen[-1]
+    fit = LinearRegression().fit(x[:, keep.repeat_interleave(2)].numpy(), goal.numpy())
+    assert torch.allclose(
+        repaired["next.weight"][keep].flatten(0, 1).mT, torch.tensor(fit.coef_), rtol=1e-4, atol=1e-6
+    )
+    assert torch.allclose(repaired["next.bias"], torch.tensor(fit.intercept_), rtol=1e-4, atol=1e-5)
+
+
+def test_lasso_goes_from_layer_to_layer():
+    torch.manual_seed(0)
+    net = (
+        nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).double().eval()
+    )
+    x = torch.randn(200, 5, dtype=torch.float64)
+    result = prune(net, "lasso", 0.5, example=x[:2], batches=[(x, torch.zeros(200).long())], cut=False)
+    small, first, second = result.model, result.masks["0.bias"], result.masks["2.bias"]
+    before = small[:2](x)[:, first].detach()  # what the repaired middle layer read when it was fitted
+    goal = net[2](net[:2](x)).detach()
+    fit = LinearRegression().fit(before.numpy(), goal.numpy())
+    assert torch.allclose(
+        small[2].weight[second][:, first], torch.tensor(fit.coef_)[second], rtol=1e-5, atol=1e-7
+    )
+    after = small[:4](x)[:, second].detach()  # of the pruned network, not of the dense one
+    fit = LinearRegression().fit(after.numpy(), net(x).detach().numpy())
+    assert torch.allclose(small[4].weight[:, second], torch.tensor(fit.coef_), rtol=1e-5, atol=1e-7)
+    assert torch.allclose(small[4].bias, torch.tensor(fit.intercept_), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("method", ["thinet", "lasso"])
 def test_duplicates_and_dead_channels_are_repaired_without_loss(method):
     solve = find(method).solve
@@ -212,20 +308,19 @@ def test_duplicates_and_dead_channels_are_repaired_without_loss(method):
     x[:, 1], x[:, 3] = x[:, 0], 0  # channel 1 repeats channel 0, channel 3 is dead
     weight = torch.randn(4, 1, 2, generator=generator)
     weight[1] = weight[0] * 0.5
-    keep, repaired = solve(Evidence("g", weight, consumers=(Consumer("w", weight, (x.mT @ x).double()),)), 2)
+    keep, repaired = solve(Evidence("g", weight, consumers=(consumer(weight, x.double()),)), 2)
     assert keep.tolist() in ([True, False, True, False], [False, True, True, False])
-    assert torch.allclose(output(x, repaired["w"], keep), output(x, weight), atol=1e-4)
+    assert torch.allclose(output(x, repaired["next.weight"], keep), output(x, weight), atol=1e-4)
 
 
 @pytest.mark.parametrize(("method", "gain"), [("thinet", 1.0), ("lasso", 0.9)])
 def test_reconstruction_beats_the_bare_cut_on_a_network(method, gain, net, batches):
-    repaired, keep = choose(net, method, 0.5, batches)
-    x = torch.cat([x for x, _ in batches])
-    inner = net.bn1(net.conv1(net.stem(x))).relu() * keep["conv1"].view(1, -1, 1, 1)
-    target = F.conv2d(net.bn1(net.conv1(net.stem(x))).relu(), net.conv2.weight, padding=1)
-    error = [(F.conv2d(inner, m.conv2.weight, padding=1) - target).square().sum() for m in (net, repaired)]
-    assert error[1] < gain * error[0]
-    assert [int(mask.sum()) for mask in keep.values()] == [4, 4]
+    result = prune(net, method, 0.5, example=EXAMPLE, batches=batches, layers=["conv1"], cut=False)
+    x, keep = torch.cat([x for x, _ in batches]), result.masks["conv1.bias"]
+    inner = net.bn1(net.conv1(net.stem(x))).relu()
+    outputs = [m.conv2(inner * keep.view(1, -1, 1, 1)) for m in (net, result.model)]
+    error = [(output - net.conv2(inner)).square().sum() for output in outputs]
+    assert error[1] < gain * error[0] and int(keep.sum()) == 4
 
 
 # rules that train
@@ -242,12 +337,12 @@ def trained(net, batches, method, steps=4, sparsity=0.5, lr=0.1):
     return session.finish()
 
 
-@pytest.mark.parametrize("method", ["sfp", "greg", "slimming", "group-lasso"])
+@pytest.mark.parametrize("method", ["sfp", "greg", "slimming", "group-lasso", "depgraph"])
 def test_sessions_end_with_the_asked_channels_zero_and_a_later_ranking_finds_the_same(method, net, batches):
     masks = trained(net, batches, method)
     kept = int(masks["conv1.bias"].sum()) + int(masks["conv2.bias"].sum())
     assert kept == 8 and all(not net.state_dict()[name][~mask].any() for name, mask in masks.items())
-    _, keep = choose(net.eval(), method)
+    _, keep = choose(net.eval(), find(method).ranking or method)
     assert torch.equal(keep["conv1"], masks["conv1.bias"]) and torch.equal(
         keep["stem.0"], masks["conv2.bias"]
     )
@@ -263,14 +358,20 @@ def test_soft_filters_are_zeroed_and_grow_back(net, batches):
     net.bn1.bias.data.fill_(1)  # behind a negative shift the ReLU would give a zeroed filter no gradient
     optimizer = torch.optim.SGD(net.train().parameters(), lr=0.1)
     session = during.start(net, find("sfp"), 0.5, optimizer, 40, example=EXAMPLE)
-    zeros = []
+    zeros = [int((net.conv1.weight.flatten(1).norm(dim=1) == 0).sum())]
     for step in range(4):
         x, y = batches[step % 2]
         optimizer.zero_grad()
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
         zeros.append(int((net.conv1.weight.flatten(1).norm(dim=1) == 0).sum()))
-    assert zeros == [0, 4, 0, 4]  # every second of 40 steps; the step between lets all come back
+    assert zeros == [
+        4,
+        0,
+        4,
+        0,
+        4,
+    ]  # before training, then every second of 40 steps; the step between lets all come back
     assert session.masks == {}
 
 
@@ -283,6 +384,16 @@ def test_slimming_adds_the_subgradient_to_every_scale(net, batches):
     rule.before(0, None)
     assert torch.allclose(net.bn1.weight.grad - before[0], 1e-4 * net.bn1.weight.sign(), atol=1e-7)
     assert torch.equal(net.conv1.weight.grad, before[1])
+
+
+def test_slimming_starts_the_scales_of_an_untrained_network_at_one_half(net):
+    trained_scales = net.bn1.weight.detach().clone()
+    channel_training.Slimming(net, 0.5, 1, example=EXAMPLE)
+    assert torch.equal(net.bn1.weight, trained_scales)
+    for norm in (net.stem[1], net.bn1, net.bn2):
+        norm.reset_parameters()
+    channel_training.Slimming(net, 0.5, 1, example=EXAMPLE)
+    assert all((norm.weight == 0.5).all() for norm in (net.stem[1], net.bn1, net.bn2))
 
 
 def test_group_lasso_adds_the_gradient_of_the_sum_of_channel_norms(net):
@@ -305,6 +416,18 @@ def test_group_lasso_adds_the_gradient_of_the_sum_of_channel_norms(net):
     (1e-3 * torch.cat(trunk, 1).norm(dim=1).sum()).backward()
     assert columns is net.conv2.weight.grad  # the two groups' gradients add up in the kernel they share
     assert torch.allclose(ours["conv2.weight"], net.conv2.weight.grad, rtol=1e-4, atol=1e-9)
+
+
+def test_depgraph_pulls_the_smallest_channel_16_times_as_hard_as_the_largest():
+    # channel c of the hidden layer: row c of the first weight and column c of the second; norms 5, 3 and 1
+    net = nn.Sequential(nn.Linear(1, 3, bias=False), nn.Linear(3, 1, bias=False))
+    net[0].weight.data = torch.tensor([[3.0], [3.0], [0.0]])
+    net[1].weight.data = torch.tensor([[4.0, 0.0, 1.0]])
+    for weight in (net[0].weight, net[1].weight):
+        weight.grad = torch.zeros_like(weight)
+    channel_training.GroupSparsity(net, 0.5, 1, example=torch.ones(1, 1)).before(0, None)
+    assert torch.allclose(net[0].weight.grad, 5e-4 * torch.tensor([[3.0], [4 * 3.0], [0.0]]))
+    assert torch.allclose(net[1].weight.grad, 5e-4 * torch.tensor([[4.0, 0.0, 16.0]]))
 
 
 def test_greg_schedule_and_its_penalty_only_on_the_chosen_filters(net):
@@ -342,11 +465,38 @@ def token_loss(output, y):
 
 def test_methods_find_their_groups_and_grouped_queries_stay_whole(llama, texts):
     groups = trace(llama, texts[0][0]).groups
-    heads = [group for group in groups if transformer.is_heads(group)]
+    heads = [group for group in groups if transformer.is_heads(group, llama)]
     assert [group.name for group in heads] == [f"blocks.{i}.attention.query" for i in range(2)]
     assert all(group.size == 2 for group in heads)  # two key/value heads, each with two query heads
-    hidden = [group.name for group in groups if transformer.is_hidden(group)]
+    hidden = [group.name for group in groups if transformer.is_hidden(group, llama)]
     assert hidden == [f"blocks.{i}.feed_forward.gate" for i in range(2)]
+
+
+def test_groups_of_a_convolution_are_no_heads(batches):
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=4), nn.ReLU(), nn.Conv2d(8, 4, 1),
+                        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)).eval()  # fmt: skip
+    with pytest.raises(ValueError, match="2: not what head-gradient prunes"):
+        prune(net, "head-gradient", 0.5, example=EXAMPLE, batches=batches)
+
+
+def test_a_gate_is_one_number_an_example_so_tokens_may_cancel():
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(2, 1, bias=False)
+
+        def forward(self, x):
+            return self.out(x)
+
+    net = Head()
+    net.out.weight.data.fill_(1.0)
+    columns = Slice("out.weight", 1, np.array([[0], [1]]))
+    group = ChannelGroup("heads", 2, (columns,), (), (columns,))
+    x = torch.tensor([[[1.0, 1.0], [-1.0, 2.0]]])  # one example, two tokens, two heads: sums 0 and 3
+    found = observe_groups.gate_grad(
+        observe_groups.Subject(net, net, (group,), [(x, torch.zeros(1))], lambda o, y: o.sum(), 0)
+    )
+    assert found["heads"].tolist() == [0.0, 3.0]
 
 
 def test_gate_gradients_of_heads_agree_with_gates_put_into_the_network(llama, texts):
@@ -370,6 +520,56 @@ def test_ffn_channel_reads_gate_up_and_down(llama, texts):
     (sum(token_loss(llama(x), y) for x, y in texts) / 2).backward()
     gate, up, down = ((p.grad * p).abs() for p in (block.gate.weight, block.up.weight, block.down.weight))
     assert torch.allclose(score, gate.sum(1) + up.sum(1) + down.sum(0), rtol=1e-4)
+
+
+def test_llm_pruner_takes_the_same_share_of_heads_and_hidden_channels(llama, texts):
+    result = prune(llama, "llm-pruner", 0.5, example=texts[0][0], batches=texts, loss=token_loss)
+    kept = result.report.groupby("group")["kept"].first().to_dict()
+    assert kept == {f"blocks.{i}.{name}": count for i in range(2)
+                    for name, count in (("attention.query", 1), ("feed_forward.gate", 6))}  # fmt: skip
+
+
+def test_llm_pruner_scores_a_head_by_all_that_is_cut_with_it(llama, texts):
+    found = channels.collect(llama, trace(llama, texts[0][0]), ("slices", "slices_grad"), texts, token_loss)
+    sum(token_loss(llama(x), y) / 2 for x, y in texts).backward()
+    part = llama.blocks[0].attention
+    product = {name: (layer.weight * layer.weight.grad).abs() for name, layer in part.named_children()}
+    expected = [
+        product["query"][8 * h : 8 * h + 8].sum() + product["output"][:, 8 * h : 8 * h + 8].sum()
+        + product["key"][4 * h : 4 * h + 4].sum() + product["value"][4 * h : 4 * h + 4].sum()
+        for h in range(2)
+    ]  # fmt: skip
+    score = transformer.ffn_channel(found["blocks.0.attention.query"][0])
+    assert torch.allclose(score, torch.stack(expected), rtol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_flap_removes_a_channel_that_never_changes_without_any_loss(bias, tmp_path):
+    """Hidden channel 2 of four has no input weights: it is always its bias, and the next bias takes its mean over."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2, bias=bias))
+    net[0].weight.data[2], net[0].bias.data[2] = 0, 1.5
+    x = torch.randn(50, 3)
+    result = prune(net, "flap", 0.25, example=x[:2], batches=[(x, torch.zeros(50).long())])
+    assert result.masks["0.bias"].tolist() == [True, True, False, True]
+    assert torch.allclose(result.model(x), net(x), atol=1e-6)
+    survey_lib.save(result, tmp_path / "slim.safetensors")
+    fresh = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2, bias=bias))
+    assert torch.equal(survey_lib.load(tmp_path / "slim.safetensors", fresh).model(x), result.model(x))
+
+
+def test_flap_keeps_the_mean_of_what_each_reader_writes(llama, texts):
+    result = prune(llama, "flap", 0.5, example=texts[0][0], batches=texts, loss=token_loss)
+    seen = {}
+    for name, model in (("dense", llama), ("pruned", result.model)):
+        layer = model.blocks[0].attention.output
+        handle = layer.register_forward_hook(lambda _, x, y, name=name: seen.setdefault(name, []).append(y))
+        for x, _ in texts:
+            model(x)
+        handle.remove()
+    means = [torch.cat(seen[name]).flatten(0, 1).mean(0) for name in ("dense", "pruned")]
+    assert torch.allclose(*means, atol=1e-6)  # the first reader, before any other part was cut
+    assert result.model.blocks[0].attention.output.bias is not None
 
 
 def test_a_tied_embedding_is_scored_by_its_own_columns(llama, texts):

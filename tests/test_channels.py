@@ -49,14 +49,14 @@ def test_one_evidence_for_each_producer_in_the_groups_order(net, coupling, batch
     assert stem.slices.shape == stem.slices_grad.shape == (8, 27 + 72 + 2 + 72 + 4)
 
 
-def test_maps_are_what_the_next_layer_reads(net, coupling, batches):
+def test_maps_are_read_after_norm_addition_and_activation(net, coupling, batches):
     found = channels.collect(net, coupling, ("act_out",), batches)
     x = torch.cat([x for x, _ in batches])
-    assert torch.allclose(
-        found["stem.0"][0].act_out, net.stem(x), atol=1e-6
-    )  # conv1 reads more than the head
     inner = net.bn1(net.conv1(net.stem(x))).relu()
-    assert torch.allclose(found["conv1"][0].act_out, inner, atol=1e-6)
+    block = (net.stem(x) + net.bn2(net.conv2(inner))).relu()
+    seen = [evidence.act_out for members in found.values() for evidence in members]
+    for map, expected in zip(seen, (net.stem(x), block, inner), strict=True):
+        assert torch.allclose(map, expected, atol=1e-6)
 
 
 def test_gradients_of_maps_and_gates(net, coupling, batches):
@@ -108,7 +108,7 @@ def test_concatenation_and_flattening_are_exact():
     columns = Slice("head.weight", 1, (8 + np.arange(12)).reshape(3, 4))
     coupling = Coupling((group(["b"], [columns], ["b.bias"], 3),), {})
     seen = channels.collect(net, coupling, ("act_out", "consumers"), [(x, torch.zeros(3).long())])["b"][0]
-    assert torch.equal(seen.act_out, net.b(x).relu().flatten(2))
+    assert torch.equal(seen.act_out, net.b(x).relu())
     assert torch.equal(
         seen.consumers[0].weight, net.head.weight.detach()[:, 8:].view(2, 3, 4).permute(1, 2, 0)
     )
@@ -172,9 +172,26 @@ def test_a_group_without_batch_norm_or_reader_is_named():
     batch = [(torch.ones(1, 2), torch.zeros(1).long())]
     with pytest.raises(ValueError, match="group 0 has no batch-norm scale"):
         channels.collect(net, coupling, ("gamma",))
-    for need in ("act_out", "consumers"):
-        with pytest.raises(ValueError, match="reads.* 0, so"):
-            channels.collect(net, coupling, (need,), batch)
+    with pytest.raises(ValueError, match="reads.* 0, so"):
+        channels.collect(net, coupling, ("consumers",), batch)
+
+
+def test_a_producer_that_is_not_called_has_no_map_and_a_group_needs_one():
+    class Projected(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.head = nn.Linear(2, 3), nn.Linear(2, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.head((F.linear(x, self.a.weight, self.a.bias) + self.b(x)).relu())
+
+    net, batch = Projected(), [(torch.ones(1, 2), torch.zeros(1).long())]
+    both = Coupling((group(["a", "b"], [piece("head.weight", 1, 3)], [], 3),), {})
+    assert [e.name for e in channels.collect(net, both, ("act_out",), batch)["a"]] == ["a:b"]
+    with pytest.raises(ValueError, match="no producer of a is called as a layer"):
+        channels.collect(
+            net, Coupling((group(["a"], [piece("head.weight", 1, 3)], [], 3),), {}), ("act_out",), batch
+        )
 
 
 def test_maps_of_different_sizes_are_refused(net, coupling):

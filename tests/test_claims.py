@@ -1,65 +1,134 @@
-"""Findings are computed from published runs, and the stored ones are what comes out."""
+"""Findings are computed from published runs, corrected in families, and the stored ones are what comes out."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.analysis import claims
+from survey_lib.analysis import claims, numbers, tables
 from survey_lib.analysis.claims import Claim
 
 CLAIM = Claim("trial", "sparsity == 0.5", "method == 'a'", "method == 'b'", ("a", "b", "here"))
 
 
 def runs(first, second):
-    rows = [{"method": name, "seed": seed, "accuracy": value, "compression": 2.0, "key": f"{name}{seed}"}
+    rows = [{"method": name, "seed": seed, "accuracy": value, "loss": 1 - value, "compression": 2.0, "key": f"{name}{seed}"}
             for name, values in (("a", first), ("b", second)) for seed, value in enumerate(values)]  # fmt: skip
-    return pd.DataFrame(rows).assign(sparsity=0.5, status="done", profile="full")
+    return pd.DataFrame(rows).assign(sparsity=0.5, status="done", data="toy", model="net")
 
 
 @pytest.fixture
 def published(monkeypatch):
     def use(*sides):
         monkeypatch.setattr(claims.store, "results", lambda *_, **__: runs(*sides))
+        monkeypatch.setattr(claims, "_family", lambda study: "Each against each.")
 
     return use
 
 
 def test_a_difference_by_hand(published):
     published([0.8, 0.7, 0.9], [0.7, 0.6, 0.8])
-    found = claims.finding("one", CLAIM)
-    assert (found["mean"], found["low"], found["high"], found["n"]) == (10, 10, 10, 3)
-    assert found["statement"] == "a is above b here: +10.0 points (95 % interval +10.0 to +10.0, n = 3)"
+    found = claims.findings({"one": CLAIM})["one"]
+    assert (found["mean"], found["low"], found["high"], found["n"], found["verdict"]) == (
+        10,
+        10,
+        10,
+        3,
+        "better",
+    )
+    assert (found["data"], found["network"], found["over"], found["family_size"]) == (
+        "toy",
+        "net",
+        "seeds",
+        1,
+    )
     assert found["keys"] == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert found["statement"] == ("a is 10.0 points above b here (95 % interval 10.0 to 10.0, n = 3 seeds, over seeds only, "
+                                  "Holm-corrected p < 0.001)")  # fmt: skip
 
 
-def test_what_the_interval_does_not_decide_is_not_claimed(published):
-    published([0.8, 0.7, 0.9], [0.7, 0.8, 0.85])
-    found = claims.finding("one", CLAIM)
-    assert "is not told from" in found["statement"]
-    half = 4.302653 * np.std([10, -10, 5], ddof=1) / np.sqrt(3)
-    assert found["high"] - found["mean"] == pytest.approx(half, abs=1e-3)
+def test_what_correction_does_not_leave_is_a_tie(published):
+    """Gaps 10, 14, 20: p = 0.038, an interval without zero; as one of two comparisons 0.076, a tie."""
+    published([0.80, 0.74, 0.9], [0.7, 0.6, 0.7])
+    alone = claims.findings({"one": CLAIM})["one"]
+    family = claims.findings({"one": CLAIM, "two": CLAIM})["one"]
+    half = 4.302653 * np.std([10, 14, 20], ddof=1) / np.sqrt(3)
+    assert alone["high"] - alone["mean"] == pytest.approx(half, abs=1e-3)
+    assert (alone["verdict"], family["verdict"]) == ("better", "tie")
+    assert family["corrected"] == pytest.approx(2 * alone["corrected"], rel=0.01) and family["low"] > 0
+    assert family["statement"].startswith("a and b tie here: the first is 14.7 points above the second (95 %")
+
+
+def test_a_lower_loss_is_better_and_the_interval_reads_in_the_direction_of_the_words(published):
+    published([0.80, 0.74, 0.9], [0.7, 0.6, 0.7])
+    loss = Claim(**vars(CLAIM) | {"metric": "loss", "unit": "nats"})
+    found = claims.findings({"one": loss})["one"]
+    assert found["verdict"] == "better" and found["mean"] == pytest.approx(-0.1467, abs=1e-4)
+    assert "a is 0.147 nats below b here (95 % interval 0.022 to 0.272" in found["statement"]
 
 
 def test_two_seeds_carry_no_claim(published):
     published([0.8, 0.7], [0.7, 0.6])
     with pytest.raises(ValueError, match="claim one: 2 seeds have both sides, 3 are needed"):
-        claims.finding("one", CLAIM)
+        claims.findings({"one": CLAIM})
 
 
-STORED = json.loads(claims.FILE.read_text(encoding="utf-8"))
+def test_a_study_with_claims_says_what_its_family_is(monkeypatch):
+    monkeypatch.setattr(claims, "load", lambda study: SimpleNamespace(family=""))
+    with pytest.raises(ValueError, match="study trial has claims, so .*trial.yaml must say in `family`"):
+        claims._family("trial")
 
 
-@pytest.mark.parametrize("name", claims.claims())
-def test_stored_findings_come_out_of_the_published_runs(name):
-    assert claims.finding(name, claims.claims()[name]) == STORED[name]
+def test_stored_findings_come_out_of_the_published_runs():
+    assert claims.findings() == json.loads(claims.FILE.read_text(encoding="utf-8"))
 
 
-def test_no_finding_is_stored_that_nobody_claims():
-    assert STORED.keys() == claims.claims().keys()
+def test_prose_reads_findings_by_name():
+    found = numbers.finding("magnitude-against-random")
+    assert (found.verdict, found.family_size, found.over) == ("better", 5, "seeds")
+    assert numbers.points(found.mean) == "10.4 points" and "10.4 points above" in found.statement
+    with pytest.raises(ValueError, match="no finding 'magnitude-random'; near: magnitude-against-random"):
+        numbers.finding("magnitude-random")
 
 
-def test_unknown_findings_are_refused():
-    with pytest.raises(ValueError, match="no finding 'typo'; there are: random-against-l1"):
-        claims.stated("typo")
+def test_a_level_is_of_one_configuration():
+    """By hand from the table that `survey results` prints."""
+    where = "method == 'dense' and recovery == 'none'"
+    table = tables.finished("comparison", local=False).query(where)
+    found = numbers.level("comparison", where)
+    assert (found.mean, found.std, found.n) == (table["accuracy"].mean(), table["accuracy"].std(), 3)
+    assert numbers.percent(found.mean, 1) == f"{100 * table['accuracy'].mean():.1f} %"
+    with pytest.raises(
+        ValueError, match="leaves 6 runs of 3 seeds of study comparison, which differ in: recovery"
+    ):
+        numbers.level("comparison", "method == 'dense'")
+    with pytest.raises(ValueError, match="has no 'guessed_accuracy'"):
+        numbers.level("comparison", where, stage="guessed")
+
+
+def test_a_published_number_is_one_row():
+    with pytest.raises(ValueError, match="must be one published row, found"):
+        numbers.published("lin2020hrank", model="ResNet-56")
+    with pytest.raises(ValueError, match="found 0"):
+        numbers.published("nobody")
+
+
+def test_the_card_says_what_the_records_say():
+    """The dense runs: 50,000 examples in 20 epochs are 2,500 images."""
+    table = tables.finished("comparison", local=False).query("method == 'dense' and recovery == 'none'")
+    card = tables.study_card(table)
+    assert "eurosat32-mini; 2,500 training and (not stored) test examples" in card
+    assert "20 epochs, sgd, one-cycle, rate 0.05, batch 16" in card and "3 (0, 1, 2)" in card
+    with pytest.raises(ValueError, match="3 of 3 runs are not published"):
+        tables.study_card(table.assign(key=["x", "y", "z"]))
+
+
+def test_the_sampling_error_is_binomial(monkeypatch):
+    """√(0.9 · 0.1 / 3600) is half a point."""
+    record = next(iter(tables.store.published_records("comparison").values()))
+    record["metrics"]["recovered"]["test"]["n"] = 3600
+    monkeypatch.setattr(tables.store, "published_records", lambda study: {"k": record})
+    card = tables.study_card(pd.DataFrame({"study": ["comparison"], "key": ["k"], "accuracy": [0.9]}))
+    assert "| sampling error of an accuracy | 0.5 points |" in card and "3,600 test examples" in card

@@ -54,6 +54,7 @@ REFUSALS = [
         "give package.module:function",
     ),
     (("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "1.5"), "1.5"),
+    (("prune", "--model", "resnet-8", "--method", "magnitude", "--macs", "1", "--parameters", "1"), "exactly one"),
     (
         ("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5", "--data", "digit"),
         "near: digits",
@@ -95,7 +96,10 @@ def test_methods_are_filtered():
     assert matching(needs="nothing")["needs"].eq("nothing").all()
     assert matching(words=("l1-filter",))["method"].tolist() == ["l1-filter"]
     assert len(matching()) == sum(method.status == "works" for method in METHODS.values())
-    assert "\n5 methods" in survey("methods", "--category", "pattern").output
+    assert (
+        "SliceGPT (ashkboos2024slicegpt, channel, after training)" in survey("methods", "--described").output
+    )
+    assert "\n6 methods" in survey("methods", "--category", "pattern").output
 
 
 def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
@@ -105,21 +109,31 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
 
     path = tmp_path / "small.safetensors"
     done = survey(
-        "prune", "--model", "lenet-300-100", "--data", "digits", "--method", "magnitude", "--sparsity", 0.5, "--out", path
+        "prune",
+        "--model",
+        "lenet-300-100",
+        "--data",
+        "digits",
+        "--method",
+        "magnitude",
+        "--sparsity",
+        0.5,
+        "--out",
+        path,
     )
     assert done.exit_code == 0, done.output
-    assert "removed 0.5000 of its units" in done.output
+    assert "50.0% of the weights removed" in done.output
     assert "A mask alone saves no time" in done.output
     loaded = survey_lib.load(path, models.build("lenet-300-100", 10, (1, 8, 8)))
     assert loaded.sparsity == pytest.approx(0.5)
 
 
-def test_prune_cuts_a_structured_model():
-    done = survey("prune", "--model", "resnet-8", "--method", "l1-filter", "--sparsity", 0.5)
+def test_prune_cuts_a_structured_model_to_a_share_of_its_parameters():
+    done = survey("prune", "--model", "resnet-8", "--method", "l1-filter", "--parameters", 0.5)
     assert done.exit_code == 0, done.output
     table = [line.split() for line in done.output.splitlines() if line.startswith(("dense", "pruned"))]
     dense, pruned = (int(row[1].replace(",", "")) for row in table)
-    assert pruned < dense
+    assert 0.45 * dense <= pruned <= 0.5 * dense and "asked for parameters 0.5" in done.output
     assert "A mask alone" not in done.output
 
 

@@ -29,7 +29,8 @@ def test_ranges_by_hand():
 
 def test_pictures_show_every_row_once():
     figure, (left, right) = plt.subplots(1, 2)
-    table = pd.DataFrame({"mean": [0.1, 0.0], "low": [0.05, -0.1], "high": [0.2, 0.1], "n": [3, 3]}, ["up", "flat"])
+    table = pd.DataFrame({"mean": [0.1, 0.0], "low": [0.05, -0.1], "high": [0.2, 0.1], "n": [3, 3],
+                          "corrected": [0.01, 0.3]}, ["up", "flat"])  # fmt: skip
     controls.intervals(table, "x", left)
     filled = [line.get_markerfacecolor() for line in left.lines if line.get_marker() == "o"]
     assert filled == ["white", controls.plots.PALETTE[0]]  # bottom row first: flat, then up

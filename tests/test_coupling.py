@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
+from survey_lib import prune, register, trace
 from survey_lib.chain import masks
-from survey_lib.chain.coupling import Coupling, group_masks, trace
+from survey_lib.chain.coupling import Coupling, group_masks
+from survey_lib.chain.coupling.rules import table
 from survey_lib.chain.surgery.cut import cut
 
 
@@ -78,7 +81,9 @@ def test_b19_cut_channel_takes_its_batch_norm_along(mean):
     left = [0, 2, 3]
     norm = model[1]
     hidden = F.conv2d(x, model[0].weight[left], padding=1)
-    hidden = F.batch_norm(hidden, *(t[left] for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias)))
+    hidden = F.batch_norm(
+        hidden, *(t[left] for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
+    )
     by_hand = F.conv2d(F.relu(hidden), model[3].weight[:, left], model[3].bias, padding=1)
     coupling = trace(model, x)
     masked = masks.masked_copy(model, group_masks(model, coupling, result.keep))
@@ -108,7 +113,9 @@ def test_b22_norms_and_activations_follow(norm):
         assert torch.equal(small.state_dict()[name], tensor[left] if tensor.shape == (8,) else tensor)
     width = "num_features" if hasattr(norm, "num_features") else "num_parameters"
     assert getattr(small, width) == (1 if getattr(norm, width) == 1 else 5)
-    assert [v is None for v in vars(small)["_buffers"].values()] == [v is None for v in norm._buffers.values()]
+    assert [v is None for v in vars(small)["_buffers"].values()] == [
+        v is None for v in norm._buffers.values()
+    ]
 
 
 def test_b23_depthwise_follows_and_changes_its_groups():
@@ -152,7 +159,9 @@ class Block(nn.Module):
 
 
 def test_b26_members_of_a_residual_group_lose_one_common_set():
-    model = nn.Sequential(nn.Conv2d(3, 64, 3), Block(64), Block(64), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    model = nn.Sequential(
+        nn.Conv2d(3, 64, 3), Block(64), Block(64), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
+    )
     coupling = trace(model, torch.randn(1, 3, 8, 8))
     assert coupling["0"].producers == ("0", "1.conv2", "2.conv2")
     small = cut_without(model, torch.randn(1, 3, 8, 8), _0=list(range(0, 57, 3))).model
@@ -204,7 +213,9 @@ def test_b28_concatenation_shifts_by_the_first_input():
 
 
 def test_b28_the_same_tensor_twice():
-    model = Functional(lambda m, x: m.c(torch.cat([m.a(x)] * 2, 1)), a=nn.Conv2d(2, 3, 1), c=nn.Conv2d(6, 2, 1))
+    model = Functional(
+        lambda m, x: m.c(torch.cat([m.a(x)] * 2, 1)), a=nn.Conv2d(2, 3, 1), c=nn.Conv2d(6, 2, 1)
+    )
     assert slices(trace(model, torch.randn(1, 2, 5, 5)), "a")["c.weight", 1] == [[0, 3], [1, 4], [2, 5]]
 
 
@@ -261,7 +272,9 @@ def test_b32_layer_norm_differs_from_the_mask_and_equals_the_norm_over_kept():
 
 @pytest.mark.parametrize("kind, gates", [(nn.LSTM, 4), (nn.GRU, 3)])
 def test_b35_hidden_units_lose_all_gates_and_recurrent_columns(kind, gates):
-    model = Functional(lambda m, x: m.out(m.cell(x)[0]), cell=kind(4, 3, batch_first=True), out=nn.Linear(3, 2))
+    model = Functional(
+        lambda m, x: m.out(m.cell(x)[0]), cell=kind(4, 3, batch_first=True), out=nn.Linear(3, 2)
+    )
     small = cut_without(model, torch.randn(2, 5, 4), cell=[1]).model
     rows = [3 * gate + unit for gate in range(gates) for unit in (0, 2)]
     assert torch.equal(small.cell.weight_ih_l0, model.cell.weight_ih_l0[rows])
@@ -272,7 +285,9 @@ def test_b35_hidden_units_lose_all_gates_and_recurrent_columns(kind, gates):
 
 @pytest.mark.parametrize("table", [nn.Parameter(torch.rand(8, 1, 1)), torch.rand(1, 8, 1, 1)])
 def test_b37_bare_parameters_and_buffers_follow(table):
-    model = Functional(lambda m, x: m.out(m.conv(x) * m.g), conv=nn.Conv2d(3, 8, 3), g=table, out=nn.Conv2d(8, 4, 1))
+    model = Functional(
+        lambda m, x: m.out(m.conv(x) * m.g), conv=nn.Conv2d(3, 8, 3), g=table, out=nn.Conv2d(8, 4, 1)
+    )
     small = cut_without(model, torch.randn(1, 3, 10, 10), conv=[0, 5]).model
     left = [1, 2, 3, 4, 6, 7]
     assert torch.equal(small.g, table[left] if table.dim() == 3 else table[:, left])
@@ -287,7 +302,9 @@ def test_b37_a_table_whose_axes_fit_twice_is_read_as_broadcasting_reads_it():
 
 
 def test_b37_a_plain_tensor_attribute_fixes_its_layer():
-    model = Functional(lambda m, x: m.out(m.conv(x) * m.g[0]), conv=nn.Conv2d(3, 8, 3), out=nn.Conv2d(8, 4, 1))
+    model = Functional(
+        lambda m, x: m.out(m.conv(x) * m.g[0]), conv=nn.Conv2d(3, 8, 3), out=nn.Conv2d(8, 4, 1)
+    )
     model.g = [torch.rand(8, 1, 1)]
     coupling = trace(model, torch.randn(1, 3, 10, 10))
     assert not coupling.groups and "mul" in coupling.fixed["conv"]
@@ -295,7 +312,9 @@ def test_b37_a_plain_tensor_attribute_fixes_its_layer():
 
 @pytest.mark.parametrize("reparametrise", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
 def test_b38_reparametrised_weights_are_refused_with_advice(reparametrise):
-    model = nn.Sequential(reparametrise(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+    model = nn.Sequential(
+        reparametrise(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)
+    )
     coupling = trace(model, torch.randn(2, 4))
     assert [group.name for group in coupling.groups] == ["2"]
     reasons = [why for layer, why in coupling.fixed.items() if layer.startswith("0")]
@@ -305,12 +324,16 @@ def test_b38_reparametrised_weights_are_refused_with_advice(reparametrise):
 def test_b39_frozen_models_are_cut_alike_and_stay_frozen():
     def build(frozen):
         torch.manual_seed(1)
-        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)).requires_grad_(not frozen)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)
+        ).requires_grad_(not frozen)
 
     x = torch.randn(1, 3, 9, 9)
     free, frozen = (cut_without(build(flag), x, _0=[0, 1, 2, 3]).model for flag in (False, True))
     assert sum(p.numel() for p in frozen.parameters()) == sum(p.numel() for p in free.parameters()) == 268
-    assert not any(p.requires_grad for p in frozen.parameters()) and all(p.requires_grad for p in free.parameters())
+    assert not any(p.requires_grad for p in frozen.parameters()) and all(
+        p.requires_grad for p in free.parameters()
+    )
     partly = build(False)
     partly[0].requires_grad_(False)
     flags = [p.requires_grad for p in cut_without(partly, x, _0=[1]).model.parameters()]
@@ -337,8 +360,15 @@ def test_b41_outputs_keep_their_width_whatever_their_container():
     assert coupling.fixed == {"one": "reaches the model's output", "two": "reaches the model's output"}
 
 
-@pytest.mark.parametrize("change", [
-    lambda m: m.to(memory_format=torch.channels_last), lambda m: m.double(), lambda m: m.half(), lambda m: m.bfloat16()])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.to(memory_format=torch.channels_last),
+        lambda m: m.double(),
+        lambda m: m.half(),
+        lambda m: m.bfloat16(),
+    ],
+)
 def test_b46_memory_format_and_dtype_are_kept(change):
     model = change(nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3)))
     weight = model[0].weight
@@ -356,7 +386,9 @@ def test_flattened_maps_lose_all_their_columns():
 def test_tied_embedding_stays_tied():
     embedding, head = nn.Embedding(7, 6), nn.Linear(6, 7, bias=False)
     head.weight = embedding.weight
-    model = Functional(lambda m, i: m.head(torch.tanh(m.mix(m.embed(i)))), embed=embedding, mix=nn.Linear(6, 6), head=head)
+    model = Functional(
+        lambda m, i: m.head(torch.tanh(m.mix(m.embed(i)))), embed=embedding, mix=nn.Linear(6, 6), head=head
+    )
     small = cut_without(model, torch.tensor([[0, 3, 5]]), embed=[0, 1]).model
     assert small.head.weight is small.embed.weight and small.embed.weight.shape == (7, 4)
 
@@ -366,7 +398,9 @@ def test_two_inputs_and_named_inputs():
     inputs = torch.randn(4, 3), torch.randn(4, 2)
     pair = Functional(lambda m, x, y: m.out(m.left(x) * m.right(y)), **layers)
     assert trace(pair, inputs)["left"].producers == ("left", "right")
-    named = type("Named", (Functional,), {"forward": lambda self, x, y: self.run(self, x, y)})(pair.run, **layers)
+    named = type("Named", (Functional,), {"forward": lambda self, x, y: self.run(self, x, y)})(
+        pair.run, **layers
+    )
     assert trace(named, {"y": inputs[1], "x": inputs[0]})["left"].size == 6
 
 
@@ -378,7 +412,9 @@ def test_grouped_query_attention_by_hand_loses_whole_heads():
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return m.out(mixed.transpose(1, 2).reshape(batch, length, -1))
 
-    model = Functional(forward, q=nn.Linear(6, 20), k=nn.Linear(6, 10), v=nn.Linear(6, 10), out=nn.Linear(20, 3))
+    model = Functional(
+        forward, q=nn.Linear(6, 20), k=nn.Linear(6, 10), v=nn.Linear(6, 10), out=nn.Linear(20, 3)
+    )
     group = trace(model, torch.randn(2, 4, 6))["q"]
     assert group.size == 2
     assert slices(trace(model, torch.randn(2, 4, 6)), "q")["k.weight", 0][1] == [5, 6, 7, 8, 9]
@@ -392,7 +428,9 @@ def test_multi_head_attention_keeps_trunk_and_heads_in_step():
     x = torch.randn(2, 6, 5)
     coupling = trace(model, x)
     assert coupling.counts == (("stem", "mha"),)
-    asked = keep_without(coupling, stem=[0, 1, 2, 3], mha=[2])  # 8 of 12 and 3 of 4: means 0.71, done as 3 of 4
+    asked = keep_without(
+        coupling, stem=[0, 1, 2, 3], mha=[2]
+    )  # 8 of 12 and 3 of 4: means 0.71, done as 3 of 4
     scores = {"stem": torch.arange(12.0), "mha": torch.arange(4.0)}
     balanced = coupling.balance(asked, scores)
     assert balanced["stem"].sum() == 9 and balanced["mha"].tolist() == [True, True, False, True]
@@ -403,7 +441,9 @@ def test_multi_head_attention_keeps_trunk_and_heads_in_step():
 
 def test_balance_never_empties_a_group():
     coupling = trace(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1)), torch.ones(1, 2))
-    kept = coupling.balance({"0": torch.zeros(4, dtype=torch.bool)}, {"0": torch.tensor([1.0, 9.0, 2.0, 3.0])})["0"]
+    kept = coupling.balance(
+        {"0": torch.zeros(4, dtype=torch.bool)}, {"0": torch.tensor([1.0, 9.0, 2.0, 3.0])}
+    )["0"]
     assert kept.tolist() == [False, True, False, False]
 
 
@@ -440,7 +480,9 @@ def test_a_literal_size_in_code_is_refused_by_name():
 def test_position_rows_are_no_group_of_their_own():
     """Rows beyond the traced length have no consumer; cut, a longer input would differ."""
     table = nn.Parameter(torch.randn(1, 9, 6))
-    model = Functional(lambda m, x: m.b(m.a(x) + m.table[:, : x.shape[1]]), a=nn.Linear(3, 6), b=nn.Linear(6, 2), table=table)
+    model = Functional(
+        lambda m, x: m.b(m.a(x) + m.table[:, : x.shape[1]]), a=nn.Linear(3, 6), b=nn.Linear(6, 2), table=table
+    )
     coupling = trace(model, torch.randn(2, 4, 3))
     assert [group.name for group in coupling.groups] == ["a"]
     assert {dim for piece in coupling["a"].slices if piece.tensor == "table" for dim in [piece.dim]} == {2}
@@ -473,3 +515,141 @@ def test_errors_name_what_is_wrong():
 def test_index_is_an_array_of_channels_by_positions():
     piece = trace(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1)), torch.ones(1, 2))["0"].slices[0]
     assert isinstance(piece.index, np.ndarray) and piece.index.shape == (4, 1)
+
+
+# the coupling as an object to read and to share
+
+
+class Tiny(nn.Module):
+    """conv - bn - relu - conv, added to its input, and a head; `spare` is never used."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv1 = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 4, 3, padding=1, bias=False)
+        self.bn, self.conv2 = nn.BatchNorm2d(4), nn.Conv2d(4, 6, 1, bias=False)
+        self.head, self.spare = nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.head((x + self.conv2(self.bn(self.conv1(x)).relu())).mean((2, 3)))
+
+
+PIXELS = torch.zeros(2, 3, 5, 5)
+
+
+def test_a_coupling_prints_a_line_a_group_and_what_is_fixed_or_unseen():
+    lines = repr(trace(Tiny(), PIXELS)).splitlines()
+    assert [line.split() for line in lines[2:4]] == [
+        ["stem", "6", "5", "stem,", "conv2", "conv1,", "head"],
+        ["conv1", "4", "6", "conv1", "conv2"],
+    ]
+    assert lines[0] == "2 channel groups, 10 channels"
+    assert lines[4:] == [
+        "fixed: head (reaches the model's output)",
+        "unseen: spare.weight",
+        "unseen: spare.bias",
+    ]
+
+
+def test_a_group_prints_a_line_a_tensor_with_the_reason():
+    text = repr(
+        trace(Tiny(), PIXELS)["conv2"]
+    )  # found by the layer, though the group is named after the stem
+    assert [line.split(maxsplit=3) for line in text.splitlines()] == [
+        ["group", "stem,", "6", "channels"],
+        ["tensor", "axis", "channels", "why"],
+        ["stem.weight", "0", "6", "output, convolution in stem, convolution in conv1, add, addmm in head"],
+        ["stem.bias", "0", "6", "convolution in stem"],
+        ["conv1.weight", "1", "6", "input, convolution in conv1"],
+        ["conv2.weight", "0", "6", "output, add"],
+        ["head.weight", "1", "6", "input, addmm in head"],
+    ]
+
+
+def test_a_keep_mask_under_the_name_of_a_layer_is_refused():
+    model = Tiny()
+    with pytest.raises(ValueError, match="conv2 is a layer of group 'stem'"):
+        group_masks(model, trace(model, PIXELS), {"conv2": torch.tensor([True, False] * 3)})
+
+
+def test_the_table_of_a_torchvision_model_is_short_and_fixed_layers_are_explained():
+    coupling = trace(torchvision.models.resnet18(), torch.zeros(1, 3, 32, 32))
+    assert len(repr(coupling)) < 2000 and not coupling.unseen
+    with pytest.raises(ValueError, match="fc is fixed: reaches the model's output"):
+        coupling["fc"]
+
+
+def test_cuts_share_a_trace(monkeypatch):
+    model = Tiny().eval()
+    del model.spare
+    coupling = trace(model, PIXELS)
+    expected = [prune(model, method, 0.5, example=PIXELS) for method in ("l1-filter", "fpgm")]
+    monkeypatch.setattr("survey_lib.steps.channels.trace", None)  # must not be called
+    for method, result in zip(("l1-filter", "fpgm"), expected, strict=True):
+        again = prune(model, method, 0.5, example=PIXELS, coupling=coupling)
+        assert again.plan == result.plan and again.skipped == result.skipped
+
+
+def test_a_coupling_of_another_model_or_for_another_kind_of_method_is_refused():
+    coupling = trace(Tiny(), PIXELS)
+    with pytest.raises(
+        ValueError, match="'head.weight' has shape .2, 6. there and .3, 6. here; trace this model"
+    ):
+        model = Tiny()
+        model.head = nn.Linear(6, 3)
+        prune(model, "l1-filter", 0.5, example=PIXELS, coupling=coupling)
+    with pytest.raises(ValueError, match="magnitude does not look at coupled channels"):
+        prune(Tiny(), "magnitude", 0.5, coupling=coupling)
+
+
+def test_b70_what_the_example_does_not_use_is_named_and_warned_about():
+    with pytest.warns(UserWarning, match="does not use spare.weight, spare.bias; they stay whole"):
+        result = prune(Tiny(), "l1-filter", 0.5, example=PIXELS)
+    assert ("spare.bias", "no operation of the run on the example uses it") in result.skipped
+
+
+@torch.library.custom_op("survey_tests::swap_halves", mutates_args=())
+def swap_halves(x: torch.Tensor) -> torch.Tensor:
+    first, second = x.chunk(2, 1)
+    return torch.cat([second, first], 1)
+
+
+class Swapping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.b(swap_halves(self.a(x)))
+
+
+def test_operations_of_ones_own_get_a_rule(monkeypatch):
+    """Column j of `b` reads row (j + 3) % 6 of `a`; both halves must lose the same channels."""
+    model, x = Swapping().double(), torch.randn(4, 3, dtype=torch.float64)
+    coupling = trace(model, x)
+    assert "unknown operation survey_tests.swap_halves" in coupling.fixed["a"] and not coupling.groups
+
+    def rule(call, x):
+        halves = call.labels.vector(x, 1).reshape(2, -1)
+        label = call.labels.tie_rows(halves, "swap_halves")
+        return {1: np.concatenate([label, label])}
+
+    monkeypatch.setattr(table, "TABLE", dict(table.TABLE))
+    register(torch.ops.survey_tests.swap_halves, rule)
+    result = prune(model, "l1-filter", 1 / 3, example=x)
+    assert slices(trace(model, x), "a")["b.weight", 1] == [[0, 3], [1, 4], [2, 5]]
+    masked = masks.masked_copy(model, result.masks)
+    assert result.model.a.out_features == 4 and torch.allclose(result.model(x), masked(x), rtol=1e-9)
+
+
+def test_a_wrong_rule_makes_no_wrong_cut(monkeypatch):
+    monkeypatch.setattr(table, "TABLE", dict(table.TABLE))
+    register(torch.ops.survey_tests.swap_halves, lambda call, x: call.axes(x))
+    with pytest.warns(UserWarning, match="realised 0.000"):
+        result = prune(Swapping(), "l1-filter", 1 / 2, example=torch.randn(4, 3))
+    assert dict(result.skipped)["a"] == "the cut model computes something else than the masked one"
+
+
+def test_register_takes_operations_of_torch_only():
+    with pytest.raises(ValueError, match="torch.ops.<library>.<name>; got <built-in"):
+        register(len, table.pointwise)

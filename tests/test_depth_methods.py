@@ -1,6 +1,7 @@
 """Blocks: found by running the network, scored, left out whole."""
 
 import copy
+import math
 import warnings
 
 import pytest
@@ -12,7 +13,7 @@ import survey_lib
 from survey_lib.chain import blocks
 from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.masks import masked_copy
-from survey_lib.methods.depth_and_heads.depth import block_influence
+from survey_lib.methods.depth_and_heads.depth import angular_distance, block_influence
 
 
 def built(name: str, seed: int = 0) -> nn.Module:
@@ -103,3 +104,21 @@ def test_a_block_left_out_is_no_layer_collapse(method, net):
         result = survey_lib.prune(net, method, 0.5, example=IMAGE, batches=[(IMAGE, torch.zeros(2).long())])
     assert (result.report["kept"] == 0).sum() == 2
     assert not [warning for warning in caught if "layer collapse" in str(warning.message)]
+
+
+def test_angular_distance_by_hand():
+    """Directions of 0, 60, 90 and 130 degrees: blocks turn by 60, 30 and 40, runs of two by 90 and 70."""
+    angles = (math.radians(degrees) for degrees in (0, 60, 90, 130))
+    turned = [torch.tensor([[math.cos(angle), math.sin(angle)]]) for angle in angles]
+    found = [Evidence(str(i), turned[0], act_in=turned[i], act_out=turned[i + 1]) for i in range(3)]
+    assert angular_distance(found, 1).tolist() == [True, False, True]
+    assert angular_distance(found, 2).tolist() == [True, False, False]
+    assert angular_distance(found, 0).all()
+
+
+def test_a_run_of_blocks_does_not_cross_a_change_of_shape(resnet):
+    batches = [(IMAGE, torch.zeros(2).long())]
+    with pytest.raises(ValueError, match="no 3 neighbouring blocks keep their input's shape"):
+        survey_lib.prune(resnet, "angular-distance", 0.6, example=IMAGE, batches=batches)
+    result = survey_lib.prune(resnet, "angular-distance", 0.4, example=IMAGE, batches=batches)
+    assert result.report.query("kept == 0")["layer"].tolist() == ["layer1.0", "layer1.1"]

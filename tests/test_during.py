@@ -7,14 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from survey_lib import during
 from survey_lib.catalogue import METHODS, find
-from survey_lib.chain.during import start
 from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
+from survey_lib.chain.training.during import start
 from survey_lib.methods.weight import gates, sparse_training
 from survey_lib.methods.weight import training as weight_training
 
-RULES = ["gradual", "movement", "set", "rigl", "l0", "nm-srste"]
+RULES = ["gradual", "movement", "set", "rigl", "srigl", "l0", "str", "acdc", "nm-srste"]
 STEPS = 40
 
 
@@ -108,7 +109,7 @@ def test_b55_a_session_repeats_with_its_seed_and_leaves_the_random_state_alone(m
     state = torch.random.get_rng_state()
     first, again, other = run(0), run(0), run(1)
     assert torch.equal(state, torch.random.get_rng_state()) and torch.equal(first, again)
-    assert torch.equal(first, other) is (method not in ("set", "rigl", "l0"))
+    assert torch.equal(first, other) is (method not in ("set", "rigl", "srigl", "l0"))
 
 
 def test_wrong_wishes_are_errors_before_anything_happens():
@@ -136,7 +137,9 @@ def test_gradual_follows_the_cubic_and_never_brings_a_weight_back():
         step(model, chosen, index)
         assert not any((session.masks[name] & ~mask).any() for name, mask in before.items())
         seen.append(overall_sparsity(session.masks))
-    assert seen == pytest.approx([cubic(k, last, 0.8) for k in range(1, STEPS + 1)], abs=2e-3)
+    start = 0.1 * STEPS
+    assert seen == pytest.approx([cubic(k - start, last - start, 0.8) for k in range(1, STEPS + 1)], abs=2e-3)
+    assert seen[:4] == [0.0] * 4 and seen[4] > 0
     assert seen[-1] == pytest.approx(0.8, abs=1e-3)
 
 
@@ -174,7 +177,7 @@ def test_movement_keeps_what_moves_away_from_zero_and_lets_it_return():
     assert session.finish()["weight"].tolist() == [[True, False]]
 
 
-@pytest.mark.parametrize("method", ["set", "rigl"])
+@pytest.mark.parametrize("method", ["set", "rigl", "srigl"])
 def test_sparsity_of_every_layer_is_that_of_erk_at_every_step(method):
     model, chosen, session = begin(method, sparsity=0.8)
     expected = erk({name: tuple(p.shape) for name, p in prunable(model).items()}, 0.8)
@@ -198,6 +201,52 @@ def test_rigl_drops_the_smallest_and_grows_where_the_gradient_is_largest():
     optimizer.step()
     assert session.masks["weight"].tolist() == [[True, False, True, True, True, False]]
     assert layer.weight.tolist() == [[4.0, 0.0, 3.0, 2.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("needy", "after"), [(False, [3, 3, 0]), (True, [2, 2, 2])])
+def test_srigl_leaves_out_a_neuron_without_salient_weights(needy, after):
+    layer = nn.Linear(4, 3, bias=False)
+    rule = sparse_training.SRigL(nn.Sequential(layer, nn.Linear(3, 1)), 0.5, steps=100)
+    layer.weight.data = torch.tensor([[5.0, 4.0, 0, 0], [0, 0, 3.0, 2.0], [1.0, 0.5, 0, 0]])
+    rule.masks["0.weight"] = layer.weight != 0
+    layer.weight.grad = torch.tensor([[0, 0, 0.1, 0.9], [0.2, 0.8, 0, 0], [0, 0, 0.3, 2.0 * needy]])
+    # a third of six weights is dropped: both of the last neuron; two of largest gradient grow
+    moved = rule.move("0.weight", 1 / 3)
+    assert moved.sum(1).tolist() == after
+    assert moved[0].tolist() == [True, True, False, not needy] and moved[1, 2:].all()
+    assert moved[2].tolist() == [False, False, needy, needy]  # filled up to the others' number by gradient
+
+
+def test_srigl_neurons_have_equally_many_inputs_at_every_step():
+    model, chosen, session = begin("srigl", sparsity=0.8)
+    for index in range(STEPS):
+        step(model, chosen, index)
+        for mask in session.masks.values():
+            inputs = mask.flatten(1).sum(1)
+            assert inputs[inputs > 0].max() - inputs[inputs > 0].min() <= 1
+    assert session.masks["6.weight"].any(1).all()  # no output is left out
+
+
+def test_rigl_takes_no_gradient_step_when_it_moves_weights_and_set_does():
+    for method, trains in (("rigl", False), ("set", True)):
+        model, chosen, session = begin(method, "momentum", sparsity=0.8)
+        for index in range(3):  # of 40 steps every second one moves weights, from step 2 on
+            before = {name: p.detach().clone() for name, p in model.named_parameters()}
+            step(model, chosen, index)
+        stayed = [
+            torch.equal(p, before[name]) for name, p in model.named_parameters() if name not in session.masks
+        ]
+        assert all(stayed) is not trains
+        kept = session.masks["4.weight"]
+        assert torch.equal(model[4].weight[kept], before["4.weight"][kept]) is not trains
+
+
+def test_a_sparsity_that_is_not_the_patterns_is_refused():
+    model = network()
+    with pytest.raises(
+        ValueError, match="nm-srste 2:4 removes exactly 0.5 of the weights, got sparsity 0.75"
+    ):
+        during(model, "nm-srste", 0.75, optimizers(model)["adam"], 5)
 
 
 def test_grown_weights_start_without_momentum():
@@ -282,3 +331,68 @@ def test_l0_keeps_the_gates_of_largest_log_alpha_at_their_deterministic_value():
     assert session.finish()["weight"].tolist() == [[True, True, False, False]]
     expected = [dense[0, 0] * 0.5, dense[0, 1], 0.0, 0.0]  # σ(0) · 1.2 − 0.1 = 0.5, σ(5) · 1.2 − 0.1 > 1
     assert layer.weight[0].tolist() == pytest.approx([float(value) for value in expected])
+
+
+def test_str_gradients_are_those_of_a_model_written_with_thresholds():
+    layer = nn.Linear(3, 1, bias=False)
+    layer.weight.data = torch.tensor([[0.5, -0.2, 0.3]])
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)
+    session = start(layer, find("str"), 0.5, optimizer, steps=10)
+    rule, x = session.rule, torch.tensor([[1.0, 2.0, 3.0]])
+    with torch.no_grad():
+        rule.s["weight"].fill_(-1.0)  # σ = 0.269: the second weight is below
+        rule.shrink()
+    dense, s = torch.tensor([[0.5, -0.2, 0.3]], requires_grad=True), torch.tensor(-1.0, requires_grad=True)
+    F.linear(x, dense.sign() * (dense.abs() - s.sigmoid()).relu()).square().sum().backward()
+    layer(x).square().sum().backward()
+    optimizer.step()  # no decay: 1 of 3 is gone, the schedule asks for 0.5 (1 − 0.867³) = 0.17
+    assert session.masks["weight"].tolist() == [[True, False, True]]
+    assert torch.allclose(rule.dense["weight"], dense - 0.01 * dense.grad)
+    assert float(rule.s["weight"]) == pytest.approx(float(s.detach() - 0.01 * s.grad))
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.9])
+def test_str_thresholds_rise_until_the_target_is_learned(sparsity):
+    model = network()
+    chosen = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
+    session = start(model, find("str"), sparsity, chosen, steps=300)
+    assert overall_sparsity(session.masks) < 0.01
+    for index in range(300):
+        step(model, chosen, index)
+    assert overall_sparsity(session.masks) == pytest.approx(
+        sparsity, abs=0.08
+    )  # before finish trims the rest
+    thresholds = [float(s.sigmoid()) for s in session.rule.s.values()]
+    assert len(set(thresholds)) == 3 and min(thresholds) > 1e-3
+
+
+def test_acdc_is_compressed_for_half_of_the_training():
+    model, chosen, session = begin("acdc", sparsity=0.8, steps=100)
+    seen = []
+    for index in range(100):
+        step(model, chosen, index)
+        seen.append(overall_sparsity(session.masks))
+    compressed = [done for done, sparsity in enumerate(seen, 1) if sparsity > 0]
+    phases = [range(start, start + 5) for start in range(10, 80, 10)] + [range(85, 101)]
+    assert compressed == [done for phase in phases for done in phase]
+    assert all(seen[done - 1] == pytest.approx(0.8, abs=1e-3) for done in compressed)
+
+
+def test_acdc_weights_return_from_zero_and_without_momentum():
+    layer = nn.Linear(2, 1, bias=False)
+    layer.weight.data = torch.tensor([[1.0, 0.5]])
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    session = start(layer, find("acdc"), 0.5, optimizer, steps=20)  # a phase is one step
+
+    def push():
+        layer.weight.grad = torch.tensor([[0.0, -1.0]])
+        optimizer.step()
+        return [round(value, 4) for value in layer.weight[0].tolist()]
+
+    assert push() == [1.0, 0.6]  # warm-up
+    assert push() == [1.0, 0.0]  # compressed: the smaller one is gone
+    assert push() == [1.0, 0.0]  # its gradient does not count; then decompressed
+    assert push() == [1.0, 0.0] and session.masks["weight"].tolist() == [[True, False]]
+    session.step = 14
+    assert push() == [1.0, 0.0] and session.masks["weight"].all()  # dense from 75 on
+    assert push() == [1.0, 0.1]  # one plain step from zero

@@ -1,12 +1,23 @@
 """Methods compared at equal compression and on the Pareto front, on points worked out by hand."""
 
+import base64
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from survey_lib.analysis.equal_compression import against, mean_gap, on_front
+from survey_lib.analysis import equal_compression
+from survey_lib.analysis.equal_compression import (
+    against,
+    compare,
+    contrast,
+    gain_over_twin,
+    mean_gap,
+    on_front,
+)
+from survey_lib.analysis.statistics import crossed_interval
 
 
 def runs(lines: dict[str, dict[float, float]], seed: int = 0) -> pd.DataFrame:
@@ -51,3 +62,68 @@ def test_the_interval_counts_seeds_not_points():
 def test_one_seed_gives_a_difference_without_an_interval():
     row = against(runs({"a": {2: 0.9, 8: 0.7}, "b": {2: 0.8, 8: 0.7}}), lambda structure: "a").iloc[0]
     assert row["mean"] == pytest.approx(-0.05) and math.isnan(row["low"])
+
+
+def test_the_common_range_is_stated_and_nothing_is_extrapolated():
+    frame = runs({"a": {2: 0.9, 8: 0.7}, "b": {4: 0.8, 16: 0.6}})
+    weighted = contrast(frame[frame["method"] == "a"], frame[frame["method"] == "b"], "compression")
+    assert (weighted["low"].unique().item(), weighted["high"].unique().item()) == pytest.approx((4, 8))
+    assert weighted.groupby("method")["weight"].sum().to_dict() == pytest.approx({"a": 1, "b": -1})
+
+
+def test_runs_of_two_data_sets_are_not_paired():
+    frame = runs({"a": {2: 0.9}, "b": {2: 0.8}}).assign(data=["digits", "mnist"])
+    with pytest.raises(ValueError, match="one data, .* got digits, mnist"):
+        contrast(frame[frame["method"] == "a"], frame[frame["method"] == "b"])
+    narrow = frame.assign(data="digits", model=["wide", "narrow"])  # a small dense control is another model
+    assert len(contrast(narrow[narrow["method"] == "a"], narrow[narrow["method"] == "b"])) == 2
+    with pytest.raises(ValueError, match="one model, .* got narrow, wide"):
+        contrast(narrow, narrow)
+
+
+def test_stored_answers_widen_the_interval_to_test_examples(monkeypatch):
+    """The same gaps by seed; the answers of each run are in its record, or are not."""
+    right = np.random.default_rng(0).random((3, 2, 40)) < np.array([0.9, 0.7])[:, None]
+    frame = pd.DataFrame([{"study": "toy", "key": f"{seed}{side}", "seed": seed, "method": "ab"[side], "accuracy": right[seed, side].mean()}
+                          for seed in range(3) for side in range(2)])  # fmt: skip
+    weighted = contrast(frame[frame["method"] == "a"], frame[frame["method"] == "b"])
+    records = {f"{seed}{side}": {"metrics": {"recovered": {"test": {
+        "n": 40, "correct": base64.b64encode(np.packbits(right[seed, side]).tobytes()).decode()}}}}
+        for seed in range(3) for side in range(2)}  # fmt: skip
+    monkeypatch.setattr(equal_compression.store, "published_records", lambda study: records)
+    equal_compression.correct.cache_clear()
+    expected = crossed_interval(right[:, 0].astype(float) - right[:, 1])
+    assert vars(compare(weighted)) == pytest.approx(vars(expected))
+    del records["21"]
+    equal_compression.correct.cache_clear()
+    assert compare(weighted).over == "seeds"
+    equal_compression.correct.cache_clear()
+
+
+def test_the_table_of_differences_is_corrected_as_one_family():
+    frames = [
+        runs({"a": {2: 0.5}, "b": {2: 0.6 + 0.01 * seed}, "c": {2: 0.5 + 0.02 * (seed - 1)}}, seed)
+        for seed in range(3)
+    ]
+    table = against(pd.concat(frames, ignore_index=True), lambda structure: "a").set_index("method")
+    assert table.loc["b", "corrected"] == pytest.approx(2 * table.loc["b", "p"])
+    assert table.loc["c", "p"] == table.loc["c", "corrected"] == 1
+
+
+def recovered(**changes) -> dict:
+    return {"key": "k", "method": "l1-filter", "data": "d", "model": "m", "seed": 0, "epochs": 20, "lr": 0.1,
+            "recovery": "finetune", "recovery_epochs": 4, "recovery_lr": 0.02, "rewind_epoch": 1, "accuracy": 0.9} | changes  # fmt: skip
+
+
+def test_the_gain_is_over_the_dense_network_that_trained_as_long():
+    """Against the plain dense network (0.88) the gain would be 2 points; against its twin (0.895) it is half a point."""
+    table = pd.DataFrame([recovered(), recovered(method="dense", accuracy=0.895), recovered(method="dense", recovery="none", accuracy=0.88),
+                          recovered(method="dense", recovery_lr=0.2, accuracy=0.5), recovered(recovery="scratch-b")])  # fmt: skip
+    found = gain_over_twin(table)
+    assert found["gain"].tolist() == pytest.approx([0.005]) and found["twin"].tolist() == [0.895]
+
+
+def test_a_run_without_its_twin_is_named():
+    table = pd.DataFrame([recovered(key="abc"), recovered(method="dense", seed=1)])
+    with pytest.raises(ValueError, match="l1-filter, run abc: one dense twin is needed .*seed 0.*found 0"):
+        gain_over_twin(table)

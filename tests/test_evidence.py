@@ -13,7 +13,7 @@ from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import collect, layer_seed
 from survey_lib.chain.evidence.unfold import input_columns
 from survey_lib.chain.masks import prunable
-from survey_lib.chain.repair import damped, least_squares, reestimate_batch_norm
+from survey_lib.chain.repair import damped, least_squares
 
 
 def half_square(output, target):
@@ -246,30 +246,3 @@ def test_damping_is_one_percent_of_the_mean_diagonal_and_dead_inputs_are_named()
     hessian, dead = damped(torch.diag(torch.tensor([3.0, 0.0])))
     assert torch.allclose(hessian, torch.diag(torch.tensor([3.02, 1.02], dtype=torch.float64)))
     assert dead.tolist() == [False, True]
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_b54_batch_norm_statistics_are_the_cumulative_average(training):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.BatchNorm2d(2), nn.Dropout(0.5)).train(training)
-    model[0].weight.grad = torch.ones(2)
-    batches = [torch.randn(16, 2, 3, 3) + 5 for _ in range(4)]
-    state = torch.random.get_rng_state()
-    assert reestimate_batch_norm(model, batches) is model
-    assert torch.allclose(model[0].running_mean, torch.cat(batches).mean((0, 2, 3)), atol=1e-4)
-    assert torch.allclose(
-        model[0].running_var, torch.stack([b.var((0, 2, 3)) for b in batches]).mean(0), atol=1e-4
-    )
-    assert model.training is training and model[0].training is training and model[0].momentum == 0.1
-    assert torch.equal(model[0].weight, torch.ones(2)) and torch.equal(model[0].weight.grad, torch.ones(2))
-    assert torch.equal(torch.random.get_rng_state(), state)
-
-
-def test_b54_nothing_changes_where_estimation_fails():
-    model = Raising()
-    model.norm.running_mean.fill_(3)
-    with pytest.raises(ValueError, match="batches is empty"):
-        reestimate_batch_norm(model, [])
-    with pytest.raises(RuntimeError, match="in the middle"):
-        reestimate_batch_norm(model, [torch.ones(2, 2)])
-    assert torch.equal(model.norm.running_mean, torch.full((2,), 3.0)) and model.norm.momentum == 0.1

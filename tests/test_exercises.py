@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from survey_lib.course.exercises import student, verdict
+from survey_lib.course.exercises import all_verdict, function_verdict, student, verdict
 
 SOLVED = """def keep_largest(weight, count):
     # BEGIN SOLUTION
@@ -83,8 +83,8 @@ def unsolved():
         (lambda: 0.1 + 0.2, 0.3, "Right."),
         (lambda: "l1-filter", "l1-filter", "Right."),
         (lambda: {"a"}, {"a"}, "Right."),
-        (lambda: [1.0], 1.0, "Not yet: got [1.0], expected 1.0."),
-        (lambda: "1.0", "1", "Not yet: got '1.0', expected '1'."),
+        (lambda: [1.0], 1.0, "Not yet: [1.0] is not right."),
+        (lambda: "1.0", "1", "Not yet: '1.0' is not right."),
         (lambda: None, 1, "Not yet: your function returned nothing; does it end in `return`?"),
         (unsolved, 1, "Not yet: replace `raise NotImplementedError` with your code."),
         (lambda: [][0], 1, "Not yet: your code raised IndexError: list index out of range."),
@@ -97,4 +97,46 @@ def test_verdict(answer, expected, said):
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
 def test_a_right_answer_is_right_and_a_moved_one_is_not(values):
     assert verdict(lambda: values, values) == "Right."
-    assert verdict(lambda: [value + 1 for value in values], values).startswith("Not yet: got")
+    assert verdict(lambda: [value + 1 for value in values], values).startswith("Not yet: ")
+
+
+def drawn(rng):
+    return torch.tensor(rng.normal(size=(3, 4))), int(rng.integers(1, 4))
+
+
+def largest(weight, count):
+    return weight.abs().flatten().topk(count).values
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda weight, count: weight.abs().flatten().sort(descending=True).values[:count], "Right."),
+        (lambda weight, count: weight.flatten().topk(count).values, "is not right."),
+        (lambda weight, count: torch.zeros(count), "is not right."),
+        (lambda weight: weight, "your code raised TypeError"),
+        (lambda weight, count: None, "returned nothing"),
+    ],
+)
+def test_a_function_is_compared_on_random_inputs(answer, said):
+    line = function_verdict(answer, largest, drawn)
+    assert said in line and (line == "Right.") == (said == "Right.")
+
+
+def test_a_function_that_changes_its_input_does_not_change_the_oracle_s():
+    def spoils(weight, count):
+        return largest(weight.mul_(2), count) / 2
+
+    assert function_verdict(spoils, largest, drawn) == "Right."
+
+
+def test_the_right_answer_is_never_printed():
+    assert "41" not in verdict(lambda: 7, 41)
+    assert "41" not in function_verdict(lambda x: 7, lambda x: 41, lambda rng: (1,))
+
+
+def test_the_first_claim_that_fails_is_named():
+    claims = {"one is less than two": lambda: 1 < 2, "two is less than one": lambda: 2 < 1}
+    assert all_verdict(claims, "count") == "Not yet: it does not hold that two is less than one. Hint: count."
+    assert "ZeroDivisionError" in all_verdict({"it runs": lambda: 1 / 0})
+    assert all_verdict({"one is less than two": lambda: True}) == "Right."

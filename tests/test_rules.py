@@ -127,7 +127,7 @@ def test_rule_9_b04_weights_that_are_not_finite(method, bad, net, batches):
     assert all(torch.equal(net.state_dict()[k].nan_to_num(), v.nan_to_num()) for k, v in before.items())
 
 
-@pytest.mark.parametrize("sparsity", [1.0, -0.1, 50, float("nan"), "half", None])
+@pytest.mark.parametrize("sparsity", [1.0, -0.1, 50, float("nan"), "half"])
 @pytest.mark.parametrize("method", ["magnitude", "l1-filter"])
 def test_rule_9_b17_sparsity_out_of_range(method, sparsity, net, batches):
     with pytest.raises(ValueError, match=r"sparsity must lie in \[0, 1\)"):
@@ -137,6 +137,12 @@ def test_rule_9_b17_sparsity_out_of_range(method, sparsity, net, batches):
 def test_rule_9_unknown_method_lists_near_matches(net):
     with pytest.raises(ValueError, match="unknown method 'magnitud'; near: magnitude"):
         prune(net, "magnitud", 0.5)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - set(WORKING)))
+def test_rule_9_a_method_of_training_or_rounds_is_not_silently_another_one(method, net, batches):
+    with pytest.raises(ValueError, match=rf"during\(model, '{method}'|RunConfig\(method='{method}'"):
+        run(net, method, batches)
 
 
 @pytest.mark.parametrize("method", ["magnitude", "l1-filter"])

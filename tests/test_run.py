@@ -1,5 +1,6 @@
 """One run: the order of things, equal bits, checkpoints, recovery, cost and what the record says."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -9,12 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from survey_lib.chain.training import during
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.runs import checkpoint, record_json
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.experiment.runs.run import run
+from survey_lib.experiment.runs.record import correct
+from survey_lib.experiment.runs.run import Refused, run
 
 BASE = {"data": "digits", "model": "lenet-300-100", "epochs": 2, "recovery_epochs": 1, "batch_size": 64}
+MAGNITUDE = {"method": "magnitude", "sparsity": 0.9}
 CONV = BASE | {"model": "resnet-8", "epochs": 1, "rewind_epoch": 0}
 
 
@@ -59,9 +63,14 @@ def test_dense_network_is_trained_once_a_seed_and_shared_by_methods(cache):
     assert after["metrics"]["dense"] == before["metrics"]["dense"] == before["metrics"]["recovered"]
 
 
-def test_training_longer_is_the_dense_control(cache):
-    record = run(RunConfig(**BASE, recovery="finetune"), cache)
-    assert [stage["epochs"] for stage in record["ledger"]] == [2, 1] and record["sparsity"] == 0
+@pytest.mark.parametrize("recovery, lrs", [("finetune", [0.02]), ("lr-rewind", [0.1])])
+def test_training_longer_is_the_dense_control_of_each_recovery(recovery, lrs, cache):
+    """The twin of a pruned run: the same extra epochs under the same schedule."""
+    twin, pruned = (run(RunConfig(**BASE, recovery=recovery, **more), cache) for more in ({}, MAGNITUDE))
+    extra = [[(point["epoch"], point["lr"]) for point in record["curve"] if point["stage"] == "recovery"]
+             for record in (twin, pruned)]  # fmt: skip
+    assert extra[0] == extra[1] and twin["sparsity"] == 0
+    assert [stage["epochs"] for stage in twin["ledger"]] == [2, 1]
 
 
 def other_seed(path):
@@ -192,13 +201,24 @@ def test_methods_during_training_reach_the_asked_sparsity(method, cache):
     assert record["sizes"]["compression"] > 1.5
 
 
+def test_greg_starts_from_the_trained_network(cache, monkeypatch):
+    seen = []
+    start = during.start
+    monkeypatch.setattr(during, "start", lambda model, *a, **k: seen.append(copy.deepcopy(model)) or start(model, *a, **k))
+    config = RunConfig(**CONV, method="greg", sparsity=0.5)
+    record = run(config, cache)
+    stored = load_file(cache / f"dense-{config.dense_key()}.safetensors")
+    assert torch.equal(seen[0].conv1.weight, stored["trained/conv1.weight"])
+    assert [stage["stage"] for stage in record["ledger"]] == ["dense", "sparsity training", "pruning", "recovery"]
+
+
 def test_the_test_set_is_read_once_after_all_training(cache, monkeypatch):
     events = []
     monkeypatch.setattr("survey_lib.experiment.runs.record.predict",
                         lambda _, x: events.append("evaluation") or torch.zeros(len(x), 10))  # fmt: skip
     monkeypatch.setattr("survey_lib.experiment.runs.run_state.fit", lambda *_, **__: events.append("training") or [])
     run(RunConfig(**BASE, method="magnitude", sparsity=0.5), cache)
-    assert events == ["training"] + ["evaluation"] * 9  # three stages, three splits
+    assert events == ["training"] + ["evaluation"] * 8  # dense and recovered on three splits, as cut on two
 
 
 def test_the_record_says_where_it_was_made_and_what_was_warned(cache):
@@ -234,6 +254,93 @@ def test_one_layer_alone_is_pruned(cache):
 def test_the_corrupted_copy_is_harder_than_the_test_set(cache):
     metrics = run(RunConfig(**BASE, recovery="none"), cache)["metrics"]["dense"]
     assert metrics["corrupted"]["accuracy"] < metrics["test"]["accuracy"]
+
+
+def test_right_answers_are_stored_for_each_stage(cache):
+    record = run(RunConfig(**CONV, method="l1-filter", sparsity=0.5), cache)
+    assert list(record["metrics"]) == ["dense", "pruned", "recalibrated", "recovered"]
+    for stage, splits in record["metrics"].items():
+        assert correct(record, stage).shape == (300,)
+        assert correct(record, stage).mean() == pytest.approx(splits["test"]["accuracy"])
+    accuracy = {stage: splits["test"]["accuracy"] for stage, splits in record["metrics"].items()}
+    assert accuracy["recalibrated"] > accuracy["pruned"] + 0.1  # stale statistics, not lost filters
+
+
+def test_without_batch_norm_recalibrated_is_pruned(cache):
+    record = run(RunConfig(**BASE, **MAGNITUDE), cache)
+    assert record["metrics"]["recalibrated"]["test"] == record["metrics"]["pruned"]["test"]
+
+
+@pytest.mark.parametrize("method", ["l1-filter", "slimming"])
+def test_a_budget_of_macs_is_used_up_and_not_exceeded(method, cache):
+    record = run(RunConfig(**CONV, method=method, macs=0.5, recovery="none"), cache)
+    assert 0.42 < record["sizes"]["pruned"]["macs"] / record["sizes"]["dense"]["macs"] <= 0.5
+
+
+def test_first_and_last_layer_can_be_protected(cache):
+    record = run(RunConfig(**BASE, method="magnitude", sparsity=0.9, protect="ends"), cache)
+    assert [(layer["layer"], layer["kept"]) for layer in record["layers"]] == [("3", 3000)]
+
+
+def test_a_mask_that_empties_a_layer_is_refused(cache):
+    with pytest.raises(Refused, match="leaves nothing of 5"):
+        run(RunConfig(**BASE, method="random", sparsity=0.9996, recovery="none"), cache)
+
+
+def test_a_random_mask_can_be_trained_from_scratch(cache):
+    record = run(RunConfig(**BASE, method="random", scope="erk", when="before", sparsity=0.9, recovery="none"), cache)
+    assert [stage["stage"] for stage in record["ledger"]] == ["pruning", "training"]  # no dense training is paid for
+    assert record["sparsity"] == pytest.approx(0.9, abs=1e-4)
+
+
+def test_sparse_training_costs_what_its_masks_and_gradients_cost(cache):
+    """Forty steps; RigL reads dense gradients in the fourteen that are even, from the second to the 28th."""
+    share = {}
+    for method in ("set", "rigl"):
+        spent = run(RunConfig(**BASE, method=method, sparsity=0.9, recovery="none"), cache)["ledger"][0]
+        share[method] = spent["nonzero_training_macs"] / spent["training_macs"]
+    assert share["set"] == pytest.approx(0.1, abs=1e-3)
+    assert share["rigl"] == pytest.approx(0.1 + 14 / 40 * 0.9 / 3, abs=1e-3)
+
+
+def test_masked_training_is_counted_dense_and_without_its_zeros(cache):
+    spent = run(RunConfig(**BASE, method="magnitude", sparsity=0.9), cache)["ledger"][-1]
+    assert spent["nonzero_training_macs"] == pytest.approx(0.1 * spent["training_macs"], rel=1e-3)
+    assert 0 < spent["cpu_seconds"] and 0 < spent["seconds"]
+
+
+def test_distillation_pays_for_the_teacher_and_changes_the_result(cache):
+    plain, taught = (run(RunConfig(**BASE, **MAGNITUDE, distill=distill), cache) for distill in (False, True))
+    assert taught["ledger"][-1]["training_macs"] == pytest.approx(4 / 3 * plain["ledger"][-1]["training_macs"])
+    assert taught["metrics"]["recovered"] != plain["metrics"]["recovered"]
+    assert taught["metrics"]["pruned"] == plain["metrics"]["pruned"]
+
+
+LAYERWISE = {"method": "imp", "scope": "layerwise", "schedule": "iterative", "recovery": "rewind", "rate": 0.2}
+
+
+def test_lottery_rounds_take_half_the_rate_from_the_output_layer(cache):
+    record = run(RunConfig(**BASE, **LAYERWISE, rounds=2, output_rate=0.1), cache)
+    assert [round(layer["sparsity"], 4) for layer in record["layers"]] == [0.36, 0.36, 0.19]
+    assert record["warnings"] == [] and 0.64 < record["initial_overlap"] < 1
+
+
+def test_the_path_between_two_orders_of_batches(cache):
+    record = run(RunConfig(**BASE, recovery="none", connect=True), cache)
+    path = record["path"]
+    assert len(path["accuracy"]) == 11 and path["accuracy"][0] == record["metrics"]["recovered"]["test"]["accuracy"]
+    assert path["accuracy"][-1] != path["accuracy"][0] and -0.1 < path["barrier"] < 1
+
+
+def test_a_replication_chooses_inputs_first_weights_and_validation_and_follows_the_test_accuracy(cache):
+    config = RunConfig(**BASE, recovery="none", inputs="unit", init="glorot", validation=100, track_test=True)
+    record = run(config, cache)
+    assert record["ledger"][0]["examples"] == 2 * (1247 + 250 - 100)
+    followed = [point["test_accuracy"] for point in record["curve"]]
+    assert followed[-1] == record["metrics"]["recovered"]["test"]["accuracy"] and len(followed) == 2
+    assert 0 <= checkpoint.data_of(config).train[0].min() and checkpoint.data_of(config).train[0].max() == 1
+    first = checkpoint.fresh(config, checkpoint.data_of(config), 0)[3]
+    assert not first.bias.any() and float(first.weight.detach().std()) == pytest.approx((2 / 400) ** 0.5, rel=0.02)
 
 
 STORIES = {"data": "stories260K", "model": "stories260K", "recovery": "none"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from survey_lib.experiment.data import sources
+from survey_lib.experiment.data import sheets, sources
 
 MODULES = sorted((Path(__file__).parents[1] / "survey_lib").rglob("*.py"))
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}
@@ -30,7 +30,9 @@ def faults(code: str) -> list[str]:
             found.append(called)
         if called.startswith("subprocess.") and safe.get("shell", "False") != "False":
             found.append(f"{called} with a shell")
-        if called.endswith(("urlopen", "urlretrieve", "load_state_dict_from_url", "download_url", "requests.get")):
+        if called.endswith(
+            ("urlopen", "urlretrieve", "load_state_dict_from_url", "download_url", "requests.get")
+        ):
             found.append(called)
     return found
 
@@ -61,8 +63,8 @@ def test_data_in_the_repository_are_pinned_by_hash(tmp_path, monkeypatch):
     """A changed file is refused with both hashes; the other sets are downloaded by torchvision, which checks its own."""
     base = tmp_path / "eurosat32_mini"
     base.mkdir()
-    for name in sources.SHA256:
-        (base / name).write_bytes((sources.REPOSITORY / "data" / "eurosat32_mini" / name).read_bytes())
+    for name in sheets.SHA256["eurosat32_mini"]:
+        (base / name).write_bytes((sheets.REPOSITORY / "data" / "eurosat32_mini" / name).read_bytes())
     sources.SOURCES["eurosat32-mini"].read(tmp_path)
     (base / "labels.csv").write_bytes(b"image,label\n")
     with pytest.raises(ValueError, match="labels.csv has sha256 .* expected c144bb38"):

@@ -11,8 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from survey_lib.experiment.records.schema import pack, unpack
 from survey_lib.experiment.runs import record_json as lines
-from survey_lib.experiment.runs.config import SCHEMA, RunConfig
+from survey_lib.experiment.runs.config import SCHEMA, RunConfig, key_of
+from survey_lib.experiment.runs.record import correct
 from survey_lib.experiment.sweeps import store
 
 values = st.recursive(
@@ -32,15 +34,22 @@ def record(seed=0, accuracy=0.5, status="done", profile="full"):
         "agreement": 0.9,
         "per_class_accuracy": [accuracy],
     }
-    stages = {stage: {"validation": metrics, "test": metrics} for stage in ("dense", "pruned", "recovered")}
+    test = metrics | {"n": 10, "correct": pack(np.arange(10) < round(10 * accuracy))}
+    stages = {stage: {"validation": metrics, "test": test} for stage in ("dense", "pruned", "recalibrated", "recovered")}
     size = {"parameters": 10, "nonzero_parameters": 5, "macs": 100, "nonzero_macs": 50.0}
     return {
         "schema": SCHEMA, "key": config.key(), "status": status, "reason": "", "config": config.model_dump(),
         "method": {"category": "weight", "structure": "unstructured", "unit": "weight", "when": "after", "version": 1},
         "environment": {"machine": "here", "commit": "abc"}, "scope": "layerwise", "sparsity": 0.5,
-        "layers": [{"layer": "1", "sparsity": 0.5}, {"layer": "3", "sparsity": 0.75}], "metrics": stages,
+        "layers": [{"layer": "1", "total": 4, "kept": 2, "sparsity": 0.5},
+                   {"layer": "3", "total": 4, "kept": 1, "sparsity": 0.75}], "metrics": stages,
         "sizes": {"dense": size, "pruned": size, "compression": 2.0, "theoretical_speedup": 2.0},
-        "ledger": [{"stage": "dense", "training_macs": 600, "seconds": 1.0}],
+        "ledger": [{"stage": "dense", "epochs": 2, "examples": 4, "training_macs": 600, "nonzero_training_macs": 300.0,
+                    "seconds": 1.0, "cpu_seconds": 0.9},
+                   {"stage": "recovery", "epochs": 1, "examples": 2, "training_macs": 300,
+                    "nonzero_training_macs": 90.0, "seconds": 3.0, "cpu_seconds": 1.0}],
+        "curve": [{"stage": "recovery", "epoch": epoch, "lr": 0.1, "loss": 1.0, "validation_accuracy": 0.5,
+                   "test_accuracy": 0.5 + epoch / 10} for epoch in (1, 2)],
     }  # fmt: skip
 
 
@@ -108,6 +117,62 @@ def test_b67_two_processes_write_together(runs):
     assert len(store.local_records("trial")) == 20 == len(os.listdir(runs))
 
 
+def at(record, place, value):
+    """The record with one value changed; a place is a path such as `metrics.dense.test.accuracy`."""
+    *parents, last = place.split(".")
+    record = json.loads(json.dumps(record))
+    target = record
+    for name in parents:
+        target = target[int(name) if isinstance(target, list) else name]
+    target[last] = value
+    return record
+
+
+IMPOSSIBLE = [
+    ("metrics.recovered.test.accuracy", 5.0), ("metrics.recovered.test.accuracy", 0.6),  # the bits say 0.5
+    ("metrics.dense.validation.ece", -0.1), ("metrics.pruned.test.agreement", 1.1), ("metrics.dense.test.loss", math.nan),
+    ("metrics.dense.test.loss", math.inf), ("metrics.dense.test.n", 17), ("metrics.dense.test.correct", "not base64"),
+    ("metrics.dense.training", {}), ("metrics.later", {}), ("sparsity", 7.0), ("layers.0.kept", 5), ("layers.0.kept", 1),
+    ("sizes.dense.parameters", 0), ("ledger.0.examples", -1), ("ledger.0.cpu_seconds", None), ("curve.0.loss", math.nan),
+    ("config.seed", 1), ("config.sparsity", 0.6), ("config.protect", "ends"), ("method.version", 2), ("schema", 1),
+    ("status", "well"), ("key", "0" * 16),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place, value", IMPOSSIBLE)
+def test_values_that_cannot_be_are_refused_when_written_and_when_read(place, value, runs, tmp_path):
+    wrong = at(record(), place, value)
+    with pytest.raises(ValueError):
+        store.write("trial", wrong)
+    path = runs / f"{record()['key']}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(lines.dump(wrong))
+    with pytest.warns(UserWarning, match="set aside"):
+        assert store.local_records("trial") == {}
+    (tmp_path / "trial.jsonl").write_text(lines.dump(record()) + "\n" + lines.dump(wrong) + "\n")
+    with pytest.raises(ValueError, match="trial.jsonl, line 2"):
+        store.results("trial", published=tmp_path, local=False)
+
+
+def test_every_published_line_holds():
+    for path in store.published_file("*").parent.glob("*.jsonl"):
+        assert len(store.published_records(path.stem)) == len(path.read_text().splitlines())
+
+
+def test_which_test_examples_were_right_can_be_read_back(runs):
+    path = store.write("trial", record(accuracy=0.3))
+    back = store.local_records("trial")[path.stem]
+    assert correct(back).tolist() == correct(back, "recalibrated").tolist() == [True] * 3 + [False] * 7
+    for other, stage in ((back, "later"), (back | {"metrics": {}}, "dense")):
+        with pytest.raises(ValueError, match=f"at stage '{stage}'; it has: "):
+            correct(other, stage)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_bits_survive_packing(right):
+    assert unpack(pack(np.array(right)), len(right)).tolist() == right
+
+
 def test_results_is_tidy_with_one_row_a_run(runs):
     for seed in (1, 0):
         store.write("trial", record(seed, accuracy=0.5 + seed / 10))
@@ -118,8 +183,11 @@ def test_results_is_tidy_with_one_row_a_run(runs):
         "magnitude",
         "weight",
         2.0,
-        600,
+        900,
     )
+    assert (first.examples, first.trained_epochs, first.nonzero_training_macs, first.recovery_macs) == (6, 3, 390, 300)
+    assert (first.test_n, first.recalibrated_accuracy, first.best_test_accuracy) == (10, 0.5, 0.7)
+    assert (first.seconds, first.cpu_seconds) == (4.0, 1.9)
     assert first.smallest_layer_density == 0.25 and first.dense_parameters == 10 and first.status == "done"
 
 
@@ -160,6 +228,43 @@ def test_publishing_twice_gives_the_same_sorted_bytes_and_only_finished_runs(run
     assert store.publish("trial", published=tmp_path).read_bytes() == first
     lines = [json.loads(line) for line in first.decode().splitlines()]
     assert [line["key"] for line in lines] == sorted(record(seed)["key"] for seed in (1, 2, 3))
+
+
+def test_refused_runs_are_published_too(runs, tmp_path):
+    store.write("trial", {k: record()[k] for k in ("schema", "key", "config", "method", "environment")}
+                | {"status": "refused", "reason": "nothing is left of conv1"})  # fmt: skip
+    store.publish("trial", published=tmp_path)
+    assert store.results("trial", published=tmp_path, local=False)["status"].tolist() == ["refused"]
+
+
+def test_published_seconds_are_left_out_where_the_processor_was_shared(runs, tmp_path):
+    store.write("trial", record())
+    (line,) = store.publish("trial", published=tmp_path).read_text().splitlines()
+    assert [(s["seconds"], s["cpu_seconds"]) for s in json.loads(line)["ledger"]] == [(1.0, 0.9), (None, 1.0)]
+    assert [point["epoch"] for point in json.loads(line)["curve"]] == [2]
+    row = store.results("trial", published=tmp_path, local=False).iloc[0]
+    assert math.isnan(row.seconds) and row.cpu_seconds == 1.9
+
+
+def test_publishing_drops_no_published_run_unless_it_is_told_to(runs, tmp_path, monkeypatch):
+    for seed in (0, 1):
+        store.write("trial", record(seed))
+    before = store.publish("trial", published=tmp_path).read_bytes()
+    monkeypatch.setattr(store.studies, "keys", lambda _: frozenset({record(1)["key"]}))
+    with pytest.raises(ValueError, match=f"1 published runs of trial would be dropped: {record(0)['key']}.*--prune"):
+        store.publish("trial", published=tmp_path)
+    assert (tmp_path / "trial.jsonl").read_bytes() == before
+    store.publish("trial", published=tmp_path, prune=True)
+    assert store.published_records("trial", tmp_path).keys() == {record(1)["key"]}
+
+
+def test_a_run_of_another_version_takes_the_place_of_the_published_one(runs, tmp_path):
+    old = record()
+    old |= {"method": old["method"] | {"version": 2}, "key": key_of(old["config"], SCHEMA, 2)}
+    (tmp_path / "trial.jsonl").write_text(lines.dump(old) + "\n")
+    store.write("trial", record())
+    store.publish("trial", published=tmp_path)
+    assert store.published_records("trial", tmp_path).keys() == {record()["key"]}
 
 
 def test_publishing_nothing_says_what_to_do(runs, tmp_path):

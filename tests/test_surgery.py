@@ -158,3 +158,11 @@ def test_groups_that_cannot_be_cut_do_not_stop_the_others():
     result = cut(model, coupling, {"a": torch.arange(6) > 1, "b": torch.arange(8) > 2}, x)
     assert [name for name, _ in result.refused] == ["a"] and list(result.keep) == ["b"]
     assert (result.model.a.out_features, result.model.b.out_features) == (6, 5)
+
+
+@pytest.mark.parametrize("biases", [["0"], ["9"], ["1"], "2", 3, [[]], [None]])
+def test_a_plan_adds_biases_only_to_layers_without_one(biases, slimmed):
+    """0 and 6 have a bias, 1 is a norm, 9 does not exist."""
+    plan = slimmed[0].plan | {"biases": biases}
+    with pytest.raises(ValueError, match="the plan adds biases to"):
+        replay(build(), plan)

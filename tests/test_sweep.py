@@ -8,7 +8,9 @@ import time
 
 import pytest
 
+from survey_lib.experiment.runs import record_json, run_state
 from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.runs.run import run
 from survey_lib.experiment.sweeps import store, study, sweep
 
 YAML = """
@@ -73,15 +75,15 @@ def test_unknown_studies_profiles_engines_and_shards_are_refused_before_any_work
 
 
 def test_b67_a_sweep_is_resumed_and_failed_runs_are_tried_again(trial, monkeypatch):
-    real, calls = sweep.run, []
+    real, calls = sweep.run_chain, []
 
-    def flaky(config, **choices):
-        calls.append(config.key())
-        if config.method == "random" and len(calls) <= 6:
+    def flaky(chain, write):
+        calls.append(chain[0].key())
+        if chain[0].method == "random" and len(calls) <= 6:
             raise RuntimeError("disk full")
-        return real(config, **choices)
+        real(chain, write)
 
-    monkeypatch.setattr(sweep, "run", flaky)
+    monkeypatch.setattr(sweep, "run_chain", flaky)
     first = sweep.sweep("trial", engine="serial")
     assert (first.done, len(first.failed), first.left) == (4, 2, 0)
     assert "RuntimeError: disk full" in str(first) and "goes on from here" in str(first)
@@ -89,6 +91,46 @@ def test_b67_a_sweep_is_resumed_and_failed_runs_are_tried_again(trial, monkeypat
     assert (second.done, second.failed, len(calls)) == (6, {}, 8)
     sweep.sweep("trial", engine="serial")
     assert len(calls) == 8
+
+
+CHAIN = """
+name: trial
+question: What does each round cost?
+profiles:
+  quick:
+    common: {data: digits, model: lenet-300-100, epochs: 2, batch_size: 128, method: imp, schedule: iterative, rate: 0.5,
+             scope: layerwise, recovery: rewind}
+    grids:
+      - {rounds: [1, 3], ticket: [original, reinitialised]}
+"""
+
+
+def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_runs(trial, tmp_path, monkeypatch):
+    (study.FOLDER / "trial.yaml").write_text(CHAIN)
+    trainings, fit = [], run_state.fit
+    monkeypatch.setattr(run_state, "fit", lambda *model, **choices: trainings.append(1) or fit(*model, **choices))
+    assert sweep.sweep("trial", engine="serial").done == 4
+    assert len(trainings) == 3 + 2  # three rounds, and the last training of each reinitialised ticket
+    chained = {record["key"]: timeless(record) for record in store.records("trial", published="nowhere")}
+    assert chained == {config.key(): timeless(run(config)) for config in study.configs("trial", "quick")}
+
+
+def timeless(record):
+    for entry in record["ledger"]:
+        del entry["seconds"], entry["cpu_seconds"]
+    return record_json.load(record_json.dump(record))
+
+
+def test_a_mask_that_empties_a_layer_is_refused_and_counted_apart_and_not_tried_again(trial):
+    """Pruned at the start of training, with all weights alike large, the tiny last layer goes first."""
+    (study.FOLDER / "trial.yaml").write_text(CHAIN.replace("rounds: [1, 3]", "rounds: [1, 2, 12]"))
+    first = sweep.sweep("trial", engine="serial")
+    assert (first.done, len(first.refused), first.failed, first.left) == (4, 2, {}, 0)
+    assert "leaves nothing of" in str(first) and "refused:" in str(first)
+    before = {path: path.stat().st_mtime_ns for path in trial.glob("*.json")}
+    sweep.sweep("trial", engine="serial")
+    assert before == {path: path.stat().st_mtime_ns for path in trial.glob("*.json")}
+    assert sweep.status("trial", "quick").iloc[0][["done", "refused", "left"]].tolist() == [4, 2, 0]
 
 
 def test_b67_a_changed_setting_is_another_run(trial):
@@ -123,10 +165,10 @@ from pathlib import Path
 from survey_lib.experiment.sweeps import study, sweep
 study.FOLDER = Path(sys.argv[1])
 attempt = sweep.attempt
-def deadly(name, config):
-    if config.method == "random" and config.seed == 1:
+def deadly(name, chain):
+    if chain[0].method == "random" and chain[0].seed == 1:
         os._exit(9)
-    return attempt(name, config)
+    return attempt(name, chain)
 if __name__ == "__main__":
     sweep.attempt = deadly
     summary = sweep.sweep("trial", engine="joblib", jobs=2)
@@ -157,11 +199,11 @@ from pathlib import Path
 from survey_lib.experiment.sweeps import study, sweep
 signal.signal(signal.SIGINT, signal.default_int_handler)
 study.FOLDER = Path(sys.argv[1])
-run = sweep.run
-def slow(config, **choices):
-    time.sleep(60 if config.method == "magnitude" else 0)
-    return run(config, **choices)
-sweep.run = slow
+run_chain = sweep.run_chain
+def slow(chain, write):
+    time.sleep(60 if chain[0].method == "magnitude" else 0)
+    run_chain(chain, write)
+sweep.run_chain = slow
 print("started", flush=True)
 print(sweep.sweep("trial", engine="serial"))
 """
@@ -179,7 +221,7 @@ def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(trial,
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     output, _ = child.communicate(timeout=60)
-    assert child.returncode == 0 and "3 of 6 runs done, 0 failed, 3 left" in output
+    assert child.returncode == 0 and "3 of 6 runs done, 0 failed, 0 refused, 3 left" in output
     assert not list(trial.glob("*.tmp"))
 
 

@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 from torch import nn
 
+from survey_lib.chain.training import descent
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs import train
 
@@ -62,7 +63,7 @@ def test_b55_equal_seeds_give_equal_bits_whatever_ran_before(data):
     assert not same(first, trained(data, seed=1)[0])
 
 
-@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", descent.OPTIMIZERS)
 def test_masked_weights_stay_zero(optimizer, data):
     mask = torch.arange(36).view(4, 1, 3, 3) % 2 == 0
     model, _ = trained(data, optimizer=optimizer, masks={"0.weight": mask})
@@ -94,9 +95,24 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_advice(data):
         trained(data, lr=1e30, lr_schedule="constant")
 
 
+def test_a_teacher_with_the_same_weights_pulls_by_labels_alone(data):
+    """KL of a network from itself is zero, with zero gradient: what is left is a tenth of the cross-entropy."""
+    model = network()
+    start = train.evaluate(model, (data.train[0], data.train[1]))["loss"]
+    loss = train._objective(model.eval(), copy.deepcopy(model))(*data.train)
+    assert loss.item() == pytest.approx(0.1 * start, rel=1e-4)
+
+
+def test_the_test_set_joins_the_curve_without_changing_the_training(data):
+    (plain, curve), (followed, longer) = trained(data), trained(data, test=data.test)
+    assert same(plain, followed)
+    assert [point.pop("test_accuracy") for point in longer][-1] == train.evaluate(followed, data.test)["accuracy"]
+    assert longer == curve
+
+
 def test_an_unknown_optimizer_lists_the_known_ones(data):
-    with pytest.raises(ValueError, match="sgd, adamw"):
-        trained(data, optimizer="adam")
+    with pytest.raises(ValueError, match="sgd, adam, adamw"):
+        trained(data, optimizer="adan")
 
 
 def test_one_cycle_is_torchs_own():
@@ -105,7 +121,7 @@ def test_one_cycle_is_torchs_own():
     oracle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=2001, cycle_momentum=False)
     for step in range(2001):
         expected = optimizer.param_groups[0]["lr"] / 0.1
-        assert train.lr_factor("one-cycle", step / 2000) == pytest.approx(expected, abs=2e-3)
+        assert descent.lr_factor("one-cycle", step / 2000) == pytest.approx(expected, abs=2e-3)
         optimizer.step()
         if step < 2000:
             oracle.step()
@@ -118,7 +134,7 @@ def test_one_cycle_is_torchs_own():
     ("one-cycle", [0.04, 0.8117, 0]),
 ])  # fmt: skip
 def test_schedules_at_start_middle_and_end(schedule, values):
-    assert [train.lr_factor(schedule, p) for p in (0, 0.5, 1)] == pytest.approx(values, abs=1e-4)
+    assert [descent.lr_factor(schedule, p) for p in (0, 0.5, 1)] == pytest.approx(values, abs=1e-4)
 
 
 def test_metrics_are_those_of_scikit_learn():

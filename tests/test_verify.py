@@ -10,10 +10,9 @@ import torch
 from click.testing import CliRunner
 
 from survey_lib.cli import main
-from survey_lib.experiment import soundness
-from survey_lib.experiment.differences import compare
+from survey_lib.experiment.records.differences import compare
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.experiment.sweeps import store, study, sweep, verify
+from survey_lib.experiment.sweeps import soundness, store, study, sweep, verify
 
 YAML = """
 name: trial
@@ -163,7 +162,7 @@ INVENTED = {
     "learning rate of the curve": trained("curve.1.lr", lambda v: v * 10),
     "last point of the curve": trained("curve.1.validation_accuracy", lambda v: v + 0.001),
     "a stage of the curve left out": trained("curve", lambda points: points[:1]),
-    "a split left out of one record": lambda r: [every("metrics.pruned", lambda v: {k: v[k] for k in ("test", "validation")})([x])[0] if x is y else x for y in [next(z for z in r if z["layers"])] for x in r],
+    "a split left out of one record": lambda r: [every("metrics.pruned", lambda v: {k: v[k] for k in ("test",)})([x])[0] if x is y else x for y in [next(z for z in r if z["layers"])] for x in r],
     "a field left out of every layer": trained("layers", lambda layers: [{k: v for k, v in one.items() if k != "kept"} for one in layers]),
     "a layer listed twice": trained("layers", lambda layers: [*layers, layers[0]]),
     "scope relabelled": trained("scope", lambda _: "global"),
@@ -228,6 +227,12 @@ def test_a_field_that_is_new_is_no_difference_and_one_of_both_is_compared_unname
     assert [pair.path for pair in moved if not pair.agrees] == ["flatness"]
 
 
+def test_a_field_that_only_an_older_schema_has_is_no_difference(records):
+    old = records[0] | {"flatness": 1.0}
+    assert [pair.path for pair in compare(old, records[0], 0.05) if not pair.agrees] == ["flatness"]
+    assert all(pair.agrees for pair in compare(old | {"schema": 1}, records[0], 0.05))
+
+
 def drifted(record, by):
     """As another processor finds it: all losses moved by a share, and one accuracy by 0.04."""
     other = copy.deepcopy(record)
@@ -265,6 +270,7 @@ def test_on_another_processor_sizes_are_still_exact_and_a_raise_of_all_shows_in_
 
 @pytest.mark.parametrize("name", study.names())
 def test_the_published_files_of_the_repository_are_sound(name):
-    assert (
-        not store.published_file(name).exists() or soundness.faults(name, store.published_lines(name)) == []
-    )
+    """Apart from runs of methods that were corrected since: `survey verify` names them until they run again."""
+    if store.published_file(name).exists():
+        faults = soundness.faults(name, store.published_lines(name))
+        assert [fault for _, fault in faults if not fault.endswith("sweep and publish again")] == []

@@ -1,6 +1,7 @@
 """Weight methods: hand-computed scores and the oracle of each."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
+from survey_lib import prune
 from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.evidence.base import Evidence, collect
 from survey_lib.chain.masks import apply, prunable
@@ -149,6 +151,19 @@ def test_snip_takes_the_magnitude_of_gradient_times_weight():
     assert weight.snip(evidence([2.0, -3.0], grad=[[-0.5, 0.1]])).tolist() == [[1.0, pytest.approx(0.3)]]
 
 
+@pytest.mark.parametrize(("method", "kept"), [("snip", 2), ("iter-snip", 2), ("force", 0)])
+def test_a_weight_the_loss_needs_only_once_it_is_gone_returns_under_force_alone(method, kept, monkeypatch):
+    # loss ½ Σ (w·x − t)², x = (3,0,0), (0,1,0), (0,0,1), t = (3, 0, −1), w = (1, 1, 1): g = (0, 1, 2), so w₁ goes
+    # first; without it g = (−9, 1, 2), and of three scores 9, 1, 2 the first is the largest
+    monkeypatch.setitem(METHODS, method, dataclasses.replace(METHODS[method], rounds=2))
+    layer = nn.Linear(3, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    batch = torch.diag(torch.tensor([3.0, 1.0, 1.0])), torch.tensor([[3.0], [0.0], [-1.0]])
+    result = prune(layer, method, 2 / 3, batches=[batch], loss=lambda o, t: 0.5 * (o - t).square().sum())
+    assert result.masks["weight"].flatten().nonzero().tolist() == [[kept]]
+    assert result.model.weight[0, kept] == 1 and result.model.weight.sum() == 1  # with its original value
+
+
 def test_grasp_keeps_what_the_gradient_norm_needs():
     """½‖∇L‖² falls by w·(H g) to first order when w is removed, so the largest w·(H g) must stay."""
     torch.manual_seed(0)
@@ -185,7 +200,7 @@ def test_synflow_keeps_every_layer_where_snip_and_magnitude_empty_one():
     model = nn.Sequential(*[layer for _ in range(6) for layer in (nn.Linear(20, 20, bias=False), nn.ReLU())])
     model[4].weight.data.mul_(1e-3)
     sparsity, row = 0.98, find("synflow")
-    assert not masks_of(model, "imp", sparsity)["4.weight"].any()  # magnitude, globally
+    assert not prune(model, "magnitude", sparsity, scope="global").masks["4.weight"].any()
     masks = {}
     for target in round_sparsities(row.schedule, sparsity, row.rounds):
         found = collect(model, list(prunable(model)), row.needs, example=torch.ones(1, 20))
@@ -203,6 +218,39 @@ def test_imp_removes_at_most_a_fifth_of_what_is_left_each_round():
     assert len(rounds) == 4 and rounds[-1] == 0.5
 
 
+# tied weights
+
+
+class Tied(nn.Module):
+    """Tokens to logits, the head's weight an embedding's; two linear layers share theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.inner, self.again = nn.Embedding(12, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.head = nn.Linear(8, 12, bias=False)
+        self.head.weight, self.again.weight = self.embedding.weight, self.inner.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.again(self.inner(self.embedding(tokens)).relu()))
+
+
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "owl", "sparsegpt", "obs", "sparsegpt:2:4"])
+def test_a_head_tied_to_an_embedding_stays_dense_unless_it_is_named(method):
+    torch.manual_seed(0)
+    model, tokens = Tied(), [torch.randint(12, (4, 6))]
+    result = prune(model, method, 0.5, batches=tokens)
+    assert list(result.masks) == ["inner.weight"] and result.sparsity == 0.5
+    assert dict(result.skipped)["head"].startswith("its weight is also an embedding")
+    assert (
+        result.model.again.weight is result.model.inner.weight
+        and not result.model.inner.weight[~result.masks["inner.weight"]].any()
+    )
+    assert torch.equal(result.model.head.weight, model.head.weight)
+    named = prune(model, method, 0.5, batches=tokens, layers=["head"])
+    assert list(named.masks) == ["head.weight"] and named.model.embedding.weight is named.model.head.weight
+    assert not named.model.embedding.weight[~named.masks["head.weight"]].any()
+
+
 # scores from inputs
 
 
@@ -211,6 +259,16 @@ def test_wanda_removes_the_same_share_of_every_row():
     score = weight.wanda(found["weight"])
     assert torch.allclose(score, found["weight"].weight.abs() * found["weight"].act_norm)
     assert select({"w": score}, 0.5, "row")["w"].sum(1).tolist() == [4] * 5
+
+
+def test_ria_by_hand_and_on_kernels():
+    # inputs sum to 4, 4 and outputs to 3, 5; norms 9 and 4: (1/4 + 1/3) · 3, (2/4 + 2/3) · 2, (3/4 + 3/5) · 3, …
+    score = weight.ria(evidence([1.0, -2.0], [-3.0, 2.0], act_norm=[9.0, 4.0]))
+    assert torch.allclose(score, torch.tensor([[7 / 4, 7 / 3], [81 / 20, 9 / 5]]))
+    kernel, norm = torch.randn(5, 3, 2, 2), torch.rand(3, 2, 2)
+    flat = weight.ria(Evidence("w", kernel.flatten(1), act_norm=norm.flatten()))
+    assert torch.allclose(weight.ria(Evidence("w", kernel, act_norm=norm)).flatten(1), flat)
+    assert not weight.ria(evidence([0.0, 0.0], act_norm=[1.0, 1.0])).any()
 
 
 @settings(deadline=None)
@@ -297,6 +355,64 @@ def test_obs_rows_share_the_layers_count_by_their_losses():
     found.weight[1] *= 1e-3
     mask, _ = solve.obs(found, 0.5)
     assert mask.sum(1).tolist() == [6, 0]
+
+
+def fisher_problem():
+    """A trained-like linear layer of 7 · 9 weights, so two blocks of 50, and 40 examples."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(9, 7, bias=False).double(), torch.randn(40, 9, dtype=torch.float64)
+    batches = list(zip(x.split(16), layer(x).argmax(1).split(16), strict=True))
+    return layer, batches, collect(layer, ["weight"], ("fisher",), batches)["weight"]
+
+
+def test_woodfisher_is_the_papers_recursion_by_woodburys_identity(monkeypatch):
+    monkeypatch.setattr(solve, "FISHER_DAMPING", 1e-3)
+    layer, batches, found = fisher_problem()
+    inverses = [torch.eye(size, dtype=torch.float64) / 1e-3 for size in (50, 13)]
+    for x, y in zip(*(torch.cat(part) for part in zip(*batches, strict=True)), strict=True):
+        gradient = torch.autograd.grad(F.cross_entropy(layer(x[None]), y[None]), layer.weight)[0].flatten()
+        for block, part in enumerate(gradient.split(50)):
+            moved = inverses[block] @ part
+            inverses[block] = inverses[block] - torch.outer(moved, moved) / (40 + part @ moved)
+    pivots = torch.cat([inverse.diagonal() for inverse in inverses]).view(7, 9)
+    assert torch.allclose(weight_score := solve.woodfisher(found), found.weight**2 / (2 * pivots), rtol=1e-9)
+    # the update of one block: the sum of what each removed weight alone asks for
+    mask = select({"w": weight_score}, 0.5)["w"]
+    change = torch.cat([inverse @ part for inverse, part in zip(
+        inverses, ((found.weight * ~mask) / pivots).flatten().split(50), strict=True)])  # fmt: skip
+    expected = (found.weight - change.view(7, 9)) * mask
+    assert torch.allclose(solve.woodfisher_update(found, mask), expected, rtol=1e-8)
+
+
+def test_woodfisher_score_is_the_least_loss_that_any_update_can_reach(monkeypatch):
+    monkeypatch.setattr(solve, "FISHER_DAMPING", 1e-3)
+    _, _, found = fisher_problem()
+    quadratic = found.fisher[0] + 1e-3 * torch.eye(50, dtype=torch.float64)
+    first = found.weight.flatten()[:50]
+    for gone in (0, 7, 49):
+        keep = torch.arange(50) != gone
+        change = least_squares(first[None], quadratic, keep)[0] - first  # the best with this weight at 0
+        loss = float(0.5 * change @ quadratic @ change)
+        assert float(solve.woodfisher(found).flatten()[gone]) == pytest.approx(loss, rel=1e-8)
+        mask = torch.ones(63, dtype=torch.bool).scatter_(0, torch.tensor(gone), False).view(7, 9)
+        repaired = solve.woodfisher_update(found, mask).flatten()[:50]
+        assert torch.allclose(repaired, first + change, rtol=1e-8)
+
+
+def test_woodfisher_goes_on_from_a_pruned_model_and_ranks_the_whole_network():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, 4))
+    batches = [(torch.randn(8, 9), torch.arange(8) % 4)]
+    half = prune(model, "woodfisher", 0.5, batches=batches)
+    more = prune(half.model, "woodfisher", 0.75, batches=batches, masks=half.masks)
+    assert all(not (more.masks[name] & ~mask).any() for name, mask in half.masks.items())
+    weights = dict(more.model.named_parameters())
+    assert all(not weights[name][~mask].any() for name, mask in more.masks.items())
+    kept = {name: weights[name][mask] for name, mask in more.masks.items()}
+    before = {name: dict(half.model.named_parameters())[name][mask] for name, mask in more.masks.items()}
+    assert not any(torch.equal(kept[name], before[name]) for name in kept)  # repaired again
+    shares = [float(mask.double().mean()) for mask in half.masks.values()]
+    assert shares[0] != pytest.approx(shares[1], abs=0.02)
 
 
 @pytest.mark.parametrize("method", [solve.obs, solve.sparsegpt])

@@ -1,4 +1,4 @@
-"""What the course claims: differences between runs of published studies, computed with interval and run keys."""
+"""What the course claims: comparisons between runs of published studies, corrected for how many there are."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from survey_lib.analysis.equal_compression import mean_gap
-from survey_lib.analysis.statistics import interval
+from survey_lib.analysis.equal_compression import compare, contrast, gaps
+from survey_lib.analysis.statistics import holm
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps.study import load
 
 SOURCE = REPOSITORY / "data" / "claims.yaml"
 FILE = REPOSITORY / "data" / "results" / "findings.json"
 SEEDS = 3  # fewer carry no claim
 UNITS = {"points": 100, "nats": 1}
+LESS_IS_BETTER = ("loss", "ece", "divergence")
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A difference the course speaks of: `first` minus `second`, seed by seed, among the runs of `where`.
+    """A comparison the course makes: `first` minus `second`, seed by seed, among the runs of `where`.
 
-    where, first, second   pandas queries on the study's tidy table
-    metric                 a column, or an expression of columns
-    along                  compare whole curves at equal compression or speedup_theoretical, not single points
-    says                   what the two sides are called, and how the sentence ends
+    question               what is asked, in a sentence
+    where, first, second   pandas queries on the tidy table; `where` leaves one data set, each side one model
+    metric, stage          a column, or an expression of columns; stage pruned reads `pruned_accuracy`
+    along                  compare whole curves at equal compression, speedup_theoretical or training_macs
+    says                   what the two sides are called, and where the statement holds
     """
 
     study: str
@@ -35,76 +39,110 @@ class Claim:
     first: str
     second: str
     says: tuple[str, str, str]
+    question: str = ""
     metric: str = "accuracy"
+    stage: str = "recovered"
     unit: str = "points"
     along: str = ""
 
+    @property
+    def column(self) -> str:
+        """The column of the tidy table, or an expression of columns, that is compared."""
+        return self.metric if self.stage == "recovered" else f"{self.stage}_{self.metric}"
+
 
 def claims() -> dict[str, Claim]:
-    """Every claim of data/claims.yaml by its name."""
-    found = yaml.safe_load(SOURCE.read_text(encoding="utf-8"))
-    return {name: Claim(**fields | {"says": tuple(fields["says"])}) for name, fields in found.items()}
+    """Every claim of data/claims.yaml by its name. Raises ValueError that names the entry that is wrong."""
+    found = {}
+    for name, fields in yaml.safe_load(SOURCE.read_text(encoding="utf-8")).items():
+        try:
+            found[name] = Claim(**fields | {"says": tuple(fields["says"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"claim {name} of {SOURCE.name}: {error}") from error
+    return found
 
 
-def finding(name: str, claim: Claim) -> dict:
-    """The claim's statement, mean difference, Student's 95 % interval over seeds, n and the runs behind it.
+def findings(declared: dict[str, Claim] | None = None) -> dict[str, dict]:
+    """Every claim, computed from the published runs; Holm's correction is over all claims of the same study.
+
+    Raises ValueError for a study that does not name its `family`, and the errors of `measured`.
+    """
+    declared, found = declared or claims(), {}
+    for study in dict.fromkeys(claim.study for claim in declared.values()):
+        runs = store.results(study, local=False, profile="full")
+        family = [name for name, claim in declared.items() if claim.study == study]
+        found |= {name: measured(name, declared[name], runs) for name in family}
+        corrected = holm(pd.Series({name: found[name]["p"] for name in family}))
+        for name in family:
+            found[name]["corrected"] = float(f"{corrected[name]:.3g}")
+            found[name] |= {"family": _family(study), "family_size": len(family)}
+            found[name]["verdict"] = _verdict(declared[name], found[name])
+            found[name]["statement"] = _statement(declared[name], found[name])
+    return {name: found[name] for name in declared}
+
+
+def _family(study: str) -> str:
+    sentence = load(study).family
+    if not sentence:
+        raise ValueError(
+            f"study {study} has claims, so data/studies/{study}.yaml must say in `family` what is compared"
+        )
+    return sentence
+
+
+def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
+    """The claim's mean difference, 95 % interval and p before correction, with the runs behind it.
 
     Raises ValueError for a side without runs, or fewer than three seeds that both sides share.
     """
-    runs = store.results(claim.study, local=False)
-    runs = runs[(runs["status"] == "done") & (runs["profile"] == "full")].query(claim.where)
+    runs = runs[runs["status"] == "done"].query(claim.where)
     sides = [runs.query(query) for query in (claim.first, claim.second)]
-    gaps = _along(claim, sides) if claim.along else _paired(claim, sides)
-    if len(gaps) < SEEDS:
-        raise ValueError(f"claim {name}: {len(gaps)} seeds have both sides, {SEEDS} are needed; sides hold "
+    weighted = contrast(*sides, claim.along)
+    seeds = weighted["seed"].nunique()
+    if seeds < SEEDS:
+        raise ValueError(f"claim {name}: {seeds} seeds have both sides, {SEEDS} are needed; sides hold "
                          f"{[len(side) for side in sides]} runs of study {claim.study}")  # fmt: skip
-    gaps = gaps * UNITS[claim.unit]
-    found = interval(gaps)
-    mean, low, high = (round(float(value), 4) for value in (found.mean, found.low, found.high))
+    scale = UNITS[claim.unit]
+    estimate = compare(weighted, claim.column)
+    mean, low, high = (round(scale * value, 4) for value in (estimate.mean, estimate.low, estimate.high))
+    ends = (weighted["low"].max(), weighted["high"].min()) if claim.along else ()  # of every seed's range
     return {
-        "study": claim.study, "metric": claim.metric, "unit": claim.unit, "along": claim.along,
-        "mean": mean, "low": low, "high": high, "n": len(gaps), "seeds": [round(float(gap), 4) for gap in gaps],
-        "statement": _statement(claim, mean, low, high, len(gaps)),
-        "keys": sorted({key for side in sides for key in side["key"]}),
+        "study": claim.study, "question": claim.question, "data": weighted["data"].iloc[0],
+        "network": ", ".join(sorted(set(weighted["model"]))), "metric": claim.column, "unit": claim.unit,
+        "along": claim.along, "range": [float(f"{end:.3g}") for end in ends],
+        "mean": mean, "low": low, "high": high, "p": float(f"{estimate.p:.3g}"),
+        "over": estimate.over, "n": estimate.n, "examples": estimate.examples,
+        "seeds": [round(float(scale * gap), 4) for gap in gaps(weighted, claim.column)],
+        "keys": sorted(set(weighted["key"])),
     }  # fmt: skip
 
 
-def _paired(claim: Claim, sides: list[pd.DataFrame]) -> pd.Series:
-    first, second = (side.assign(value=side.eval(claim.metric)).groupby("seed")["value"].mean() for side in sides)
-    return (first - second).dropna()
+def _verdict(claim: Claim, found: dict) -> str:
+    """Whether `first` is better or worse than `second` after correction, or the two tie."""
+    if not found["corrected"] < ALPHA:
+        return "tie"
+    return "worse" if (found["mean"] > 0) == claim.column.endswith(LESS_IS_BETTER) else "better"
 
 
-def _along(claim: Claim, sides: list[pd.DataFrame]) -> pd.Series:
-    named = pd.concat([side.assign(method=label) for side, label in zip(sides, ("first", "second"), strict=True)])
-    return mean_gap(named.assign(accuracy=named.eval(claim.metric)), "first", "second", claim.along)
-
-
-def _statement(claim: Claim, mean: float, low: float, high: float, n: int) -> str:
-    subject, other, end = claim.says
-    verb = "is above" if low > 0 else "is below" if high < 0 else "is not told from"
-    digits = 1 if claim.unit == "points" else 3
-    numbers = f"{mean:+.{digits}f} {claim.unit} (95 % interval {low:+.{digits}f} to {high:+.{digits}f}, n = {n})"
-    return f"{subject} {verb} {other} {end}: {numbers}"
-
-
-def findings() -> dict[str, dict]:
-    """Every claim, computed from the published runs."""
-    return {name: finding(name, claim) for name, claim in claims().items()}
+def _statement(claim: Claim, found: dict) -> str:
+    """Effect first, then what is known of it: seeds, test examples, interval and corrected p."""
+    first, second, where = claim.says
+    ends, digits = [found["low"], found["high"]], 1 if claim.unit == "points" else 3
+    sign = 1 if found["mean"] >= 0 else -1
+    low, high = sorted(sign * end for end in ends)
+    seeds = f"n = {found['n']} seeds"
+    over = f"{seeds} × {found['examples']:,} images" if found["examples"] else f"{seeds}, over seeds only"
+    p = f"p = {found['corrected']:.2g}" if found["corrected"] >= 0.001 else "p < 0.001"
+    known = f"95 % interval {low:.{digits}f} to {high:.{digits}f}, {over}, Holm-corrected {p}"
+    if claim.along:
+        known += f"; mean over {claim.along} {found['range'][0]:g} to {found['range'][1]:g}"
+    effect = f"{abs(found['mean']):.{digits}f} {claim.unit} {'above' if sign > 0 else 'below'}"
+    if found["verdict"] == "tie":
+        return f"{first} and {second} tie {where}: the first is {effect} the second ({known})"
+    return f"{first} is {effect} {second} {where} ({known})"
 
 
 def write() -> Path:
     """Compute all findings and write them to data/results/findings.json."""
     FILE.write_text(json.dumps(findings(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return FILE
-
-
-def stated(name: str) -> str:
-    """The sentence of one finding, as stored; ValueError that lists the names for an unknown one.
-
-    >>> stated("random-against-l1").startswith("random-filter is")
-    True
-    """
-    found = json.loads(FILE.read_text(encoding="utf-8"))
-    if name not in found:
-        raise ValueError(f"no finding {name!r}; there are: {', '.join(found)}")
-    return found[name]["statement"]

@@ -1,15 +1,19 @@
-"""Methods compared where they are comparable: at equal compression, seed by seed, and on the Pareto front."""
+"""Methods compared at equal size, MACs or budget, seed by seed, and against the dense twin."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from survey_lib.analysis.statistics import interval
+from survey_lib.analysis.statistics import Estimate, crossed_interval, holm, interval
+from survey_lib.experiment.sweeps import store
 
 POINTS = 50  # of the grid on which two curves are subtracted
+TWIN = ["data", "model", "seed", "epochs", "lr", "recovery", "recovery_epochs", "recovery_lr", "rewind_epoch"]
 
 
 def on_front(points: pd.DataFrame, x: str = "compression", y: str = "accuracy") -> pd.Series:
@@ -24,6 +28,84 @@ def on_front(points: pd.DataFrame, x: str = "compression", y: str = "accuracy") 
     return pd.Series(~(as_good & better).any(1), index=points.index)
 
 
+def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.DataFrame:
+    """The runs of both sides with a `weight` each: weighted metrics of a seed add up to first minus second.
+
+    Without `along`, a side is the mean of its runs of the seed. Along x (compression, speedup_theoretical,
+    training_macs, sparsity), a side is its curve, interpolated between its runs and averaged over the x that
+    both curves cover, `low` to `high`; x counts by its logarithm, sparsity as it is. Nothing is extrapolated:
+    seeds without a common range, or with one side only, are left out.
+    Raises ValueError where the runs are of several data sets, or those of a side of several models.
+    """
+    both = pd.concat([first, second])
+    for name, rows in (("data", both), ("model", first), ("model", second)):
+        if name in rows and rows[name].nunique() > 1:
+            several = ", ".join(sorted(set(rows[name])))
+            raise ValueError(f"a side needs runs of one {name}, and both sides the same data; got {several}")
+    parts = []
+    for seed in sorted(set(first["seed"]) & set(second["seed"])):
+        sides = [side[side["seed"] == seed] for side in (first, second)]
+        places = [_place(side, along) for side in sides]
+        low, high = max(place.min() for place in places), min(place.max() for place in places)
+        if low <= high:
+            grid = np.linspace(low, high, POINTS if along else 1)
+            ends = (low, high) if along == "sparsity" else np.exp((low, high))
+            parts += [side.assign(weight=sign * _shares(place, grid), low=ends[0], high=ends[1])
+                      for side, place, sign in zip(sides, places, (1, -1), strict=True)]  # fmt: skip
+    return (
+        pd.concat(parts, ignore_index=True) if parts else both.iloc[:0].assign(weight=0.0, low=0.0, high=0.0)
+    )
+
+
+def _place(side: pd.DataFrame, x: str) -> np.ndarray:
+    if not x:
+        return np.zeros(len(side))
+    return side[x].to_numpy() if x == "sparsity" else np.log(side[x].to_numpy(dtype=float))
+
+
+def _shares(places: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Share of each run in the mean of its interpolated curve over the grid; runs at equal x divide theirs."""
+    points, which, count = np.unique(places, return_inverse=True, return_counts=True)
+    shares = np.array([np.interp(grid, points, one).mean() for one in np.eye(len(points))])
+    return shares[which] / count[which]
+
+
+def gaps(weighted: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
+    """First minus second of each seed, from the runs of `contrast`; metric: a column or an expression of them."""
+    return (weighted.eval(metric) * weighted["weight"]).groupby(weighted["seed"]).sum()
+
+
+def compare(weighted: pd.DataFrame, metric: str = "accuracy") -> Estimate:
+    """The mean gap of the runs of `contrast`, with an interval over seeds and test examples.
+
+    The interval covers seeds only where the records do not hold which test examples were right.
+    """
+    by_seed = gaps(weighted, metric)
+    right = correct(weighted["study"].iloc[0], metric) if "study" in weighted and len(by_seed) > 1 else {}
+    if not set(weighted.get("key", [None])) <= right.keys():
+        return interval(by_seed)
+    examples = [
+        sum(row.weight * right[row.key] for row in runs.itertuples()) for _, runs in weighted.groupby("seed")
+    ]
+    return crossed_interval(np.array(examples))
+
+
+@cache
+def correct(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
+    """Run key -> (n,) which test examples were right, for the published runs of a study that hold it.
+
+    metric: accuracy (at the end of the run), or that of a stage, as pruned_accuracy. Others have none.
+    """
+    stage = "recovered" if metric == "accuracy" else metric.removesuffix("_accuracy")
+    found = {}
+    for key, record in store.published_records(study).items():
+        test = record.get("metrics", {}).get(stage, {}).get("test", {})
+        if "correct" in test:
+            bits = np.frombuffer(base64.b64decode(test["correct"]), np.uint8)
+            found[key] = np.unpackbits(bits, count=test["n"]).astype(bool)
+    return found
+
+
 def mean_gap(frame: pd.DataFrame, method: str, reference: str, x: str = "compression") -> pd.Series:
     """Accuracy of method minus reference for each seed, averaged over the x that both curves cover.
 
@@ -31,35 +113,40 @@ def mean_gap(frame: pd.DataFrame, method: str, reference: str, x: str = "compres
 
     Both curves are interpolated between their runs. Empty if their ranges do not overlap.
     """
-    gaps = {}
-    for seed, runs in frame.groupby("seed"):
-        first, second = (_curve(runs[runs["method"] == name], x) for name in (method, reference))
-        if not (len(first) and len(second)):
-            continue
-        low, high = max(first.index[0], second.index[0]), min(first.index[-1], second.index[-1])
-        if low <= high:
-            grid = np.linspace(low, high, POINTS)
-            gaps[seed] = np.mean(np.interp(grid, first.index, first) - np.interp(grid, second.index, second))
-    return pd.Series(gaps, dtype=float)
+    return gaps(contrast(*(frame[frame["method"] == name] for name in (method, reference)), x))
 
 
-def against(frame: pd.DataFrame, reference: Callable[[str], str], confidence: float = 0.95) -> pd.DataFrame:
-    """Every method's mean gap to a reference chosen by its structure, with Student's interval over seeds.
+def against(frame: pd.DataFrame, reference: Callable[[str], str]) -> pd.DataFrame:
+    """Every method's mean gap, with its interval, to a reference chosen by its structure, at equal size.
 
-    The seed is the unit: points of one seed share a dense network, so counting them would narrow the interval.
-    Columns: method, structure, reference, mean, low, high, n, seeds. With one seed low and high are nan.
+    The seed is the unit: points of one seed share a dense network, so counting them would narrow the
+    interval. Columns: method, structure, reference, mean, low, high, p, n, examples, seeds, and corrected (p, by
+    Holm over this table). With one seed low, high and p are nan.
     """
     rows = []
-    for (structure, method), _ in frame.groupby(["structure", "method"]):
-        gaps = mean_gap(frame, method, reference(structure))
-        if method != reference(structure) and len(gaps):
-            found = interval(gaps, confidence)
-            rows.append((method, structure, reference(structure), found.mean, found.low, found.high, found.n, tuple(gaps)))
-    names = ["method", "structure", "reference", "mean", "low", "high", "n", "seeds"]
-    return pd.DataFrame(rows, columns=names).sort_values("mean", ascending=False, ignore_index=True)
+    for (structure, method), mine in frame.groupby(["structure", "method"]):
+        weighted = contrast(mine, frame[frame["method"] == reference(structure)], "compression")
+        if method != reference(structure) and len(weighted):
+            rows.append({"method": method, "structure": structure, "reference": reference(structure)}
+                        | vars(compare(weighted)) | {"seeds": tuple(gaps(weighted))})  # fmt: skip
+    names = ["method", "structure", "reference", "mean", "low", "high", "p", "n", "examples", "seeds"]
+    table = pd.DataFrame(rows, columns=names).sort_values("mean", ascending=False, ignore_index=True)
+    return table.assign(corrected=holm(table["p"]))
 
 
-def _curve(runs: pd.DataFrame, x: str) -> pd.Series:
-    """Accuracy by x in ascending order; compression by its logarithm."""
-    position = np.log(runs[x].to_numpy(dtype=float)) if x != "sparsity" else runs[x].to_numpy()
-    return pd.Series(runs["accuracy"].to_numpy(), index=position).groupby(level=0).mean()
+def gain_over_twin(runs: pd.DataFrame) -> pd.DataFrame:
+    """Every recovered run with the accuracy of its dense `twin` and its `gain` over it.
+
+    The twin is the dense network of the same seed, data and model that had the same extra epochs at the same
+    rate; without it, pruning would be credited with the training. Networks trained from scratch have none.
+    Raises ValueError that names the first run without a twin, or with several.
+    """
+    dense = runs["method"] == "dense"
+    pruned = runs[~dense & (runs["recovery"] != "none") & ~runs["recovery"].str.startswith("scratch")]
+    twins = runs[dense].groupby(TWIN)["accuracy"].agg(twin="mean", twins="size").reset_index()
+    found = pruned.merge(twins, "left", TWIN)
+    for row in found[found["twins"] != 1].itertuples():
+        asked = ", ".join(f"{name} {getattr(row, name)}" for name in TWIN)
+        raise ValueError(f"{row.method}, run {row.key}: one dense twin is needed ({asked}); found "
+                         f"{np.nan_to_num(row.twins):.0f}. Add it to the study: method dense, recovery {row.recovery}")  # fmt: skip
+    return found.drop(columns="twins").assign(gain=found["accuracy"] - found["twin"])

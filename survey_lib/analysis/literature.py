@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 FOLDER = Path(__file__).parents[2] / "data" / "literature"
 PRINTED = re.compile(r"prints ([+-]?\d+\.\d+)[^;]*; arithmetic gives")
@@ -34,6 +35,13 @@ def published() -> pd.DataFrame:
     table["printed_delta"] = table["notes"].str.extract(PRINTED, expand=False).astype(float)
     table["own"] = table["source_kind"].isin(AUTHORS) & (table["reported_by"] == table["paper_key"])
     return table
+
+
+def described() -> pd.DataFrame:
+    """Methods that have no row in the catalogue, by paper: name, year, what they do, and why they do not run here."""
+    reasons = yaml.safe_load((FOLDER / "described.yaml").read_text(encoding="utf-8"))
+    table = papers().loc[list(reasons), ["method_name", "year", "granularity", "when", "one_line"]]
+    return table.assign(reason=reasons.values()).sort_values(["year", "method_name"])
 
 
 def audit() -> pd.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from survey_lib.analysis.statistics import at_compression, interval
+from survey_lib.analysis.statistics import at_compression, holm, interval
 from survey_lib.analysis.tables import distinct
 from survey_lib.catalogue import table as catalogue
 
@@ -20,7 +20,7 @@ class Branch:
     """One need: the runs that may serve it, and where on which axis they are compared.
 
     where    pandas query on the tidy table, joined with the catalogue's `needs data`
-    x, at    the axis of equal saving and the place on it; the strongest that all methods reach if left out
+    x, at    the axis of equal saving and the value on it; the strongest that all methods reach if left out
     recover  compare after recovery, or right after the cut
     """
 
@@ -34,18 +34,18 @@ class Branch:
 
 AFTER = "`when` in ['after', 'any']"
 BRANCHES = (
-    Branch("fewer parameters, zeros may lie anywhere", "comparison", "method != 'dense'", at=4),
+    Branch("fewer parameters, zeros anywhere", "comparison", "method != 'dense'", at=4),
     Branch("as above, sparse from the first step", "comparison", "`when` == 'before'", at=4),
     Branch("a pattern that sparse tensor cores read (2:4)", "comparison", "pattern == '2:4'"),
-    Branch("less time on any machine: fewer MACs, cut out", "comparison", "structure == 'structured'",
+    Branch("fewer MACs, cut out (time is another measurement)", "comparison", "structure == 'structured'",
            "speedup_theoretical", 3),
-    Branch("fewer parameters, zeros may lie anywhere", "comparison", AFTER, at=2, recover=False),
+    Branch("fewer parameters, zeros anywhere", "comparison", AFTER, at=2, recover=False),
     Branch("as above, and there is no data", "comparison", f"{AFTER} and not needs_data", at=2, recover=False),
-    Branch("less time on any machine: fewer MACs, cut out", "comparison",
+    Branch("fewer MACs, cut out (time is another measurement)", "comparison",
            f"{AFTER} and structure == 'structured'", "speedup_theoretical", 2, recover=False),
     Branch("a small fully connected network, with data", "saliency",
            f"{AFTER} and data == 'digits' and recovery == 'none' and evidence == 250", at=8, recover=False),
-    Branch("a language model, zeros may lie anywhere", "language", "structure == 'unstructured'", at=1.5, recover=False),
+    Branch("a language model, zeros anywhere", "language", "structure == 'unstructured'", at=1.5, recover=False),
     Branch("a language model, cut out: fewer MACs", "language", "structure == 'structured'",
            "speedup_theoretical", recover=False),
 )  # fmt: skip
@@ -55,9 +55,9 @@ def settle(runs: pd.DataFrame, branches: tuple[Branch, ...] = BRANCHES) -> pd.Da
     """Points of accuracy each method loses in each branch, the least loss marked `best`.
 
     Columns: need, recover, study, x, at, method, lost (mean over seeds, points against the same seed's dense
-    network), best, tied, n. `tied`: the 95 % interval of the paired difference to the best holds zero,
-    or no interval can be had. `runs` may hold several studies; branches without runs are left out.
-    Raises ValueError if that leaves none.
+    network), best, tied, n. `tied`: the paired difference to the best is not significant at 0.05 after Holm's
+    correction over the rivals of the branch, or cannot be tested with one seed. `runs` may hold several studies;
+    branches without runs are left out. Raises ValueError if that leaves none.
     """
     needs = catalogue()["needs data"].to_dict()
     runs = runs.assign(needs_data=runs["method"].str.partition(" ")[0].map(needs).eq(True))
@@ -73,35 +73,30 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
     if runs.empty:
         return pd.DataFrame()
     metric = "accuracy" if branch.recover else "pruned_accuracy"
-    runs = runs.assign(compression=runs[branch.x], lost=100 * (runs["dense_accuracy"] - runs[metric]))
-    at = branch.at or at_compression(runs, metric="lost").name
-    seeds = {seed: at_compression(rows, at, "lost") for seed, rows in runs.groupby("seed")}
+    runs = runs.assign(lost=100 * (runs["dense_accuracy"] - runs[metric]))
+    at = branch.at or at_compression(runs, metric="lost", x=branch.x).name
+    seeds = {seed: at_compression(rows, at, "lost", branch.x) for seed, rows in runs.groupby("seed")}
     lost = pd.DataFrame(seeds).T.dropna(axis=1)  # (seeds, methods)
-    if lost.empty:  # no method was run on both sides of the place
+    if lost.empty:  # no method was run on both sides of `at`
         return pd.DataFrame()
     means = lost.mean().sort_values()
+    rivals = lost[means.index[1:]].apply(lambda each: interval(each - lost[means.index[0]]).p)
     return pd.DataFrame({
         "need": branch.need, "recover": branch.recover, "study": branch.study, "x": branch.x, "at": at,
         "method": means.index, "lost": means.to_numpy(), "best": means.index == means.index[0],
-        "tied": [_tied(lost[name] - lost[means.index[0]]) for name in means.index], "n": len(lost),
+        "tied": holm(rivals).ge(0.05).reindex(means.index, fill_value=True).to_numpy(), "n": len(lost),
     })  # fmt: skip
 
 
-def _tied(difference: pd.Series) -> bool:
-    """Whether Student's interval of the mean difference holds zero; with one seed nothing can be told."""
-    found = interval(difference)
-    return not (found.low > 0 or found.high < 0)
-
-
 def advice(settled: pd.DataFrame) -> pd.DataFrame:
-    """One row a branch: what to take, what it loses, what cannot be told from it, and the study behind it."""
+    """One row a branch: the method that loses least, how much, what ties with it, and the study behind it."""
     rows = []
     for (recover, need), table in settled.groupby(["recover", "need"], sort=False):
         first = table[table["best"]].iloc[0]
         others = table.loc[table["tied"] & ~table["best"], "method"]
         rows.append({"training after": TRAINING[recover].split()[1], "need": need, "take": first["method"],
                      "at": f"{first['at']:.1f}× {RATIOS[first['x']]}", "points lost": round(first["lost"], 1),
-                     "not told from it": ", ".join(others) or "-", "of": len(table) - 1, "n": first["n"],
+                     "ties with": ", ".join(others) or "-", "of": len(table) - 1, "n": first["n"],
                      "study": first["study"]})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -124,5 +119,5 @@ def reach(runs: pd.DataFrame, points: float = 1.0) -> pd.DataFrame:
 def _last_within(x: pd.Series, lost: pd.Series, points: float) -> float:
     grid = np.linspace(0, np.log(x.max()), 500)
     curve = np.interp(grid, [0, *np.log(x.sort_values())], [0, *lost.loc[x.sort_values().index]])
-    within = np.cumprod(curve <= points).astype(bool)  # up to the first place where it loses more
+    within = np.cumprod(curve <= points).astype(bool)  # up to where it first loses more
     return float(np.exp(grid[within][-1]))

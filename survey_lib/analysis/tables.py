@@ -7,12 +7,16 @@ import pandas as pd
 from survey_lib.catalogue import CATEGORIES
 from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps.results_table import LATER
 from survey_lib.experiment.sweeps.study import load
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
 VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer",
-            "ticket", "rounds", "recovery_epochs", "epochs", "lr")  # fmt: skip
-INCIDENTAL = ("key", "seconds", "machine", "commit")
+            "ticket", "rounds", "recovery_epochs", "epochs", "lr", "when", "asked_macs", *LATER)  # fmt: skip
+INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
+RECIPE = ("data", "model", "epochs", "optimizer", "lr_schedule", "lr", "batch_size", "weight_decay", "recovery",
+          "recovery_epochs", "recovery_lr", "seed")  # fmt: skip
+NOT_STORED = "(not stored)"
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
@@ -70,7 +74,11 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     for field in [name for name in VARIANTS if name in frame]:
         twice = frame.duplicated(POINT, keep=False)
         values = frame[twice].groupby("method")[field].nunique()
-        several = frame["method"].isin(values[values > 1].index) & (frame["method"] != "dense") & frame[field].notna()
+        several = (
+            frame["method"].isin(values[values > 1].index)
+            & (frame["method"] != "dense")
+            & frame[field].notna()
+        )
         frame.loc[several, "method"] += " (" + frame.loc[several, field].astype(str) + ")"
     return frame
 
@@ -97,3 +105,36 @@ def markdown(table: pd.DataFrame) -> str:
     body = table.astype(object).fillna("").astype(str).to_numpy().tolist()
     rows = [list(table.columns), ["---"] * len(table.columns), *body]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def study_card(table: pd.DataFrame) -> str:
+    """What a reader must know to judge a figure of these published runs, as a Markdown table, from their records.
+
+    The sampling error is the binomial standard error of the mean accuracy, √(a (1 − a) / n), in points.
+    Raises ValueError where a run of the table is not published.
+    """
+    study, keys = table["study"].iloc[0], set(table["key"])
+    runs = [run for key, run in store.published_records(study).items() if key in keys]
+    if len(runs) < len(keys):
+        raise ValueError(f"{len(keys) - len(runs)} of {len(keys)} runs are not published; first: survey publish {study}")
+    configs = [run["config"] for run in runs]
+    of = {name: ", ".join(f"{value}" for value in sorted({config[name] for config in configs})) for name in RECIPE}
+    tests = {run["metrics"]["recovered"]["test"].get("n") for run in runs}
+    images = {entry["examples"] // entry["epochs"] for run in runs for entry in run["ledger"] if entry["epochs"]}
+    accuracy = table["accuracy"].mean()
+    error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in tests if n)
+    rows = {
+        "data": f"{of['data']}; {_numbers(images)} training and {_numbers(tests)} test examples",
+        "network": of["model"],
+        "recipe": f"{of['epochs']} epochs, {of['optimizer']}, {of['lr_schedule']}, rate {of['lr']}, "
+                  f"batch {of['batch_size']}, weight decay {of['weight_decay']}",
+        "recovery": f"{of['recovery']}; {of['recovery_epochs']} epochs, rate {of['recovery_lr']}",
+        "seeds": f"{len({config['seed'] for config in configs})} ({of['seed']})",
+        "sampling error of an accuracy": error or NOT_STORED,
+        "runs": f"{len(keys)} of study {study}: {', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''}",
+    }  # fmt: skip
+    return markdown(pd.DataFrame({"of this figure": rows.keys(), "": rows.values()}))
+
+
+def _numbers(found: set[int | None]) -> str:
+    return ", ".join(f"{value:,}" for value in sorted(found - {None})) or NOT_STORED

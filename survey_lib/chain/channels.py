@@ -25,20 +25,26 @@ def collect(
     batches: Iterable | None = None,
     loss: observe.Loss | None = None,
     seed: int = 0,
+    dense: nn.Module | None = None,
 ) -> dict[str, list[Evidence]]:
     """Evidence of every group of `coupling`: `{group name: [one Evidence for each producer]}`.
 
     `weight` holds the producer's rows of each channel: (channels, in, kh, kw) where a channel is one row,
-    else (channels, n). Data, loss and errors are those of `evidence.collect`; the model is not touched.
+    else (channels, n). `dense`: the network that `model` was before it was pruned, for `consumers`; itself if
+    left out. Data, loss and errors are those of `evidence.collect`; the model is not touched.
     Feature maps of all groups and batches are held at once: a few hundred small images are meant.
     """
     pairs = None if batches is None else observe.pairs(batches)
     _check(needs, pairs)
-    subject = observe_groups.Subject(unwrap(model), coupling.groups, pairs, loss, seed)
+    subject = observe_groups.Subject(
+        unwrap(model), unwrap(dense or model), coupling.groups, pairs, loss, seed
+    )
     own = {need: observe_groups.OWN[need](subject) for need in needs if need in observe_groups.OWN}
     shared = {need: observe_groups.SHARED[need](subject) for need in needs if need in observe_groups.SHARED}
     found: dict[str, list[Evidence]] = {group.name: [] for group in coupling.groups}
     for (group, producer), weight in observe_groups.rows(subject, subject.weights).items():
+        if any((group, producer) not in values for values in own.values()):
+            continue  # a producer without feature map; `maps` saw to it that the group has another
         name = f"{group}:{producer}"
         seen = {need: values[group, producer] for need, values in own.items()}
         seen |= {need: values[group] for need, values in shared.items()}
@@ -72,10 +78,14 @@ def score_groups(score: Callable[[Evidence], Tensor], found: dict[str, list[Evid
 
 @torch.no_grad()
 def write_consumers(model: nn.Module, group: ChannelGroup, repaired: dict[str, Tensor]) -> None:
-    """Put the repaired weights (channels, n, out) of a `solve` method back into the consumers, in place."""
+    """Put the repaired weights (channels, n, out) of a `solve` method back into the consumers, in place, and add
+    what it found for a bias (out,)."""
     for part in group.consumers:
         if part.tensor in repaired:
             weight = unwrap(model).get_parameter(part.tensor)
             index = torch.as_tensor(part.index, device=weight.device).flatten()
             columns = repaired[part.tensor].to(weight).movedim(-1, 0)  # (out, channels, k·kh·kw)
             weight[:, index] = columns.reshape(len(weight), len(index), *weight.shape[2:])
+            bias = part.tensor.removesuffix("weight") + "bias"
+            if bias in repaired:
+                unwrap(model).get_parameter(bias).add_(repaired[bias])

@@ -30,14 +30,16 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
     """Weights that methods of weight granularity may prune: matrices and kernels of linear, convolution,
-    recurrent and attention layers; never biases, norms, embeddings. Shared weights count once."""
+    recurrent and attention layers; never biases, norms, embeddings, nor heads tied to an embedding, unless
+    `tied`. Shared weights count once."""
     found: dict[str, nn.Parameter] = {}
+    embeddings = [m.weight for m in unwrap(model).modules() if isinstance(m, nn.Embedding) and not tied]
     for layer_name, layer in unwrap(model).named_modules():
         if isinstance(layer, LAYERS):
             for name, parameter in layer.named_parameters(layer_name, recurse=False):
-                if parameter.dim() >= 2 and not any(parameter is other for other in found.values()):
+                if parameter.dim() >= 2 and not any(parameter is other for other in (*embeddings, *found.values())):
                     found[name] = parameter
     return found
 

@@ -14,7 +14,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from survey_lib.experiment.sweeps import files
+from survey_lib.experiment import files
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
 

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from survey_lib.analysis.statistics import TooFew
 from survey_lib.charts.plots import DENSE, GREY, LABELS, PALETTE, looks
 
 
-def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
-    """Demšar's diagram: methods on a line of mean ranks; a bar joins those chance could have ordered."""
+def mean_ranks(ranks: pd.Series, axes: Axes) -> pd.Series:
+    """Methods on a line of mean ranks, each with its name; the ranks in their order."""
     ordered = ranks.sort_values()
     height = len(ordered)
     for level, (name, rank) in enumerate(ordered.items()):
@@ -18,6 +19,21 @@ def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
         axes.plot([rank, rank], [0, y], color=GREY, linewidth=0.8)
         axes.plot(rank, 0, "o", color=DENSE, markersize=3)
         axes.annotate(f" {name} ({rank:.2f})", (rank, y), va="center", fontsize=8)
+    axes.set(xlabel="mean rank (1 is best)", yticks=[], ylim=(None, height + 2.8))
+    axes.spines["left"].set_visible(False)
+    axes.grid(False)
+    return ordered
+
+
+def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
+    """Demšar's diagram: `mean_ranks` with a bar that joins methods whose order may be due to chance.
+
+    Raises TooFew where `ranking` had too few blocks for a critical difference, which is then nan.
+    """
+    if np.isnan(distance):
+        raise TooFew("a critical difference needs ten independent blocks (seed, data, model); draw mean_ranks instead")
+    ordered = mean_ranks(ranks, axes)
+    height = len(ordered)
     for level, (first, last) in enumerate(cliques(ordered.to_numpy(), distance)):
         axes.plot(
             [first - 0.05, last + 0.05],
@@ -28,9 +44,6 @@ def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
         )
     axes.plot([ordered.min(), ordered.min() + distance], [height + 1.2] * 2, color=DENSE, linewidth=1.5)
     axes.text(ordered.min(), height + 1.5, f"critical difference {distance:.2f}", fontsize=8, va="bottom")
-    axes.set(xlabel="mean rank (1 is best)", yticks=[], ylim=(None, height + 2.8))
-    axes.spines["left"].set_visible(False)
-    axes.grid(False)
 
 
 def cliques(ranks: np.ndarray, distance: float) -> list[tuple[float, float]]:

@@ -83,6 +83,25 @@ def choose(names: tuple[str, ...]) -> list[Path]:
 
 
 @click.command()
+@click.argument("names", nargs=-1)
+@click.option("--check/--write", default=True, help="Name the numbers that do not hold, or update them.")
+def text(names: tuple[str, ...], check: bool) -> None:
+    """Recompute the numbers in the prose of notebooks whose names contain one of NAMES (all if none is given).
+
+    A number is followed by a hidden comment that computes it: `0.4 points<!--= finding("random").points() -->`.
+    """
+    from survey_lib.course import prose
+
+    if not check:
+        for path in choose(names):
+            click.echo(f"{path.name}: {prose.write(path)} cells changed")
+    elif faults := [fault for path in choose(names) for fault in prose.faults(path)]:
+        raise click.ClickException("\n".join([*faults, "to update what is computed: survey text --write"]))
+    else:
+        click.echo(f"the numbers in the prose of {len(choose(names))} notebooks are as computed")
+
+
+@click.command()
 @click.argument("name")
 @click.option("--out", default="figures", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def figure(name: str, out: Path) -> None:
@@ -153,4 +172,4 @@ def _helps(root: click.Context) -> Iterator[tuple[str, str]]:
             yield from _helps(inside)
 
 
-COMMANDS = (notebooks, figure, cite, student, generate, site)
+COMMANDS = (notebooks, text, figure, cite, student, generate, site)

@@ -31,7 +31,7 @@ def speed(
         raise click.UsageError("name a model, such as resnet-20 or torchvision:resnet18, or give --publish")
     from survey_lib.cli.timings import report
     from survey_lib.experiment import speed as study
-    from survey_lib.experiment.sweeps.files import into
+    from survey_lib.experiment.files import into
 
     chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
     with into(out, [f"{part}.csv" for part in study.PARTS]) if out else nullcontext(study.FOLDER) as folder:

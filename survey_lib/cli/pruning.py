@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 import survey_lib
 from survey_lib.catalogue import find
+from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.sweeps import files
 from survey_lib.measure import compare_latency, machine, measure
 from survey_lib.measure.export import export_onnx
+from survey_lib.steps.budget import budget_of
 
 BATCHES, BATCH_SIZE = 4, 64
 PACKAGES = (
@@ -39,7 +40,9 @@ PACKAGES = (
 def prune_once(
     model: str,
     method: str,
-    sparsity: float,
+    sparsity: float | None,
+    macs: float | None,
+    parameters: float | None,
     weights: Path | None,
     dataset: str | None,
     out: Path | None,
@@ -48,6 +51,7 @@ def prune_once(
 ) -> str:
     """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
     find(method)
+    budget_of(sparsity, macs, parameters, None, None)
     for path in (out, onnx):
         if path:
             files.new(path)
@@ -59,12 +63,10 @@ def prune_once(
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{weights} does not hold the weights of {model}: {error}") from error
     dense.eval()
-    result = survey_lib.prune(dense, method, sparsity, example=example, batches=batches, seed=seed)
-    lines = [
-        f"{model} by {method}: asked for sparsity {sparsity:g}, removed {result.sparsity:.4f} of its units"
-    ]
-    lines += [f"left whole: {layer} ({reason})" for layer, reason in result.skipped]
-    lines.append(compare(dense, result, example))
+    wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
+    result = survey_lib.prune(dense, method, **wishes, example=example, batches=batches, seed=seed)
+    asked = ", ".join(f"{name} {value:g}" for name, value in wishes.items() if value is not None)
+    lines = [f"{model} by {method}: asked for {asked}", repr(result), compare(dense, result, example)]
     if out:
         survey_lib.save(result, out)
         lines.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")

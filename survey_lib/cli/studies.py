@@ -76,7 +76,7 @@ def status(study: str | None) -> None:
 def results(study: str, csv: Path | None, metric: str) -> None:
     """Mean of a metric for each method and sparsity of STUDY; local runs lie over the published ones."""
     from survey_lib.analysis.tables import accuracy_table, finished
-    from survey_lib.experiment.sweeps.files import new
+    from survey_lib.experiment.files import new
 
     if csv:
         new(csv)
@@ -93,11 +93,15 @@ def results(study: str, csv: Path | None, metric: str) -> None:
 @click.command()
 @click.argument("study")
 @click.option("--profile", default="full", show_default=True, help="The profile whose runs are published.")
-def publish(study: str, profile: str) -> None:
-    """Write the local runs of STUDY to data/results, sorted: the file that is committed."""
+@click.option("--prune", is_flag=True, help="Drop published runs that STUDY no longer asks for.")
+def publish(study: str, profile: str, prune: bool) -> None:
+    """Write the local runs of STUDY to data/results, sorted: the file that is committed.
+
+    Published runs that have no successor are named, and nothing is written, unless --prune drops them.
+    """
     from survey_lib.experiment.sweeps import store
 
-    click.echo(f"wrote {store.publish(study, profile=profile)}")
+    click.echo(f"wrote {store.publish(study, profile=profile, prune=prune)}")
 
 
 @click.command()

@@ -1,1 +1,1 @@
-"""Teaching: lessons, exercises, grading, student copies, and running and checking notebooks."""
+"""The teaching machinery of the course."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import nbformat
 import numpy as np
 
-from survey_lib.experiment.sweeps import files
+from survey_lib.experiment import files
 
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 BLOCK = re.compile(rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
+RIGHT = "Right."
 PLACEHOLDER = r"\1# YOUR CODE HERE" + "\n" + r"\1raise NotImplementedError"
 
 
@@ -47,35 +49,93 @@ def _without_solutions(notebook: nbformat.NotebookNode, name: str) -> nbformat.N
 
 
 def check(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> None:
-    """Call an answer and print whether it is right, and what was expected; an exception is told, not raised.
+    """Call an answer and print whether it is right; an exception is reported, not raised.
 
-    Numbers, arrays and tensors are compared within `tolerance`, all else by equality.
+    Numbers, arrays and tensors are compared within `tolerance`, all else by equality. The right answer is not printed.
 
     >>> check(lambda: 2 + 2, 4)
     Right.
     >>> check(lambda: [1, 3], [1, 2], hint="count from the left")
-    Not yet: got [1, 3], expected [1, 2]. Hint: count from the left.
+    Not yet: [1, 3] is not right. Hint: count from the left.
     """
     print(verdict(answer, expected, hint, tolerance))
 
 
+def check_function(
+    answer: Callable, oracle: Callable, draw: Callable[[np.random.Generator], tuple], hint: str = "", trials: int = 5
+) -> None:
+    """Compare a function with an independent one on random inputs, and print whether it is right.
+
+    draw: returns the arguments of one trial from a random generator. The first trial that differs is shown, without
+    the right answer. Neither function may change its arguments: each gets a copy of its own.
+
+    >>> check_function(lambda x: x + x, lambda x: 2 * x, lambda rng: (rng.normal(size=3),))
+    Right.
+    """
+    print(function_verdict(answer, oracle, draw, hint, trials))
+
+
+def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> None:
+    """Print `Right.` if all claims hold, or the first that does not. For open tasks, whose answers differ.
+
+    >>> check_all({"the network keeps at most half of its weights": lambda: 40 <= 50})
+    Right.
+    >>> check_all({"at least one weight is left": lambda: 0 > 0})
+    Not yet: it does not hold that at least one weight is left.
+    """
+    print(all_verdict(claims, hint))
+
+
 def verdict(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> str:
     """The line that `check` prints."""
-    advice = f" Hint: {hint}." if hint else ""
+    got, problem = _called(answer)
+    if not problem and not _same(got, expected, tolerance):
+        problem = f"{_short(got)} is not right"
+    return _line(problem, hint)
+
+
+def function_verdict(
+    answer: Callable, oracle: Callable, draw: Callable, hint: str = "", trials: int = 5, tolerance: float = 1e-5
+) -> str:
+    """The line that `check_function` prints."""
+    for trial in range(trials):
+        arguments = draw(np.random.default_rng(trial))
+        given = copy.deepcopy(arguments)
+        got, problem = _called(lambda given=given: answer(*given))
+        if not problem and not _same(got, oracle(*copy.deepcopy(arguments)), tolerance):
+            problem = f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
+        if problem:
+            return _line(problem, hint)
+    return RIGHT
+
+
+def all_verdict(claims: dict[str, Callable[[], bool]], hint: str = "") -> str:
+    """The line that `check_all` prints."""
+    for claim, holds in claims.items():
+        got, problem = _called(holds)
+        if problem or not got:
+            return _line(problem or f"it does not hold that {claim}", hint)
+    return RIGHT
+
+
+def _called(answer: Callable[[], object]) -> tuple[object, str]:
+    """What a call returns, and what is wrong with it."""
     try:
         got = answer()
     except NotImplementedError:
-        return f"Not yet: replace `raise NotImplementedError` with your code.{advice}"
+        return None, "replace `raise NotImplementedError` with your code"
     except Exception as error:
-        return f"Not yet: your code raised {type(error).__name__}: {error}.{advice}"
-    got = got.detach() if hasattr(got, "detach") else got  # tensors that still carry gradients
+        return None, f"your code raised {type(error).__name__}: {error}"
     if got is None:
-        return f"Not yet: your function returned nothing; does it end in `return`?{advice}"
-    return (
-        "Right."
-        if _same(got, expected, tolerance)
-        else f"Not yet: got {_short(got)}, expected {_short(expected)}.{advice}"
-    )
+        return None, "your function returned nothing; does it end in `return`?"
+    return got.detach() if hasattr(got, "detach") else got, ""  # tensors may still carry gradients
+
+
+def _line(problem: str, hint: str) -> str:
+    if not problem:
+        return RIGHT
+    end = "" if problem.endswith("?") else "."
+    return f"Not yet: {problem}{end}" + (f" Hint: {hint}." if hint else "")
 
 
 def _same(got: object, expected: object, tolerance: float) -> bool:

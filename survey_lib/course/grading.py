@@ -10,8 +10,9 @@ import nbformat
 from survey_lib.course.exercises import BEGIN
 from survey_lib.course.notebooks import FOLDER
 
-CHECKS = ("check", "exercises.check")  # as notebooks call it
-IMPORT = "from survey_lib.course.exercises import verdict"
+# As notebooks call it: what says the same without printing.
+VERDICTS = {"check": "verdict", "check_function": "function_verdict", "check_all": "all_verdict"}
+IMPORT = f"from survey_lib.course.exercises import {', '.join(VERDICTS.values())}"
 HIDDEN = "### BEGIN HIDDEN TESTS\n{tests}\n### END HIDDEN TESTS"  # left out of what students get
 SCHEMA = 3  # of nbgrader's cell metadata
 
@@ -19,7 +20,7 @@ SCHEMA = 3  # of nbgrader's cell metadata
 def with_points(name: str, out: str | Path) -> int:
     """Copy the notebook NAME into a folder with nbgrader's metadata, one point a check; the points.
 
-    A cell with a solution is the student's; a cell that calls `check` is graded and locked, and gets
+    A cell with a solution is the student's; a cell that calls a check is graded and locked, and gets
     the same check once more as a hidden assertion, because nbgrader counts errors, not what a cell prints.
     Raises FileNotFoundError for an unknown notebook and ValueError for one without checks.
     """
@@ -35,7 +36,7 @@ def with_points(name: str, out: str | Path) -> int:
         if cell.cell_type == "code"
     )
     if not points:
-        raise ValueError(f"{name} has no cell that calls `check`, so there is nothing to grade")
+        raise ValueError(f"{name} has no cell that calls a check, so there is nothing to grade")
     out.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, out / path.name)
     return points
@@ -68,13 +69,10 @@ def assertions(source: str) -> list[str]:
     >>> assertions("exercises.check(lambda: 2 + 2, 4)")
     ["assert verdict(lambda: 2 + 2, 4) == 'Right.'"]
     """
-    calls = [
-        line.value
-        for line in ast.parse(source).body
-        if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)
-    ]
-    checks = [call for call in calls if ast.unparse(call.func) in CHECKS]
-    return [
-        f"assert verdict{ast.unparse(call).removeprefix(ast.unparse(call.func))} == 'Right.'"
-        for call in checks
-    ]
+    calls = [line.value for line in ast.parse(source).body if isinstance(line, ast.Expr)]
+    found = []
+    for call in (call for call in calls if isinstance(call, ast.Call)):
+        name = ast.unparse(call.func)
+        if said := VERDICTS.get(name.removeprefix("exercises.")):
+            found.append(f"assert {said}{ast.unparse(call).removeprefix(name)} == 'Right.'")
+    return found

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import nbformat
 
-from survey_lib.course.notebooks import METADATA
+from survey_lib.course.notebooks import METADATA, folded
 
 SIZE_LIMIT = 1_500_000
-LINE_LIMIT = 15
+LINE_LIMIT, ALGORITHM_LIMIT, WIDTH = 15, 45, 88
+FOLDED = ("parameters", "setup", "install")  # tags of the only cells that may stand before the theory
+GENERATED = re.compile(r"\b(?:Markdown|say|claim)\(")
+KEY = re.compile(r"\b[a-z]+(?:19|20)\d\d[a-z]\w*")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -26,7 +29,45 @@ def check(path: str | Path) -> list[str]:
     except (nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
         return [f"not a valid notebook: {str(error).splitlines()[0]}"]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [*_form(path, notebook), *_execution(code), *_style(code), *_links(path, notebook)]
+    lesson = [*_lesson(notebook.cells), *_algorithm(code)] if is_lesson(notebook) else []
+    return [*_form(path, notebook), *_execution(code), *_style(code), *_links(path, notebook), *lesson]
+
+
+def is_lesson(notebook: nbformat.NotebookNode) -> bool:
+    """Whether a notebook has the form of the second edition: its parameters are folded."""
+    return any(folded(cell) for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+
+
+def _lesson(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """A lesson opens with text and a picture, its set-up is folded, its text is written and cites authors by name."""
+    faults, headings = [], 0
+    for index, cell in enumerate(cells):
+        tags = cell.metadata.get("tags", ())
+        if cell.cell_type == "markdown":
+            headings += len(re.findall(r"^## ", cell.source, re.M))
+            prose = re.sub(r"\]\([^)]*\)|`[^`]*`|<!--.*?-->|\$[^$]*\$", "", cell.source, flags=re.DOTALL)
+            faults += [f"cell {index} cites {key} by its key: write Author (year)" for key in KEY.findall(prose)]
+            continue
+        if set(FOLDED) & set(tags) and not folded(cell):
+            faults.append(f"cell {index} is set-up that is not folded")
+        if headings < 2 and not set(FOLDED) & set(tags):
+            faults.append(f"cell {index} is code before the theory")
+        if GENERATED.search(cell.source):
+            faults.append(f"cell {index} generates prose: write it as text with computed numbers")
+        faults += [f"cell {index}, a line of {len(line)} characters, more than {WIDTH}"
+                   for line in cell.source.splitlines() if len(line) > WIDTH]  # fmt: skip
+    if not any("](../docs/figures/" in cell.source for cell in cells[:4]):
+        faults.append("no figure of docs/figures stands beside the answer")
+    return faults
+
+
+def _algorithm(code: list[nbformat.NotebookNode]) -> list[str]:
+    """A lesson builds its algorithm in view, and asserts that the library does the same."""
+    faults = []
+    for tag, wanted in (("algorithm", "def "), ("same-as-library", "assert ")):
+        if not any(tag in cell.metadata.get("tags", ()) and wanted in cell.source for cell in code):
+            faults.append(f"no cell tagged `{tag}` that holds `{wanted.strip()}`")
+    return faults
 
 
 def _form(path: Path, notebook: nbformat.NotebookNode) -> list[str]:
@@ -66,8 +107,10 @@ def _style(code: list[nbformat.NotebookNode]) -> list[str]:
         lines = [line for line in cell.source.splitlines() if line.strip()]
         if lines and lines[-1].rstrip().endswith(";"):
             faults.append(f"cell {cell.execution_count} ends in `;`: write `_ = ...` or `plt.show()`")
-        if len(lines) > LINE_LIMIT and "solution" not in cell.metadata.get("tags", ()):
-            faults.append(f"cell {cell.execution_count} has {len(lines)} lines, more than {LINE_LIMIT}")
+        limit = ALGORITHM_LIMIT if "algorithm" in cell.metadata.get("tags", ()) else LINE_LIMIT
+        body = [line for line in lines if not line.startswith(("import ", "from "))]
+        if len(body) > limit and not folded(cell) and "solution" not in cell.metadata.get("tags", ()):
+            faults.append(f"cell {cell.execution_count} has {len(body)} lines, more than {limit}")
     return faults
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
-from survey_lib.analysis.claims import stated
+from survey_lib.analysis.numbers import finding
 from survey_lib.charts.plots import house_style
 from survey_lib.experiment.sweeps import store, sweep
 
@@ -59,7 +59,8 @@ def claim(*names: str) -> Markdown:
 
     Raises ValueError for a name that data/results/findings.json does not hold.
     """
-    return Markdown("\n".join(f"- {stated(name)[0].upper()}{stated(name)[1:]}." for name in names))
+    said = [finding(name).statement for name in names]
+    return Markdown("\n".join(f"- {text[0].upper()}{text[1:]}." for text in said))
 
 
 def say(text: str) -> Markdown:

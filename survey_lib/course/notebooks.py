@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-from survey_lib.experiment.sweeps import files
+from survey_lib.experiment import files
 
 try:
     import resource
@@ -132,8 +132,10 @@ def normalise(path: str | Path) -> None:
     notebook.cells = [cell for cell in notebook.cells if not _inserted_by_papermill(cell)]
     count = 0
     for cell in notebook.cells:
-        for key in ("papermill", "execution", "collapsed", "scrolled", "jupyter"):
+        for key in ("papermill", "execution", "collapsed", "scrolled", "lines_to_next_cell"):
             cell.metadata.pop(key, None)
+        if not folded(cell):
+            cell.metadata.pop("jupyter", None)
         if cell.cell_type != "code":
             continue
         count += 1
@@ -144,6 +146,11 @@ def normalise(path: str | Path) -> None:
             output.get("data", {}).pop(WIDGET, None)  # names a live object by a random id
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
+
+
+def folded(cell: nbformat.NotebookNode) -> bool:
+    """Whether a cell's code is hidden until it is opened, in JupyterLab and on the site."""
+    return "hide-input" in cell.metadata.get("tags", ()) and cell.metadata.get("jupyter") == {"source_hidden": True}
 
 
 def _inserted_by_papermill(cell: nbformat.NotebookNode) -> bool:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,7 +23,8 @@ from survey_lib.site.docstrings import as_html
 from survey_lib.site.literature_pages import cite, paper, reported
 from survey_lib.site.webtable import escape, fence, html_table, raw
 
-PARTS = {"score": "Score", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
+PARTS = {"score": "Score", "repair": "Repair", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
+         "permute": "Order of the channels",
          "during": "Rule while training"}  # fmt: skip
 
 
@@ -79,6 +81,8 @@ def _formula(method: Method) -> str:
 
 
 def _parts(method: Method) -> Iterator[tuple[str, object]]:
+    if method.ranking:
+        method = replace(method, score=METHODS[method.ranking].score)
     return ((title, getattr(method, field)) for field, title in PARTS.items() if getattr(method, field))
 
 
@@ -112,6 +116,14 @@ def _run(method: Method) -> str:
             f'session = survey_lib.during(model, "{method.name}", 0.5, optimizer, steps, example=x)',
             "...  # your training loop, `steps` optimizer steps",
             "masks = session.finish()",
+        ]
+        if method.ranking:
+            lines.append(f'small = survey_lib.prune(model, "{method.ranking}", 0.5, example=x).model')
+    elif method.ranking:
+        lines = [
+            f'config = RunConfig(data="digits", model="resnet-8", method="{method.name}", sparsity=0.5,',
+            f'                   schedule="{method.schedule}", rounds=3, recovery="rewind")',
+            "record = run(config)",
         ]
     else:
         sparsity = 0.25 if method.unit == "layer" else 0.5

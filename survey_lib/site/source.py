@@ -9,8 +9,8 @@ from pathlib import Path
 import nbformat
 
 from survey_lib.course.notebooks import FOLDER
+from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.experiment.sweeps import files
 from survey_lib.site.cards import write_cards
 from survey_lib.site.literature_pages import numbers_page, papers_page
 from survey_lib.site.pages import commands_page, figures_page, library_pages, methods_page

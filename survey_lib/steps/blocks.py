@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from survey_lib.chain import blocks
 from survey_lib.chain.masks import masked_copy, overall_sparsity
+from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
-from survey_lib.steps import structured
-from survey_lib.steps.request import PruneResult, Request, choose, report_of
+from survey_lib.measure import measure
+from survey_lib.steps.budget import MADE
+from survey_lib.steps.request import Request, choose, report_of
+from survey_lib.steps.result import PruneResult, shares
 
 
 def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
+    method, budget = request.method, request.budget
     found = blocks.blocks(model, request.example)
     if not found:
-        raise ValueError(f"{request.method.name} leaves out residual blocks, and this model has none")
+        raise ValueError(f"{method.name} leaves out residual blocks, and this model has none")
+    if request.batches is None:
+        raise ValueError(f"{method.name} compares what blocks read and give; pass batches=[(x, y), ...]")
     names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect or [])]
     skipped = [(name, "not among the layers asked for, or protected") for name in found if name not in names]
-    keep = structured.choose_blocks(model, names, request.method, request.sparsity, request.batches)
-    gone = [name for name, kept in keep.items() if not kept]
-    masks = blocks.block_masks(model, gone)
-    pruned = blocks.remove(model, gone) if request.cut else masked_copy(model, masks)
-    plan = surgery.block_plan(model, gone) if request.cut else None
-    report = report_of([(name, 1, int(kept), name) for name, kept in keep.items()], request)
-    return PruneResult(pruned, masks, plan, report, overall_sparsity(keep), skipped)
+    seen = blocks.collect(model, names, request.batches)
+    scores = torch.zeros(len(names)) if method.solve else torch.stack([method.score(seen[n]) for n in names])
+
+    def gone(sparsity: float) -> list[str]:
+        keep = select({"blocks": scores}, sparsity, minimum=1)["blocks"]
+        if method.solve:
+            keep = method.solve([seen[name] for name in names], int((~keep).sum()))
+        return [name for name, kept in zip(names, keep.tolist(), strict=True) if not kept]
+
+    def cost(sparsity: float) -> float:
+        return budget.spent(blocks.remove(model, gone(sparsity)), request.example)
+
+    removed = gone(budget.bracket(cost, MADE)[1] if budget else request.sparsity)
+    keep = {name: torch.tensor([name not in removed]) for name in names}
+    masks = blocks.block_masks(model, removed)
+    pruned = blocks.remove(model, removed) if request.cut else masked_copy(model, masks)
+    plan = surgery.block_plan(model, removed) if request.cut else None
+    sparsity = overall_sparsity(keep)
+    report = report_of([(name, 1, int(kept), name) for name, kept in keep.items()], request, sparsity)
+    macs = [measure(one, request.example)["macs"] for one in (pruned, model)] if request.cut else (1, 1)
+    left = shares(model, pruned, request.cut, macs[0] / macs[1])
+    return PruneResult(pruned, masks, plan, report, sparsity, skipped, left)

@@ -6,47 +6,71 @@ import torch
 from torch import nn
 
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
+from survey_lib.chain.coupling.groups import parameters
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.surgery import cut as surgery
-from survey_lib.steps import structured
-from survey_lib.steps.request import PruneResult, Request, choose, report_of
+from survey_lib.steps.request import UNSEEN, Request, choose, report_of
+from survey_lib.steps.result import PruneResult, shares
+from survey_lib.steps.structured import Keep, Ranking
 
 
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
-    coupling = trace(model, request.example)
-    groups, skipped = _chosen_groups(coupling, request)
-    repaired, keep = _choose(model, coupling, groups, request)
-    done = surgery.cut(repaired, coupling, keep, request.example) if request.cut else None
-    if done and done.refused:
-        skipped += done.refused
-        if request.method.solve:  # readers of a refused group must not stay repaired for its loss
-            groups = [group for group in groups if group.name not in dict(done.refused)]
-            repaired, keep = _choose(model, coupling, groups, request)
-            done = surgery.cut(repaired, coupling, keep, request.example)
-    if done:
-        keep = {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()}
+    coupling = request.coupling or trace(model, request.example)
+    coupling.check(model)
+    groups, skipped = _chosen_groups(model, coupling, request)
+    skipped += [(name, UNSEEN) for name in coupling.unseen]
+    ranking, whole = Ranking(model, coupling, groups, request), coupling.macs({})
+
+    def made(keep: Keep) -> tuple[nn.Module, Keep, surgery.Cut | None]:
+        repaired, keep = ranking.repaired(keep)
+        if not request.cut:
+            return masked_copy(repaired, group_masks(model, coupling, keep)), keep, None
+        done = surgery.cut(repaired, coupling, keep, request.example)
+        return (
+            done.model,
+            {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()},
+            done,
+        )
+
+    def cost(keep: Keep) -> float:
+        if request.budget.cost:
+            return float(request.budget.cost(made(keep)[0]))
+        if request.budget.kind == "macs":
+            return coupling.macs(keep) / whole
+        return parameters(model, coupling, keep) / request.budget.dense
+
+    while True:
+        wanted = ranking.within(request.budget, cost) if request.budget else ranking.at(request.sparsity)
+        pruned, keep, done = made(wanted)
+        refused = dict(done.refused) if done else {}
+        skipped += refused.items()
+        # readers of a refused group must not stay repaired for its loss; a budget must be met by the other groups
+        if not refused or not (request.method.solve or request.method.repair or request.budget):
+            break
+        ranking.drop(refused)
     masks = group_masks(model, coupling, keep)
-    pruned = done.model if done else masked_copy(repaired, masks)
-    rows = [(layer, group.size, int(keep[group.name].sum()), group.name) for group in groups for layer in group.producers]
-    plan = done.plan if done else None
-    return PruneResult(pruned, masks, plan, report_of(rows, request), overall_sparsity(keep), skipped)
+    rows = [(layer, group.size, int(keep[group.name].sum()), group.name)
+            for group in ranking.groups for layer in group.producers]  # fmt: skip
+    sparsity = overall_sparsity(keep)
+    added = [name.removesuffix(".bias") for name in pruned.state_dict() if name not in model.state_dict()]
+    plan = done and done.plan | ({"biases": added} if added else {})
+    report, over_kept = report_of(rows, request, sparsity), done.over_kept if done else ()
+    left = shares(model, pruned, request.cut, coupling.macs(keep) / whole if whole else 1.0)
+    return PruneResult(pruned, masks, plan, report, sparsity, skipped, left, over_kept)
 
 
-def _choose(model: nn.Module, coupling: Coupling, groups: list[ChannelGroup], request: Request):
-    return structured.choose_channels(
-        model, coupling, groups, request.method, request.sparsity, request.scope,
-        batches=request.batches, loss=request.loss, seed=request.seed,
-    )  # fmt: skip
-
-
-def _chosen_groups(coupling: Coupling, request: Request) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
+def _chosen_groups(
+    model: nn.Module, coupling: Coupling, request: Request
+) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
     """The groups to prune: those the method is about, with a wanted producer and no protected one (case B41)."""
-    of_method = request.method.groups or (lambda group: True)
-    known = list(dict.fromkeys([n for group in coupling.groups for n in group.producers] + list(coupling.fixed)))
+    of_method = request.method.groups or (lambda group, model: True)
+    known = list(
+        dict.fromkeys([n for group in coupling.groups for n in group.producers] + list(coupling.fixed))
+    )
     wanted, barred = set(choose(known, request.layers)), set(choose(known, request.protect or []))
     groups, skipped = [], list(coupling.fixed.items())
     for group in coupling.groups:
-        if not of_method(group):
+        if not of_method(group, model):
             skipped.append((group.name, f"not what {request.method.name} prunes"))
         elif wanted.isdisjoint(group.producers):
             skipped.append((group.name, "not among the layers asked for"))
@@ -55,7 +79,9 @@ def _chosen_groups(coupling: Coupling, request: Request) -> tuple[list[ChannelGr
         else:
             groups.append(group)
     names = {group.name for group in groups}
-    tied = {n: ties for ties in coupling.counts if not names.issuperset(ties) for n in names.intersection(ties)}
+    tied = {
+        n: ties for ties in coupling.counts if not names.issuperset(ties) for n in names.intersection(ties)
+    }
     skipped += [(name, f"tied by count to {', '.join(set(ties) - {name})}") for name, ties in tied.items()]
     if names <= tied.keys():
         raise ValueError("no channel can be cut: " + "; ".join(f"{name}: {why}" for name, why in skipped))

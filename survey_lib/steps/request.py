@@ -1,46 +1,29 @@
-"""What was asked of `prune`, what it did, and how layers are named in both."""
+"""What was asked of `prune`, and the report of what it did by layer."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
-from torch import nn
 
 from survey_lib.catalogue import Method
+from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks
+from survey_lib.steps.budget import Budget
 
-
-@dataclass(frozen=True)
-class PruneResult:
-    """What `prune` did.
-
-    model     a new model; the argument of `prune` is untouched
-    masks     {tensor name of the dense model: bool}, True = kept
-    plan      the cut as JSON (None for masked models); `survey_lib.load` replays it
-    report    one row a layer: layer, unit, total, kept, group, requested, sparsity; layers of one group share their
-              units, so count a group once
-    sparsity  realised fraction of units removed
-    skipped   (layer, reason) for what was left whole
-    """
-
-    model: nn.Module
-    masks: Masks
-    plan: dict | None
-    report: pd.DataFrame
-    sparsity: float
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+UNSEEN = "no operation of the run on the example uses it"
 
 
 @dataclass(frozen=True)
 class Request:
-    """The caller's wishes, checked, as the steps below read them."""
+    """The caller's wishes, checked, as the steps below read them: a sparsity or a budget, the other is None."""
 
     method: Method
-    sparsity: float
+    sparsity: float | None
+    budget: Budget | None
     example: object
     batches: Iterable | None
     loss: Callable | None
@@ -49,6 +32,7 @@ class Request:
     protect: Sequence[str]
     cut: bool
     masks: Masks
+    coupling: Coupling | None
     seed: int
 
 
@@ -67,7 +51,11 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
     return [name for name in names if name in found]
 
 
-def report_of(rows: list[tuple[str, int, int, str]], request: Request) -> pd.DataFrame:
+def report_of(rows: list[tuple[str, int, int, str]], request: Request, sparsity: float) -> pd.DataFrame:
+    """The report; `sparsity`, the realised one, stands for the requested one where a budget was given."""
     report = pd.DataFrame(rows, columns=["layer", "total", "kept", "group"])
     report.insert(1, "unit", request.method.unit)
-    return report.assign(requested=request.sparsity, sparsity=1 - report["kept"] / report["total"])
+    return report.assign(
+        requested=sparsity if request.sparsity is None else request.sparsity,
+        sparsity=1 - report["kept"] / report["total"],
+    )

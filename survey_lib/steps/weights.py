@@ -3,41 +3,77 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
 from survey_lib.chain.evidence import base as evidence
+from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
+from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
-from survey_lib.steps.request import PruneResult, Request, choose, report_of
+from survey_lib.steps.budget import MADE
+from survey_lib.steps.request import Request, choose, report_of
+from survey_lib.steps.result import PruneResult, shares
 
 INPUTS = {"act_norm", "gram"}
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attention and recurrent layers
 
 
 def prune_weights(model: nn.Module, request: Request) -> PruneResult:
-    method, names = request.method, list(prunable(model))
+    method, names = request.method, list(prunable(model, tied=request.layers is not None))
+    if method.permute and not request.masks:  # a later round finds the channels in order
+        if request.example is None:
+            raise ValueError(
+                f"{method.name} traces the network to reorder its channels: give example=an input"
+            )
+        model = permuted(model, request.example, method.pattern, method.permute)
+    tied = [name for name in prunable(model, tied=True) if name not in names]
     owners = list(dict.fromkeys(map(_layer, names)))
     wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
-    skipped = [(layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted]
+    skipped = [
+        (layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted
+    ]
+    skipped += [
+        (_layer(name), "its weight is also an embedding; name it in layers= to prune both") for name in tied
+    ]
     names = [name for name in names if _layer(name) in wanted]
-    pruned = apply(copy.deepcopy(model), request.masks)
+    dense = pruned = apply(copy.deepcopy(model), request.masks)
     reasons = {name: _unfit(model, name, method) for name in names}
     skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
     names = [name for name in names if not reasons[name]]
     if not names:
-        raise ValueError(f"{method.name} finds no layer to prune: " + "; ".join(f"{n}: {r}" for n, r in skipped))
-    masks = dict(request.masks)
-    for sparsity in round_sparsities(method.schedule, request.sparsity, method.rounds):
+        raise ValueError(
+            f"{method.name} finds no layer to prune: " + "; ".join(f"{n}: {r}" for n, r in skipped)
+        )
+    masks, goal = dict(request.masks), request.sparsity
+    if request.budget and (method.solve or method.schedule != "one-shot"):
+        goal = _counted_sparsity(pruned, names, masks, request)
+    for sparsity in round_sparsities(method.schedule, goal, method.rounds):
         found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
                                  example=request.example, batch_statistics=method.when == "before")  # fmt: skip
-        masks |= _weight_masks(pruned, found, sparsity, request, masks)
+        if method.revive:
+            found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
+            pruned, masks = copy.deepcopy(dense), dict(request.masks)
+        if method.solve:
+            masks |= _solve(pruned, found, sparsity, method)
+        else:
+            scores = _below({name: method.score(seen) for name, seen in found.items()}, masks)
+            if sparsity is None:
+                sparsity = _sparsity_within(pruned, masks, scores, found, request)
+            masks |= _select(scores, found, sparsity, request)
+        if method.repair:
+            _repair(pruned, found, masks, method)
         apply(pruned, masks)
-    rows = [(name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names]
-    return PruneResult(pruned, masks, None, report_of(rows, request), overall_sparsity(masks), skipped)
+    rows = [
+        (name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names
+    ]
+    sparsity = overall_sparsity(masks)
+    left = shares(model, pruned, cut=False, macs=1.0)
+    return PruneResult(pruned, masks, None, report_of(rows, request, sparsity), sparsity, skipped, left)
 
 
 def _unfit(model: nn.Module, name: str, method: Method) -> str:
@@ -49,25 +85,57 @@ def _unfit(model: nn.Module, name: str, method: Method) -> str:
 
 
 @torch.no_grad()
-def _weight_masks(model, found, sparsity: float, request: Request, previous: Masks) -> Masks:
-    """Masks of one round; `solve` methods also write the repaired weights into `model`."""
+def _solve(model: nn.Module, found: dict[str, Evidence], sparsity: float, method: Method) -> Masks:
+    """Masks of a method that repairs what stays; the repaired weights are written into `model`."""
+    fractions = method.allocate(found, sparsity) if method.allocate else None
+    weights, masks = dict(model.named_parameters(remove_duplicate=False)), {}
+    for name, seen in found.items():
+        share = fractions[name] if fractions else sparsity
+        masks[name], repaired = method.solve(seen, share, method.pattern)
+        weights[name].copy_(repaired)
+    return masks
+
+
+@torch.no_grad()
+def _repair(model: nn.Module, found: dict[str, Evidence], masks: Masks, method: Method) -> None:
+    """Write the repaired weights into `model`, once all layers are chosen."""
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    for name, seen in found.items():
+        weights[name].copy_(method.repair(seen, masks[name]))
+
+
+def _select(
+    scores: dict[str, Tensor], found: dict[str, Evidence], sparsity: float, request: Request
+) -> Masks:
+    """Masks of a method that scores."""
     method = request.method
     fractions = method.allocate(found, sparsity) if method.allocate else None
-    if method.solve:
-        weights = dict(model.named_parameters())
-        masks = {}
-        for name, seen in found.items():
-            share = fractions[name] if fractions else sparsity
-            masks[name], repaired = method.solve(seen, share, method.pattern)
-            weights[name].copy_(repaired)
-        return masks
-    scores = _below({name: method.score(seen) for name, seen in found.items()}, previous)
     if method.unit == "n:m":
         check_finite(scores)
         return {name: n_of_m(score, *parse(method.pattern)) for name, score in scores.items()}
     units = {name: pool(score, method.unit, method.pattern) for name, score in scores.items()}
     keep = select(units, sparsity, request.scope, fractions=fractions)
     return {n: spread(keep[n], scores[n].shape, method.unit, method.pattern) for n in scores}
+
+
+def _sparsity_within(model: nn.Module, masks: Masks, scores: dict, found: dict, request: Request) -> float:
+    """The smallest sparsity whose masks meet the budget, by what they leave nonzero."""
+
+    def cost(sparsity: float) -> float:
+        return request.budget.spent(model, request.example, masks | _select(scores, found, sparsity, request))
+
+    return request.budget.bracket(cost, MADE)[1]
+
+
+def _counted_sparsity(model: nn.Module, names: list[str], masks: Masks, request: Request) -> float:
+    """The sparsity that meets the budget for a method that scores in rounds or repairs, by counting alone."""
+    method, kind = request.method, request.budget.kind
+    if kind == "cost" or (kind == "macs" and not method.solve):
+        raise ValueError(f"{method.name} scores again in every round or repairs what stays, so {kind} cannot be foreseen; "
+                         "give parameters= or sparsity=")  # fmt: skip
+    scores = _below({name: model.get_parameter(name).detach().abs() for name in names}, masks)
+    layerwise = replace(request, method=replace(method, allocate=None), scope="layerwise")
+    return _sparsity_within(model, masks, scores, {}, layerwise)
 
 
 def _below(scores: dict[str, Tensor], previous: Masks) -> dict[str, Tensor]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from survey_lib.chain.coupling.groups import ChannelGroup, Coupling, Slice
+from survey_lib.chain.coupling.groups import ChannelGroup, Coupling, Slice, shapes
 from survey_lib.chain.coupling.labels import Labels
-from survey_lib.chain.coupling.readings import Run
+from survey_lib.chain.coupling.readings import LabelledRun
 
 
 class Classes:
@@ -18,10 +19,10 @@ class Classes:
 
     def __init__(self, labels: Labels):
         self.labels = labels
-        first, second = np.concatenate([np.zeros((2, 0), int), *labels.ties], axis=1)
+        first, second = np.concatenate([np.zeros((2, 0), int), *(tie for tie, _ in labels.ties)], axis=1)
         graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(labels.total, labels.total))
         self.count, self.of = connected_components(graph, directed=False)
-        fixed = self.marks(vector for vector, _ in labels.stops)
+        fixed = self.marks(vector for vector, _ in labels.fixed)
         fixed[self.of[0]] = True
         self.alive = ~fixed & self.marks(labels.read)
 
@@ -42,7 +43,7 @@ class Classes:
         return bool(np.isin(self.of[first[first > 0]], self.of[second[second > 0]]).any())
 
 
-def coupling(run: Run, classes: Classes) -> Coupling:
+def coupling(run: LabelledRun, classes: Classes) -> Coupling:
     """Classes with slices on the same axes form a group; a group of one channel could only be emptied."""
     labels, alive = run.labels, classes.alive.copy()
     while True:
@@ -51,11 +52,37 @@ def coupling(run: Run, classes: Classes) -> Coupling:
         single = np.isin(member[:, 0], [n for n, group in enumerate(groups) if group.size == 1])
         if not broken.any() and not single.any():
             break
-        labels.stop(np.flatnonzero(broken[classes.of]), "a width that must stay equal to a fixed one")
-        labels.stop(np.flatnonzero(single), "its channels can only go all together")
+        labels.fix(np.flatnonzero(broken[classes.of]), "a width that must stay equal to a fixed one")
+        labels.fix(np.flatnonzero(single), "its channels can only go all together")
         alive &= ~broken & ~classes.marks([np.flatnonzero(single)])
     seen = {name: list(vectors.values()) for name, vectors in run.widths.items()}
-    return Coupling(groups, _reasons(labels, classes, member), counts, member, seen, run.attributes, run.second)
+    unseen = tuple(name for name, tensor in run.model.named_parameters() if id(tensor) not in run.seen)
+    return Coupling(
+        _explained(labels, groups), _reasons(labels, classes, member), counts, member, seen, run.attributes,
+        run.second, tuple(run.products), unseen, shapes(run.model),
+    )  # fmt: skip
+
+
+def _explained(labels: Labels, groups: tuple[ChannelGroup, ...]) -> tuple[ChannelGroup, ...]:
+    """The groups with the operations that tie it added to the role of every slice."""
+    number = {axis: n for n, axis in enumerate(labels.axes_of)}
+    slices = [piece for group in groups for piece in group.slices]
+    axes = [number[piece.tensor, piece.dim] for piece in slices]
+    slot = np.full(labels.total, -1)  # the slice whose first channel a label is
+    slot[[labels.starts[axis] + piece.index[0, 0] for axis, piece in zip(axes, slices, strict=True)]] = (
+        np.arange(len(slices))
+    )
+    operation = np.repeat(np.arange(len(labels.ties)), [tie.size for tie, _ in labels.ties])
+    tied = slot[np.concatenate([np.zeros(0, int), *(tie.ravel() for tie, _ in labels.ties)])]
+    whys = [[piece.why] if piece.why else [] for piece in slices]
+    for pair in np.unique((tied * len(labels.ties) + operation)[tied >= 0]).tolist():
+        one, tie = divmod(pair, len(labels.ties))
+        whys[one].append(labels.ties[tie][1])
+    texts = iter(", ".join(dict.fromkeys(why)) for why in whys)
+    return tuple(
+        replace(group, slices=tuple(replace(piece, why=next(texts)) for piece in group.slices))
+        for group in groups
+    )
 
 
 def _groups(labels, classes, alive) -> tuple[np.ndarray, tuple[ChannelGroup, ...]]:
@@ -87,7 +114,8 @@ def _group(labels, classes, own, axis, marked, number, member, groups) -> Channe
         here = np.flatnonzero(axis == one)
         here = here[np.lexsort((own[here], channel[here]))]
         tensor, dim = labels.axes_of[one]
-        piece = Slice(tensor, dim, (own[here] - labels.starts[one]).reshape(size, -1))
+        roles = (role for role, axes in zip(("output", "input"), marked, strict=True) if one in axes)
+        piece = Slice(tensor, dim, (own[here] - labels.starts[one]).reshape(size, -1), ", ".join(roles))
         slices.append(piece)
         if one in marked[0]:
             produced.append(tensor.rpartition(".")[0])
@@ -133,10 +161,10 @@ def _counts(labels, classes, member, groups) -> tuple[tuple[tuple[str, ...], ...
 
 def _reasons(labels, classes, member) -> dict[str, str]:
     """Why each layer has no channel to prune."""
-    why = np.full(classes.count, len(labels.stops))
-    for number in range(len(labels.stops) - 1, -1, -1):
-        why[classes.of[labels.stops[number][0]]] = number
-    texts = [text for _, text in labels.stops] + ["nothing in the trace reads its channels"]
+    why = np.full(classes.count, len(labels.fixed))
+    for number in range(len(labels.fixed) - 1, -1, -1):
+        why[classes.of[labels.fixed[number][0]]] = number
+    texts = [text for _, text in labels.fixed] + ["nothing in the trace reads its channels"]
     produced = _marked(labels, labels.produced)
     layers: dict[str, str] = {}
     prunable = set()

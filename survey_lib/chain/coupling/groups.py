@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from survey_lib.chain import masks
+from survey_lib.chain.coupling import show
 from survey_lib.chain.masks import Masks
 
 STATISTICS = ("running_mean", "running_var")
@@ -18,14 +20,18 @@ STATISTICS = ("running_mean", "running_var")
 
 @dataclass(frozen=True)
 class Slice:
-    """The positions of each channel of a group on one axis of one parameter or buffer: index (size, k)."""
+    """The positions of each channel of a group on one axis of one parameter or buffer: index (size, k).
+
+    why: what makes this axis part of the group: output or input of its layer, and the operations that tie it.
+    """
 
     tensor: str
     dim: int
     index: np.ndarray
+    why: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChannelGroup:
     """Channels that must go together, with every slice of every tensor that belongs to them.
 
@@ -44,32 +50,67 @@ class ChannelGroup:
     consumers: tuple[Slice, ...] = ()
     flags: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return show.group(self)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Coupling:
     """Channel groups of a model, layers that are fixed with the reason, and count ties.
+
+    `print(coupling)` shows a line a group, `print(coupling["layer1.0.conv1"])` a line a tensor of the group that
+    holds the outputs of this layer. `fixed`: layer -> reason. `unseen`: parameters that no operation of the run
+    on the example used. `shapes`: of all parameters and buffers, by name.
 
     counts: sets of groups that must keep the same fraction (width = heads · head width in one number).
     member: (labels, 2) group number and channel of every label of the trace, −1 where fixed.
     widths: label vectors each module worked on; attributes: those that set one of its integer attributes.
     second: ambiguous operations that were read the second way.
+    products: multiply-adds of each contraction on the example, and the labels of the axes they scale with.
     """
 
     groups: tuple[ChannelGroup, ...]
     fixed: dict[str, str]
     counts: tuple[tuple[str, ...], ...] = ()
-    member: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), int), repr=False)
-    widths: dict[str, list[np.ndarray]] = field(default_factory=dict, repr=False)
-    attributes: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
+    member: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), int))
+    widths: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    attributes: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     second: frozenset[int] = frozenset()
+    products: tuple[tuple[int, tuple[np.ndarray, ...]], ...] = ()
+    unseen: tuple[str, ...] = ()
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def _by_name(self) -> dict[str, ChannelGroup]:
+        """Groups under the names of their producers, the first one where there are several, and their own."""
+        producers = {name: group for group in reversed(self.groups) for name in group.producers}
+        return producers | {group.name: group for group in self.groups}
 
     def __getitem__(self, name: str) -> ChannelGroup:
-        for group in self.groups:
-            if group.name == name:
-                return group
-        raise ValueError(f"no channel group {name!r}; there are: {', '.join(g.name for g in self.groups)}")
+        if name not in self._by_name:
+            why = f"; {name} is fixed: {self.fixed[name]}" if name in self.fixed else ""
+            raise ValueError(
+                f"no channel group {name!r}{why}; there are: {', '.join(g.name for g in self.groups)}"
+            )
+        return self._by_name[name]
 
-    def balance(self, keep: Mapping[str, Tensor], scores: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def __repr__(self) -> str:
+        return show.coupling(self)
+
+    def check(self, model: nn.Module) -> None:
+        """ValueError unless this is the coupling of a model with the same tensors."""
+        here = shapes(model)
+        for name in sorted(here.keys() ^ self.shapes.keys()) + [
+            n for n in here if here[n] != self.shapes.get(n)
+        ]:
+            raise ValueError(
+                f"coupling= is that of another model: {name!r} has shape {self.shapes.get(name)} there and "
+                f"{here.get(name)} here; trace this model"
+            )
+
+    def balance(
+        self, keep: Mapping[str, Tensor], scores: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """The keep-masks with count ties respected and no group emptied.
 
         Groups tied by count keep the same fraction j / gcd(sizes): the mean of what was asked, rounded, at
@@ -87,14 +128,31 @@ class Coupling:
                 keep[name] = _keep_best(keep[name], scores.get(name), parts * self[name].size // unit)
         return keep
 
+    def units(self, keep: Mapping[str, Tensor]) -> list[list[str]]:
+        """The groups of `keep`, those together whose counts are tied."""
+        tied = [[name for name in names if name in keep] for names in self.counts]
+        alone = [[name] for name in keep if not any(name in names for names in tied)]
+        return [unit for unit in tied if unit] + alone
+
     def alive(self, keep: Mapping[str, Tensor]) -> np.ndarray:
         """Bool for every label of the trace: does its channel stay?"""
-        alive = np.ones(len(self.member) + 1, bool)  # the last entry answers for label −1
-        for number, group in enumerate(self.groups):
-            if group.name in keep:
-                mine = np.flatnonzero(self.member[:, 0] == number)
-                alive[mine] = keep[group.name].cpu().numpy()[self.member[mine, 1]]
-        return alive
+        kept = [keep[g.name].cpu().numpy() if g.name in keep else np.ones(g.size, bool) for g in self.groups]
+        starts = np.cumsum([0, *(len(one) for one in kept)])
+        channel = np.where(self.member[:, 0] < 0, starts[-1], starts[self.member[:, 0]] + self.member[:, 1])
+        return np.concatenate([*kept, [True]])[
+            np.append(channel, starts[-1])
+        ]  # the last one answers for label −1
+
+    def macs(self, keep: Mapping[str, Tensor]) -> float:
+        """Multiply-adds on the example of the trace with only these channels kept, as `measure` counts them."""
+        alive = self.alive(keep)
+        return sum(
+            count * math.prod(alive[vector].mean() for vector in axes) for count, axes in self.products
+        )
+
+
+def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in masks.tensors(model).items()}
 
 
 def _keep_best(keep: Tensor, score: Tensor | None, count: int) -> Tensor:
@@ -109,9 +167,13 @@ def _keep_best(keep: Tensor, score: Tensor | None, count: int) -> Tensor:
 def check_keep(coupling: Coupling, keep: Mapping[str, Tensor]) -> None:
     """ValueError if a mask names no group, has another shape, is not bool, or empties its group."""
     for name, mask in keep.items():
-        size = coupling[name].size
+        group, size = coupling[name].name, coupling[name].size
+        if group != name:
+            raise ValueError(f"{name} is a layer of group {group!r}; give the keep-mask under the group's name")
         if mask.shape != (size,) or mask.dtype != torch.bool:
-            raise ValueError(f"{name}: the keep-mask must be bool of shape ({size},); got {mask.dtype} {mask.shape}")
+            raise ValueError(
+                f"{name}: the keep-mask must be bool of shape ({size},); got {mask.dtype} {mask.shape}"
+            )
         if not mask.any():
             raise ValueError(f"{name}: no channel of {size} would be kept; keep at least one")
 
@@ -124,6 +186,17 @@ def removed(coupling: Coupling, keep: Mapping[str, Tensor]) -> dict[str, dict[in
         for piece in coupling[name].slices if cut.any() else ():
             gone.setdefault(piece.tensor, {}).setdefault(piece.dim, []).append(piece.index[cut].ravel())
     return {t: {d: np.unique(np.concatenate(i)) for d, i in axes.items()} for t, axes in gone.items()}
+
+
+def parameters(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]) -> int:
+    """Parameters of the model with only these channels kept."""
+    shapes = {name: list(tensor.shape) for name, tensor in model.named_parameters()}
+    for name, mask in keep.items():
+        gone = int((~mask).sum())
+        for piece in coupling[name].slices:
+            if piece.tensor in shapes:
+                shapes[piece.tensor][piece.dim] -= gone * piece.index.shape[1]
+    return sum(map(math.prod, shapes.values()))
 
 
 def group_masks(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]) -> Masks:

@@ -2,8 +2,8 @@
 
 A tensor carries {axis: vector}, one label for each position. Labels are counted through all parameters and
 buffers: every position of every axis longer than 1 starts with a label of its own. Two more values:
-PLAIN marks a position that cannot go (batch, space, constants), FREE one that goes with anything (an axis
-grown from 1, a fresh constant). An axis without a vector is PLAIN throughout.
+FIXED marks a position that cannot go (batch, space, constants), UNTIED one that goes with anything (an axis
+grown from 1, a fresh constant). An axis without a vector is FIXED throughout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-PLAIN, FREE = 0, -1
+FIXED, UNTIED = 0, -1
 
 
 class Axes(dict[int, np.ndarray]):
@@ -31,12 +31,13 @@ class Labels:
 
     def __init__(self, model: nn.Module):
         self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensor -> Axes
-        self.fresh: dict[int, list] = {}  # storage -> Axes of FREE tensors in it
+        self.fresh: dict[int, list] = {}  # storage -> Axes of UNTIED tensors in it
         self.axes_of: list[tuple[str, int]] = []  # (tensor, axis) of each run of labels
         self.starts: list[int] = []  # first label of each run
         self.total = 1
-        self.ties: list[np.ndarray] = []  # (2, n) each
-        self.stops: list[tuple[np.ndarray, str]] = []
+        self.here = ""  # the operation under way and its module
+        self.ties: list[tuple[np.ndarray, str]] = []  # (2, n) labels and the operation that tied them
+        self.fixed: list[tuple[np.ndarray, str]] = []
         self.flags: list[tuple[np.ndarray, str]] = []
         self.read: list[np.ndarray] = []  # contracted, or reduced with a flag
         self.read_weights: list[np.ndarray] = []
@@ -70,29 +71,29 @@ class Labels:
         return np.zeros(tensor.shape[dim], int) if found is None else found
 
     def put(self, tensor: Tensor, axes: Axes) -> None:
-        """Remember the labels of a tensor; PLAIN vectors are dropped."""
+        """Remember the labels of a tensor; FIXED vectors are dropped."""
         kept = Axes({dim: v for dim, v in axes.items() if v.any()})
-        kept.weight = axes.weight
+        kept.weight = getattr(axes, "weight", False)  # a rule may return a plain dict
         self.known[tensor] = kept
-        if any((v == FREE).any() for v in kept.values()):
+        if any((v == UNTIED).any() for v in kept.values()):
             self.fresh.setdefault(tensor.untyped_storage()._cdata, []).append(kept)
 
     def written(self, tensor: Tensor) -> None:
-        """Labelled values were written into this storage: what was FREE in it is now PLAIN."""
+        """Labelled values were written into this storage: what was UNTIED in it is now FIXED."""
         for axes in self.fresh.pop(tensor.untyped_storage()._cdata, []):
             for dim, vector in axes.items():
-                axes[dim] = np.where(vector == FREE, PLAIN, vector)
+                axes[dim] = np.where(vector == UNTIED, FIXED, vector)
 
     def tie(self, first: np.ndarray, second: np.ndarray, why: str) -> np.ndarray:
         """Positions that go together; returns the labels of the result.
 
-        A label next to PLAIN is fixed, next to FREE it is alone, next to a label the two are one channel.
+        A label next to FIXED is fixed, next to UNTIED it is alone, next to a label the two are one channel.
         """
         both = (first > 0) & (second > 0) & (first != second)
         if both.any():
-            self.ties.append(np.stack([first[both], second[both]]))
-        self.stop(first[(second == PLAIN) & (first > 0)], why)
-        self.stop(second[(first == PLAIN) & (second > 0)], why)
+            self.ties.append((np.stack([first[both], second[both]]), self.here))
+        self.fix(first[(second == FIXED) & (first > 0)], why)
+        self.fix(second[(first == FIXED) & (second > 0)], why)
         return np.where(first > 0, first, np.maximum(first, second))
 
     def tie_rows(self, rows: np.ndarray, why: str) -> np.ndarray:
@@ -101,25 +102,27 @@ class Labels:
         whole = np.broadcast_to(best, rows.shape)
         differs = (rows > 0) & (rows != whole)
         if differs.any():
-            self.ties.append(np.stack([whole[differs], rows[differs]]))
-        self.stop(best[(rows == PLAIN).any(0)], why)
+            self.ties.append((np.stack([whole[differs], rows[differs]]), self.here))
+        self.fix(best[(rows == FIXED).any(0)], why)
         return best
 
-    def stop(self, vector: np.ndarray, why: str) -> None:
+    def fix(self, vector: np.ndarray, why: str) -> None:
         """These channels must stay."""
         if (vector > 0).any():
-            self.stops.append((vector[vector > 0], why))
+            self.fixed.append((vector[vector > 0], why))
 
-    def stop_all(self, axes: Axes, why: str) -> None:
+    def fix_all(self, axes: Axes, why: str) -> None:
         for vector in axes.values():
-            self.stop(vector, why)
+            self.fix(vector, why)
 
     def flag(self, vector: np.ndarray, why: str) -> None:
         """A norm or reduction runs over these channels: a cut means over the kept ones."""
         self.flags.append((vector[vector > 0], why))
         self.read.append(vector[vector > 0])
 
-    def contract(self, first: Axes, second: Axes, dims: tuple[int, int], sizes: tuple[int, int], why: str) -> None:
+    def contract(
+        self, first: Axes, second: Axes, dims: tuple[int, int], sizes: tuple[int, int], why: str
+    ) -> None:
         """Sum over the product of two axes: tie them, and note that somebody reads the channel."""
         left, right = (axes.get(dim, np.zeros(size, int)) for axes, dim, size in
                        zip((first, second), dims, sizes, strict=True))  # fmt: skip
@@ -130,8 +133,8 @@ class Labels:
 
     def read_axis(self, left: np.ndarray, right: np.ndarray, why: str) -> None:
         for vector, other in ((left, right), (right, left)):
-            if (vector == FREE).any() and (vector != FREE).any():  # FREE beside labels counts as fixed
-                self.stop(other[vector == FREE], why)
+            if (vector == UNTIED).any() and (vector != UNTIED).any():  # UNTIED beside labels counts as fixed
+                self.fix(other[vector == UNTIED], why)
         merged = self.tie(left, right, why)
         self.read.append(merged[merged > 0])
 
@@ -143,7 +146,7 @@ class Labels:
         """A label that is fixed for this reason, for positions such as a constant pad."""
         if why not in self._reasons:
             self._reasons[why] = self.total
-            self.stops.append((np.array([self.total]), why))
+            self.fixed.append((np.array([self.total]), why))
             self.total += 1
         return self._reasons[why]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from functools import reduce as fold
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.rules.table import rule_of
 from survey_lib.chain.coupling.sizes import Hint, Size, Sizes
@@ -27,7 +27,7 @@ class Choice:
     size: Size | None = None
 
 
-class Run(TorchDispatchMode):
+class LabelledRun(TorchDispatchMode):
     """Follows the labels through every operation the model runs.
 
     second: ambiguous operations, by their number in the run, to be read the second way.
@@ -37,6 +37,9 @@ class Run(TorchDispatchMode):
         super().__init__()
         self.model, self.labels, self.second = model, labels, second
         self.choices: list[Choice] = []
+        self.products: list[
+            tuple[int, tuple[np.ndarray, ...]]
+        ] = []  # multiply-adds, and the axes they scale with
         self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
         self.head_width = 0  # inside multi-head attention
         self.hint: Hint | None = None
@@ -55,7 +58,7 @@ class Run(TorchDispatchMode):
             for handle in handles:
                 handle.remove()
         for tensor in leaves(output):
-            self.labels.stop_all(self.labels.axes(tensor), "reaches the model's output")
+            self.labels.fix_all(self.labels.axes(tensor), "reaches the model's output")
         return output
 
     def _hooks(self, name: str, module: nn.Module):
@@ -72,56 +75,31 @@ class Run(TorchDispatchMode):
             decomposed = func.decompose(*args, **kwargs)
             if decomposed is not NotImplemented:
                 return decomposed
-        self.name = str(func.overloadpacket).removeprefix("aten.")
-        self.bound = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
-        self.out = self.execute(func, args, kwargs)
-        self._follow(rule, args, kwargs)
-        return self.out
+        name = str(func.overloadpacket).removeprefix("aten.")
+        arguments = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+        out = self.execute(func, args, kwargs, arguments)
+        self._follow(rule, Call(out, name, arguments, self.hint, self.labels, self), args, kwargs)
+        return out
 
-    def execute(self, func, args, kwargs):
+    def execute(self, func, args, kwargs, arguments):
         return func(*args, **kwargs)
 
-    def _follow(self, rule, args, kwargs) -> None:
+    def _follow(self, rule, call: Call, args, kwargs) -> None:
         tensors = list(leaves([args, kwargs]))
         self.seen.update(map(id, tensors))
         if any(self.labels.axes(x) for x in tensors) or not tensors:
-            found = rule(self, *args, **kwargs) if rule else self.unknown(*tensors)
-            results = [self.out] if isinstance(self.out, Tensor) else list(leaves(self.out))
+            self.labels.here = f"{call.name} in {self.stack[-1]}" if self.stack[-1] else call.name
+            found = rule(call, *args, **kwargs) if rule else call.unknown(*tensors)
+            results = [call.out] if isinstance(call.out, Tensor) else list(leaves(call.out))
             for tensor, axes in zip(results, found if isinstance(found, list) else [found], strict=False):
                 self.labels.put(tensor, axes)
-                self._note(self.axes(tensor))
+                self._note(self.labels.axes(tensor))
 
     def _note(self, axes: Axes) -> None:
         seen = self.widths.setdefault(self.stack[-1], {})
         for vector in axes.values():
             if vector.max() > 0:
                 seen.setdefault((len(vector), int(vector[0]), int(vector[-1])), vector)
-
-    def axes(self, tensor) -> Axes:
-        return self.labels.axes(tensor)
-
-    def unknown(self, *tensors) -> Axes:
-        for tensor in tensors:
-            self.labels.stop_all(self.axes(tensor), f"unknown operation {self.name}")
-        return Axes()
-
-    def paired(self, tensors, skip: int | None = None, shape=None, given: dict | None = None) -> Axes:
-        """Tie the labels of operands position by position under broadcasting."""
-        shape = self.out.shape if shape is None else shape
-        known = [(given or {}).get(x, self.axes(x)) for x in tensors]
-        result = Axes()
-        result.weight = all(axes.weight for axes in known)
-        for dim in range(len(shape)):
-            places = [dim - len(shape) + x.dim() for x in tensors]
-            full = [(x, axes, p) for x, axes, p in zip(tensors, known, places, strict=True)
-                    if p >= 0 and x.shape[p] == shape[dim] > 1]  # fmt: skip
-            if dim != skip and any(p in axes for _, axes, p in full):
-                vectors = [axes.get(p, np.zeros(shape[dim], int)) for _, axes, p in full]
-                result[dim] = fold(lambda a, b: self.labels.tie(a, b, self._meeting()), vectors)
-        return result
-
-    def _meeting(self) -> str:
-        return f"meets an axis in {self.name} that cannot go"
 
     def choose(self, order: list[int], labels: np.ndarray) -> int:
         """The first of the ways to read an operation, or the second where an earlier run asked for it."""
@@ -131,12 +109,17 @@ class Run(TorchDispatchMode):
         self.choices.append(Choice(np.unique(labels), self.stack[-1]))
         return pick
 
+    def multiply(self, macs: int, *vectors: np.ndarray) -> None:
+        """Multiply-adds of an operation, and the labels of all axes they are proportional to."""
+        if not self.model.training:
+            self.products.append((macs, tuple(vector for vector in vectors if (vector > 0).any())))
+
     def attribute(self, name: str, channels) -> None:
         """This attribute of the module under way counts these channels (a tuple of widths: of several axes)."""
         if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple)):
             self.attributes[self.stack[-1], name] = channels
 
-    def took(self, size: int | None, vector: np.ndarray) -> None:
+    def record_axis(self, size: int | None, vector: np.ndarray) -> None:
         """The axis that took the labels in the last choice; attributes that state its size follow it."""
         computed = size if isinstance(size, Size) else None
         self.choices[-1] = replace(self.choices[-1], width=len(vector), size=computed)

@@ -117,13 +117,15 @@ class Sizes(TorchFunctionMode):
             return Hint("chunk")
         if name in VIEWS:
             sizes = tuple(_numbers([*args[1:], *kwargs.values()]))
-            return Hint("view", (1,) * (sizes[0] % args[0].dim()) + sizes[1:] if name == "unflatten" else sizes)
+            return Hint(
+                "view", (1,) * (sizes[0] % args[0].dim()) + sizes[1:] if name == "unflatten" else sizes
+            )
         return Hint("split", tuple(_numbers([*args[1:], *kwargs.values()])))
 
     def _attention(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
         if scale is None:
             width = self.run.labels.vector(query, -1)
-            self.run.labels.stop(width, "the default attention scale depends on the head width; give scale=")
+            self.run.labels.fix(width, "the default attention scale depends on the head width; give scale=")
 
     def _multi_head(self, func, args, kwargs):
         """Heads go whole, because the scale depends on their width; their number and the trunk's width agree."""
@@ -132,7 +134,7 @@ class Sizes(TorchFunctionMode):
         rows = self.run.labels.vector(weight, 0)[:width]
         self.run.labels.counted.append((self.run.labels.vector(query, -1), rows))
         if heads == 1:
-            self.run.labels.stop(rows, "the attention scale depends on the width of the only head")
+            self.run.labels.fix(rows, "the attention scale depends on the width of the only head")
         self.run.head_width = width // heads if heads > 1 else 0
         try:
             return func(*args, **kwargs)

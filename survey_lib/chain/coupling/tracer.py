@@ -12,8 +12,9 @@ from torch.utils import _pytree as pytree
 from survey_lib.chain.coupling.grouping import Classes, coupling
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
-from survey_lib.chain.coupling.readings import Choice, Run, leaves
+from survey_lib.chain.coupling.readings import Choice, LabelledRun, leaves
 from survey_lib.chain.coupling.sizes import Size
+from survey_lib.chain.masks import unwrap
 from survey_lib.chain.surgery.resize import structure
 
 FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
@@ -25,28 +26,63 @@ def arguments(example) -> tuple[tuple, dict]:
     A dict is passed by name where the names are the forward's; ValueError if no tensor is in it.
     """
     if not list(leaves(example)):
-        raise ValueError(f"example must be a tensor, a tuple of tensors or a dict of named inputs; got {example!r}")
+        raise ValueError(
+            f"example must be a tensor, a tuple of tensors or a dict of named inputs; got {example!r}"
+        )
     if isinstance(example, dict):
         return (), dict(example)
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
 
 
 def trace(model: nn.Module, example) -> Coupling:
-    """Channel groups of a model, found by running it once on an example with labels beside every tensor.
+    """The coupled channels of a model, found by running it once on an example with labels beside every tensor.
 
     Ambiguous operations (a channel axis split in two, grouped convolution, group norm) are read the usual
     way first; where that leaves nothing to prune the run is repeated with the next reading. Parameters that
     evaluation does not use (auxiliary heads) are labelled in a second run in training mode. The model is left
-    as it was. Raises ValueError for lazy layers and examples without a tensor.
+    as it was.
 
-    >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))
-    >>> [(group.name, group.size) for group in trace(model, torch.ones(1, 2)).groups]
-    [('0', 4)]
+    Parameters
+    ----------
+    model : nn.Module
+    example : tensor, tuple or dict
+        An input of the forward; at least two steps long where a recurrent layer reads it.
+
+    Returns
+    -------
+    Coupling
+        `print(coupling)` is a line a group, `print(coupling["conv1"])` a line a tensor of the group that holds the
+        outputs of `conv1`; `fixed` says why layers cannot be pruned, `unseen` names parameters that the run did
+        not use. `prune(..., coupling=coupling)` shares it between several cuts of this model.
+
+    Raises
+    ------
+    ValueError
+        For lazy layers and for an example without a tensor.
+
+    Examples
+    --------
+    >>> coupling = trace(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3)), torch.ones(1, 2))
+    >>> coupling
+    1 channel groups, 4 channels
+    group  channels  tensors  written by  read by  over channels
+    0      4         3        0           2
+    fixed: 2 (reaches the model's output)
+    >>> coupling["0"]
+    group 0, 4 channels
+    tensor    axis  channels  why
+    0.weight  0     4         output, addmm in 0
+    0.bias    0     4         addmm in 0, addmm in 2
+    2.weight  1     4         input, addmm in 2
     """
-    inputs = arguments(example)
-    lazy = [name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+    model, inputs = unwrap(model), arguments(example)
+    lazy = [
+        name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)
+    ]
     if lazy:
-        raise ValueError(f"{lazy[0]} is not initialised yet; run the model once on an example before tracing it")
+        raise ValueError(
+            f"{lazy[0]} is not initialised yet; run the model once on an example before tracing it"
+        )
     found = [_attempt(model, inputs, frozenset())]
     dead = found[0].dead
     if dead:
@@ -63,7 +99,7 @@ def trace(model: nn.Module, example) -> Coupling:
 class Attempt:
     """One traced run; `dead` are the ambiguous operations whose reading leaves nothing to prune."""
 
-    run: Run
+    run: LabelledRun
     classes: Classes
     dead: frozenset[int]
 
@@ -75,15 +111,17 @@ class Attempt:
 
 def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> Attempt:
     probe = structure(model)
-    run = Run(probe, Labels(probe), second)
+    run = LabelledRun(probe, Labels(probe), second)
     _run(run, inputs)
     _refuse_reparametrised(probe, run.labels)
     classes = Classes(run.labels)
-    return Attempt(run, classes, frozenset(n for n, one in enumerate(run.choices) if _dead(one, run.numbers, classes)))
+    return Attempt(
+        run, classes, frozenset(n for n, one in enumerate(run.choices) if _dead(one, run.numbers, classes))
+    )
 
 
-def _run(run: Run, inputs) -> None:
-    """Run in evaluation mode, and in training mode too where that alone uses some parameters."""
+def _run(run: LabelledRun, inputs) -> None:
+    """LabelledRun in evaluation mode, and in training mode too where that alone uses some parameters."""
     with torch.random.fork_rng(devices=[]):
         run.model.eval()
         run(_copies(inputs, 1))
@@ -91,7 +129,7 @@ def _run(run: Run, inputs) -> None:
             _ = any(_run_training(run, _copies(inputs, times)) for times in (1, 2))
 
 
-def _run_training(run: Run, inputs) -> bool:
+def _run_training(run: LabelledRun, inputs) -> bool:
     """False where the model refuses: it may want targets, or more than one example for its batch norms."""
     run.model.train()
     try:
@@ -103,7 +141,9 @@ def _run_training(run: Run, inputs) -> bool:
 
 def _copies(inputs, times: int):
     """The inputs as new tensors, the batch repeated."""
-    return pytree.tree_map_only(torch.Tensor, lambda x: torch.cat([x] * times) if x.dim() else x.clone(), inputs)
+    return pytree.tree_map_only(
+        torch.Tensor, lambda x: torch.cat([x] * times) if x.dim() else x.clone(), inputs
+    )
 
 
 def _dead(choice: Choice, numbers: list[Size], classes: Classes) -> bool:
@@ -124,4 +164,4 @@ def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:
             why = f"its weight is computed from other tensors; fold it first with torch.nn.utils.{how}"
             labels.reparametrised[name] = why
             for tensor in module.parameters():
-                labels.stop_all(labels.axes(tensor), why)
+                labels.fix_all(labels.axes(tensor), why)

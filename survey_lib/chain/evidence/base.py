@@ -21,16 +21,23 @@ from survey_lib.chain.masks import unwrap
 
 @dataclass(frozen=True)
 class Consumer:
-    """A layer that reads a channel group.
+    """A layer that reads a channel group, in a network some of whose other groups may be pruned already.
 
     tensor          name of its weight
     weight          (channels, n, out): the n = k·kh·kw columns that meet each channel
     gram            X Xᵀ of what it reads, (channels·n, channels·n) in float64, in the order of `weight`
+    cross           X Dᵀ, D what it reads in the dense network
+    mean, dense_mean  (channels·n,) means of X and D over positions; zeros if the layer has no bias
+    count           number of positions
     """
 
     tensor: str
     weight: Tensor
     gram: Tensor
+    cross: Tensor
+    mean: Tensor
+    dense_mean: Tensor
+    count: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Evidence:
     grad            mean over mini-batches of ∂L/∂w
     grad_sq         mean over mini-batches of (∂L/∂w)²
     example_grad_sq mean over single examples of (∂L/∂w)²: the empirical Fisher diagonal
+    fisher          (blocks, 50, 50) mean over single examples of g gᵀ, g 50 neighbours of the flat ∂L/∂w: the
+                    empirical Fisher matrix in blocks, float64; the last block is filled up with zeros
     filter_saliency (channels,) mean over mini-batches of (Σ over the filter of g·w)²
     hess_grad       H·g, the Hessian times the mean gradient
     act_norm        ‖x_j‖₂ of each input feature over all tokens or positions, broadcasts against `weight`:
@@ -52,7 +61,7 @@ class Evidence:
                     one for each group, (groups, k, k)
     flow            ∂R/∂|w| of SynFlow's R = 1ᵀ Π|W_l| 1, in float64
     act_in          (examples, channels, positions...) what a block reads; `act_out` then is what it gives
-    act_out         (examples, channels, positions...) maps as the next layer reads them
+    act_out         (examples, channels, positions...) a producer's maps after norm and activation, before pooling
     act_grad        ∂L/∂act_out, same shape
     gamma           (k, channels) scales of the k batch norms of the group
     slices          (channels, n) every slice of every tensor of the group, side by side; biases left out
@@ -68,6 +77,7 @@ class Evidence:
     grad: Tensor | None = None
     grad_sq: Tensor | None = None
     example_grad_sq: Tensor | None = None
+    fisher: Tensor | None = None
     filter_saliency: Tensor | None = None
     hess_grad: Tensor | None = None
     act_norm: Tensor | None = None

@@ -1,23 +1,32 @@
-"""Feature maps of channel groups, taken where the next layer reads them: at the input of a consumer.
+"""Feature maps of the producers of channel groups, where papers read them: after norm and activation.
 
-There they have passed norm and activation, and concatenation and flattening are exact. Of several consumers
-the one that reads the most positions is taken.
+From a layer's output the map is followed through norms, dropout, concatenation and one addition (a residual
+block's) to the first activation: what it returns is the map, before any pooling, flattening or further layer.
+Without an activation on the way it is read as far as it can be followed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
+from torch.overrides import TorchFunctionMode
 
 from survey_lib.chain.coupling.groups import ChannelGroup, Slice
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import copied
+from survey_lib.chain.slicing import producer_slices
 
-Reader = tuple[str, Slice]  # module name, and the slice of its weight that meets the group's channels
+ACTIVATIONS = {"relu", "relu6", "hardtanh", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish",
+               "hardswish", "softplus", "tanh"}  # fmt: skip
+SAME = {"batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "dropout", "dropout2d"}
+JOINS = {"cat", "concat", "concatenate"}
+Key = tuple[str, str]  # group name, producer
 
 
 def feature_maps(
@@ -26,84 +35,135 @@ def feature_maps(
     batches: list,
     loss: observe.Loss | None = None,
     gradients: bool = False,
-) -> dict[str, Tensor]:
-    """`{group: (examples, channels, positions...)}`, the maps or ∂L/∂maps of all batches.
+) -> dict[Key, Tensor]:
+    """`{(group, producer): (examples, channels, positions...)}`, the maps or ∂L/∂maps of all batches.
 
-    Works on a copy in eval mode. Raises ValueError for a group that no Linear or convolution module reads,
-    and for batches whose maps differ in size.
+    Works on a copy in eval mode. Producers that are not called as layers (projections inside attention or
+    recurrent layers) have no map. Raises ValueError for a group that is left without any, and for batches
+    whose maps differ in size.
     """
+    groups, subject, maps = list(groups), copied(model), _Following(gradients)
+    for group in groups:
+        for key, layer, part in _observable(subject, group):
+            layer.register_forward_hook(partial(maps.start, key, part))
+    seen: dict[Key, list[Tensor]] = {}
     with torch.random.fork_rng(), torch.set_grad_enabled(gradients):
-        readers = _readers(copied(model), groups, batches[0][0])
-        subject, seen = copied(model).requires_grad_(), {name: [] for name in readers}
-        for name, (layer, part) in readers.items():
-            _watch(subject.get_submodule(layer), part, _record(seen[name], gradients))
+        subject.requires_grad_(gradients)
         for x, y in batches:
-            output = observe.call(subject, x)
+            with maps:
+                output = observe.call(subject, x)
             if gradients:
                 (loss or F.cross_entropy)(output, y).backward()
-    return {name: _joined(name, parts) for name, parts in seen.items()}
+            for key, value in maps.taken():
+                seen.setdefault(key, []).append(value)
+    unseen = {group.name for group in groups} - {group for group, _ in seen}
+    if unseen:
+        raise ValueError(f"no producer of {', '.join(sorted(unseen))} is called as a layer, so there is no feature map "
+                         "to see; leave them out with protect=")  # fmt: skip
+    return {key: _joined(key[1], parts) for key, parts in seen.items()}
 
 
-def picked(layer: nn.Module, x: Tensor, part: Slice) -> Tensor:
-    """The group's channels of a layer's input: (examples, channels, positions...).
-
-    >>> x = torch.arange(6.0).view(1, 6)
-    >>> picked(nn.Linear(6, 1), x, Slice("weight", 1, [[0, 1, 2], [3, 4, 5]])).tolist()
-    [[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]]
-    """
-    convolution = isinstance(layer, _ConvNd)
-    x = x if not convolution or x.dim() == layer.weight.dim() else x[None]
-    index = torch.as_tensor(part.index, device=x.device)
-    if convolution and not layer.transposed and layer.groups > 1:  # the weight's input axis is within a group
-        starts = torch.arange(layer.groups, device=x.device) * layer.weight.shape[1]
-        index = (index[:, None, :] + starts[:, None]).flatten(1)
-    taken = x.movedim(1 if convolution else -1, 1)[:, index]  # (examples, channels, k, positions...)
-    return taken[:, :, 0] if index.shape[1] == 1 else taken
+def _observable(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Key, nn.Module, Slice]]:
+    for producer in group.producers:
+        for part in producer_slices(group, producer):
+            if part.tensor == f"{producer}.weight":
+                yield (group.name, producer), model.get_submodule(producer), part
 
 
-def _watch(layer: nn.Module, part: Slice, record: Callable[[Tensor, Callable], None]) -> None:
-    layer.register_forward_pre_hook(
-        lambda module, inputs: record(inputs[0], lambda x: picked(module, x, part))
-    )
+class _Map:
+    """The map of one call of a producer, or the gradient at it, as far as it was followed."""
+
+    def __init__(self, key: Key, axis: int, index: Tensor, gradients: bool):
+        self.key, self.axis, self.index, self.gradients = key, axis, index, gradients
+        self.value, self.takes, self.done = None, 0, False
+
+    def take(self, x: Tensor, offset: int, done: bool = False) -> None:
+        """Read the map at `x`, where its channels lie behind `offset` others, instead of earlier."""
+        self.takes, self.done = self.takes + 1, done
+        if self.gradients:
+            x.register_hook(partial(self._take_gradient, self.takes, offset))
+        else:
+            self.value = self.picked(x.detach(), offset)
+
+    def _take_gradient(self, take: int, offset: int, gradient: Tensor) -> None:
+        if take == self.takes:
+            self.value = self.picked(gradient, offset)
+
+    def picked(self, x: Tensor, offset: int) -> Tensor:
+        """(examples, channels, k, positions...), without the k where a channel is one row."""
+        x = x if x.dim() > -self.axis else x[None]
+        taken = x.movedim(self.axis, 1)[:, self.index + offset]
+        return taken[:, :, 0] if self.index.shape[1] == 1 else taken
 
 
-def _record(seen: list, gradients: bool) -> Callable[[Tensor, Callable], None]:
-    def maps(x: Tensor, pick: Callable[[Tensor], Tensor]) -> None:
-        seen.append(pick(x.detach()))
+@dataclass(frozen=True)
+class _Place:
+    """A tensor that carries a map: behind how many channels of a concatenation, and whether past an addition."""
 
-    def grads(x: Tensor, pick: Callable[[Tensor], Tensor]) -> None:
-        slot = len(seen)  # backward visits the calls in another order
-        seen.append(None)
-        x.register_hook(lambda gradient: seen.__setitem__(slot, pick(gradient)))
-
-    return grads if gradients else maps
+    map: _Map
+    offset: int = 0
+    added: bool = False
 
 
-def _readers(model: nn.Module, groups: Iterable[ChannelGroup], x) -> dict[str, Reader]:
-    """The consumer of each group that reads it at the most positions."""
-    readers: dict[str, Reader] = {}
-    most: dict[str, int] = {}
+class _Following(TorchFunctionMode):
+    """Follows the outputs of producers through the functions that are called while it is active."""
 
-    def candidate(group: str, layer: str, part: Slice) -> None:
-        def compare(x: Tensor, pick: Callable[[Tensor], Tensor]) -> None:
-            size = pick(x.detach()).numel()
-            if size > most.get(group, 0):
-                most[group], readers[group] = size, (layer, part)
+    def __init__(self, gradients: bool):
+        super().__init__()
+        self.gradients, self.maps, self.places = gradients, [], {}
 
-        _watch(model.get_submodule(layer), part, compare)
+    def start(self, key: Key, part: Slice, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+        """A forward hook: a producer was called."""
+        convolution = isinstance(layer, _ConvNd)
+        axis, index = 1 - layer.weight.dim() if convolution else -1, torch.as_tensor(part.index)
+        if (
+            convolution and layer.transposed and layer.groups > 1
+        ):  # the weight's output axis is within a group
+            starts = torch.arange(layer.groups) * layer.weight.shape[1]
+            index = (index[:, None, :] + starts[:, None]).flatten(1)
+        if isinstance(output, Tensor) and output.shape[axis] > index.max():
+            found = _Map(key, axis, index.to(output.device), self.gradients)
+            self.maps.append(found)
+            self._put(output, [_Place(found)])
+            found.take(output, 0)
 
-    for group in groups:
-        for part in group.consumers:
-            layer, _, tensor = part.tensor.rpartition(".")
-            if tensor == "weight" and isinstance(model.get_submodule(layer), nn.Linear | _ConvNd):
-                candidate(group.name, layer, part)
-    with torch.no_grad():
-        observe.call(model, x)
-    unread = [group.name for group in groups if group.name not in readers]
-    if unread:
-        raise ValueError(f"no Linear or convolution module reads {', '.join(unread)}, so their maps are not "
-                         "seen; leave them out with protect=")  # fmt: skip
-    return readers
+    def taken(self) -> Iterator[tuple[Key, Tensor]]:
+        """The maps since the last call, with their keys."""
+        yield from ((found.key, found.value) for found in self.maps if found.value is not None)
+        self.maps, self.places = [], {}
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        output, name = function(*arguments, **(options or {})), getattr(function, "__name__", "").rstrip("_")
+        if isinstance(output, Tensor) and self.places:
+            if name in JOINS:
+                self._put(output, list(self._joined(arguments, options or {}, output)))
+            elif name == "add":
+                self._put(output, [place for x in arguments[:2] for place in self._added(x, output)])
+            elif name in SAME | ACTIVATIONS and arguments:
+                self._put(output, self._at(arguments[0]))
+            else:
+                return output
+            for place in self._at(output):
+                place.map.take(output, place.offset, name in ACTIVATIONS)
+        return output
+
+    def _at(self, x) -> list[_Place]:
+        return [place for place in self.places.get(id(x), (None, []))[1] if not place.map.done]
+
+    def _put(self, x: Tensor, places: list[_Place]) -> None:
+        if places:
+            self.places[id(x)] = x, places  # the tensor is held, so that no other gets its id
+
+    def _added(self, x, output: Tensor) -> list[_Place]:
+        places = self._at(x) if isinstance(x, Tensor) and x.shape == output.shape else []
+        return [replace(place, added=True) for place in places if not place.added]
+
+    def _joined(self, arguments: tuple, options: dict, output: Tensor) -> Iterator[_Place]:
+        axis = options.get("dim", arguments[1] if len(arguments) > 1 else 0)
+        axis, before = axis - output.dim() if axis >= 0 else axis, 0
+        for part in arguments[0]:
+            yield from (replace(p, offset=p.offset + before) for p in self._at(part) if p.map.axis == axis)
+            before += part.shape[axis]
 
 
 def _joined(name: str, parts: list[Tensor]) -> Tensor:

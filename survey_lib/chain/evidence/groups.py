@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.coupling.groups import ChannelGroup, Slice
+from survey_lib.chain.consumers import consumers
+from survey_lib.chain.coupling.groups import ChannelGroup
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence import weights as observe
-from survey_lib.chain.evidence.base import Consumer
 from survey_lib.chain.evidence.feature_maps import feature_maps
 from survey_lib.chain.slicing import channel_rows, producer_rows, side_by_side, weight_slices
 
@@ -27,9 +27,10 @@ ByGroup = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, the groups to observe in it, and the data."""
+    """A model, the groups to observe in it, the data, and the dense network that the model was."""
 
     model: nn.Module
+    dense: nn.Module
     groups: tuple[ChannelGroup, ...]
     batches: list | None
     loss: observe.Loss | None
@@ -144,38 +145,6 @@ def gamma(subject: Subject) -> ByGroup:
     return {group.name: scales(group) for group in subject.groups}
 
 
-def consumers(subject: Subject) -> dict[str, tuple[Consumer, ...]]:
-    """The layers that read each group, with the second moments of what they read."""
-    parts = {
-        group.name: [p for p in group.consumers if _observable(subject.model, p)] for group in subject.groups
-    }
-    bare = [name for name, found in parts.items() if not found]
-    if bare:
-        raise ValueError(f"no ungrouped Linear or Conv layer reads {', '.join(bare)}, so nothing can be "
-                         "reconstructed; leave them out with protect=")  # fmt: skip
-    names = list(dict.fromkeys(part.tensor for found in parts.values() for part in found))
-    grams = evidence.collect(subject.model, names, ("gram",), subject.batches, subject.loss, subject.seed)
-    return {
-        name: tuple(_consumer(part, subject.weights[part.tensor], grams[part.tensor].gram) for part in found)
-        for name, found in parts.items()
-    }
-
-
-def _observable(model: nn.Module, part: Slice) -> bool:
-    layer = model.get_submodule(part.tensor.rpartition(".")[0])
-    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) and getattr(layer, "groups", 1) == 1
-
-
-def _consumer(part: Slice, weight: Tensor, gram: Tensor) -> Consumer:
-    kernel = weight[0, 0].numel()
-    index = torch.as_tensor(part.index, device=weight.device)
-    columns = (index[:, :, None] * kernel + torch.arange(kernel, device=weight.device)).flatten(
-        1
-    )  # (channels, n)
-    flat = columns.flatten()
-    return Consumer(part.tensor, weight.flatten(1)[:, columns].movedim(0, -1), gram[flat][:, flat])
-
-
 OWN = {need: partial(_collected, need) for need in ("grad", "grad_sq", "example_grad_sq", "hess_grad")}
 OWN["filter_saliency"] = filter_saliency
 SHARED = {
@@ -184,9 +153,9 @@ SHARED = {
     "energy": energy,
     "slices_grad": slices_grad,
     "gate_grad": gate_grad,
-    "act_out": lambda s: feature_maps(s.model, s.groups, s.batches),
-    "act_grad": lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True),
-    "consumers": consumers,
+    "consumers": lambda s: consumers(s.model, s.dense, s.groups, s.batches),
 }
 STATIC = ("gamma", "slices", "energy")  # read off the weights, without data
 GRADIENTS = (*OWN, "slices_grad", "gate_grad", "act_grad")  # of the loss, so batches must have targets
+OWN["act_out"] = lambda s: feature_maps(s.model, s.groups, s.batches)
+OWN["act_grad"] = lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True)

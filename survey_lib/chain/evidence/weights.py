@@ -18,6 +18,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
 
 GRASP_TEMPERATURE = 200.0  # the reference implementation of wang2020picking divides the logits by it
+FISHER_BLOCK = 50  # weights of a block in kurtic2022optimal
 INPUTS = ("act_norm", "gram")
 
 
@@ -32,7 +33,9 @@ def over(x, change: Callable[[Tensor], Tensor]):
     """`change` applied to every tensor of a model input."""
     if isinstance(x, dict):
         return {key: over(value, change) for key, value in x.items()}
-    return tuple(over(value, change) for value in x) if isinstance(x, tuple | list) else change(x)
+    if isinstance(x, tuple | list):
+        return tuple(over(value, change) for value in x)
+    return change(x) if isinstance(x, Tensor) else x
 
 
 def pairs(batches: Iterable) -> list[tuple]:
@@ -84,7 +87,25 @@ def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | No
     return mean(products())
 
 
-GRADIENTS = {"grad": grad, "grad_sq": grad_sq, "example_grad_sq": example_grad_sq, "hess_grad": hess_grad}
+def fisher(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
+    """Mean over single examples of g gᵀ, in blocks of FISHER_BLOCK neighbours of the flat weight, float64."""
+    total, count = {}, 0
+    for batch in batches:
+        found = list(gradients(model, weights, singles([batch]), loss))
+        for name in weights:
+            rows = in_blocks(torch.stack([gradient[name].flatten() for gradient in found]).double())
+            total[name] = total.get(name, 0) + rows.permute(1, 2, 0) @ rows.permute(1, 0, 2)
+        count += len(found)
+    return {name: value / count for name, value in total.items()}
+
+
+def in_blocks(flat: Tensor) -> Tensor:
+    """(..., n) as (..., blocks, FISHER_BLOCK), the last block filled up with zeros."""
+    return F.pad(flat, (0, -flat.shape[-1] % FISHER_BLOCK)).unflatten(-1, (-1, FISHER_BLOCK))
+
+
+GRADIENTS = {"grad": grad, "grad_sq": grad_sq, "example_grad_sq": example_grad_sq, "hess_grad": hess_grad,
+             "fisher": fisher}  # fmt: skip
 NEEDS = (*GRADIENTS, *INPUTS, "flow")
 
 

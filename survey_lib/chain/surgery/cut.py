@@ -6,8 +6,9 @@ on a fresh dense model it rebuilds the small architecture, so that a slim model 
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,19 +24,21 @@ from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
 from survey_lib.chain.surgery.resize import slim
 from survey_lib.chain.surgery.verify import Check
 
+BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # layers that can be given a bias
+
 
 @dataclass(frozen=True)
 class Cut:
     """The small model, the plan that repeats the cut, what was kept, and the groups that were refused.
 
-    over_kept: norms or reductions run over channels, so "masked equals cut" holds with those over kept ones.
+    over_kept: modules whose norms or reductions run over channels; "masked equals cut" holds with those over kept ones.
     """
 
     model: nn.Module
     plan: dict
     keep: dict[str, Tensor]
     refused: list[tuple[str, str]]
-    over_kept: bool = False
+    over_kept: tuple[str, ...] = ()
 
 
 def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], example) -> Cut:
@@ -65,16 +68,9 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
             grow(units[: len(units) // 2])
             grow(units[len(units) // 2 :])
 
-    grow(_units(coupling, keep))
+    grow(coupling.units(keep))
     plan = make_plan(model, removed(coupling, accepted), check.attributes)
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
-
-
-def _units(coupling: Coupling, keep) -> list[list[str]]:
-    """Groups that must be tried together because their counts are tied."""
-    tied = [[name for name in names if name in keep] for names in coupling.counts]
-    alone = [[name] for name in keep if not any(name in names for names in tied)]
-    return [unit for unit in tied if unit] + alone
 
 
 def replay(model: nn.Module, plan: Mapping) -> nn.Module:
@@ -83,8 +79,34 @@ def replay(model: nn.Module, plan: Mapping) -> nn.Module:
     Raises ValueError before any work for a plan of another schema or another model, unknown names, positions
     out of range, or attributes that the module does not have as integers.
     """
+    model = _with_biases(model, plan)
     check_plan(model, plan)
     return slim(blocks.remove(model, plan.get("blocks", [])), *changes(plan))
+
+
+def biased(model: nn.Module, layers: Iterable[str]) -> nn.Module:
+    """A copy in which the named layers have a bias: zeros where there was none.
+
+    >>> biased(nn.Sequential(nn.Linear(3, 2, bias=False)), ["0"])[0].bias.tolist()
+    [0.0, 0.0]
+    """
+    model = copy.deepcopy(model)
+    for name in layers:
+        layer = model.get_submodule(name)
+        if layer.bias is None:
+            layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
+    return model
+
+
+def _with_biases(model: nn.Module, plan: Mapping) -> nn.Module:
+    """The model with the biases that a method added to it before it was cut."""
+    names = plan.get("biases", []) if isinstance(plan, Mapping) else []
+    free = {n for n, layer in model.named_modules() if isinstance(layer, BIASED) and layer.bias is None}
+    if not isinstance(names, list) or not all(isinstance(name, str) and name in free for name in names):
+        raise ValueError(
+            f"the plan adds biases to {names!r}; only Linear and Conv layers without one can get one"
+        )
+    return biased(model, names) if names else model
 
 
 def block_plan(model: nn.Module, names: list[str]) -> dict:
@@ -94,11 +116,14 @@ def block_plan(model: nn.Module, names: list[str]) -> dict:
 
 def plan_masks(model: nn.Module, plan: Mapping) -> Masks:
     """The masks that a plan stands for, on the dense model it was made from."""
+    model = _with_biases(model, plan)
     check_plan(model, plan)
     return position_masks(model, changes(plan)[0]) | blocks.block_masks(model, plan.get("blocks", []))
 
 
-def save_file(path: str | Path, model: nn.Module, plan: Mapping | None, masks: Masks | None, meta: Mapping) -> None:
+def save_file(
+    path: str | Path, model: nn.Module, plan: Mapping | None, masks: Masks | None, meta: Mapping
+) -> None:
     """Write weights, plan, masks and notes to one safetensors file; a shared tensor is stored once.
 
     Raises ValueError if a mask does not fit the model or the notes are no strict JSON.
@@ -124,12 +149,18 @@ def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | Non
     except (safetensors.SafetensorError, OSError) as error:
         if not Path(path).exists():
             raise
-        raise ValueError(f"{path} is not a safetensors file ({error}); files of survey_lib.save are") from error
+        raise ValueError(
+            f"{path} is not a safetensors file ({error}); files of survey_lib.save are"
+        ) from error
     if notes is None:
-        raise ValueError(f"{path} was not written by survey_lib.save; use safetensors.torch.load_file for its tensors")
+        raise ValueError(
+            f"{path} was not written by survey_lib.save; use safetensors.torch.load_file for its tensors"
+        )
     notes = _notes(notes, path)
     small = replay(model, notes["plan"]) if notes["plan"] else slim(model, {}, {})
-    _load_weights(small, {n.removeprefix("weight:"): t for n, t in stored.items() if n.startswith("weight:")}, path)
+    _load_weights(
+        small, {n.removeprefix("weight:"): t for n, t in stored.items() if n.startswith("weight:")}, path
+    )
     masks = {name.removeprefix("mask:"): t for name, t in stored.items() if name.startswith("mask:")}
     masking.check(small, masks)
     return small, notes["plan"], masks, notes["meta"]
@@ -144,7 +175,9 @@ def _notes(text: str, path) -> dict:
     if not isinstance(notes, dict) or not {"schema", "plan", "meta"} <= notes.keys():
         raise ValueError(f"{path} holds damaged notes (schema, plan and meta are missing); save it again")
     if notes["schema"] != SCHEMA:
-        raise ValueError(f"{path} has schema {notes['schema']}, this version reads {SCHEMA}; update survey_lib")
+        raise ValueError(
+            f"{path} has schema {notes['schema']}, this version reads {SCHEMA}; update survey_lib"
+        )
     return notes
 
 
@@ -161,5 +194,7 @@ def _load_weights(small: nn.Module, stored: Masks, path) -> None:
         here, there = (f"{t.dtype} {tuple(t.shape)}" if t is not None else "nothing" for t in
                        (state.get(name), stored.get(name)))  # fmt: skip
         if here != there:
-            raise ValueError(f"{path} holds {there} for {name!r}, the model has {here}; build the model it was saved of")
+            raise ValueError(
+                f"{path} holds {there} for {name!r}, the model has {here}; build the model it was saved of"
+            )
     small.load_state_dict({name: stored[owner] for name, owner in owners.items()})

@@ -20,7 +20,16 @@ from survey_lib.chain.surgery.masked_norms import OverKept
 from survey_lib.chain.surgery.resize import plain_tensors
 
 CASTS = {"float", "half", "bfloat16"}
-METADATA = {"dtype", "shape", "size", "dim", "ndim", "numel", "device", "requires_grad"}  # read without a conversion
+METADATA = {
+    "dtype",
+    "shape",
+    "size",
+    "dim",
+    "ndim",
+    "numel",
+    "device",
+    "requires_grad",
+}  # read without a conversion
 
 
 def double(name: str, tensor: Tensor) -> Tensor:
@@ -70,13 +79,19 @@ def _double_dtype(one):
     return torch.float64 if isinstance(one, torch.dtype) and one.is_floating_point else one
 
 
-def run(model: nn.Module, inputs, value: Callable = double, over_kept: OverKept | None = None) -> list[Tensor]:
+def run(
+    model: nn.Module, inputs, value: Callable = double, over_kept: OverKept | None = None
+) -> list[Tensor]:
     """The outputs of a model in float64; the global default dtype and random state are put back."""
     default = torch.get_default_dtype()
     inputs = pytree.tree_map_only(Tensor, torch.clone, inputs)
     with contextlib.ExitStack() as stack:
         stack.callback(torch.set_default_dtype, default)
         torch.set_default_dtype(torch.float64)
-        for mode in (torch.random.fork_rng(devices=[]), Double(model, value, over_kept), plain_kernels(model)):
+        for mode in (
+            torch.random.fork_rng(devices=[]),
+            Double(model, value, over_kept),
+            plain_kernels(model),
+        ):
             stack.enter_context(mode)
         return list(leaves(over_kept(inputs) if over_kept else model(*inputs[0], **inputs[1])))

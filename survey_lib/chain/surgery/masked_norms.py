@@ -1,6 +1,6 @@
 """The masked model with its norms and channel reductions over kept channels only.
 
-Layer norm and the like differ between masked and cut by nature: zeros take part in the statistics. Run this
+Layer norm and the like differ between masked and cut by nature: zeros take part in the statistics. LabelledRun this
 way the two can still be compared exactly. The labels are followed through the masked model itself, so it
 works at any input size.
 """
@@ -15,25 +15,25 @@ from torch import Tensor, nn
 
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
-from survey_lib.chain.coupling.readings import Run, leaves
+from survey_lib.chain.coupling.readings import LabelledRun, leaves
 from survey_lib.chain.coupling.rules.grouped import group_norm
 from survey_lib.chain.coupling.rules.table import layer_norm, reduce, reduced, rule_of
 
 
-class OverKept(Run):
+class OverKept(LabelledRun):
     """A run in which flagged operations leave the removed channels out, where that makes a difference.
 
-    needed: it did somewhere; otherwise this was the plain run of the masked model.
+    needed: the modules where it did; if there are none, this was the plain run of the masked model.
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]):
         super().__init__(model, Labels(model), coupling.second)
-        self.alive, self.needed = coupling.alive(keep), False
+        self.alive, self.needed = coupling.alive(keep), {}
 
-    def execute(self, func, args, kwargs):
+    def execute(self, func, args, kwargs, arguments):
         rule, plain = rule_of(func), func(*args, **kwargs)
         if rule is reduce:
-            dims = self._partial(args[0], reduced(self.bound, args[0]))
+            dims = self._partial(args[0], reduced(arguments, args[0]))
             return self._either(plain, func(_narrow(args[0], dims), *args[1:], **kwargs) if dims else plain)
         if rule is layer_norm:
             return self._either(plain, self._layer_norm(func, *args))
@@ -45,7 +45,7 @@ class OverKept(Run):
         """The plain result where the two are the same but for rounding."""
         if all(torch.allclose(a, b, 1e-13, 0) for a, b in zip(leaves(plain), leaves(kept), strict=True)):
             return plain
-        self.needed = True
+        self.needed[self.stack[-1] or f"the forward of {type(self.model).__name__}"] = None
         return kept
 
     def _partial(self, x: Tensor, dims) -> dict[int, Tensor]:
@@ -73,7 +73,9 @@ class OverKept(Run):
             kept = np.isin(np.arange(channels), dims[1].cpu().numpy()).reshape(groups, -1)
             if (kept != kept[0]).any():  # whole groups are exact as they are
                 dims = {}
-        weight, bias = (None if p is None else _narrow(p, {d - 1: i for d, i in dims.items()}) for p in (weight, bias))
+        weight, bias = (
+            None if p is None else _narrow(p, {d - 1: i for d, i in dims.items()}) for p in (weight, bias)
+        )
         narrow = _narrow(x, dims).contiguous()
         result, *others = func(narrow, weight, bias, batch, narrow.shape[1], positions, groups, eps)
         return _widen(result, dims, x.shape), *others

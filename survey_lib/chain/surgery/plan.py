@@ -60,12 +60,18 @@ def check_plan(model: nn.Module, plan: Mapping) -> None:
             raise ValueError(f"the plan leaves out block {name!r}, which the model does not have")
         inside = [other for other in (*plan["removed"], *plan["attributes"]) if other.startswith(f"{name}.")]
         if inside:
-            raise ValueError(f"the plan leaves out block {name!r} and also cuts {inside[0]!r}, which is inside")
+            raise ValueError(
+                f"the plan leaves out block {name!r} and also cuts {inside[0]!r}, which is inside"
+            )
     for module, row in plan["attributes"].items():
         for name, value in row.items():
             old = vars(modules[module]).get(name) if module in modules else None
-            if not (_widths(old) and _widths(value)) or isinstance(old, tuple) != isinstance(value, (tuple, list)):
-                raise ValueError(f"the plan sets {module}.{name} to {value!r}; only existing integers may be set")
+            if not (_widths(old) and _widths(value)) or isinstance(old, tuple) != isinstance(
+                value, (tuple, list)
+            ):
+                raise ValueError(
+                    f"the plan sets {module}.{name} to {value!r}; only existing integers may be set"
+                )
 
 
 def _check_form(plan: Mapping) -> None:
@@ -75,7 +81,9 @@ def _check_form(plan: Mapping) -> None:
     blocks = plan.get("blocks", [])
     names = isinstance(blocks, list) and all(isinstance(name, str) for name in blocks)
     if not all(isinstance(table, dict) for table in [*tables, *rows]) or not names:
-        raise ValueError("not a plan: shapes, removed and attributes are tables by name, blocks a list of names")
+        raise ValueError(
+            "not a plan: shapes, removed and attributes are tables by name, blocks a list of names"
+        )
 
 
 def _check_positions(name: str, dim: str, index, shapes: dict[str, list[int]]) -> None:
@@ -84,7 +92,9 @@ def _check_positions(name: str, dim: str, index, shapes: dict[str, list[int]]) -
         raise ValueError(f"the plan cuts axis {dim} of {name!r}, which the model does not have")
     inside = isinstance(index, list) and all(type(i) is int and 0 <= i < axes[dim] for i in index)
     if not inside or len(set(index)) >= axes[dim]:
-        raise ValueError(f"the plan cuts positions of {name} axis {dim} outside 0..{axes[dim] - 1}, or all of them")
+        raise ValueError(
+            f"the plan cuts positions of {name} axis {dim} outside 0..{axes[dim] - 1}, or all of them"
+        )
 
 
 def _widths(value) -> bool:

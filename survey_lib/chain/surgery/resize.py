@@ -46,7 +46,9 @@ def structure(model: nn.Module) -> nn.Module:
 
 def copied(model: nn.Module, replaced: Mapping[int, Tensor]) -> nn.Module:
     """A deep copy with other tensors for those of these ids; the many empty tables of hooks are not traversed."""
-    tables = [v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v]
+    tables = [
+        v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v
+    ]
     return copy.deepcopy(model, {**replaced, **{id(table): OrderedDict() for table in tables}})
 
 
@@ -126,7 +128,9 @@ def failing_modules(error: BaseException) -> list[nn.Module]:
 
 def whole_numbers(value) -> bool:
     """An integer, or a tuple of them such as `normalized_shape`."""
-    return type(value) is int or (type(value) is tuple and bool(value) and all(type(one) is int for one in value))
+    return type(value) is int or (
+        type(value) is tuple and bool(value) and all(type(one) is int for one in value)
+    )
 
 
 def _new_widths(vectors, old: int | tuple, alive: np.ndarray) -> int | tuple:

@@ -27,14 +27,14 @@ class Check:
     """Compares the masked and the cut model for sets of groups.
 
     problem(keep) is empty where the two agree; then `small` is the cut model, `attributes` what it needed, and
-    `over_kept` says whether norms had to be taken over the kept channels.
+    `over_kept` names the modules whose norms had to be taken over the kept channels.
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, example):
         self.model, self.coupling = model, coupling
         self.random = random_values(model)
         self.inputs = variants(arguments(example))  # from the first run on: only those the model takes
-        self.small, self.attributes, self.over_kept = None, {}, False
+        self.small, self.attributes, self.over_kept = None, {}, ()
 
     def problem(self, keep: Mapping[str, Tensor]) -> str:
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
@@ -56,12 +56,12 @@ class Check:
         if not equal(expected, found):
             if not over_kept or not equal(self._masked(keep, gone, False)[0], found):
                 return "the cut model computes something else than the masked one"
-            over_kept = False
+            over_kept = ()
         self.small, self.attributes, self.over_kept = small, attributes, over_kept
         return ""
 
-    def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], bool]:
-        """Outputs of the dense model with zeros where `group_masks` has them; did norms run over kept channels?"""
+    def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], tuple[str, ...]]:
+        """Outputs of the dense model with zeros where `group_masks` has them; where did norms run over kept ones?"""
 
         def value(name: str, tensor: Tensor) -> Tensor:
             statistic = name.rpartition(".")[2] in STATISTICS
@@ -73,14 +73,18 @@ class Check:
             try:
                 found = run(model, inputs, value, over_kept)
                 self.inputs = [inputs]
-                return found, flagged and over_kept.needed
+                return found, tuple(over_kept.needed) if flagged else ()
             except Exception as refused:  # a model may take one size only
                 error = refused
         raise ValueError(f"the model does not run on its example in float64: {error}") from error
 
     def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
-            return shorten(self.random[name], gone.get(name, {})) if name in self.random else double(name, tensor)
+            return (
+                shorten(self.random[name], gone.get(name, {}))
+                if name in self.random
+                else double(name, tensor)
+            )
 
         return run(structure(small).eval(), *self.inputs, value)
 
@@ -96,7 +100,9 @@ def error(expected: Tensor, found: Tensor) -> float:
     """max |a − b| / max |a|; infinite where something is not finite."""
     if not (torch.isfinite(expected).all() and torch.isfinite(found).all()):
         return float("inf")
-    return float((expected.double() - found.double()).abs().max() / expected.double().abs().max().clamp(min=1e-30))
+    return float(
+        (expected.double() - found.double()).abs().max() / expected.double().abs().max().clamp(min=1e-30)
+    )
 
 
 def random_values(model: nn.Module) -> dict[str, Tensor]:

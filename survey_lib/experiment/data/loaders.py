@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from survey_lib.experiment.data.sources import SOURCES, Arrays, Source, folder
+from survey_lib.experiment.data.parts import Arrays, split
+from survey_lib.experiment.data.sources import SOURCES, Source, folder
 
 Split = tuple[Tensor, Tensor]
 
@@ -63,11 +63,14 @@ def available(name: str) -> bool:
     return True
 
 
-def load(name: str, device: str | torch.device = "cpu") -> Data:
+def load(
+    name: str, device: str | torch.device = "cpu", validation: int | None = None, inputs: str = "normalised"
+) -> Data:
     """A data set by name, in memory on `device`, split into train, validation and test.
 
     The split is stratified and always the same. Where the source has no official test set (digits,
-    eurosat) one is split off the same way. Images are (x / 255 − mean) / std with the stored statistics.
+    eurosat) one is split off the same way. Images are (x / 255 − mean) / std with the stored statistics;
+    inputs "unit" leaves them x / 255. validation: images held out, in place of the source's own number.
     Raises ValueError for an unknown name or changed files, FileNotFoundError that lists every way to get
     missing files. The folder is `data` in the repository, or SURVEY_DATA.
 
@@ -75,39 +78,33 @@ def load(name: str, device: str | torch.device = "cpu") -> Data:
     [1247, 250, 300]
     """
     source = SOURCES[check(name)]
+    if inputs == "unit":
+        source = replace(source, mean=(0.0,) * len(source.mean), std=(1.0,) * len(source.std))
     try:
-        train, test, classes = source.read(folder())
+        parts, classes = source.read(folder())
     except (FileNotFoundError, RuntimeError) as error:  # RuntimeError is torchvision's "not found"
         ways = source.ways.replace("FOLDER", str(folder()))
         raise FileNotFoundError(
             f"{name} was not found under {folder()} ({error}). Ways to get it:\n  {ways}\n"
             "  elsewhere on this machine: set SURVEY_DATA to the folder that holds it"
         ) from error
-    if test is None:
-        train, test = _split(train, source.test)
-    train, validation = _split(train, source.validation)
-    splits = [_tensors(arrays, source, device) for arrays in (train, validation, test)]
+    if validation and "validation" in parts:
+        raise ValueError(f"{name} has validation images of its own; leave out validation={validation}")
+    for part, size in (("test", source.test), ("validation", validation or source.validation)):
+        if part not in parts:
+            parts["train"], parts[part] = split(parts["train"], size)
+    splits = [_tensors(parts[part], source, device) for part in ("train", "validation", "test")]
     return Data(name, *splits, classes, source.mean, source.std, source.flips, source.pad)
 
 
-def shared(name: str, device: str = "cpu") -> Data:
+def shared(name: str, device: str = "cpu", validation: int | None = None, inputs: str = "normalised") -> Data:
     """The data set of `load`, read once a process for all runs of a sweep; nobody may change its tensors."""
-    return _shared(name, device, folder(), SOURCES[check(name)])
+    return _shared(name, device, validation, inputs, folder(), SOURCES[check(name)])
 
 
 @lru_cache(maxsize=1)
-def _shared(name: str, device: str, root: Path, source: Source) -> Data:
-    return load(name, device)
-
-
-def _split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
-    """Two stratified parts, the second of `size` examples; fixed, so all runs see the same parts."""
-    from sklearn.model_selection import train_test_split
-
-    images, labels = arrays
-    size = min(size, len(labels) // 5)
-    first, second = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=0)
-    return (images[first], labels[first]), (images[second], labels[second])
+def _shared(name: str, device: str, validation: int | None, inputs: str, root: Path, source: Source) -> Data:
+    return load(name, device, validation, inputs)
 
 
 def _tensors(arrays: Arrays, source: Source, device: str | torch.device) -> Split:

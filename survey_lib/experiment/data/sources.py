@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,22 +12,22 @@ import numpy as np
 import torchvision.datasets
 from PIL import Image
 
-Arrays = tuple[np.ndarray, np.ndarray]  # images (n, height, width, channels) in 0..255, labels (n,)
+from survey_lib.experiment.data import eurosat, parts, sheets
+from survey_lib.experiment.data.parts import Arrays
+from survey_lib.experiment.data.sheets import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+Read = tuple[dict[str, Arrays], tuple[str, ...]]  # the parts that the source itself fixes; class names
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
-SHA256 = {
-    "labels.csv": "c144bb3899db0d15820cf5abfb161e32f2a82a77538cee13a812ff3c0966ada4",
-    "train_3000.png": "a594add9426e22b9f9a8eec048a1aac0da1fc4301669f283596929d6e9acb8f7",
-    "test_1000.png": "2976bc6c5a202acbb88d30ae56dca2c6d2c4e7d3edb8965e465a323d89c13a92",
-}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from: `read(folder) -> (training arrays, test arrays or None, class names)`."""
+    """Where a data set comes from: `read(folder)` returns train, and validation and test where they are fixed.
 
-    read: Callable[[Path], tuple[Arrays, Arrays | None, tuple[str, ...]]]
+    validation, test: how many examples are split off where `read` returns no such part.
+    """
+
+    read: Callable[[Path], Read]
     validation: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -44,48 +42,29 @@ def folder() -> Path:
     return Path(os.environ.get("SURVEY_DATA") or REPOSITORY / "data")
 
 
-def _read_eurosat32_mini(root: Path) -> tuple[Arrays, Arrays, tuple[str, ...]]:
-    base = root / "eurosat32_mini"
-    for name, expected in SHA256.items():
-        found = hashlib.sha256((base / name).read_bytes()).hexdigest()
-        if found != expected:
-            raise ValueError(
-                f"{base / name} has sha256 {found}, expected {expected}; restore it from the repository"
-            )
-    with open(base / "labels.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    labels = {
-        s: np.array([int(row["label"]) for row in rows if row["split"] == s]) for s in ("train", "test")
-    }
-    names = tuple(name for _, name in sorted({(int(row["label"]), row["class"]) for row in rows}))
-    return (
-        (_tiles(base / "train_3000.png"), labels["train"]),
-        (_tiles(base / "test_1000.png"), labels["test"]),
-        names,
-    )
-
-
-def _tiles(path: Path) -> np.ndarray:
-    sheet = np.asarray(Image.open(path))
-    rows, columns = sheet.shape[0] // 32, sheet.shape[1] // 32
-    return sheet.reshape(rows, 32, columns, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
-
-
-def _read_digits(root: Path) -> tuple[Arrays, None, tuple[str, ...]]:
+def _read_digits(root: Path) -> Read:
     from sklearn.datasets import load_digits  # slow to import, and only this data set needs it
 
     digits = load_digits()
-    return (digits.images[..., None] * (255 / 16), digits.target), None, tuple("0123456789")
+    return {"train": (digits.images[..., None] * (255 / 16), digits.target)}, tuple("0123456789")
 
 
-def _read_fashion(root: Path) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+def _read_fashion(root: Path) -> Read:
     bases = [root / "downloads" / "FashionMNIST" / "raw", DEBIAN_FASHION]
     base = next((b for b in bases if any(b.glob("train-images-idx3-ubyte*"))), bases[0])
-    train, test = (
-        (_idx(base / f"{part}-images-idx3-ubyte", 16).reshape(-1, 28, 28, 1),
-         _idx(base / f"{part}-labels-idx1-ubyte", 8)) for part in ("train", "t10k")
-    )  # fmt: skip
-    return train, test, tuple(torchvision.datasets.FashionMNIST.classes)
+    return _idx_parts(base), tuple(torchvision.datasets.FashionMNIST.classes)
+
+
+def _read_mnist(root: Path) -> Read:
+    return _idx_parts(root / "downloads" / "MNIST" / "raw"), tuple("0123456789")
+
+
+def _idx_parts(base: Path) -> dict[str, Arrays]:
+    return {
+        part: (_idx(base / f"{stem}-images-idx3-ubyte", 16).reshape(-1, 28, 28, 1),
+               _idx(base / f"{stem}-labels-idx1-ubyte", 8))
+        for part, stem in (("train", "train"), ("test", "t10k"))
+    }  # fmt: skip
 
 
 def _idx(path: Path, header: int) -> np.ndarray:
@@ -94,22 +73,28 @@ def _idx(path: Path, header: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header)
 
 
-def _read_cifar(kind: type) -> Callable[[Path], tuple[Arrays, Arrays, tuple[str, ...]]]:
-    def read(root: Path) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+def _read_cifar(kind: type) -> Callable[[Path], Read]:
+    def read(root: Path) -> Read:
         train, test = (kind(root / "downloads", train=part) for part in (True, False))  # checks every md5
-        return (
-            (train.data, np.array(train.targets)),
-            (test.data, np.array(test.targets)),
-            tuple(train.classes),
-        )
+        arrays = {part: (one.data, np.array(one.targets)) for part, one in (("train", train), ("test", test))}
+        return arrays, tuple(train.classes)
 
     return read
 
 
-def _read_eurosat(root: Path) -> tuple[Arrays, None, tuple[str, ...]]:
+def _read_eurosat(root: Path) -> Read:
     images = torchvision.datasets.EuroSAT(root / "downloads")
     pixels = np.stack([np.asarray(Image.open(path)) for path, _ in images.samples])
-    return (pixels, np.array(images.targets)), None, tuple(images.classes)
+    return {"train": (pixels, np.array(images.targets))}, tuple(images.classes)
+
+
+def _read_eurosat32(root: Path) -> Read:
+    files, pixels = eurosat.images(root)
+    part_of = parts.nested(files, sheets.eurosat_parts(root, SOURCES["eurosat32-mini"].validation))
+    labels = [parts.class_of(file) for file in files]
+    names, numbers = np.unique(labels, return_inverse=True)
+    chosen = {part: [part_of[file] == part for file in files] for part in ("train", "validation", "test")}
+    return {part: (pixels[rows], numbers[rows]) for part, rows in chosen.items()}, tuple(names.tolist())
 
 
 def _torchvision_ways(call: str) -> str:
@@ -119,15 +104,27 @@ def _torchvision_ways(call: str) -> str:
     )
 
 
+EUROSAT_WAYS = (
+    _torchvision_ways("EuroSAT('FOLDER/downloads', download=True)")
+    + "\n  or git clone https://github.com/wongyufei1/AAI3001_EuroSAT, and its folder data/EuroSAT_RGB becomes\n"
+    "  FOLDER/downloads/eurosat/2750"
+)
 SOURCES: dict[str, Source] = {
     "eurosat32-mini": Source(
-        _read_eurosat32_mini, 500, (0.3435, 0.3816, 0.4085), (0.1971, 0.1321, 0.1123), flips=(2, 3),
+        sheets.reader("eurosat32_mini", 32), 500, (0.3435, 0.3816, 0.4085), (0.1971, 0.1321, 0.1123), flips=(2, 3),
         ways="it is part of the repository: `git checkout data/eurosat32_mini`"),
     "digits": Source(_read_digits, 250, (0.3053,), (0.3760,), test=300, ways="pip install scikit-learn"),
     "fashion-mnist": Source(
         _read_fashion, 5000, (0.2860,), (0.3530,), flips=(3,),
         ways="on Debian or Ubuntu: apt install dataset-fashion-mnist\n  "
         + _torchvision_ways("FashionMNIST('FOLDER/downloads', download=True)")),
+    "fashion-mini": Source(
+        sheets.reader("fashion_mini", 28), 400, (0.2860,), (0.3530,), flips=(3,),
+        ways="it is part of the repository: `git checkout data/fashion_mini`"),
+    "mnist": Source(
+        _read_mnist, 5000, (0.1307,), (0.3081,),
+        ways=_torchvision_ways("MNIST('FOLDER/downloads', download=True)")
+        + "\n  or put MNIST's four files, unpacked or .gz, into FOLDER/downloads/MNIST/raw"),
     "cifar10": Source(
         _read_cifar(torchvision.datasets.CIFAR10), 5000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
         flips=(3,), pad=4, ways=_torchvision_ways("CIFAR10('FOLDER/downloads', download=True)")),
@@ -136,5 +133,8 @@ SOURCES: dict[str, Source] = {
         flips=(3,), pad=4, ways=_torchvision_ways("CIFAR100('FOLDER/downloads', download=True)")),
     "eurosat": Source(
         _read_eurosat, 2700, (0.3444, 0.3803, 0.4078), (0.2037, 0.1366, 0.1148), flips=(2, 3), test=2700,
-        ways=_torchvision_ways("EuroSAT('FOLDER/downloads', download=True)")),
+        ways=EUROSAT_WAYS),
+    "eurosat32": Source(
+        _read_eurosat32, 0, (0.3435, 0.3816, 0.4085), (0.1971, 0.1321, 0.1123), flips=(2, 3),  # as in mini
+        ways=EUROSAT_WAYS),
 }  # fmt: skip

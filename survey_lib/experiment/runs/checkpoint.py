@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,26 +15,32 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from survey_lib.experiment.data.loaders import Data, shared
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.experiment.data.loaders import Data, shared
 from survey_lib.experiment.runs.environment import one_thread
 from survey_lib.experiment.runs.train import evaluate, fit
+from survey_lib.measure.training_costs import stopwatch
 
 
 @dataclass(frozen=True)
 class Dense:
-    """The dense network of a seed: trained model, weights at `rewind_epoch`, curve, seconds of training."""
+    """The dense network of a seed: trained model, weights at `rewind_epoch`, curve, seconds (wall, CPU) of training."""
 
     model: nn.Module
     rewind: dict[str, Tensor]
     curve: list[dict]
-    seconds: float
+    spent: dict[str, float]
+
+
+def data_of(config: RunConfig) -> Data:
+    """The data set of a run, as its config wants it split and scaled."""
+    return shared(config.data, config.device, config.validation, config.inputs)
 
 
 def fresh(config: RunConfig, data: Data, seed: int) -> nn.Module:
     """The untrained model of a run."""
-    return models.build(config.model, len(data.classes), data.in_shape, seed).to(config.device)
+    return models.build(config.model, len(data.classes), data.in_shape, seed, config.init).to(config.device)
 
 
 def recipe(config: RunConfig) -> dict:
@@ -69,7 +74,7 @@ def prepare(config: RunConfig, folder: Path) -> None:
         if isinstance(error, ValueError):
             _warn(path, error)
         with one_thread():
-            _train(config, shared(config.data, config.device), path)
+            _train(config, data_of(config), path)
 
 
 def _warn(path: Path, error: ValueError) -> None:
@@ -112,7 +117,7 @@ def _belonging(config: RunConfig, data: Data, path: Path) -> Dense:
     if about["preprocessing"] != _preprocessing(data) or abs(found - stored) > tolerance:
         raise ValueError(f"stored validation accuracy {stored:.4f} with {about['preprocessing']}, measured "
                          f"{found:.4f} with {_preprocessing(data)}")  # fmt: skip
-    return Dense(model, states["rewind"], about["curve"], about["seconds"])
+    return Dense(model, states["rewind"], about["curve"], about["spent"])
 
 
 def _file(config: RunConfig, folder: Path) -> Path:
@@ -131,11 +136,12 @@ def _train(config: RunConfig, data: Data, path: Path) -> None:
             early.update(copy.deepcopy(model.state_dict()))  # state_dict shares memory with the model (B15)
 
     keep(0, model)
-    started = time.perf_counter()
-    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep, **recipe(config))
+    read = stopwatch()
+    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep,
+                test=data.test if config.track_test else None, **recipe(config))  # fmt: skip
     about = {
         "validation_accuracy": curve[-1]["validation_accuracy"], "curve": curve,
-        "seconds": time.perf_counter() - started, "preprocessing": _preprocessing(data),
+        "spent": read(), "preprocessing": _preprocessing(data),
     }  # fmt: skip
     tensors = {f"trained/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"rewind/{name}": tensor for name, tensor in early.items()}

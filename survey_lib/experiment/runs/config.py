@@ -5,22 +5,29 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from survey_lib.catalogue import Method, check_pattern, find
+from survey_lib.chain.selection import round_sparsities
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.runs.tickets import TICKETS
+from survey_lib.experiment.runs.contradictions import DENSE, STORIES, contradictions
+from survey_lib.experiment.runs.tickets import TICKETS, after_rounds
 
-SCHEMA = 1  # of records and keys: raise it when the meaning of a run changes
-DENSE = "dense"
-STORIES = "stories260K"  # data and model at once: a pretrained language model, nothing is trained
-DENSE_FIELDS = ("data", "model", "epochs", "rewind_epoch", "lr", "optimizer", "lr_schedule", "batch_size",
-                "weight_decay", "seed", "device")  # fmt: skip
+SCHEMA = 2  # of records and keys: raise it when the meaning of a run changes
+# Frozen: every key hashes these. Any other field enters a key only where it differs from its default, so that a new
+# field changes no key; its default must then stay as it is.
+FROZEN = frozenset((
+    "data", "model", "method", "sparsity", "scope", "schedule", "rounds", "recovery", "epochs", "recovery_epochs",
+    "rewind_epoch", "lr", "recovery_lr", "optimizer", "lr_schedule", "batch_size", "weight_decay", "evidence", "layer",
+    "ticket", "seed", "device", "profile",
+))  # fmt: skip
+DENSE_FIELDS = {"data", "model", "epochs", "rewind_epoch", "lr", "optimizer", "lr_schedule", "batch_size",
+                "weight_decay", "seed", "device", "init", "inputs", "validation", "track_test"}  # fmt: skip
 
 
 class RunConfig(BaseModel):
@@ -28,19 +35,32 @@ class RunConfig(BaseModel):
 
     method           a name of the catalogue (`nm-magnitude:2:4` chooses a pattern), or `dense`, the baseline
     sparsity         fraction of the method's units to remove, in [0, 1)
+    macs             in place of sparsity, for structured methods: the fraction of the dense MACs that may stay
     scope            layerwise, global or erk; None is the method's own
+    when             before: choose the mask on the untrained network, then train; None is the method's own
     schedule, rounds one-shot, or `rounds` steps of iterative or gradual, each followed by the recovery
+    rate             in place of sparsity, for iterative: the fraction of what is left that each round removes;
+                     runs that differ in their rounds alone are then computed as one chain
+    output_rate      the rate of the last layer, where it has one of its own (Frankle and Carbin 2019: half)
+    protect          ends: the first and the last layer stay whole (masks only: a cut never empties a layer)
     recovery         none; finetune; rewind (weights and learning rate back to `rewind_epoch`); lr-rewind
                      (learning rate only); scratch-e, scratch-b (new weights; same epochs, same MACs)
+    distill          the recovery has the dense network of the seed as its teacher (`train.distillation`)
     epochs, lr       dense training; `recovery_epochs`, `recovery_lr`: fine-tuning
     evidence         training examples a method may look at when it scores
     layer            prune this layer alone (a sensitivity scan); None prunes all
-    ticket           original; shuffled (the mask's places drawn anew in each layer); reinitialised (other weights)
+    ticket           original; shuffled (the mask's entries permuted in each layer); reinitialised (new weights)
+    connect          train once more with the batches in another order, and measure the path between the two
+    init, inputs     first weights (the layers' own, Glorot or He); images normalised, or left in [0, 1]
+    validation       images held out for validation; None is the data set's own number
+    track_test       for replications: also measure test accuracy after every epoch; nothing is chosen by it
 
     Raises ValueError that names the value and what is allowed.
 
     >>> RunConfig(data="digits", model="lenet-300-100", method="magnitude", sparsity=0.5).recovery
     'finetune'
+    >>> RunConfig(data="digits", model="lenet-5", method="imp", schedule="iterative", rounds=3, rate=0.2).sparsity
+    0.488
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -58,7 +78,7 @@ class RunConfig(BaseModel):
     rewind_epoch: int = Field(1, ge=0)
     lr: float = Field(0.1, gt=0)
     recovery_lr: float = Field(0.02, gt=0)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr_schedule: Literal["one-cycle", "cosine", "step", "constant"] = "one-cycle"
     batch_size: int = Field(32, ge=2)
     weight_decay: float = Field(5e-4, ge=0)
@@ -68,6 +88,17 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0)
     device: str = "cpu"
     profile: str = "custom"
+    macs: float | None = Field(None, gt=0, le=1)
+    when: Literal["before"] | None = None
+    rate: float | None = Field(None, gt=0, lt=1)
+    output_rate: float | None = Field(None, gt=0, lt=1)
+    protect: Literal["none", "ends"] = "none"
+    distill: bool = False
+    connect: bool = False
+    init: Literal["own", "glorot", "he"] = "own"
+    inputs: Literal["normalised", "unit"] = "normalised"
+    validation: int | None = Field(None, ge=10)
+    track_test: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -76,6 +107,9 @@ class RunConfig(BaseModel):
             near = difflib.get_close_matches(name, cls.model_fields, 3, 0.4)
             raise ValueError(f"unknown field {name!r}; near: {', '.join(near) or 'none'}; "
                              f"allowed: {', '.join(cls.model_fields)}")  # fmt: skip
+        rate, rounds = values.get("rate"), values.get("rounds", 1)
+        if isinstance(rate, float) and isinstance(rounds, int):
+            values = {"sparsity": after_rounds(rate, rounds)} | values
         return values
 
     @field_validator("data")
@@ -97,56 +131,67 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
-        for problem in self._contradictions():
+        for problem in contradictions(self):
             raise ValueError(problem)
-        if self.row:
+        if self.row and not self.macs:
             check_pattern(self.row, self.sparsity)
         return self
-
-    def _contradictions(self) -> Iterator[str]:
-        if self.method == DENSE and (self.sparsity or self.schedule != "one-shot"):
-            yield f"dense is the baseline: sparsity 0, schedule one-shot; got {self.sparsity} {self.schedule}"
-        if self.schedule == "one-shot" and self.rounds > 1:
-            yield f"one-shot has one round, got rounds={self.rounds}; choose schedule iterative or gradual"
-        if self.recovery.startswith("scratch") and self.schedule != "one-shot":
-            yield f"{self.recovery} trains the final shape once: schedule one-shot; got {self.schedule}"
-        if self.row and self.row.when in ("before", "during") and self.recovery.endswith("rewind"):
-            yield f"{self.method} starts from new weights, nothing to rewind to; got {self.recovery}"
-        if self.row and self.row.when == "before" and self.schedule != "one-shot":
-            yield f"{self.method} prunes before training: schedule one-shot; got {self.schedule}"
-        if self.ticket != "original" and not self._has_ticket():
-            yield (f"ticket {self.ticket} needs single weights masked before training, or recovery rewind; got "
-                   f"{self.method} with {self.recovery}")  # fmt: skip
-        if (self.data == STORIES) != (self.model == STORIES):
-            yield f"{STORIES} is data and model at once; got data {self.data}, model {self.model}"
-        if self.data == STORIES and not self._is_pretrained():
-            yield (f"{STORIES} is not trained here: a method that acts after training, one-shot, recovery none; "
-                   f"got {self.method} {self.schedule} {self.recovery}")  # fmt: skip
-        if self.rewind_epoch >= self.epochs:
-            yield f"rewind_epoch must lie before epochs={self.epochs}, got {self.rewind_epoch}"
-
-    def _has_ticket(self) -> bool:
-        single = self.row is not None and self.row.structure != "structured"
-        return single and (self.row.when == "before" or self.recovery == "rewind")
-
-    def _is_pretrained(self) -> bool:
-        early = self.row is not None and self.row.when in ("before", "during")
-        return not early and self.schedule == "one-shot" and self.recovery == "none"
 
     @cached_property
     def row(self) -> Method | None:
         """The method's row of the catalogue; None for the dense baseline."""
         return None if self.method == DENSE else find(self.method)
 
+    @property
+    def early(self) -> str | None:
+        """before or during, where the run begins with an untrained network; None where with a trained one."""
+        own = self.row.when if self.row and self.row.starts_fresh else None
+        return self.when or own
+
+    @property
+    def masks(self) -> bool:
+        """Whether the method masks weights; other methods cut, and `dense` does neither."""
+        return self.row is not None and self.row.structure != "structured"
+
+    def steps(self) -> list[float]:
+        """The sparsity after each round; those of a chain do not depend on how many rounds follow."""
+        if self.rate:
+            return [after_rounds(self.rate, k) for k in range(1, self.rounds + 1)]
+        return round_sparsities(self.schedule, self.sparsity, self.rounds)
+
+    @property
+    def later(self) -> list[str]:
+        """Fields that are not frozen and not at their default."""
+        return sorted(identity(self.model_dump()).keys() - FROZEN)
+
     def key(self) -> str:
-        """Name of the run: a hash of all fields, the schema number and the method's version."""
-        version = self.row.version if self.row else 1
-        return _hash(self.model_dump() | {"schema": SCHEMA, "version": version})
+        """Name of the run: a hash of its choices, the schema number and the method's version."""
+        return key_of(self.model_dump(), SCHEMA, self.row.version if self.row else 1)
+
+    def chain_key(self) -> str:
+        """The same for runs that differ only in how many rounds of one rate they do, and in their ticket."""
+        fields = identity(self.model_dump())
+        for name in ("rounds", "sparsity", "ticket") if self.rate else ():
+            del fields[name]
+        return digest(fields)
 
     def dense_key(self) -> str:
         """Name of the dense checkpoint: the same for all methods of a seed."""
-        return _hash(self.model_dump(include=set(DENSE_FIELDS)) | {"schema": SCHEMA})
+        return digest(identity(self.model_dump(include=DENSE_FIELDS)) | {"schema": SCHEMA})
 
 
-def _hash(fields: dict) -> str:
+def identity(config: Mapping) -> dict:
+    """The fields of a config that tell it from others: the frozen ones, and later ones that are not the default."""
+    fields = RunConfig.model_fields
+    return {name: value for name, value in config.items()
+            if name in FROZEN or name not in fields or value != fields[name].default}  # fmt: skip
+
+
+def key_of(config: Mapping, schema: int, version: int) -> str:
+    """The key of a config's plain fields, as the record of any schema and version of the method stores them."""
+    return digest(identity(config) | {"schema": schema, "version": version})
+
+
+def digest(fields: dict) -> str:
+    """Sixteen hex digits of a hash of plain fields, whatever their order."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]

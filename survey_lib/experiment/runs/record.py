@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.experiment.data.corruption import corrupted
+from survey_lib.experiment.records.schema import bits, unpack
+from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.runs.environment import environment
 from survey_lib.experiment.runs.run_state import Journey
 from survey_lib.experiment.runs.stories import Pruned
@@ -13,73 +19,107 @@ from survey_lib.measure import measure, reductions
 METHOD = ("category", "structure", "unit", "when", "version")
 
 
+def correct(record: dict, stage: str = "recovered") -> np.ndarray:
+    """Which test examples were right at a stage of a run: (n,) bool, in the order of the test set.
+
+    stage: dense, pruned (as cut), recalibrated (with new batch-norm statistics) or recovered. Runs on one
+    data set can be compared example by example. Raises ValueError for a record that does not hold it: of a
+    run that did not finish, of schema 1, or of another stage.
+    """
+    test = record.get("metrics", {}).get(stage, {}).get("test", {})
+    if "correct" not in test:
+        raise ValueError(f"run {record['key']} (status {record['status']}, schema {record['schema']}) does not say "
+                         f"which test examples were right at stage {stage!r}; "
+                         f"it has: {', '.join(record.get('metrics', {})) or 'none'}")  # fmt: skip
+    return unpack(test["correct"], test["n"])
+
+
 def finished(journey: Journey, notes: list[str]) -> dict:
     """The record of a run that came to its end."""
     config, row = journey.config, journey.config.row
-    sizes = {stage: measure(model, journey.example) for stage, model in
-             (("dense", journey.dense.model), ("pruned", journey.model))}  # fmt: skip
-    return header(config) | {
-        "status": "done",
-        "reason": "",
-        "scope": (config.scope or row.scope) if row else None,
+    scope = (config.scope or row.scope) if row else None
+    return _done(config, scope, {"dense": journey.dense.model, "pruned": journey.model}, journey.example) | {
         "sparsity": journey.sparsity,
         "layers": _layers(journey),
         "skipped": [list(pair) for pair in journey.skipped],
         "metrics": _metrics(journey),
-        "sizes": sizes | reductions(sizes["dense"], sizes["pruned"]),
-        "curve": journey.curve,
-        "ledger": journey.ledger,
+        "curve": [*journey.curve],
+        "ledger": [*journey.ledger],
         "warnings": notes,
+        "initial_overlap": journey.initial_overlap(),
+        "path": journey.path,
     }
 
 
 def finished_stories(config: RunConfig, pruned: Pruned, notes: list[str]) -> dict:
     """The record of a run on the language model; pruned and recovered are one stage, as nothing is trained."""
-    sizes = {stage: measure(model, pruned.example) for stage, model in
-             (("dense", pruned.dense), ("pruned", pruned.model))}  # fmt: skip
+    models = {"dense": pruned.dense, "pruned": pruned.model}
+    record = _done(config, config.row.scope if config.row else None, models, pruned.example)
     examples = 0 if config.method == DENSE else pruned.calibration
-    macs = examples * sizes["dense"]["macs"]
-    return header(config) | {
-        "status": "done", "reason": "", "scope": config.row.scope if config.row else None,
+    macs = {
+        name: examples * record["sizes"]["dense"]["macs"]
+        for name in ("training_macs", "nonzero_training_macs")
+    }
+    return record | {
         "sparsity": pruned.sparsity, "layers": pruned.layers, "skipped": [],
         "metrics": pruned.metrics | {"recovered": pruned.metrics["pruned"]},
-        "sizes": sizes | reductions(sizes["dense"], sizes["pruned"]), "curve": [],
-        "ledger": [{"stage": "pruning", "epochs": 0, "examples": examples, "training_macs": macs,
-                    "seconds": pruned.seconds}],
-        "warnings": notes,
+        "curve": [], "warnings": notes,
+        "ledger": [{"stage": "pruning", "epochs": 0, "examples": examples} | macs | pruned.spent],
     }  # fmt: skip
+
+
+def _done(config: RunConfig, scope: str | None, models: dict[str, nn.Module], example: Tensor) -> dict:
+    sizes = {stage: measure(model, example) for stage, model in models.items()}
+    return header(config) | {"status": "done", "reason": "", "scope": scope,
+                             "sizes": sizes | reductions(sizes["dense"], sizes["pruned"])}  # fmt: skip
 
 
 def header(config: RunConfig) -> dict:
     """What every record says, that of a failed run too."""
     row = config.row
-    method = {name: getattr(row, name) for name in METHOD} if row else dict.fromkeys(METHOD, DENSE)
+    method = (
+        {name: getattr(row, name) for name in METHOD}
+        if row
+        else dict.fromkeys(METHOD, DENSE) | {"version": 1}
+    )
     return {"schema": SCHEMA, "key": config.key(), "config": config.model_dump(), "method": method,
             "environment": environment(config.device)}  # fmt: skip
 
 
-def failed(config: RunConfig, reason: str) -> dict:
-    """The record of a run that did not finish; the next sweep tries it again."""
-    return header(config) | {"status": "failed", "reason": reason}
+def failed(config: RunConfig, reason: str, status: str = "failed") -> dict:
+    """The record of a run that did not finish: failed, and tried again by the next sweep, or refused for good."""
+    return header(config) | {"status": status, "reason": reason}
 
 
 def _metrics(journey: Journey) -> dict:
     """Stage -> split -> metrics. The test set is read here and nowhere else, after the last epoch."""
-    splits = {"validation": journey.data.validation, "test": journey.data.test,
+    splits = {"test": journey.data.test, "validation": journey.data.validation,
               "corrupted": corrupted(journey.data.test)}  # fmt: skip
-    stages = {
-        "dense": journey.dense.model,
-        "pruned": journey.pruned or journey.dense.model,
-        "recovered": journey.model,
+    cut = journey.pruned or journey.dense.model
+    stages = {  # model, splits
+        "dense": (journey.dense.model, splits),
+        "pruned": (cut, ("test", "validation")),
+        "recalibrated": (recalibrated(cut, journey), ("test",)),
+        "recovered": (journey.model, splits),
     }
-    once = {id(model): {name: predict(model, x) for name, (x, _) in splits.items()}
-            for model in {id(model): model for model in stages.values()}.values()}  # fmt: skip
-    scores = {stage: once[id(model)] for stage, model in stages.items()}
-    return {
-        stage: {name: score_metrics(scores[stage][name], y, scores["dense"][name].argmax(1))
-                for name, (_, y) in splits.items()}
-        for stage in stages
-    }  # fmt: skip
+    scores: dict[tuple, Tensor] = {}
+    for model, names in stages.values():
+        for name in names:
+            if (id(model), name) not in scores:
+                scores[id(model), name] = predict(model, splits[name][0])
+    reference = {name: scores[id(journey.dense.model), name].argmax(1) for name in splits}
+    metrics = {stage: {name: score_metrics(scores[id(model), name], splits[name][1], reference[name]) for name in names}
+               for stage, (model, names) in stages.items()}  # fmt: skip
+    for stage, (model, _) in stages.items():
+        metrics[stage]["test"] |= bits(scores[id(model), "test"], splits["test"][1])
+    return metrics
+
+
+def recalibrated(model: nn.Module, journey: Journey) -> nn.Module:
+    """The model with batch-norm statistics of its own, from training images; itself where it has no batch norm."""
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return model
+    return recalibrate(model, journey.training_images())
 
 
 def _layers(journey: Journey) -> list[dict]:

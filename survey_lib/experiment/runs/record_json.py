@@ -1,16 +1,17 @@
-"""A record as one line of strict JSON, and back, with its shape checked."""
+"""A record as one line of strict JSON, and back, checked."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
-from survey_lib.experiment.runs.config import SCHEMA, RunConfig
+from survey_lib.experiment.records.schema import Header, Record
+from survey_lib.experiment.runs.config import SCHEMA
 
 MARK = "$float"  # {"$float": "nan"} stands for what strict JSON cannot hold
 
@@ -56,104 +57,19 @@ def _unmark(value: dict) -> Any:
 
 
 def parse(text: str, key: str | None = None) -> dict:
-    """A record from its line. ValueError for anything else: cut off, foreign, another schema, key or shape."""
+    """A record from its line. ValueError for anything else: cut off, foreign, another key, impossible values."""
     record = load(text)
     if not isinstance(record, dict) or not {"schema", "key", "status", "config"} <= record.keys():
         raise ValueError("not a record of a run")
-    if record["schema"] != SCHEMA:
-        raise ValueError(f"schema {record['schema']}, this version of survey_lib reads {SCHEMA}")
+    if record["schema"] not in range(1, SCHEMA + 1):
+        raise ValueError(f"schema {record['schema']}, this version of survey_lib reads up to {SCHEMA}")
     if key not in (None, record["key"]):
         raise ValueError(f"it holds the run {record['key']}")
     try:
-        (Done if record["status"] == "done" else Header).model_validate(record)
+        (Record if record["status"] == "done" else Header).model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"not a record of a run: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    if lacking := RunConfig.model_fields.keys() - record["config"].keys():
-        raise ValueError(f"not a record of a run: its config lacks {', '.join(sorted(lacking))}")
+        raise ValueError(
+            f"not a record of a run: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from error
     return record
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class _Config(_Part):
-    method: str
-    sparsity: float
-    seed: int
-    profile: str
-
-
-class _Method(_Part):
-    category: str
-    structure: str
-    when: str
-
-
-class _Environment(_Part):
-    machine: str
-    commit: str
-
-
-class Header(_Part):
-    """What every record holds, as far as tables read it."""
-
-    key: str
-    status: Literal["done", "failed"]
-    reason: str
-    config: _Config
-    method: _Method
-    environment: _Environment
-
-
-class _Layer(_Part):
-    sparsity: float
-
-
-class _Metrics(_Part):
-    accuracy: float
-    loss: float
-    ece: float
-    agreement: float
-
-
-class _Splits(_Part):
-    validation: _Metrics
-    test: _Metrics
-
-
-class _Stages(_Part):
-    dense: _Splits
-    pruned: _Splits
-    recovered: _Splits
-
-
-class _Size(_Part):
-    parameters: int
-    nonzero_parameters: int
-    macs: int
-    nonzero_macs: float
-
-
-class _Sizes(_Part):
-    dense: _Size
-    pruned: _Size
-    compression: float
-    theoretical_speedup: float
-
-
-class _Stage(_Part):
-    training_macs: int
-    seconds: float
-
-
-class Done(Header):
-    """What the record of a finished run holds besides."""
-
-    scope: str | None
-    sparsity: float
-    layers: list[_Layer]
-    metrics: _Stages
-    sizes: _Sizes
-    ledger: list[_Stage]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from survey_lib.chain.masks import Masks
-from survey_lib.experiment.runs.checkpoint import Dense, recipe
+from survey_lib.chain.masks import Masks, apply
+from survey_lib.chain.surgery import cut as surgery
+from survey_lib.experiment.data.loaders import Data, Split
+from survey_lib.experiment.runs.checkpoint import Dense, fresh, recipe
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.experiment.data.loaders import Data
+from survey_lib.experiment.runs.tickets import overlap
 from survey_lib.experiment.runs.train import fit
 from survey_lib.measure import measure
+from survey_lib.measure.training_costs import PASSES, stopwatch
 
-FORWARD_AND_BACKWARD = 3  # a backward pass costs about two forward passes
+BATCH = 50  # training images that a method, or a batch norm, looks at together
+RECALIBRATION = 2000  # training images
+NEW_WEIGHTS = 1_000_003  # added to the seed: weights that no run of a study starts from
 
 
 @dataclass
@@ -34,22 +39,55 @@ class Journey:
     ledger: list[dict] = field(default_factory=list)
     skipped: list = field(default_factory=list)
     sparsity: float = 0.0
+    path: dict | None = None
+
+    def branch(self, config: RunConfig) -> Journey:
+        """The same network for a config that parts here: training one does not change the other."""
+        return replace(
+            self, config=config, model=copy.deepcopy(self.model), curve=[*self.curve], ledger=[*self.ledger]
+        )
 
     @property
-    def example(self) -> torch.Tensor:
+    def example(self) -> Tensor:
         return self.data.train[0][:2]
 
-    def charge(self, stage: str, epochs: int, examples: int, seconds: float) -> None:
-        """Enter a stage in the cost ledger; MACs of training are three forward passes."""
-        macs = FORWARD_AND_BACKWARD * examples * measure(self.model, self.example)["macs"]
-        self.ledger.append({"stage": stage, "epochs": epochs, "examples": examples, "training_macs": macs,
-                            "seconds": seconds})  # fmt: skip
+    def training_images(self, count: int = RECALIBRATION) -> list[Split]:
+        """Batches of the first `count` training images of a seeded order, as they are."""
+        x, y = self.data.train
+        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(self.config.seed))
+        return [(x[part], y[part]) for part in order[:count].to(y.device).split(BATCH)]
+
+    def charge(self, stage: str, epochs: int, examples: int, spent: dict, teacher: float = 0) -> None:
+        """Enter a stage in the cost ledger: MACs of training on dense hardware, and of the non-zero weights alone
+        (theoretical); `teacher`: MACs an example besides."""
+        size = measure(self.model, self.example)
+        macs = {"training_macs": round(examples * (PASSES * size["macs"] + teacher)),
+                "nonzero_training_macs": examples * (PASSES * size["nonzero_macs"] + teacher)}  # fmt: skip
+        self.ledger.append({"stage": stage, "epochs": epochs, "examples": examples} | macs | spent)
 
     def train(self, stage: str, epochs: int, lr: float, first_epoch: int = 0, session=None) -> None:
         """Train the network, its masks held, and note curve and cost."""
-        started = time.perf_counter()
+        read = stopwatch()
+        teacher = self.dense.model if self.config.distill and stage == "recovery" else None
         curve = fit(self.model, self.data, epochs=epochs, lr=lr, first_epoch=first_epoch, masks=self.masks,
-                    session=session, **recipe(self.config))  # fmt: skip
+                    session=session, teacher=teacher, test=self.data.test if self.config.track_test else None,
+                    **recipe(self.config))  # fmt: skip
         self.curve += [{"stage": stage} | point for point in curve]
         trained = epochs - first_epoch
-        self.charge(stage, trained, trained * len(self.data.train[1]), time.perf_counter() - started)
+        watched = measure(teacher, self.example)["macs"] if teacher else 0
+        self.charge(stage, trained, trained * len(self.data.train[1]), read(), watched)
+
+    def rebuilt(self, state: dict[str, Tensor] | None) -> nn.Module:
+        """The pruned shape with other weights: those of `state`, or new ones of another seed."""
+        model = fresh(self.config, self.data, self.config.seed + NEW_WEIGHTS)
+        if state is not None:
+            model.load_state_dict(state)
+        for plan in self.plans:
+            model = surgery.replay(model, plan)
+        return apply(model, self.masks)
+
+    def initial_overlap(self) -> float | None:
+        """Share of the kept weights that the largest first weights would keep; None without masks."""
+        if not self.masks:
+            return None
+        return overlap(self.masks, dict(fresh(self.config, self.data, self.config.seed).named_parameters()))

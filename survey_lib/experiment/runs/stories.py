@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +9,10 @@ from torch import Tensor, nn
 
 from survey_lib.chain.masks import apply, overall_sparsity
 from survey_lib.experiment.networks import language
+from survey_lib.experiment.records.schema import bits
 from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.experiment.runs.train import score_metrics
+from survey_lib.measure.training_costs import stopwatch
 from survey_lib.prune import PruneResult, prune
 
 WINDOW = 128  # tokens a calibration sequence
@@ -19,7 +20,7 @@ WINDOW = 128  # tokens a calibration sequence
 
 @dataclass(frozen=True)
 class Pruned:
-    """The dense and the pruned model, what was done, the metrics of both, and the seconds it took."""
+    """The dense and the pruned model, what was done, the metrics of both, and the seconds (wall, CPU) it took."""
 
     dense: nn.Module
     model: nn.Module
@@ -28,7 +29,7 @@ class Pruned:
     metrics: dict
     example: Tensor
     calibration: int
-    seconds: float
+    spent: dict[str, float]
 
 
 def prune_stories(config: RunConfig) -> Pruned:
@@ -44,13 +45,13 @@ def prune_stories(config: RunConfig) -> Pruned:
     tokens = language.windows(encoded["calibration"], WINDOW)
     order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(config.seed))
     chosen, left = tokens[order[: len(order) // 2]], tokens[order[len(order) // 2 :]]
-    started = time.perf_counter()
+    read = stopwatch()
     model, sparsity, layers = _pruned(dense, config, chosen)
-    seconds = time.perf_counter() - started
+    spent = read()
     splits = {"test": encoded["evaluation"], "validation": [row.tolist() for row in left]}
     metrics = {stage: {name: _metrics(dense, one, stories) for name, stories in splits.items()}
                for stage, one in (("dense", dense), ("pruned", model))}  # fmt: skip
-    return Pruned(dense, model, sparsity, layers, metrics, tokens[:1], len(chosen), seconds)
+    return Pruned(dense, model, sparsity, layers, metrics, tokens[:1], len(chosen), spent)
 
 
 def _pruned(dense: nn.Module, config: RunConfig, tokens: Tensor) -> tuple[nn.Module, float, list[dict]]:
@@ -58,7 +59,11 @@ def _pruned(dense: nn.Module, config: RunConfig, tokens: Tensor) -> tuple[nn.Mod
         return dense, 0.0, []
     if config.row.structure != "structured":
         model, masks = language.prune_language(dense, config.method, config.sparsity, tokens, config.seed)
-        return apply(model, masks), overall_sparsity(masks), [_layer(name, mask) for name, mask in masks.items()]
+        return (
+            apply(model, masks),
+            overall_sparsity(masks),
+            [_layer(name, mask) for name, mask in masks.items()],
+        )
     batches = [(part[:, :-1], part[:, 1:]) for part in tokens.split(8)]
     result: PruneResult = prune(dense, config.method, config.sparsity, example=tokens[:2], batches=batches,
                                 loss=next_token_loss, seed=config.seed)  # fmt: skip
@@ -81,5 +86,7 @@ def _metrics(dense: nn.Module, model: nn.Module, stories: list[list[int]]) -> di
     reference, scores = (language.log_probabilities(one, stories) for one in (dense, model))
     metrics = score_metrics(scores, targets, reference.argmax(1))
     del metrics["per_class_accuracy"]  # of 512 tokens, most of them rare
-    divergence = nn.functional.kl_div(scores.double(), reference.double(), reduction="batchmean", log_target=True)
-    return metrics | {"divergence": float(divergence)}
+    divergence = nn.functional.kl_div(
+        scores.double(), reference.double(), reduction="batchmean", log_target=True
+    )
+    return metrics | {"divergence": float(divergence)} | bits(scores, targets)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping, Sequence
+
 import torch
+from torch import Tensor, nn
 
 from survey_lib.chain.masks import Masks
+from survey_lib.chain.selection import keep_largest
 
 TICKETS = ("original", "shuffled", "reinitialised")
 
@@ -22,3 +27,55 @@ def shuffled(masks: Masks, seed: int) -> Masks:
     generator = torch.Generator().manual_seed(seed)
     return {name: mask.flatten()[torch.randperm(mask.numel(), generator=generator)].view_as(mask)
             for name, mask in masks.items()}  # fmt: skip
+
+
+def after_rounds(rate: float, rounds: int) -> float:
+    """The sparsity after `rounds` rounds that each remove `rate` of what is left: 1 − (1 − rate)^rounds.
+
+    Rounded to six digits, so that every machine computes the same number.
+
+    >>> after_rounds(0.2, 2)
+    0.36
+    """
+    return round(1 - (1 - rate) ** rounds, 6)
+
+
+def overlap(masks: Masks, weights: Mapping[str, Tensor]) -> float:
+    """Share of the kept weights that are also among the largest |w| of `weights`, as many in each layer.
+
+    With the weights of the initialisation: how much of the mask the first weights decided. A mask with
+    the same layer sizes, but chosen at random, has Σ k² / n over Σ k, for k of n weights kept in each layer.
+
+    >>> overlap({"weight": torch.tensor([True, True, False])}, {"weight": torch.tensor([3.0, 1.0, -2.0])})
+    0.5
+    """
+    shared = sum(
+        int((mask & keep_largest(weights[name].detach().abs(), int((~mask).sum()))).sum())
+        for name, mask in masks.items()
+    )
+    return shared / max(sum(int(mask.sum()) for mask in masks.values()), 1)
+
+
+def blend(first: nn.Module, second: nn.Module, share: float) -> nn.Module:
+    """A copy of `first` with weights (1 − share) · first + share · second; its batch norms need new statistics.
+
+    >>> one, two = nn.Linear(1, 1), nn.Linear(1, 1)
+    >>> torch.equal(blend(one, two, 1.0).weight, two.weight)
+    True
+    """
+    mixed, other = copy.deepcopy(first), dict(second.named_parameters())
+    with torch.no_grad():
+        for name, weight in mixed.named_parameters():
+            weight.lerp_(other[name], share)
+    return mixed
+
+
+def barrier(accuracies: Sequence[float]) -> float:
+    """How far the error rises on the straight path between two solutions: max − mean of the two ends.
+
+    Near 0: the two lie in one basin (Frankle et al. 2020). accuracies: at equal steps from one to the other.
+
+    >>> round(barrier([0.9, 0.5, 0.8]), 2)
+    0.35
+    """
+    return (accuracies[0] + accuracies[-1]) / 2 - min(accuracies)

@@ -17,42 +17,44 @@ from joblib.externals.loky import get_reusable_executor
 from survey_lib.experiment.runs.config import RunConfig
 
 Outcome = tuple[str, str | None]  # key and status; None when the worker process died
-Task = Callable[[RunConfig], Outcome]
+Job = list[RunConfig]  # the runs of one chain, mostly a single one
+Task = Callable[[Job], list[Outcome]]
 CONNECT_SECONDS = 10
 
 
-def serial(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
+def serial(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
     """One after the other in this process."""
-    yield from map(task, configs)
+    for chain in chains:
+        yield from task(chain)
 
 
-def processes(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
-    """In `jobs` worker processes; a worker's death costs one run and never the others (case B63)."""
-    left = {config.key(): config for config in configs}
+def processes(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
+    """In `jobs` worker processes; a worker's death costs one chain of runs and never the others (case B63)."""
+    left = dict(enumerate(chains))
     try:
-        for outcome in _parallel(task, configs, jobs):
-            del left[outcome[0]]
-            yield outcome
+        for number, outcomes in _parallel(task, chains, jobs):
+            del left[number]
+            yield from outcomes
     except BrokenProcessPool:  # tasks start in order, so the one that died is among the first unfinished
-        for key in list(left)[:jobs]:
-            yield _alone(task, left.pop(key))
+        for number in list(left)[:jobs]:
+            yield from _alone(task, left.pop(number))
         yield from processes(task, list(left.values()), jobs, scheduler)
     except BaseException:
         get_reusable_executor().shutdown(kill_workers=True)
         raise
 
 
-def _parallel(task: Task, configs: list[RunConfig], jobs: int) -> Iterator[Outcome]:
+def _parallel(task: Task, chains: list[Job], jobs: int) -> Iterator[tuple[int, list[Outcome]]]:
     with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
         pool = Parallel(batch_size=1, return_as="generator_unordered")
-        yield from pool(delayed(_work)(task, config) for config in configs)
+        yield from pool(delayed(_work)(task, number, chain) for number, chain in enumerate(chains))
 
 
-def _work(task: Task, config: RunConfig) -> Outcome:
+def _work(task: Task, number: int, chain: Job) -> tuple[int, list[Outcome]]:
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends them
         _end_with(multiprocessing.parent_process().pid)
-    return task(config)
+    return number, task(chain)
 
 
 @cache
@@ -67,14 +69,18 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _alone(task: Task, config: RunConfig) -> Outcome:
+def _alone(task: Task, chain: Job) -> list[Outcome]:
     try:
-        return next(_parallel(task, [config], 2))  # joblib runs a single job in this process
+        return next(_parallel(task, [chain], 2))[1]  # joblib runs a single job in this process
     except BrokenProcessPool:
-        return config.key(), None
+        return _died(chain)
 
 
-def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
+def _died(chain: Job) -> list[Outcome]:
+    return [(config.key(), None) for config in chain]
+
+
+def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
     """On the workers of a dask scheduler, which must share the runs folder; a local cluster without one.
 
     Raises ConnectionError when the scheduler cannot be reached, or is lost on the way.
@@ -91,7 +97,7 @@ def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None)
         raise ConnectionError(f"no dask scheduler answers at {scheduler}") from error
     with connected as client:
         futures = {
-            client.submit(task, config, key=f"run-{config.key()}", retries=0): config for config in configs
+            client.submit(task, chain, key=f"run-{chain[0].key()}", retries=0): chain for chain in chains
         }
         address = client.scheduler.address
         try:
@@ -100,7 +106,7 @@ def dask(task: Task, configs: list[RunConfig], jobs: int, scheduler: str | None)
                     raise CommClosedError("all futures were cancelled")
                 if isinstance(future.exception(), OSError):
                     raise future.exception()
-                yield (futures[future].key(), None) if future.status == "error" else future.result()
+                yield from _died(futures[future]) if future.status == "error" else future.result()
         except CommClosedError as error:  # the loss shows in whatever call comes next
             raise ConnectionError(f"the dask scheduler at {address} is gone") from error
 

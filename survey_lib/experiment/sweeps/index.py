@@ -14,9 +14,11 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from survey_lib.experiment import files
+from survey_lib.experiment.records import schema
 from survey_lib.experiment.runs import record_json
 from survey_lib.experiment.runs.config import SCHEMA
-from survey_lib.experiment.sweeps import files, results_table
+from survey_lib.experiment.sweeps import results_table
 
 NAME = ".index"
 
@@ -69,5 +71,5 @@ def _head(content: bytes) -> str:
 @cache
 def _maker() -> str:
     """A hash of the code that makes rows: a changed column makes every entry stale."""
-    code = b"".join(Path(module.__file__).read_bytes() for module in (record_json, results_table))
+    code = b"".join(Path(module.__file__).read_bytes() for module in (record_json, schema, results_table))
     return f"schema {SCHEMA}, {hashlib.sha256(code).hexdigest()[:16]}"

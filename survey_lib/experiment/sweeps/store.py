@@ -7,8 +7,6 @@ data/results/STUDY.jsonl    published runs, one sorted line each
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import uuid
 import warnings
@@ -17,14 +15,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.experiment.runs import record_json
-from survey_lib.experiment.sweeps import files, index
+from survey_lib.experiment.runs import record_json as lines
+from survey_lib.experiment.runs.config import digest, identity
+from survey_lib.experiment.sweeps import index
 from survey_lib.experiment.sweeps import results_table as tidy
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.garbage import uncollected
 
 ASIDE = "set-aside"
+CROWDED = (
+    1.5  # wall over CPU seconds: above it a time says more of the machine's other work than of the run's
+)
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:
@@ -46,8 +49,18 @@ def published_file(study: str, published: str | Path | None = None) -> Path:
 
 
 def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
-    """Write one run's file in one step: a reader, or a crash, sees the whole file or none."""
-    return files.replace(study_folder(study, runs) / f"{record['key']}.json", record_json.dump(record) + "\n")
+    """Write one run's file in one step: a reader, or a crash, sees the whole file or none.
+
+    Raises ValueError for a record that does not hold, by `lines.parse`.
+    """
+    path, text = study_folder(study, runs) / f"{record['key']}.json", lines.dump(record)
+    lines.parse(text)
+    return files.replace(path, text + "\n")
+
+
+def exists(study: str, key: str, runs: str | Path | None = None) -> bool:
+    """Whether there is a file of this run."""
+    return (study_folder(study, runs) / f"{key}.json").exists()
 
 
 def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]:
@@ -72,13 +85,13 @@ def _row(study: str, record: dict) -> dict:
 
 
 def _same(record: dict) -> str:
-    """Equal for runs of equal configs, whatever version of the method computed them."""
-    return hashlib.sha256(json.dumps(record["config"], sort_keys=True).encode()).hexdigest()[:16]
+    """Equal for runs of equal configs, whatever schema and version of the method computed them."""
+    return digest(identity(record["config"]))
 
 
 def _read(path: Path) -> dict | None:
     try:
-        return record_json.parse(path.read_text(encoding="utf-8"), path.stem)
+        return lines.parse(path.read_text(encoding="utf-8"), path.stem)
     except FileNotFoundError:  # another sweep just set it aside
         return None
     except ValueError as error:  # JSON and Unicode errors are ValueErrors
@@ -110,7 +123,7 @@ def published_lines(study: str, published: str | Path | None = None) -> list[dic
     written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
     for number, line in enumerate(written, 1):
         try:
-            found.append(record_json.parse(line))
+            found.append(lines.parse(line))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}; restore the file") from error
     return found
@@ -152,21 +165,51 @@ def results(study: str, runs: str | Path | None = None, published: str | Path | 
 
 
 def _short(record: dict) -> dict:
-    """The record with the last point of each stage of its curve: curves would be most of a published file."""
-    points = record.get("curve")
-    return record | {"curve": list({point["stage"]: point for point in points}.values())} if points else record
+    """The record as it is published: of its curve, which would be most of the file, the last point of each stage
+    (all points where the test accuracy is followed); no wall seconds of stages that shared the processor."""
+    if record["status"] != "done":
+        return record
+    points, ledger = record["curve"], record["ledger"]
+    if not record["config"].get("track_test"):
+        points = list({point["stage"]: point for point in points}.values())
+    return record | {
+        "curve": points,
+        "ledger": [entry | {"seconds": None} if _crowded(entry) else entry for entry in ledger],
+    }
+
+
+def _crowded(spent: dict) -> bool:
+    return (
+        None not in (cpu := spent.get("cpu_seconds"), spent["seconds"]) and spent["seconds"] > CROWDED * cpu
+    )
 
 
 def publish(study: str, runs: str | Path | None = None, published: str | Path | None = None,
-            profile: str = "full") -> Path:  # fmt: skip
-    """Write the finished runs of a profile as the study's published file; the same runs give the same bytes.
+            profile: str = "full", prune: bool = False) -> Path:  # fmt: skip
+    """Write the finished and refused runs of a profile as the study's published file; the same runs give the
+    same bytes.
 
-    Raises ValueError when there is none.
+    Raises ValueError when there is none; and, unless `prune`, when a published run would be dropped: one that the
+    study no longer asks for, or whose method or schema has changed and that was not computed again.
     """
     asked = studies.keys(study)
     done = [record for record in records(study, runs, published, profile=profile)
-            if record["status"] == "done" and (asked is None or record["key"] in asked)]  # fmt: skip
+            if record["status"] != "failed" and (asked is None or record["key"] in asked)]  # fmt: skip
     if not done:
         raise ValueError(f"{study} has no finished run of profile {profile}; "
                          f"first: survey sweep {study} --profile {profile}")  # fmt: skip
-    return files.replace(published_file(study, published), "".join(record_json.dump(_short(record)) + "\n" for record in done))
+    kept = set(map(_same, done))
+    lost = [run for run in published_records(study, published).values() if _same(run) not in kept]
+    if lost and not prune:
+        shown = "; ".join(map(_named, lost[:5])) + ("; ..." if len(lost) > 5 else "")
+        raise ValueError(f"{len(lost)} published runs of {study} would be dropped: {shown}. Compute them first, "
+                         f"`survey sweep {study} --profile {profile}`, or drop them with --prune")  # fmt: skip
+    return files.replace(
+        published_file(study, published), "".join(lines.dump(_short(record)) + "\n" for record in done)
+    )
+
+
+def _named(record: dict) -> str:
+    config = record["config"]
+    return (f"{record['key']} ({config['method']} at {config['sparsity']:g}, {config['model']} on {config['data']}, "
+            f"seed {config['seed']})")  # fmt: skip

@@ -37,6 +37,7 @@ class Study(BaseModel):
 
     name: str
     question: str
+    family: str = ""  # what is compared in it, in one sentence: these comparisons are corrected together
     tolerance: float = 0.05  # of an accuracy where another processor trains: 0.037 was seen on 300 images
     profiles: dict[str, Profile]
 
@@ -49,7 +50,9 @@ def names() -> list[str]:
 def check_name(name: str) -> str:
     """The name if it can be that of a study, and so of a file here; ValueError for a path or anything longer."""
     if not re.fullmatch(r"\w[\w.-]{0,99}", name):
-        raise ValueError(f"a study's name is letters, digits, '.', '-' and '_', at most 100; got {name[:120]!r}")
+        raise ValueError(
+            f"a study's name is letters, digits, '.', '-' and '_', at most 100; got {name[:120]!r}"
+        )
     return name
 
 

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 from tqdm import tqdm
 
+from survey_lib.experiment import files
 from survey_lib.experiment.runs.checkpoint import prepare
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.record import failed
-from survey_lib.experiment.runs.run import run
-from survey_lib.experiment.sweeps import files, store
+from survey_lib.experiment.runs.run import Refused, run_chain
+from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.engines import ENGINES, Outcome
 
+FINAL = ("done", "refused")  # what a sweep does not try again
 DIED = "the worker process died (killed, or out of memory)"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a sweep did: runs asked for, done, failed (with reasons), left; why it stopped early, if it did."""
+    """What a sweep did: runs asked for, done, failed and refused (with reasons), left; why it stopped early, if so."""
 
     study: str
     profile: str
     asked: int
     done: int
     failed: dict[str, str]
+    refused: dict[str, str]
     interrupted: str = ""  # the reason
 
     @property
     def left(self) -> int:
-        """Runs that have no result yet, failed ones aside."""
-        return self.asked - self.done - len(self.failed)
+        """Runs that have no result yet; failed and refused ones are counted apart."""
+        return self.asked - self.done - len(self.failed) - len(self.refused)
 
     def __str__(self) -> str:
         lines = [f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
-                 f"{len(self.failed)} failed, {self.left} left"]  # fmt: skip
+                 f"{len(self.failed)} failed, {len(self.refused)} refused, {self.left} left"]  # fmt: skip
         lines += [f"  failed: {what}" for what in self.failed.values()]
+        lines += [f"  refused: {what}" for what in self.refused.values()]
         lines += [f"  stopped: {self.interrupted}"] if self.interrupted else []
         if self.left or self.failed:
             lines.append("  the same command goes on from here")
@@ -47,7 +52,8 @@ class Summary:
 
 def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int = 2, shard: str | None = None,
           scheduler: str | None = None, progress: bool = True) -> Summary:  # fmt: skip
-    """Compute the runs of a study that have no result yet, and those that failed before.
+    """Compute the runs of a study that have no result yet, and those that failed before. Runs of one chain
+    (`RunConfig.chain_key`) are computed together, each round once.
 
     engine     serial (in this process), joblib (`jobs` processes) or dask (a scheduler's address, or a local
                cluster of `jobs`), with one torch thread a worker; all give the same results
@@ -60,18 +66,19 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     files.remove_stale(store.study_folder(study))
-    asked = dict(part(list(studies.by_key(study, profile).items()), shard))
+    jobs_asked = part(chains(studies.by_key(study, profile).values()), shard)
+    asked = {config.key(): config for chain in jobs_asked for config in chain}
     have = store.local_rows(study)
-    missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") != "done"}
+    missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") not in FINAL}
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
     interrupted = ""
     with tqdm(total=len(asked), initial=len(asked) - len(missing), desc=study, unit="run",
               disable=None if progress else True) as bar:  # fmt: skip
         try:
-            for _ in compute(_checkpoint, _one_a_seed(missing.values())):
+            for _ in compute(_checkpoint, [[config] for config in _one_a_seed(missing.values())]):
                 pass  # a checkpoint that fails is told by the runs that need it
-            for key, status in compute(partial(attempt, study), list(missing.values())):
-                if status is None:
+            for key, status in compute(partial(attempt, study), chains(missing.values())):
+                if status is None and not store.exists(study, key):
                     store.write(study, failed(missing[key], DIED))
                 bar.update()
         except KeyboardInterrupt:
@@ -79,6 +86,14 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
         except OSError as error:  # a full disk, a lost scheduler: what is finished is safe
             interrupted = str(error)
     return _summary(study, profile, asked, interrupted)
+
+
+def chains(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
+    """The runs in groups that share their rounds; a run that shares none is a group by itself."""
+    found: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        found.setdefault(config.chain_key(), []).append(config)
+    return list(found.values())
 
 
 def part(runs: list, shard: str | None) -> list:
@@ -95,22 +110,34 @@ def part(runs: list, shard: str | None) -> list:
     return runs[int(first) - 1 :: int(count)]
 
 
-def attempt(study: str, config: RunConfig) -> Outcome:
-    """Do one run and write its record, of status failed with the reason if it raises."""
+def attempt(study: str, chain: list[RunConfig]) -> list[Outcome]:
+    """Do the runs of a chain and write each record when it is done; of status failed or refused, with the reason,
+    if it raises. A chain that breaks off is done again run by run, so that each run has its own end."""
+    outcomes: list[Outcome] = []
+
+    def write(record: dict) -> None:
+        store.write(study, record)
+        outcomes.append((record["key"], record["status"]))
+
     try:
-        record = run(config)
+        run_chain(chain, write)
     except Exception as error:
-        record = failed(config, f"{type(error).__name__}: {error}")
-    store.write(study, record)
-    return record["key"], record["status"]
+        written = dict(outcomes)
+        left = [config for config in chain if config.key() not in written]
+        if len(chain) > 1:
+            return outcomes + [end for config in left for end in attempt(study, [config])]
+        refused = isinstance(error, Refused)
+        reason = str(error) if refused else f"{type(error).__name__}: {error}"
+        write(failed(left[0], reason, "refused" if refused else "failed"))
+    return outcomes
 
 
-def _checkpoint(config: RunConfig) -> Outcome:
+def _checkpoint(job: list[RunConfig]) -> list[Outcome]:
     try:
-        prepare(config, store.runs_folder() / "checkpoints")
+        prepare(job[0], store.runs_folder() / "checkpoints")
     except Exception:
-        return config.key(), "failed"
-    return config.key(), "done"
+        return [(job[0].key(), "failed")]
+    return [(job[0].key(), "done")]
 
 
 def _one_a_seed(configs) -> list[RunConfig]:
@@ -121,16 +148,18 @@ def _one_a_seed(configs) -> list[RunConfig]:
 def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
     have = store.local_rows(study)
     found = {key: have[key] for key in asked if key in have}
-    bad = {
-        key: f"{row['method']} at {row['sparsity']}, seed {row['seed']}: {row['reason']}"
-        for key, row in found.items()
-        if row["status"] != "done"
-    }
-    return Summary(study, profile, len(asked), len(found) - len(bad), bad, interrupted)
+    ends: dict[str, dict[str, str]] = {"done": {}, "failed": {}, "refused": {}}
+    for key, row in found.items():
+        ends[row["status"]][key] = (
+            f"{row['method']} at {row['sparsity']}, seed {row['seed']}: {row['reason']}"
+        )
+    return Summary(
+        study, profile, len(asked), len(ends["done"]), ends["failed"], ends["refused"], interrupted
+    )
 
 
 def status(study: str, profile: str | None = None) -> pd.DataFrame:
-    """One row a profile of a study: runs asked, done, failed and left on this machine, and published; the
+    """One row a profile of a study: runs asked, done, failed, refused and left on this machine, and published; the
     minutes_left take one worker if a run costs what the finished ones did on average."""
     rows, published = [], store.published_records(study).keys()
     for name in [profile] if profile else studies.load(study).profiles:
@@ -139,5 +168,8 @@ def status(study: str, profile: str | None = None) -> pd.DataFrame:
         runs = store.results(study, profile=name)
         minutes = now.left * runs.loc[runs["status"] == "done", "seconds"].mean() / 60
         public = len(asked.keys() & published)
-        rows.append((study, name, now.asked, now.done, len(now.failed), now.left, public, minutes))
-    return pd.DataFrame(rows, columns=["study", "profile", "asked", "done", "failed", "left", "published", "minutes_left"])
+        rows.append(
+            (study, name, now.asked, now.done, len(now.failed), len(now.refused), now.left, public, minutes)
+        )
+    return pd.DataFrame(rows, columns=["study", "profile", "asked", "done", "failed", "refused", "left", "published",
+                                       "minutes_left"])  # fmt: skip

@@ -12,13 +12,12 @@ from statistics import fmean
 
 import pandas as pd
 
-from survey_lib.experiment import soundness
 from survey_lib.experiment.data.loaders import available
-from survey_lib.experiment.differences import NOT_COMPARED, Pair, compare
+from survey_lib.experiment.records.differences import NOT_COMPARED, Pair, compare
 from survey_lib.experiment.runs import record_json
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.run import run
-from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps import soundness, store
 from survey_lib.experiment.sweeps import study as studies
 
 STEADY = "metrics.recovered.test.accuracy"

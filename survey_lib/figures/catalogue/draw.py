@@ -46,7 +46,7 @@ def thumbnails(folder: Path = THUMBNAILS) -> list[Path]:
     paths = {name: folder / f"{name}.png" for name in FIGURES}
     for name, path in paths.items():
         picture = drawn(name)[0].figure
-        picture.savefig(path, dpi=40, metadata={"Software": None})
+        picture.savefig(path, dpi=100, metadata={"Software": None})
         plt.close(picture)
     return list(paths.values())
 

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from survey_lib.analysis.findings import finding, leaders, main_setting, setting
-from survey_lib.analysis.statistics import mean_ranks_by, rank_stability, ranking
+from survey_lib.analysis.statistics import FEWEST_BLOCKS, rank_stability, ranking, ranks_along
 from survey_lib.charts import plots
 from survey_lib.charts import ranking as rankings
 from survey_lib.charts.export import Drawing
@@ -104,34 +104,41 @@ def critical(frame: pd.DataFrame) -> Drawing:
     figure, grid = plt.subplots(1, len(found), figsize=(5 * len(found), 0.27 * height + 2), squeeze=False)
     says = {}
     for (structure, one), axes in zip(found.items(), grid.flat, strict=True):
-        rankings.critical_difference(one.ranks, one.critical_difference, axes)
+        enough = one.blocks >= FEWEST_BLOCKS
+        if enough:
+            rankings.critical_difference(one.ranks, one.critical_difference, axes)
+        else:
+            rankings.mean_ranks(one.ranks, axes)
         axes.set_title(structure)
         tied = [name for name in one.ranks.index[1:] if not one.apart(one.ranks.index[0], name)]
-        says[structure] = (
-            f"{structure}: {one.ranks.index[0]} first, {len(tied)} of {len(one.ranks) - 1} not told from it"
+        says[structure] = f"{structure}: " + (
+            f"{one.ranks.index[0]} first, {len(tied)} of {len(one.ranks) - 1} tie with it"
+            if enough
+            else f"{one.blocks} blocks, too few to separate methods"
         )
     plots.headline(figure, "; ".join(says.values()))
-    facts = "; ".join(f"{says[name]} (N = {one.settings}, Friedman p {one.p_value:.2g}, critical difference "
-                      f"{one.critical_difference:.2f})" for name, one in found.items())  # fmt: skip
-    bars = "bars join what Nemenyi's test at 0.05 cannot separate"
-    caption = f"Mean ranks over data, model, sparsity and seed; {bars}. {facts}."
+    facts = "; ".join(f"{says[name]} (N = {one.blocks}, Friedman p {one.p_value:.2g})" for name, one in found.items())
+    caption = (
+        "Mean ranks at equal compression; a block is a seed of one data set and model. With ten blocks or more, bars "
+        f"join what Nemenyi's test at 0.05 cannot separate. {facts}."
+    )
     table = pd.concat({name: one.ranks for name, one in found.items()}, names=["structure", "method"])
     return Drawing(figure, caption, caption, table.rename("mean_rank").reset_index())
 
 
 def stability(frame: pd.DataFrame) -> Drawing:
-    found = {name: mean_ranks_by(rows, "sparsity") for name, rows in _comparable(frame).items()}
+    found = {name: ranks_along(rows) for name, rows in _comparable(frame).items()}
     height = max(map(len, found.values()))
     figure, grid = plt.subplots(1, len(found), figsize=(4.6 * len(found), 0.25 * height + 1.8), squeeze=False)
     for (structure, ranks), axes in zip(found.items(), grid.flat, strict=True):
         rankings.bump(ranks, axes)
         axes.set_title(structure)
-    taus = {name: rank_stability(rows, "sparsity") for name, rows in _comparable(frame).items()}
-    text = "Kendall τ between the orders at two sparsities: " + ", ".join(
+    taus = {name: rank_stability(ranks) for name, ranks in found.items()}
+    text = "Kendall τ between the orders at two compressions: " + ", ".join(
         f"{name} {tau:.2f}" for name, tau in taus.items()
     )
     plots.headline(figure, text)
-    caption = f"Mean rank of each method at each sparsity. {text} (1 = one order everywhere)."
+    caption = f"Mean rank of each method at equal compression. {text} (1 = one order everywhere)."
     table = pd.concat(
         {name: ranks.reset_index().melt("method", value_name="mean_rank") for name, ranks in found.items()}
     )
@@ -165,27 +172,27 @@ def cost(frame: pd.DataFrame) -> Drawing:
 
 
 FIGURES: dict[str, Entry] = {
-    "frontier": Entry(frontier, "14", "How much accuracy is left at each compression?", "comparison"),
-    "frontier-speedup": Entry(speedup, "14", "And at each theoretical speed-up?", "comparison"),
+    "frontier": Entry(frontier, "15", "How much accuracy is left at each compression?", "comparison"),
+    "frontier-speedup": Entry(speedup, "15", "And at each theoretical speed-up?", "comparison"),
     "tradeoff": Entry(
-        comparison.panels, "14", "How does accuracy fall with compression and with MACs?", "comparison"
+        comparison.panels, "15", "How does accuracy fall with compression and with MACs?", "comparison"
     ),
-    "pareto": Entry(comparison.pareto, "14", "Which points does no other point beat?", "comparison"),
+    "pareto": Entry(comparison.pareto, "15", "Which points does no other point beat?", "comparison"),
     "differences": Entry(
-        comparison.differences, "14", "Who beats magnitude, who beats random, at equal size?", "comparison"
+        comparison.differences, "15", "Who beats magnitude, who beats random, at equal size?", "comparison"
     ),
-    "ledger": Entry(comparison.ledger, "14", "What does each method cost before it is done?", "comparison"),
+    "ledger": Entry(comparison.ledger, "15", "What does each method cost before it is done?", "comparison"),
     "equal-sparsity": Entry(
-        comparison.equal_sparsity, "14", "Can methods be compared at equal sparsity?", "comparison"
+        comparison.equal_sparsity, "15", "Can methods be compared at equal sparsity?", "comparison"
     ),
-    "categories": Entry(categories, "14", "Which method leads within each category?", "comparison"),
-    "ranking": Entry(critical, "14", "Which methods can be told apart?", "comparison"),
+    "categories": Entry(categories, "15", "Which method leads within each category?", "comparison"),
+    "ranking": Entry(critical, "15", "Which methods can be told apart?", "comparison"),
     "rank-stability": Entry(
-        stability, "14", "Does the order of methods survive a change of sparsity?", "comparison"
+        stability, "15", "Does the order of methods survive a change of sparsity?", "comparison"
     ),
-    "accuracy-lost": Entry(cost, "14", "Where is the loss above the noise of the seeds?", "comparison"),
-    "decision-guide": Entry(your_model.decision_guide, "18", "Which method for which need?", "comparison"),
-    "reach": Entry(your_model.reach_chart, "18", "How far can one prune at a loss of one point?", "comparison"),
+    "accuracy-lost": Entry(cost, "15", "Where is the loss above the noise of the seeds?", "comparison"),
+    "decision-guide": Entry(your_model.decision_guide, "20", "Which method for which need?", "comparison"),
+    "reach": Entry(your_model.reach_chart, "20", "How far can one prune at a loss of one point?", "comparison"),
     "layer-sensitivity": Entry(redundancy.sensitivity, "01", "Which layers can be pruned without loss?", "redundancy"),
     "redundancy": Entry(redundancy.whole_network, "01", "How much can go before any recovery?", "redundancy"),
     "scope-and-schedule": Entry(scopes.scope_and_schedule, "02", "What are scope and schedule worth?", "weight"),
@@ -204,7 +211,7 @@ FIGURES: dict[str, Entry] = {
     "granularity": Entry(granularity.curves, "10", "What does it cost to remove weights in groups?", "between"),
     "granularity-ladder": Entry(granularity.ladder, "10", "What does each step in granularity cost?", "between"),
     "recipe-or-criterion": Entry(
-        controls.recipe_or_criterion, "15", "Does the learning rate or the criterion matter more?", "controls"
+        controls.recipe_or_criterion, "16", "Does the learning rate or the criterion matter more?", "controls"
     ),
     "depth-against-width": Entry(
         depth_and_heads.depth_against_width, "11", "Is it better to make a network shallower or narrower?", "depth"
@@ -222,10 +229,10 @@ FIGURES: dict[str, Entry] = {
     ),
     "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
-    "open-problems": Entry(open_problems.open_problems, "19", "What does the field not know, and what evidence is there?"),
+    "open-problems": Entry(open_problems.open_problems, "21", "What does the field not know, and what evidence is there?"),
     "published-baselines": Entry(
-        surveyed.published_baselines, "16", "How far do published dense accuracies differ?"
+        surveyed.published_baselines, "18", "How far do published dense accuracies differ?"
     ),
-    "published-changes": Entry(surveyed.published_changes, "16", "What do papers claim on one network?"),
-    "papers-by-year": Entry(surveyed.papers_by_year, "16", "What has been pruned over the years?"),
+    "published-changes": Entry(surveyed.published_changes, "18", "What do papers claim on one network?"),
+    "papers-by-year": Entry(surveyed.papers_by_year, "18", "What has been pruned over the years?"),
 }

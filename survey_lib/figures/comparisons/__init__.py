@@ -1,1 +1,1 @@
-"""Figures of the notebooks 12 to 19, on speed, comparisons, controls and literature."""
+"""Figures of the notebooks 12 to 21, on speed, comparisons, controls and literature."""

@@ -104,12 +104,13 @@ def differences(frame: pd.DataFrame) -> Drawing:
     figure, grid = plt.subplots(1, 2, figsize=(9, height))
     for axes, (reference, table) in zip(grid, tables.items(), strict=True):
         _intervals(axes, table, reference)
-    above = [f"{(table['low'] > 0).sum()} of {len(table)} lie above {name}" for name, table in tables.items()]
-    text = f"At equal compression, with 95 % intervals clear of zero: {', '.join(above)}"
+    above = [f"{((table['corrected'] < 0.05) & (table['mean'] > 0)).sum()} of {len(table)} better than {name}"
+             for name, table in tables.items()]  # fmt: skip
+    text = f"At equal compression, after correction for many comparisons: {', '.join(above)}"
     plots.headline(figure, text)
     caption = (
         f"Mean accuracy difference over the compressions both methods cover, {label}; dots are seeds, bars "
-        f"Student's 95 % intervals over seeds. {text}."
+        f"95 % intervals. {text}."
     )
     data = pd.concat(tables, names=["panel"]).reset_index("panel")
     return Drawing(figure, caption, f"Two interval charts. {text}.", data)

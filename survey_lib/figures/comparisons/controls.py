@@ -10,32 +10,33 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from survey_lib.analysis.statistics import interval
+from survey_lib.analysis.equal_compression import compare, contrast
+from survey_lib.analysis.statistics import holm
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
-    """Mean of first minus second, seed by seed, with Student's 95 % interval: mean, low, high, n.
+    """Mean of first minus second, paired by seed, as `equal_compression.compare` finds it: mean, low, high, p, n, examples.
 
     >>> runs = pd.DataFrame({"seed": [0, 1, 2], "accuracy": [0.8, 0.9, 0.7]})
-    >>> paired(runs, runs.assign(accuracy=runs.accuracy - 0.1)).round(2).to_dict()
-    {'mean': 0.1, 'low': 0.1, 'high': 0.1, 'n': 3.0}
+    >>> paired(runs, runs.assign(accuracy=runs.accuracy - 0.1))[["mean", "low", "n"]].round(2).to_dict()
+    {'mean': 0.1, 'low': 0.1, 'n': 3.0}
     """
-    gaps = (first.groupby("seed")[metric].mean() - second.groupby("seed")[metric].mean()).dropna()
-    return pd.Series(asdict(interval(gaps)))
+    return pd.Series(asdict(compare(contrast(first, second), metric)))
 
 
 def against_one(variants: Mapping[str, pd.DataFrame], reference: str) -> pd.DataFrame:
-    """`paired` differences of every variant from the reference, a row each, largest first."""
+    """`paired` differences of every variant from the reference, largest first, with p `corrected` by Holm."""
     rows = {name: paired(runs, variants[reference]) for name, runs in variants.items() if name != reference}
-    return pd.DataFrame(rows).T.sort_values("mean", ascending=False)
+    table = pd.DataFrame(rows).T.sort_values("mean", ascending=False)
+    return table.assign(corrected=holm(table["p"]))
 
 
 def intervals(table: pd.DataFrame, reference: str, axes: Axes) -> None:
-    """Differences in points with their intervals, a row a variant; filled where the interval leaves out zero."""
+    """Differences in points with their intervals, a row a variant; filled where it is significant after correction."""
     for place, (_, row) in enumerate(table[::-1].iterrows()):
-        clear = row["low"] > 0 or row["high"] < 0
+        clear = row["corrected"] < 0.05
         axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=plots.PALETTE[0])
         axes.plot(100 * row["mean"], place, "o", color=plots.PALETTE[0], markerfacecolor=plots.PALETTE[0] if clear else "white")
     axes.axvline(0, color=plots.DENSE, linestyle="--", linewidth=1)
@@ -54,7 +55,7 @@ def ranges(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def recipe_or_criterion(frame: pd.DataFrame) -> Drawing:
-    """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 15."""
+    """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 16."""
     frame = frame.assign(method=frame["method"].str.split(" ").str[0])
     runs = frame[(frame["recovery"] == "finetune") & (frame["structure"] == "structured") & (frame["data"] == "digits")]
     spread = ranges(runs).dropna()

@@ -22,7 +22,7 @@ from survey_lib.experiment import speed
 
 SOURCE = literature.FOLDER / "open_problems.yaml"
 OURS, PAPERS = "measured here", "published"
-COLUMNS = ["problem", "says", "where", "mean", "low", "high", "n", "unit", "source", "claim"]
+COLUMNS = ["problem", "says", "where", "mean", "low", "high", "n", "unit", "source", "claim", "over", "verdict"]
 LONG = 1_000_000  # more seeds than anyone has
 
 
@@ -54,9 +54,10 @@ def problems() -> dict[str, Problem]:
 
 
 def evidence() -> pd.DataFrame:
-    """Every difference behind the problems: problem, says, where, mean, low, high, n, unit, source, claim.
+    """Every difference behind the problems, a row each, with the columns of COLUMNS.
 
-    Ours have a 95 % interval over seeds (time: quartiles over rounds); published ones are single numbers.
+    `over`: what low to high covers; ours are 95 % intervals, times are quartiles over the rounds of one machine,
+    published numbers have none. `verdict` is that of the claim, and empty for the others.
     `claim` of a published row is the claim of ours that asks the same of another network, if there is one.
     """
     rows = [row for name, problem in problems().items() for row in _rows(name, problem)]
@@ -69,11 +70,11 @@ def _rows(name: str, problem: Problem) -> list[tuple]:
     for key in problem.ours:
         first, second, where = declared[key].says
         found = stored[key]
-        rows.append((name, f"{first} − {second}", where, *(found[part] for part in ("mean", "low", "high", "n", "unit")), OURS, key))
+        rows.append((name, f"{first} − {second}", where, *(found[part] for part in ("mean", "low", "high", "n", "unit")), OURS, key, found["over"], found["verdict"]))
     for pair in problem.reported:
         first, second, where = pair["says"]
         gap = difference(pair, problem.unit)
-        rows.append((name, f"{first} − {second}", where, gap, math.nan, math.nan, 1, problem.unit, PAPERS, pair.get("like", "")))
+        rows.append((name, f"{first} − {second}", where, gap, math.nan, math.nan, 1, problem.unit, PAPERS, pair.get("like", ""), "", ""))
     return rows + (_times(name) if problem.speed else [])
 
 
@@ -96,7 +97,7 @@ def _times(name: str) -> list[tuple]:
                  & (chain["batch"] == speed.USUAL)]  # fmt: skip
     return [(name, "measured speed-up − MACs ratio", f"({row.model}, half of the channels)",
              *(value - row.speedup_theoretical for value in (row.speedup_measured, row.speedup_low, row.speedup_high)),
-             speed.ROUNDS, "× of speed", OURS, "") for row in rows.itertuples()]  # fmt: skip
+             speed.ROUNDS, "× of speed", OURS, "", "rounds (quartiles)", "") for row in rows.itertuples()]  # fmt: skip
 
 
 def seeds_needed(gaps: list[float], effect: float, confidence: float = 0.95) -> int:
@@ -119,7 +120,7 @@ def seeds_needed(gaps: list[float], effect: float, confidence: float = 0.95) -> 
 
 
 def open_problems() -> Drawing:
-    """All problems, a strip each: differences with their intervals; hollow where the interval holds zero."""
+    """All problems, a strip each: differences with their intervals; hollow where a claim is a tie."""
     table = evidence()
     names = list(problems())
     sizes = table["problem"].value_counts()
@@ -130,23 +131,22 @@ def open_problems() -> Drawing:
         axes.set_title(problems()[name].title, fontsize=9, loc="left")
     for axes in grid.flat[len(names) :]:
         axes.set_visible(False)
-    ours = table[table["source"] == OURS]
-    settled = int(((ours["low"] > 0) | (ours["high"] < 0)).sum())
-    text = f"{settled} of {len(ours)} differences measured here leave out zero, each on one network and one data set"
+    ours = table[table["verdict"] != ""]
+    settled = int((ours["verdict"] != "tie").sum())
+    text = f"{settled} of {len(ours)} comparisons made here are significant, each on one network and one data set"
     plots.headline(figure, text)
-    caption = (f"Evidence for {len(names)} open problems. Circles: differences measured here with intervals (95 % over seeds; "
-               f"time: quartiles over rounds), filled where they leave out zero. Squares: differences of two published numbers. {text}.")  # fmt: skip
+    caption = (f"Evidence for {len(names)} open problems. Circles: differences measured here, with 95 % intervals (of times: "
+               f"quartiles over rounds), hollow where methods tie after correction. Squares: differences of two published numbers. {text}.")  # fmt: skip
     return Drawing(figure, caption, f"{len(names)} small plots of differences around zero. {text}.", table)
 
 
 def strip(rows: pd.DataFrame, axes: Axes) -> None:
     """One problem's differences around zero, each under its name."""
     for place, row in enumerate(rows[::-1].itertuples()):
-        clear = row.low > 0 or row.high < 0
         color = plots.PALETTE[0] if row.source == OURS else plots.PALETTE[1]
         axes.plot([row.low, row.high], [place, place], color=color)
         axes.plot(row.mean, place, "o" if row.source == OURS else "s", color=color,
-                  markerfacecolor=color if clear or row.source == PAPERS else "white")  # fmt: skip
+                  markerfacecolor="white" if row.verdict == "tie" else color)  # fmt: skip
         name = textwrap.shorten(f"{row.says} {row.where}", 88, placeholder=" …")
         text = axes.annotate(name, (0.01, place + 0.27), xycoords=("axes fraction", "data"), fontsize=6,
                              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
@@ -158,10 +158,10 @@ def strip(rows: pd.DataFrame, axes: Axes) -> None:
 
 
 def plan(effect: float = 1.0) -> pd.DataFrame:
-    """For every claim in points: seeds it has, spread over seeds, and the seeds an interval of ±`effect` would take."""
+    """For every tie in points: seeds it has, spread over seeds, and the seeds an interval of ±`effect` would take."""
     stored = json.loads(claims.FILE.read_text(encoding="utf-8"))
     rows = {name: {"has": found["n"], "spread": pd.Series(found["seeds"]).std(ddof=1),
                    "half interval": interval(pd.Series(found["seeds"])).high - found["mean"],
                    "needs": seeds_needed(found["seeds"], effect)}
-            for name, found in stored.items() if found["unit"] == "points"}  # fmt: skip
+            for name, found in stored.items() if found["unit"] == "points" and found["verdict"] == "tie"}  # fmt: skip
     return pd.DataFrame(rows).T.astype({"has": int, "needs": int}).sort_values("needs")

@@ -14,10 +14,10 @@ from survey_lib.charts.plots import DENSE, GREY, LABELS, PALETTE, headline, note
 
 RING = {"marker": "o", "markersize": 5, "markerfacecolor": "none"}
 MARKS = {
-    "take this": {"marker": "o", "markersize": 9, "color": PALETTE[0]},
-    "not told from it": RING | {"color": PALETTE[0]},
+    "loses least": {"marker": "o", "markersize": 9, "color": PALETTE[0]},
+    "ties with it": RING | {"color": PALETTE[0]},
     "loses more": RING | {"color": GREY},
-    "lots drawn at random": {"marker": "x", "color": GREY},
+    "random": {"marker": "x", "color": GREY},
 }
 
 
@@ -40,18 +40,17 @@ def draw(settled: pd.DataFrame) -> Drawing:
     for name, mark in MARKS.items():
         grid[0, 0].plot([], [], linestyle="", label=name, **mark)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    told = advice(settled)
-    rivals = told[told["of"] > 0]
-    clear = int((rivals["not told from it"] == "-").sum())
+    advised = advice(settled)
+    rivals = advised[advised["of"] > 0]
+    clear = int((rivals["ties with"] == "-").sum())
     text = (
-        f"{told['take'].nunique()} methods lead {len(told)} needs; {clear} of {len(rivals)} leads over rivals are "
-        "clear of the seeds' noise"
+        f"In {clear} of {len(rivals)} needs with several methods one is clearly best; in the others methods tie"
     )
     headline(figure, text)
-    facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in told.itertuples())
+    facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in advised.itertuples())
     caption = (
         "Points of accuracy each method loses where a need is served, mean over seeds. Large: the least loss; "
-        "ringed: not told from it (paired 95 % interval over seeds); grey: told apart; cross: lots drawn at "
+        "ringed: ties with it (paired over seeds, Holm-corrected at 0.05); grey: loses significantly more; cross: "
         f"random. {text}. {facts}."
     )
     return Drawing(figure, caption, f"Dot charts, a row a need. {text}.", settled)
@@ -60,9 +59,9 @@ def draw(settled: pd.DataFrame) -> Drawing:
 def _panel(rows: pd.DataFrame, axes: Axes) -> None:
     needs = list(dict.fromkeys(rows["need"]))
     for row in rows.itertuples():
-        kind = "take this" if row.best else "not told from it" if row.tied else "loses more"
+        kind = "loses least" if row.best else "ties with it" if row.tied else "loses more"
         if row.method.startswith("random") and not row.best:
-            kind = "lots drawn at random"
+            kind = "random"
         axes.plot(row.lost, needs.index(row.need), linestyle="", zorder=3 if row.best else 2, **MARKS[kind])
     middle = sum(axes.get_xlim()) / 2
     for row in rows[rows["best"]].itertuples():

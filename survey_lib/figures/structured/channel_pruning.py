@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from survey_lib.analysis.equal_compression import compare, contrast
 from survey_lib.analysis.findings import main_setting
-from survey_lib.analysis.statistics import paired_difference
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.plots import DENSE, PALETTE
@@ -38,7 +38,8 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
             REFERENCE, errors="ignore"
         ):
             for metric, stage in STAGES.items():
-                found = paired_difference(some, name, REFERENCE, metric)
+                sides = [some[some["method"] == side] for side in (name, REFERENCE)]
+                found = compare(contrast(*sides), metric)
                 points = [100 * value for value in (found.mean, found.low, found.high)]
                 rows.append((stage, name, sparsity, *points, found.n))
     return pd.DataFrame(rows, columns=["stage", "method", "sparsity", "mean", "low", "high", "n"])

@@ -9,9 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from survey_lib.analysis.equal_compression import mean_gap
+from survey_lib.analysis.equal_compression import compare, contrast
 from survey_lib.analysis.findings import finding, main_setting
-from survey_lib.analysis.statistics import interval
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 
@@ -69,10 +68,10 @@ def _lines(frame: pd.DataFrame, axes: Axes, x: str = "speedup_theoretical") -> p
 
 
 def gap(frame: pd.DataFrame, first: str = DEPTH, second: str = WIDTH) -> tuple[float, float, float, int]:
-    """Mean of first minus second over equal MACs, in points, with Student's 95 % interval over seeds, and n."""
-    gaps = 100 * mean_gap(frame, first, second, "speedup_theoretical")
-    found = interval(gaps)
-    return found.mean, found.low, found.high, found.n
+    """Mean of first minus second over equal MACs, in points, with its 95 % interval, and the number of seeds."""
+    sides = [frame[frame["method"] == name] for name in (first, second)]
+    found = compare(contrast(*sides, "speedup_theoretical"))
+    return 100 * found.mean, 100 * found.low, 100 * found.high, found.n
 
 
 def _gap(frame: pd.DataFrame) -> str:

@@ -57,7 +57,7 @@ def distance_matrix(weight: np.ndarray, removed: Sequence[int], axes: Axes) -> N
 def forest(differences: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     """Mean differences with their intervals: a row a method, a colour and marker a reference.
 
-    `differences`: reference -> frame of `equal_size.against` (method, mean, low, high, n; fractions).
+    `differences`: reference -> frame of `equal_compression.against` (method, mean, low, high, n; fractions).
     """
     names = list(dict.fromkeys(name for table in differences.values() for name in table["method"]))
     for number, (reference, table) in enumerate(differences.items()):

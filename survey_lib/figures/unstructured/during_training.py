@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from survey_lib.analysis.findings import main_setting
-from survey_lib.chain.during import END
 from survey_lib.chain.selection import cubic
+from survey_lib.chain.training.during import END
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.methods.weight.training import WARMUP
@@ -31,8 +31,7 @@ def schedule(method: str, sparsity: float) -> np.ndarray:
     if method in SPARSE:
         return np.full(len(GRID), sparsity)
     if method in ("gradual", "movement"):
-        start = WARMUP if method == "movement" else 0
-        return np.array([cubic(share - start, END - start, sparsity) if share > start else 0.0 for share in GRID])
+        return np.array([cubic(max(share - WARMUP, 0), END - WARMUP, sparsity) for share in GRID])
     return np.zeros(len(GRID))
 
 

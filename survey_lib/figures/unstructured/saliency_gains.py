@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.analysis.statistics import paired_difference
+from survey_lib.analysis.equal_compression import compare, contrast
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 
@@ -84,6 +84,6 @@ def _gains_of(runs: pd.DataFrame) -> pd.DataFrame:
         reference = "magnitude, " + name.partition(", ")[2]
         for sparsity, some in runs[runs["method"].isin([name, reference])].groupby("sparsity"):
             if some.groupby("method")["seed"].nunique().reindex([name, reference]).min() > 1:
-                found = paired_difference(some, name, reference)
+                found = compare(contrast(*(some[some["method"] == side] for side in (name, reference))))
                 rows.append((name, sparsity, 100 * found.mean, 100 * found.low, 100 * found.high, found.n))
     return pd.DataFrame(rows, columns=["method", "sparsity", "mean", "low", "high", "n"])

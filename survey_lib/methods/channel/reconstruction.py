@@ -2,7 +2,8 @@
 
 A `solve` method takes the Evidence of a group and the number of channels to remove, and gives the keep-mask
 (channels,) and the consumers' new weights, {tensor name: (channels, n, out)}; `channels.write_consumers` puts
-them back. Everything follows from the second moments of what the consumers read.
+them back, and adds {bias name: (out,)}. Everything follows from the second moments of what the consumers read.
+`prune` goes from group to group: each is seen in the network pruned and repaired so far, as in both papers.
 """
 
 from __future__ import annotations
@@ -13,25 +14,28 @@ from sklearn.linear_model import lars_path_gram
 from torch import Tensor
 
 from survey_lib.chain.evidence.base import Consumer, Evidence
-from survey_lib.chain.repair import least_squares
 from survey_lib.chain.selection import keep_largest
 
 Repaired = dict[str, Tensor]
 
 
-def contributions(consumer: Consumer) -> Tensor:
+def contributions(consumer: Consumer, gram: Tensor | None = None) -> Tensor:
     """Inner products of the channels' contributions to a consumer's output, G_ij = ⟨X_i W_i, X_j W_j⟩.
 
-    (channels, channels) in float64, summed over positions and outputs, from the gram of the inputs alone.
-    Removing the set T changes the output by 1ᵀ G_TT 1.
+    (channels, channels) in float64, summed over positions and outputs, from the gram of the inputs alone (the
+    consumer's own, or another). Removing the set T changes the output by 1ᵀ G_TT 1.
 
-    >>> weight = torch.tensor([[[1.0]], [[2.0]]])
-    >>> contributions(Consumer("w", weight, torch.tensor([[3.0, 1.0], [1.0, 5.0]]))).tolist()
+    >>> gram, zero = torch.tensor([[3.0, 1.0], [1.0, 5.0]]), torch.zeros(2)
+    >>> contributions(Consumer("w", torch.tensor([[[1.0]], [[2.0]]]), gram, gram, zero, zero, 1)).tolist()
     [[3.0, 2.0], [2.0, 20.0]]
     """
     count, width, _ = consumer.weight.shape
     flat = consumer.weight.flatten(0, 1).double()
-    return (consumer.gram * (flat @ flat.mT)).view(count, width, count, width).sum((1, 3))
+    return (
+        ((consumer.gram if gram is None else gram) * (flat @ flat.mT))
+        .view(count, width, count, width)
+        .sum((1, 3))
+    )
 
 
 def thinet(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
@@ -39,12 +43,14 @@ def thinet(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
     ones by least squares (luo2017thinet).
 
     T grows by argmin_j ‖Σ_{t ∈ T ∪ j} X_t W_t‖²; then each kept channel's weights are multiplied by the β
-    that minimises ‖Σ_all X_c W_c − Σ_kept β_c X_c W_c‖². The reference samples positions; here the second
-    moments of all positions are used, and the outputs of all consumers are counted. Returns keep
-    (channels,) and the consumers' weights. Groups are judged on the dense model, not after one another.
-    Fails where greedy does: pairs that cancel are found only one by one.
+    that minimises ‖Y − Σ_kept β_c X_c W_c‖², Y the layer's output in the dense network. The reference samples positions; here the second
+    moments of all positions are used, and the outputs of all consumers are counted. The paper fine-tunes for
+    an epoch or two after each layer, which also renews the batch-norm statistics: here they must be estimated
+    again after pruning, or the accuracy before recovery says little. Returns keep (channels,) and the
+    consumers' weights. Fails where greedy does: pairs that cancel are found only one by one.
 
-    >>> consumer = Consumer("w", torch.ones(3, 1, 1), torch.diag(torch.tensor([4.0, 1.0, 9.0])))
+    >>> gram, zero = torch.diag(torch.tensor([4.0, 1.0, 9.0]).double()), torch.zeros(3).double()
+    >>> consumer = Consumer("w", torch.ones(3, 1, 1), gram, gram, zero, zero, 1)
     >>> thinet(Evidence("g", torch.zeros(3, 1), consumers=(consumer,)), 1)[0]
     tensor([ True, False,  True])
     """
@@ -61,46 +67,66 @@ def thinet(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
 
 
 def _rescaled(consumer: Consumer, inner: Tensor, keep: Tensor) -> Tensor:
-    scale = least_squares(torch.ones(1, len(keep), dtype=inner.dtype), _regular(inner), keep)
+    scale, target = torch.zeros_like(inner[0]), contributions(consumer, consumer.cross).sum(1)
+    scale[keep] = torch.linalg.solve(_regular(inner)[keep][:, keep], target[keep])
     return consumer.weight * scale.view(-1, 1, 1).to(consumer.weight)
 
 
 def lasso(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
     """LASSO chooses the input channels of the next layer, least squares refits its weights (he2017channel).
 
-    min_β ½‖Y − Σ_c β_c X_c W_c‖² + λ‖β‖₁, solved along the whole path of λ (scikit-learn's LARS): the last
-    point with no more non-zero β than channels to keep; places left over go to the channels next to enter.
-    Then W' = argmin ‖Y − X_kept W'‖² for each consumer. As in the reference implementation there is no
-    intercept and the bias is left alone. Returns keep (channels,) and the consumers' weights. Fails on
+    min_β ½‖Y − Σ_c β_c X_c W_c − b‖² + λ‖β‖₁, X what the layer reads in the network pruned so far, Y its output
+    in the dense one, solved along the whole path of λ (scikit-learn's LARS): the last point with no more
+    non-zero β than channels to keep; places left over go to the channels next to enter. Then W', b =
+    argmin ‖Y − X_kept W' − b‖² for each consumer. A consumer without bias has no intercept b: its batch norm
+    has a shift already. Returns keep (channels,), the consumers' weights and what their biases gain. Fails on
     duplicated channels: the path takes either of them.
 
-    >>> consumer = Consumer("w", torch.ones(3, 1, 1), torch.diag(torch.tensor([4.0, 1.0, 9.0])))
+    >>> gram, zero = torch.diag(torch.tensor([4.0, 1.0, 9.0]).double()), torch.zeros(3).double()
+    >>> consumer = Consumer("w", torch.ones(3, 1, 1), gram, gram, zero, zero, 1)
     >>> lasso(Evidence("g", torch.zeros(3, 1), consumers=(consumer,)), 1)[0]
     tensor([ True, False,  True])
     """
-    inner = sum(contributions(consumer) for consumer in evidence.consumers)
-    keep = keep_largest(lasso_order(inner, len(inner) - removed), removed)
-    return keep, {consumer.tensor: _refitted(consumer, keep) for consumer in evidence.consumers}
+    centred = [_centred(consumer) for consumer in evidence.consumers]
+    parts = list(zip(evidence.consumers, centred, strict=True))
+    inner, target = (sum(contributions(c, found[which]) for c, found in parts) for which in (0, 1))
+    keep = keep_largest(lasso_order(inner, target.sum(1), len(inner) - removed), removed)
+    repaired: Repaired = {}
+    for consumer, (gram, cross) in parts:
+        repaired |= _refitted(consumer, gram, cross, keep)
+    return keep, repaired
 
 
-def lasso_order(inner: Tensor, kept: int) -> Tensor:
+def _centred(consumer: Consumer) -> tuple[Tensor, Tensor]:
+    """X Xᵀ and X Dᵀ about their means: what an intercept leaves to explain."""
+    mean = consumer.count * consumer.mean[:, None]
+    return consumer.gram - mean * consumer.mean, consumer.cross - mean * consumer.dense_mean
+
+
+def lasso_order(inner: Tensor, target: Tensor, kept: int) -> Tensor:
     """Rank of each channel (higher = keep): non-zero on the LASSO path first, then by correlation with what
     is left unexplained, which decides who enters next."""
-    gram = (inner / inner.diagonal().max().clamp_min(torch.finfo(inner.dtype).tiny)).cpu().numpy()
-    target = gram.sum(1)
-    _, _, path = lars_path_gram(target, gram, n_samples=1, method="lasso")
+    scale = inner.diagonal().max().clamp_min(torch.finfo(inner.dtype).tiny)
+    gram, aim = (inner / scale).cpu().numpy(), (target / scale).cpu().numpy()
+    _, _, path = lars_path_gram(aim, gram, n_samples=1, method="lasso")
     point = max(i for i in range(path.shape[1]) if np.count_nonzero(path[:, i]) <= kept)
     beta = path[:, point]
-    residual = np.abs(target - gram @ beta)
+    residual = np.abs(aim - gram @ beta)
     return torch.from_numpy(np.lexsort((residual, np.abs(beta))).argsort())
 
 
-def _refitted(consumer: Consumer, keep: Tensor) -> Tensor:
-    count, width, outputs = consumer.weight.shape
-    columns = keep.repeat_interleave(width)
-    flat = consumer.weight.flatten(0, 1).mT.double()  # (out, channels·n)
-    solved = least_squares(flat, _regular(consumer.gram), columns)
-    return solved.mT.reshape(count, width, outputs).to(consumer.weight)
+def _refitted(consumer: Consumer, gram: Tensor, cross: Tensor, keep: Tensor) -> Repaired:
+    columns = keep.repeat_interleave(consumer.weight.shape[1])
+    dense = consumer.weight.flatten(0, 1).double()  # (channels·n, out)
+    fitted = torch.zeros_like(dense)
+    fitted[columns] = torch.linalg.solve(_regular(gram)[columns][:, columns], cross[columns] @ dense)
+    shift = consumer.dense_mean @ dense - consumer.mean @ fitted
+    layer = consumer.tensor.removesuffix("weight")
+    return {consumer.tensor: fitted.view(consumer.weight.shape).to(consumer.weight)} | (
+        {f"{layer}bias": shift.to(consumer.weight)}
+        if consumer.mean.any() or consumer.dense_mean.any()
+        else {}
+    )
 
 
 def _regular(gram: Tensor) -> Tensor:

@@ -55,8 +55,10 @@ def eagleeye(
     best one wins (li2020eagleeye).
 
     Ratios r_l = min(c·u_l, 1 − 1/size_l) with u ~ U(0, 1) and c such that the asked fraction of all
-    channels goes. `judge(ratios)` gives the accuracy of a candidate. Among equals the first wins. Fails
-    when the batches judged on are few: then the luckiest candidate wins, not the best.
+    channels goes. `judge(ratios)` gives the accuracy of a candidate; `prune` estimates its statistics on every
+    second batch and judges on the others, as the reference implementation judges on data of its own. Among
+    equals the first wins. Fails when the batches judged on are few: then the luckiest candidate wins, not the
+    best.
 
     >>> ratios = eagleeye({"a": 8, "b": 8}, 0.5, lambda ratios: ratios["a"], seed=0)
     >>> ratios["a"] > ratios["b"], round(ratios["a"] + ratios["b"], 6)

@@ -1,10 +1,15 @@
 """Methods of the category depth: whole residual blocks and transformer layers.
 
-A score takes the Evidence of one block and gives a tensor of one number; higher means keep.
+A score takes the Evidence of one block and gives a tensor of one number; higher means keep. A `solve` method
+takes the Evidence of all blocks, in the order of the model, and how many to remove, and returns the keep-mask.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -23,3 +28,32 @@ def block_influence(evidence: Evidence) -> Tensor:
     tensor(1.)
     """
     return 1 - cosine_similarity(evidence.act_in, evidence.act_out, dim=1).mean()
+
+
+def angular_distance(found: Sequence[Evidence], removed: int) -> Tensor:
+    """Leave out the run of n neighbouring blocks that turns its input least (gromov2024unreasonable).
+
+    The run from block l has distance E arccos(cos(x_l, x_{l+n})) / π, x_l what block l reads and x_{l+n} what the
+    last of the run gives; the cosine is taken along the channels. The paper looks at the last token of each text;
+    here all positions count, as images have no last one. Only runs that end in the shape they began with can go;
+    raises ValueError if none is as long as asked. Fails where dispensable blocks are not neighbours.
+
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> pairs = [(x, y), (y, x), (x, -x)]  # each turns its input, but the first two together do not
+    >>> angular_distance([Evidence(str(i), x, act_in=a, act_out=b) for i, (a, b) in enumerate(pairs)], 2)
+    tensor([False, False,  True])
+    """
+    keep, distances = torch.ones(len(found), dtype=torch.bool), {}
+    for start in range(len(found) - removed + 1 if removed else 0):
+        before, after = found[start].act_in, found[start + removed - 1].act_out
+        if before.shape == after.shape:
+            cosine = cosine_similarity(before, after, dim=1).clamp(-1, 1)
+            distances[start] = float(cosine.arccos().mean()) / math.pi
+    if removed and not distances:
+        raise ValueError(
+            f"no {removed} neighbouring blocks keep their input's shape; ask for a smaller sparsity"
+        )
+    if removed:
+        start = min(distances, key=distances.get)
+        keep[start : start + removed] = False
+    return keep

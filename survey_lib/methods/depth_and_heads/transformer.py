@@ -8,7 +8,7 @@ reader that no norm or addition touches.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from survey_lib.chain.coupling.groups import ChannelGroup
 from survey_lib.chain.evidence.base import Evidence
@@ -18,8 +18,9 @@ from survey_lib.chain.slicing import producer_slices
 def head_gradient(evidence: Evidence) -> Tensor:
     """Sensitivity to a gate on each head, E_x |∂L/∂ξ_h|, divided by the layer's L2 norm (michel2019sixteen).
 
-    `gate_grad` holds the expectation, over single examples: ∂L/∂ξ = Σ a·∂L/∂a of the head's output. The
-    division is the reference implementation's, for the global ranking. With grouped queries a unit is a
+    `gate_grad` holds the expectation, over single examples: ∂L/∂ξ = Σ a·∂L/∂a over all tokens of the head's
+    output, the absolute value last, as in the paper, whose gate is one number an example. The BERT code and its
+    ports take |a·∂L/∂a| at each token: other numbers, which keep tokens from cancelling. The division is the reference implementation's, for the global ranking. With grouped queries a unit is a
     key/value head with its queries. Fails where heads stand in for each other: each alone looks
     dispensable.
 
@@ -34,9 +35,10 @@ def ffn_channel(evidence: Evidence) -> Tensor:
     """First-order change of the loss over every slice of a coupled channel, Σ |g·w| (ma2023llmpruner).
 
     `slices` and `slices_grad` are (channels, n): rows of the gate and up projections, columns of the down
-    projection. This is the element-wise first-order score of the reference implementation, summed over the
-    group; the gradient is averaged over mini-batches. Layerwise. Fails where gradients of examples cancel in
-    the mean.
+    projection; of a head its rows of query, key and value and its columns of the output. This is the
+    element-wise first-order score of the reference implementation, summed over the group; the gradient is
+    averaged over mini-batches. Layerwise; the authors leave the first four and the last layers whole, which is
+    `protect` here. Fails where gradients of examples cancel in the mean.
 
     >>> slices = torch.tensor([[1.0, -2.0], [3.0, 0.0]])
     >>> ffn_channel(Evidence("ffn", torch.zeros(2, 1), slices=slices, slices_grad=torch.ones(2, 2)))
@@ -45,13 +47,65 @@ def ffn_channel(evidence: Evidence) -> Tensor:
     return (evidence.slices * evidence.slices_grad).abs().sum(1)
 
 
-def is_heads(group: ChannelGroup) -> bool:
+def flap(evidence: Evidence) -> Tensor:
+    """How much what a channel feeds to its reader fluctuates, against the others of its layer (an2024fluctuation).
+
+    metric_j = Var(x_j) · ‖W_{:,j}‖² for each input j of the reader, over all calibration tokens; then
+    (metric − mean) / standard deviation within the layer, the mean over a head's inputs, and one ranking of the
+    whole network. `flap_bias` makes up for the mean of what goes, so that only fluctuation is lost. The reference
+    implementation squares the metric of heads and counts a head as many channels; here every unit counts one.
+    Fails with few calibration tokens: what rarely fires looks constant.
+
+    >>> from survey_lib.chain.evidence.base import Consumer
+    >>> gram = torch.diag(torch.tensor([8.0, 2.0, 2.0])); mean = torch.tensor([2.0, 0.0, 0.0])
+    >>> reader = Consumer("down", torch.tensor([[[3.0]], [[1.0]], [[2.0]]]), gram, gram, mean, mean, 2)
+    >>> flap(Evidence("ffn", torch.zeros(3, 1), consumers=(reader,)))  # variances 0, 1, 1, so metrics 0, 1, 4
+    tensor([-0.8006, -0.3203,  1.1209])
+    """
+    parts = []
+    for reader in evidence.consumers:
+        variance = reader.gram.diagonal() / reader.count - reader.mean.square()
+        parts.append(variance.view(reader.weight.shape[:2]) * reader.weight.square().sum(-1))
+    metric = torch.cat(parts, 1)
+    return ((metric - metric.mean()) / metric.std()).nan_to_num().mean(1)
+
+
+def flap_bias(evidence: Evidence, keep: Tensor) -> dict[str, Tensor]:
+    """What the readers' biases gain so that the mean of their outputs stays: b ← b + Σ_removed W_{:,j} E[x_j].
+
+    A reader without bias is given one. Returns the readers' weights as they are, and the gains.
+
+    >>> from survey_lib.chain.evidence.base import Consumer
+    >>> gram, mean = torch.eye(2), torch.tensor([2.0, 1.0])
+    >>> reader = Consumer("down.weight", torch.tensor([[[3.0]], [[1.0]]]), gram, gram, mean, mean, 1)
+    >>> flap_bias(Evidence("g", torch.zeros(2, 1), consumers=(reader,)), torch.tensor([False, True]))["down.bias"]
+    tensor([6.])
+    """
+    repaired = {}
+    for reader in evidence.consumers:
+        gone = reader.mean.view(reader.weight.shape[:2]).to(reader.weight) * ~keep[:, None]
+        repaired[reader.tensor] = reader.weight
+        repaired[reader.tensor.removesuffix("weight") + "bias"] = (gone[..., None] * reader.weight).sum(
+            (0, 1)
+        )
+    return repaired
+
+
+def is_coupled(group: ChannelGroup, model: nn.Module) -> bool:
+    """Is this what LLM-Pruner cuts: attention heads or the hidden channels of a feed-forward layer?"""
+    return is_heads(group, model) or is_hidden(group, model)
+
+
+def is_heads(group: ChannelGroup, model: nn.Module) -> bool:
     """Is a channel of this group a whole attention head? It then has several rows in each producer and meets
-    several columns of each reader (unlike the gates of an LSTM, or flattened maps)."""
+    several columns of each reader (unlike the gates of an LSTM, or flattened maps), and no producer is a
+    convolution in groups, whose groups are no heads."""
+    if any(getattr(model.get_submodule(name), "groups", 1) > 1 for name in group.producers):
+        return False
     rows = [part for producer in group.producers for part in producer_slices(group, producer)]
     return all(part.index.shape[1] > 1 for part in (*rows, *group.consumers))
 
 
-def is_hidden(group: ChannelGroup) -> bool:
+def is_hidden(group: ChannelGroup, model: nn.Module) -> bool:
     """Is this the hidden layer between two projections: one reader, one column a channel, no norm over it?"""
     return len(group.consumers) == 1 and group.consumers[0].index.shape[1] == 1 and not group.flags

@@ -3,11 +3,13 @@
 Each score takes the Evidence of one producer and gives (channels,); higher means keep. `weight` is
 (channels, in, kh, kw), or (channels, n) where a channel is several rows. Filter norms follow the reference
 implementations and leave the bias out. In a coupled group the scores of the producers are averaged.
+
+Feature maps (`act_out`) are read after the producer's norm, a residual addition, and the activation, before
+any pooling, as in the reference implementations of HRank and CHIP, which read ReLUs (each block of a residual
+stream after its addition). `chain.maps` says how they are found.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
@@ -55,7 +57,8 @@ def fpgm(evidence: Evidence) -> Tensor:
     """Distance of a filter to all others of its layer, Σ_j ‖F_i − F_j‖₂ (he2019filter).
 
     What lies near the geometric median can be replaced by the rest, whatever its norm. As in the paper each
-    layer is ranked by itself: sums grow with the layer's width. Fails with few filters, and where a duplicate
+    layer is ranked by itself: sums grow with the layer's width. Here it is one-shot; the authors zero the chosen
+    filters after every epoch of training and let them grow back, as `sfp` does. Fails with few filters, and where a duplicate
     pair lies far from the rest: neither is removed.
 
     >>> fpgm(Evidence("conv", torch.tensor([[0.0], [1.0], [3.0]])))
@@ -71,18 +74,15 @@ def hrank(evidence: Evidence) -> Tensor:
     """Mean rank of a channel's feature map over examples, E_x rank(a_c) (lin2020hrank).
 
     `act_out` is (examples, channels, height, width), a matrix to each example and channel, after norm and
-    activation as in the reference implementation. Fails on small maps and on positions without order (tokens,
-    vectors), where ranks are few and tie; a flattened square map is seen as the square it was.
+    activation and before pooling. Fails on small maps, where ranks are few and tie, and on positions without
+    order (tokens, vectors), where a rank is 0 or 1. In a group of maps of several sizes the large ones decide.
 
     >>> maps = torch.stack([torch.eye(2), torch.ones(2, 2)])[None]
     >>> hrank(Evidence("conv", torch.zeros(2, 1), act_out=maps))
     tensor([2., 1.])
     """
     maps = evidence.act_out
-    if maps.dim() < 4:
-        maps = maps.reshape(*maps.shape[:2], 1, -1)
-        side = math.isqrt(maps.shape[-1])
-        maps = maps.unflatten(-1, (side, side)).flatten(2, 3) if side * side == maps.shape[-1] else maps
+    maps = maps if maps.dim() > 3 else maps.reshape(*maps.shape[:2], 1, -1)
     return torch.linalg.matrix_rank(maps.flatten(2, -2)).to(evidence.weight.dtype).mean(0)
 
 
@@ -103,8 +103,8 @@ def taylor_filter(evidence: Evidence) -> Tensor:
 def apoz(evidence: Evidence) -> Tensor:
     """Share of non-zero activations, 1 − APoZ, over examples and positions (hu2016network).
 
-    `act_out` is (examples, channels, positions...), read after the ReLU. Layerwise. Fails where nothing is
-    ever exactly zero (GELU, SiLU, no activation): then all channels score 1.
+    `act_out` is (examples, channels, positions...), read after the ReLU and before pooling. Layerwise. Fails
+    where nothing is ever exactly zero (GELU, SiLU, no activation): then all channels score 1.
 
     >>> apoz(Evidence("conv", torch.zeros(2, 1), act_out=torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])))
     tensor([0.5000, 1.0000])
@@ -117,8 +117,9 @@ def taylor_activation(evidence: Evidence) -> Tensor:
     """First-order change of the loss without the feature map: |mean over positions of a·∂L/∂a|, averaged
     over examples, then divided by the L2 norm of the layer's scores (molchanov2017pruning).
 
-    `act_out` and `act_grad` are (examples, channels, positions...). Ranked globally, hence the division; the
-    scale of the loss cancels. Fails at a perfect fit, where the gradients vanish: then all scores are 0.
+    `act_out` and `act_grad` are (examples, channels, positions...), after the activation and before pooling.
+    Ranked globally, hence the division; the scale of the loss cancels. Fails at a perfect fit, where the
+    gradients vanish: then all scores are 0.
 
     >>> a, g = torch.tensor([[[3.0, 1.0], [1.0, 2.0]]]), torch.tensor([[[2.0, 0.0], [4.0, 2.0]]])
     >>> taylor_activation(Evidence("conv", torch.zeros(2, 1), act_out=a, act_grad=g))
@@ -147,7 +148,7 @@ def chip(evidence: Evidence) -> Tensor:
 
     A is (channels, positions), taken from `act_out`. Layerwise. A channel that others can express scores
     little. Costs channels × examples SVDs, the most of all filter scores. Fails with one position (the
-    input of a linear layer), where every channel is a number.
+    output of a linear layer), where every channel is a number.
 
     >>> maps = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
     >>> chip(Evidence("conv", torch.zeros(3, 1), act_out=maps))

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.during import END, Held
 from survey_lib.chain.selection import cubic, select
+from survey_lib.chain.training.during import END, Held
 
 GAMMA, ZETA, BETA = -0.1, 1.1, 2 / 3  # stretch and temperature of the hard concrete distribution
 
@@ -37,8 +37,10 @@ def gate_probability(log_alpha: Tensor) -> Tensor:
 class L0(Held):
     """Learn hard-concrete gates on the weights with an L0 penalty (louizos2018learning).
 
-    Training sees w · gate, with a new draw of the gates after each step; log α descends on
-    loss + λ Σ P(gate ≠ 0) with Adam, from P(drop) = 0.1. As an exact sparsity is asked, the penalty rests while the
+    Every weight has its gate, the variant of gale2019state; the paper gates input units and feature maps, so
+    that what closes can be cut out. Training sees w · gate, with a new draw of the gates after each step; log α
+    descends on loss + λ Σ P(gate ≠ 0) with Adam, from P(drop) = 0.1 (authors' code: 0.5), λ = 1e-3 a gate
+    (paper: about 0.1 over the number of examples, for gates of whole units). As an exact sparsity is asked, the penalty rests while the
     expected density is below a cubic schedule that ends at the target; at the end the gates of largest log
     α stay, ranked globally, at their deterministic value clamp(σ(log α)(ζ − γ) + γ). Between steps the
     model holds one draw. On large networks the variance of the draws often defeats it (gale2019state).

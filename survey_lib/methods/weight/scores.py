@@ -50,6 +50,20 @@ def snip(evidence: Evidence) -> Tensor:
     return (evidence.grad * evidence.weight).abs()
 
 
+def force(evidence: Evidence) -> Tensor:
+    """Foresight connection sensitivity: SNIP of the network that is left, round by round (dejorge2021progressive).
+
+    score = |g(m ⊙ w)·w|, g at the network pruned so far and w the original weight. In each of 60 rounds, as
+    in the authors' example, the density falls by the same factor. `force`: removed weights are scored like
+    all others and may return. `iter-snip`: what is removed stays removed. Gradients are averaged over all
+    batches; the authors take a fresh batch in each round. Without rounds it is SNIP.
+
+    >>> force(Evidence("w", torch.tensor([[2.0, -1.0]]), grad=torch.tensor([[0.5, 3.0]])))
+    tensor([[1., 3.]])
+    """
+    return snip(evidence)
+
+
 def synflow(evidence: Evidence) -> Tensor:
     """Synaptic flow, without data (tanaka2020pruning).
 
@@ -122,12 +136,32 @@ def wanda(evidence: Evidence) -> Tensor:
 
     score_ij = |w_ij| · ‖x_j‖₂, ranked within each output row. The norm runs over all calibration tokens, or
     over the places of a convolution kernel. Needs no update of the weights; falls behind SparseGPT above
-    60 %. Rows help language models; small image classifiers lose less with scope layerwise.
+    60 %. Rows help language models; small image classifiers lose less with scope layerwise. Embeddings and
+    tied heads stay dense. `prune` observes the dense model at once; the paper goes block by block, as
+    `experiment.language.prune_language` does.
 
     >>> wanda(Evidence("w", torch.tensor([[2.0, -1.0]]), act_norm=torch.tensor([1.0, 4.0])))
     tensor([[2., 4.]])
     """
     return evidence.weight.abs() * evidence.act_norm
+
+
+def ria(evidence: Evidence) -> Tensor:
+    """Relative importance and activations (zhang2024plug).
+
+    score_ij = (|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) · √‖x_j‖₂: a weight against the others of its input and
+    of its output, so that no channel is emptied. Ranked within the layer, as the reference implementation does
+    by default. The sums of a grouped convolution's inputs run over all groups. Fails where a whole input is
+    noise: its weights still look large beside each other.
+
+    >>> ria(Evidence("w", torch.tensor([[3.0, 1.0], [1.0, 1.0]]), act_norm=torch.tensor([1.0, 4.0])))
+    tensor([[1.5000, 1.5000],
+            [0.7500, 2.0000]])
+    """
+    size = evidence.weight.abs()
+    inputs, outputs = size.sum(0, keepdim=True), size.flatten(1).sum(1).view(-1, *[1] * (size.dim() - 1))
+    tiny = torch.finfo(size.dtype).tiny
+    return (size / inputs.clamp_min(tiny) + size / outputs.clamp_min(tiny)) * evidence.act_norm.sqrt()
 
 
 OUTLIER, SPREAD = 5.0, 0.08  # M and λ of the reference implementation of yin2024outlier for LLaMA

@@ -1,35 +1,36 @@
-"""Methods that prune a dense network while it trains: one small rule a method, run by `chain.during`."""
+"""Methods that prune a dense network while it trains: one small rule a method, run by `chain.training.during`."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from survey_lib.chain.during import END, Held, Shadowed
-from survey_lib.chain.masks import Masks
+from survey_lib.chain.masks import Masks, overall_sparsity
 from survey_lib.chain.patterns import misfit, n_of_m, parse
 from survey_lib.chain.selection import cubic, select
+from survey_lib.chain.training.during import END, Held, Shadowed
 
-WARMUP = 0.1  # share of the steps before movement pruning starts, while its scores are empty
+WARMUP = 0.1  # share of the steps before pruning starts: weights, or scores, say nothing yet
 
 
 class Gradual(Held):
     """Magnitude pruning on the cubic schedule (zhu2017prune).
 
-    sparsity_t = s (1 − (1 − t/T)³), the smallest |w| of each layer go; T is 75 % of the steps, the masks
-    change a hundred times at most. Ends at exactly s whatever the period (case B07). Fast early pruning
-    costs accuracy when the learning rate is still too low to recover.
+    sparsity = s (1 − (1 − (t − t₀)/(T − t₀))³), the smallest |w| of each layer go; t₀ is 10 % of the steps, as the
+    paper prunes a network that has trained for a while, T is 75 %, and the masks change a hundred times at
+    most. Ends at exactly s whatever the period (case B07). Fast early pruning costs accuracy when the
+    learning rate is still too low to recover.
 
-    >>> layer = nn.Linear(8, 1); rule = Gradual(layer, 0.5, steps=4)
-    >>> [int(rule.choose(done)["weight"].sum()) for done in (0, 1, 2, 3, 4)]
-    [8, 5, 4, 4, 4]
+    >>> layer = nn.Linear(8, 1); rule = Gradual(layer, 0.5, steps=20)
+    >>> [int(rule.choose(done)["weight"].sum()) for done in (0, 2, 5, 15, 20)]
+    [8, 8, 6, 4, 4]
     """
 
     reached = 0.0
 
     def choose(self, done: int) -> Masks:
-        last = END * self.steps
-        target = cubic(done, last, self.sparsity)
+        last, start = END * self.steps, WARMUP * self.steps
+        target = cubic(done - start, last - start, self.sparsity)
         due = done % max(1, self.steps // 100) == 0 or done >= last
         if due and target != self.reached:
             self.reached = target
@@ -66,6 +67,104 @@ class Movement(Shadowed):
         return select(
             self.scores, cubic(done - WARMUP * self.steps, (END - WARMUP) * self.steps, self.sparsity)
         )
+
+
+class SoftThreshold(Shadowed):
+    """STR: learn one threshold a layer by gradient descent (kusupati2020soft).
+
+    Training sees sign(w) · max(|w| − σ(s), 0). Gradients are exact: w gets g where |w| > σ(s), s gets −σ'(s) Σ
+    g·sign(w) over the same weights, times the optimizer's learning rate; s starts at −10 and decays towards
+    0, which raises the threshold. The paper tunes decay and start of s until the sparsity fits. As an exact
+    sparsity is asked here, the decay, 8/steps, rests while the network is sparser than a cubic schedule that
+    ends at the target; at the end the largest |w| − σ(s) of the whole network stay. Fails with strong weight
+    decay: weights below the threshold only shrink, and a layer that is empty has no gradient to lower it.
+
+    >>> rule = SoftThreshold(nn.Linear(4, 4), 0.5, steps=10); rule.s["weight"].fill_(0.0).sigmoid().item()
+    0.5
+    >>> rule.shrink(); int(rule.masks["weight"].sum())  # PyTorch draws these weights from [−½, ½]
+    0
+    """
+
+    START, DECAY = -10.0, 8.0
+
+    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
+        super().__init__(model, sparsity, steps, seed=seed)
+        self.s = {name: torch.tensor(self.START, device=w.device) for name, w in self.weights.items()}
+        self.slopes: dict[str, Tensor] = {}
+        self.shrink()
+
+    @torch.no_grad()
+    def shrink(self) -> None:
+        """Put sign(w) · max(|w| − σ(s), 0) of the dense weights into the model."""
+        for name, weight in self.weights.items():
+            weight.copy_(softshrink(self.dense[name], self.s[name].sigmoid()))
+            self.masks[name] = weight != 0
+
+    def adjust(self, name: str, weight: nn.Parameter) -> None:
+        weight.grad.mul_(self.masks[name])
+        share = self.s[name].sigmoid()
+        self.slopes[name] = -share * (1 - share) * (weight.grad * weight.sign()).sum()
+
+    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        rising = overall_sparsity(self.masks) < cubic(step + 1, END * self.steps, self.sparsity)
+        for name, weight in self.weights.items():
+            self.dense[name].copy_(weight)
+            self.s[name] -= optimizer.param_groups[0]["lr"] * self.slopes.get(name, 0)
+            self.s[name] *= 1 - min(1, self.DECAY / self.steps) * rising
+        self.shrink()
+
+    def finish(self) -> None:
+        self.shrink()
+        margins = {name: weight.abs() - self.s[name].sigmoid() for name, weight in self.dense.items()}
+        self.masks = select(margins, self.sparsity, "global")
+
+
+def softshrink(weight: Tensor, threshold: Tensor) -> Tensor:
+    """sign(w) · max(|w| − t, 0).
+
+    >>> softshrink(torch.tensor([-0.5, 0.1]), torch.tensor(0.25)).tolist()
+    [-0.25, 0.0]
+    """
+    return weight.sign() * (weight.abs() - threshold).clamp_min(0)
+
+
+class Alternating(Held):
+    """AC/DC: train compressed and decompressed in turn, and compressed to the end (peste2021acdc).
+
+    In hundredths of the training, as in the authors' 100 epochs on ImageNet: dense until 10; then 5 compressed
+    and 5 dense until 75; dense until 85; compressed until 100. A compressed phase chooses the largest |w| of
+    the whole network once and trains them alone; in a dense phase the others start again from zero, and the
+    optimizer forgets its momentum, as in the reference implementation. Half of the steps are dense, so at
+    best half of the training is saved. Fails in short trainings: a phase must be long enough to recover.
+
+    >>> rule = Alternating(nn.Linear(10, 1), 0.8, steps=100)
+    >>> [int(rule.choose(done)["weight"].sum()) for done in (9, 10, 14, 15, 74, 75, 84, 85, 100)]
+    [10, 2, 2, 10, 2, 10, 10, 2, 2]
+    """
+
+    compressed = False
+
+    def choose(self, done: int) -> Masks:
+        share, was = 100 * done // self.steps, self.compressed
+        self.compressed = share >= 85 or (10 <= share < 75 and share % 10 < 5)
+        if not self.compressed:
+            self.masks = {name: torch.ones_like(mask) for name, mask in self.masks.items()}
+        elif not was:
+            self.masks = select({n: w.abs() for n, w in self.weights.items()}, self.sparsity, "global")
+        return self.masks
+
+    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                weight.grad.mul_(self.masks[name])
+
+    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        was = self.compressed
+        for name, weight in self.weights.items():
+            weight.mul_(self.masks[name])  # momentum has moved what was removed
+        super().after(step, optimizer)
+        if was and not self.compressed:
+            optimizer.state.clear()
 
 
 class SparseRefined(Shadowed):

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
 
 
@@ -20,63 +21,63 @@ def move(axes: Axes, to: dict[int, int]) -> Axes:
     return moved
 
 
-def without(run, x, *dims, why="takes a constant place of the channel axis") -> Axes:
+def without(call: Call, x, *dims, why="takes a constant place of the channel axis") -> Axes:
     """Fix these axes; the others pass."""
-    axes = move(run.axes(x), {d: d for d in range(x.dim())})
+    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     for dim in dims:
-        run.labels.stop(axes.pop(dim % x.dim(), np.zeros(0, int)), f"{run.name} {why}")
+        call.labels.fix(axes.pop(dim % x.dim(), np.zeros(0, int)), f"{call.name} {why}")
     return axes
 
 
-def roll(run, x, shifts, dims=()) -> Axes:
-    return without(run, x, *(dims or range(x.dim())))
+def roll(call: Call, x, shifts, dims=()) -> Axes:
+    return without(call, x, *(dims or range(x.dim())))
 
 
-def select(run, x, dim, index) -> Axes:
+def select(call: Call, x, dim, index) -> Axes:
     dim %= x.dim()
-    return move(without(run, x, dim), {d: d - (d > dim) for d in range(x.dim())})
+    return move(without(call, x, dim), {d: d - (d > dim) for d in range(x.dim())})
 
 
-def unbind(run, x, dim=0) -> list[Axes]:
-    return [select(run, x, dim, 0)] * len(run.out)
+def unbind(call: Call, x, dim=0) -> list[Axes]:
+    return [select(call, x, dim, 0)] * len(call.out)
 
 
-def narrow(run, x, dim=0, start=None, end=None, step=1) -> Axes:
+def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
     """A computed bound is a share of the axis and ties its parts; a constant fixes what it addresses."""
     dim, size = dim % x.dim(), x.shape[dim]
     first, last, _ = slice(start, end).indices(size)
-    axes = move(run.axes(x), {d: d for d in range(x.dim())})
+    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     if dim not in axes or (first == 0 and last == size and step == 1):
         return axes
     bounds = [b for b in (start, end) if b is not None and b != 0 and abs(b) < size]
-    if run.hint and run.hint.kind == "split" and all(run.hint.computed(b) for b in bounds) and step == 1:
-        tie_parts(run, axes[dim], math.gcd(size, *bounds))
+    if call.hint and call.hint.kind == "split" and all(call.hint.computed(b) for b in bounds) and step == 1:
+        tie_parts(call, axes[dim], math.gcd(size, *bounds))
     elif step != 1:
-        run.labels.stop(axes[dim], f"{run.name} takes every {step}th channel")
+        call.labels.fix(axes[dim], f"{call.name} takes every {step}th channel")
     else:
         for bound in bounds:
             addressed = axes[dim][:bound] if bound > 0 else axes[dim][bound:]
-            run.labels.stop(addressed, f"{run.name} with a constant bound ({bound}) on the channel axis")
+            call.labels.fix(addressed, f"{call.name} with a constant bound ({bound}) on the channel axis")
     axes[dim] = axes[dim][first:last:step]
     return axes
 
 
-def tie_parts(run, vector, width: int) -> None:
+def tie_parts(call: Call, vector, width: int) -> None:
     """Equal parts of an axis lose the same positions."""
-    run.labels.tie_rows(vector.reshape(-1, width), f"{run.name} into parts of {width}")
+    call.labels.tie_rows(vector.reshape(-1, width), f"{call.name} into parts of {width}")
 
 
-def split(run, x, size, dim=0) -> list[Axes]:
+def split(call: Call, x, size, dim=0) -> list[Axes]:
     """chunk (also inside torch) and computed sizes are shares of the axis; constant sizes fix it."""
     dim, total = dim % x.dim(), x.shape[dim]
-    sizes = [part.shape[dim] for part in run.out]
-    axes = move(run.axes(x), {d: d for d in range(x.dim())})
+    sizes = [part.shape[dim] for part in call.out]
+    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     if dim in axes:
-        constant = run.hint and run.hint.kind == "split" and not any(map(run.hint.computed, sizes))
+        constant = call.hint and call.hint.kind == "split" and not any(map(call.hint.computed, sizes))
         if constant:
-            run.labels.stop(axes[dim], f"{run.name} with constant sizes on the channel axis")
+            call.labels.fix(axes[dim], f"{call.name} with constant sizes on the channel axis")
         else:
-            tie_parts(run, axes[dim], math.gcd(total, *sizes))
+            tie_parts(call, axes[dim], math.gcd(total, *sizes))
     parts = []
     for end, length in zip(np.cumsum(sizes), sizes, strict=True):
         part = move(axes, {d: d for d in axes})
@@ -86,27 +87,27 @@ def split(run, x, size, dim=0) -> list[Axes]:
     return parts
 
 
-def index(run, x, indices) -> Axes:
+def index(call: Call, x, indices) -> Axes:
     """Index tensors address constant places; the axes that are not indexed pass."""
     taken = [d for d, one in enumerate(indices) if one is not None]
     if any(one.dtype.is_floating_point or one.dtype.itemsize == 1 for one in map(indices.__getitem__, taken)):
-        return run.unknown(x)
+        return call.unknown(x)
     lead = max(indices[d].dim() for d in taken)
     adjacent = taken == list(range(taken[0], taken[-1] + 1))
     start = taken[0] if adjacent else 0
     left = [d for d in range(x.dim()) if d not in taken]
-    places = [p for p in range(run.out.dim()) if not start <= p < start + lead]
-    return move(without(run, x, *taken), dict(zip(left, places, strict=True)))
+    places = [p for p in range(call.out.dim()) if not start <= p < start + lead]
+    return move(without(call, x, *taken), dict(zip(left, places, strict=True)))
 
 
-def index_select(run, x, dim, _) -> Axes:
-    return without(run, x, dim)
+def index_select(call: Call, x, dim, _) -> Axes:
+    return without(call, x, dim)
 
 
-def embedding(run, table, ids, *_) -> Axes:
+def embedding(call: Call, table, ids, *_) -> Axes:
     """Rows are addressed; the columns are what the embedding produces."""
-    axes = without(run, table, 0, why="looks rows up")
-    run.labels.produce(axes, axes.get(1, np.zeros(0, int)))
-    moved = move(axes, {1: run.out.dim() - 1})
+    axes = without(call, table, 0, why="looks rows up")
+    call.labels.produce(axes, axes.get(1, np.zeros(0, int)))
+    moved = move(axes, {1: call.out.dim() - 1})
     moved.weight = False
     return moved

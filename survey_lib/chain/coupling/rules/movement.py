@@ -1,6 +1,6 @@
 """Rules for operations that move data and commute with taking channels away: the labels move the same way.
 
-A rule takes the run and the operation's own arguments, and returns the labels of the result.
+A rule takes the call and the operation's own arguments, and returns the labels of the result.
 """
 
 from __future__ import annotations
@@ -9,119 +9,120 @@ import math
 
 import numpy as np
 
-from survey_lib.chain.coupling.labels import FREE, Axes
+from survey_lib.chain.coupling.call import Call
+from survey_lib.chain.coupling.labels import UNTIED, Axes
 from survey_lib.chain.coupling.rules.indexing import move, tie_parts, without
 
 
-def same(run, x, *_, **__) -> Axes:
-    return run.axes(x)
+def same(call: Call, x, *_, **__) -> Axes:
+    return call.axes(x)
 
 
-def as_strided(run, x, size, stride, *_) -> Axes:
+def as_strided(call: Call, x, size, stride, *_) -> Axes:
     """Only where it says what a dense tensor of this shape is anyway (adaptive pooling to 1x1 does so)."""
     dense = [math.prod(size[d + 1 :]) for d in range(len(size))]
     if all(n == 1 or s == d for n, s, d in zip(size, stride, dense, strict=True)):
-        return run.axes(x)
-    return run.unknown(x)
+        return call.axes(x)
+    return call.unknown(x)
 
 
-def permute(run, x, dims) -> Axes:
-    return move(run.axes(x), {dim % x.dim(): place for place, dim in enumerate(dims)})
+def permute(call: Call, x, dims) -> Axes:
+    return move(call.axes(x), {dim % x.dim(): place for place, dim in enumerate(dims)})
 
 
-def transpose(run, x, first, second) -> Axes:
+def transpose(call: Call, x, first, second) -> Axes:
     order = list(range(x.dim()))
     order[first], order[second] = order[second], order[first]
-    return permute(run, x, order)
+    return permute(call, x, order)
 
 
-def t(run, x) -> Axes:
-    return permute(run, x, list(range(x.dim()))[::-1])
+def t(call: Call, x) -> Axes:
+    return permute(call, x, list(range(x.dim()))[::-1])
 
 
-def unsqueeze(run, x, dim) -> Axes:
+def unsqueeze(call: Call, x, dim) -> Axes:
     dim %= x.dim() + 1
-    return move(run.axes(x), {d: d + (d >= dim) for d in range(x.dim())})
+    return move(call.axes(x), {d: d + (d >= dim) for d in range(x.dim())})
 
 
-def squeeze(run, x, dims=None) -> Axes:
+def squeeze(call: Call, x, dims=None) -> Axes:
     dims = range(x.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
     gone = {d % x.dim() for d in dims if x.shape[d] == 1}
     left = [d for d in range(x.dim()) if d not in gone]
-    return move(run.axes(x), {d: place for place, d in enumerate(left)})
+    return move(call.axes(x), {d: place for place, d in enumerate(left)})
 
 
-def expand(run, x, size, **_) -> Axes:
-    """Axes grown from 1 and new ones in front are FREE."""
-    shape, lead = run.out.shape, run.out.dim() - x.dim()
-    axes = move(run.axes(x), {d: d + lead for d in range(x.dim())})
+def expand(call: Call, x, size, **_) -> Axes:
+    """Axes grown from 1 and new ones in front are UNTIED."""
+    shape, lead = call.out.shape, call.out.dim() - x.dim()
+    axes = move(call.axes(x), {d: d + lead for d in range(x.dim())})
     for dim, length in enumerate(shape):
         if length > 1 and (dim < lead or x.shape[dim - lead] == 1):
-            axes[dim] = np.full(length, FREE)
+            axes[dim] = np.full(length, UNTIED)
     return axes
 
 
-def repeat(run, x, repeats) -> Axes:
+def repeat(call: Call, x, repeats) -> Axes:
     lead = len(repeats) - x.dim()
-    axes = move(run.axes(x), {d: d + lead for d in range(x.dim())})
+    axes = move(call.axes(x), {d: d + lead for d in range(x.dim())})
     return Axes({d: np.tile(vector, repeats[d]) for d, vector in axes.items()})
 
 
-def cat(run, tensors, dim=0) -> Axes:
-    tensors = [x for x in tensors if x.numel() or x.dim() == run.out.dim()]
-    dim %= run.out.dim()
-    axes = run.paired(tensors, skip=dim)
-    axes[dim] = np.concatenate([run.labels.vector(x, dim) for x in tensors])
+def cat(call: Call, tensors, dim=0) -> Axes:
+    tensors = [x for x in tensors if x.numel() or x.dim() == call.out.dim()]
+    dim %= call.out.dim()
+    axes = call.paired(tensors, skip=dim)
+    axes[dim] = np.concatenate([call.labels.vector(x, dim) for x in tensors])
     return axes
 
 
-def stack(run, tensors, dim=0) -> Axes:
-    dim %= run.out.dim()
-    axes = run.paired(tensors, shape=tensors[0].shape)
-    return move(axes, {d: d + (d >= dim) for d in range(run.out.dim() - 1)})
+def stack(call: Call, tensors, dim=0) -> Axes:
+    dim %= call.out.dim()
+    axes = call.paired(tensors, shape=tensors[0].shape)
+    return move(axes, {d: d + (d >= dim) for d in range(call.out.dim() - 1)})
 
 
-def flip(run, x, dims) -> Axes:
-    axes = move(run.axes(x), {d: d for d in range(x.dim())})
+def flip(call: Call, x, dims) -> Axes:
+    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     return axes | {d % x.dim(): axes[d % x.dim()][::-1] for d in dims if d % x.dim() in axes}
 
 
-def pad(run, x, padding, *_) -> Axes:
+def pad(call: Call, x, padding, *_) -> Axes:
     """Constant positions around an axis; they cannot go, the axis itself keeps its labels."""
-    axes = move(run.axes(x), {d: d for d in range(x.dim())})
+    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     for place, (before, after) in enumerate(zip(padding[::2], padding[1::2], strict=True)):
         dim = x.dim() - 1 - place
         if dim in axes and min(before, after) < 0:
-            run.labels.stop(axes.pop(dim), f"{run.name} crops a constant number of channels")
+            call.labels.fix(axes.pop(dim), f"{call.name} crops a constant number of channels")
         elif dim in axes and before + after:
-            constant = run.labels.reason("added to a constant pad")
+            constant = call.labels.reason("added to a constant pad")
             axes[dim] = np.pad(axes[dim], (before, after), constant_values=constant)
     return axes
 
 
-def pixel_shuffle(run, x, factor) -> Axes:
+def pixel_shuffle(call: Call, x, factor) -> Axes:
     """(…, C·r², H, W) -> (…, C, H·r, W·r): the r² sources of a channel go together."""
     dim = x.dim() - 3
-    axes = without(run, x, -1, -2)
+    axes = without(call, x, -1, -2)
     if dim in axes:
-        why = f"{run.name} by {factor}"
-        axes[dim] = run.labels.tie_rows(axes[dim].reshape(-1, factor**2).T, why)
+        why = f"{call.name} by {factor}"
+        axes[dim] = call.labels.tie_rows(axes[dim].reshape(-1, factor**2).T, why)
     return axes
 
 
-def pixel_unshuffle(run, x, factor) -> Axes:
-    axes = without(run, x, -1, -2)
+def pixel_unshuffle(call: Call, x, factor) -> Axes:
+    axes = without(call, x, -1, -2)
     return axes | {d: np.repeat(v, factor**2) for d, v in axes.items() if d == x.dim() - 3}
 
 
-def channel_shuffle(run, x, groups) -> Axes:
-    axes = move(run.axes(x), {d: d for d in range(x.dim())})
+def channel_shuffle(call: Call, x, groups) -> Axes:
+    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     if 1 in axes:
-        tie_parts(run, axes[1], x.shape[1] // groups)
+        tie_parts(call, axes[1], x.shape[1] // groups)
         axes[1] = axes[1].reshape(groups, -1).T.ravel()
     return axes
 
 
-def fresh(run, *_, **__) -> Axes:
+def fresh(call: Call, *_, **__) -> Axes:
     """A new constant goes with anything."""
-    return Axes({d: np.full(n, FREE) for d, n in enumerate(run.out.shape) if n > 1})
+    return Axes({d: np.full(n, UNTIED) for d, n in enumerate(call.out.shape) if n > 1})

@@ -8,13 +8,14 @@ every channel it touches.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
-from survey_lib.chain.coupling.rules import indexing as places
-from survey_lib.chain.coupling.rules import movement
+from survey_lib.chain.coupling.rules import indexing, movement
 from survey_lib.chain.coupling.rules.grouped import convolution, group_norm
 from survey_lib.chain.coupling.rules.indexing import move, without
 from survey_lib.chain.coupling.rules.view import reshape
@@ -23,75 +24,77 @@ aten = torch.ops.aten
 NOTHING = np.zeros(0, int)
 
 
-def pointwise(run, *operands, **named) -> Axes:
-    """Tie operands position by position; a write in place ends what was FREE in the storage."""
+def pointwise(call: Call, *operands, **named) -> Axes:
+    """Tie operands position by position; a write in place ends what was UNTIED in the storage."""
     tensors = [x for x in [*operands, *named.values()] if isinstance(x, torch.Tensor) and x.dim()]
-    axes = run.axes(tensors[0]) if len(tensors) == 1 else run.paired(tensors)
-    if run.out is operands[0] and len(tensors) > 1:
-        run.labels.written(run.out)
+    axes = call.axes(tensors[0]) if len(tensors) == 1 else call.paired(tensors)
+    if call.out is operands[0] and len(tensors) > 1:
+        call.labels.written(call.out)
     return axes
 
 
-def matmul(run, a, b) -> Axes:
+def matmul(call: Call, a, b) -> Axes:
     """(m, k) @ (k, n) or (batch, m, k) @ (batch, k, n)."""
-    first, second, rank = run.axes(a), run.axes(b), a.dim()
-    run.labels.contract(first, second, (rank - 1, rank - 2), (a.shape[-1], b.shape[-2]), run.name)
+    first, second, rank = call.axes(a), call.axes(b), a.dim()
+    call.labels.contract(first, second, (rank - 1, rank - 2), (a.shape[-1], b.shape[-2]), call.name)
     axes = Axes(move(first, {rank - 2: rank - 2}) | move(second, {rank - 1: rank - 1}))
+    either = [first.get(dim, second.get(other, NOTHING)) for dim, other in ((0, 0), (rank - 1, rank - 2))]
+    call.run.multiply(call.out.numel() * a.shape[-1], *axes.values(), *either[3 - rank :])
     if not (first.weight and second.weight):
-        run.labels.produce(first, axes.get(rank - 2, NOTHING))
-        run.labels.produce(second, axes.get(rank - 1, NOTHING))
+        call.labels.produce(first, axes.get(rank - 2, NOTHING))
+        call.labels.produce(second, axes.get(rank - 1, NOTHING))
     if rank == 3 and (0 in first or 0 in second):
-        axes[0] = run.labels.tie(run.labels.vector(a, 0), run.labels.vector(b, 0), run.name)
+        axes[0] = call.labels.tie(call.labels.vector(a, 0), call.labels.vector(b, 0), call.name)
     return axes
 
 
-def add_matmul(run, bias, a, b, **_) -> Axes:
-    return run.paired([bias, run.out], given={run.out: matmul(run, a, b)})
+def add_matmul(call: Call, bias, a, b, **_) -> Axes:
+    return call.paired([bias, call.out], given={call.out: matmul(call, a, b)})
 
 
-def matvec(run, a, vector) -> Axes:
-    first, second = run.axes(a), run.axes(vector)
-    run.labels.contract(first, second, (a.dim() - 1, 0), (a.shape[-1], len(vector)), run.name)
+def matvec(call: Call, a, vector) -> Axes:
+    first, second = call.axes(a), call.axes(vector)
+    call.labels.contract(first, second, (a.dim() - 1, 0), (a.shape[-1], len(vector)), call.name)
     return Axes({0: first[0]}) if a.dim() == 2 and 0 in first else Axes()
 
 
-def batch_norm(run, x, *parameters, **_) -> Axes:
+def batch_norm(call: Call, x, *parameters, **_) -> Axes:
     """Statistics are of each channel alone, so masked equals cut."""
-    vector = run.labels.vector(x, 1)
+    vector = call.labels.vector(x, 1)
     for tensor in parameters[:4]:
         if isinstance(tensor, torch.Tensor):
-            vector = run.labels.tie(vector, run.labels.vector(tensor, 0), run.name)
-    run.attribute("num_features", vector)
-    return move(run.axes(x), {d: d for d in range(x.dim())}) | {1: vector}
+            vector = call.labels.tie(vector, call.labels.vector(tensor, 0), call.name)
+    call.run.attribute("num_features", vector)
+    return move(call.axes(x), {d: d for d in range(x.dim())}) | {1: vector}
 
 
-def layer_norm(run, x, shape, weight=None, bias=None, *_) -> Axes:
+def layer_norm(call: Call, x, shape, weight=None, bias=None, *_) -> Axes:
     """Statistics run over the channels: flagged."""
-    axes = move(run.axes(x), {d: d for d in range(x.dim())})
+    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     first = x.dim() - len(shape)
     for tensor in (weight, bias):
         for dim in range(len(shape)) if tensor is not None else ():
-            vector = run.labels.vector(tensor, dim)
-            axes[first + dim] = run.labels.tie(run.labels.vector(x, first + dim), vector, run.name)
+            vector = call.labels.vector(tensor, dim)
+            axes[first + dim] = call.labels.tie(call.labels.vector(x, first + dim), vector, call.name)
     for dim in range(first, x.dim()):
-        run.labels.flag(axes.get(dim, NOTHING), f"{run.name} over channels")
+        call.labels.flag(axes.get(dim, NOTHING), f"{call.name} over channels")
     widths = [axes.get(dim, np.zeros(x.shape[dim], int)) for dim in range(first, x.dim())]
-    run.attribute("normalized_shape", widths)
+    call.run.attribute("normalized_shape", widths)
     return axes
 
 
-def reduce(run, x, *_, **__) -> Axes | list[Axes]:
+def reduce(call: Call, x, *_, **__) -> Axes | list[Axes]:
     """Reduced axes are flagged, the others pass."""
-    dims = reduced(run.bound, x)
+    dims = reduced(call.arguments, x)
     for dim in dims:
-        run.labels.flag(run.axes(x).get(dim, NOTHING), f"{run.name} over channels")
-    return _kept_axes(run, x, dims)
+        call.labels.flag(call.axes(x).get(dim, NOTHING), f"{call.name} over channels")
+    return _kept_axes(call, x, dims)
 
 
-def reduce_fixed(run, x, *_, **__) -> Axes | list[Axes]:
-    dims = reduced(run.bound, x)
-    without(run, x, *dims, why="over the channel axis")
-    return _kept_axes(run, x, dims)
+def reduce_fixed(call: Call, x, *_, **__) -> Axes | list[Axes]:
+    dims = reduced(call.arguments, x)
+    without(call, x, *dims, why="over the channel axis")
+    return _kept_axes(call, x, dims)
 
 
 def reduced(bound: dict, x) -> list[int]:
@@ -100,29 +103,29 @@ def reduced(bound: dict, x) -> list[int]:
     return [d % x.dim() for d in dims]
 
 
-def _kept_axes(run, x, dims) -> Axes | list[Axes]:
+def _kept_axes(call: Call, x, dims) -> Axes | list[Axes]:
     left = [d for d in range(x.dim()) if d not in dims]
-    places = left if run.bound.get("keepdim") else range(len(left))
-    axes = move(run.axes(x), dict(zip(left, places, strict=True)))
-    return [axes] * len(run.out) if isinstance(run.out, (tuple, list)) else axes
+    places = left if call.arguments.get("keepdim") else range(len(left))
+    axes = move(call.axes(x), dict(zip(left, places, strict=True)))
+    return [axes] * len(call.out) if isinstance(call.out, (tuple, list)) else axes
 
 
-def along(run, x, dim=-1, *_, **__) -> Axes:
+def along(call: Call, x, dim=-1, *_, **__) -> Axes:
     """softmax, cumsum: the result at one position depends on the others."""
-    return without(run, x, dim, why="over the channel axis")
+    return without(call, x, dim, why="over the channel axis")
 
 
-def spatial(run, x, *_, **__) -> Axes:
+def spatial(call: Call, x, *_, **__) -> Axes:
     """Pooling and resizing act on the last axes; the channel passes."""
-    count = int(re.search(r"(\d)d", run.name)[1])
-    return without(run, x, *range(-count, 0), why="over the channel axis")
+    count = int(re.search(r"(\d)d", call.name)[1])
+    return without(call, x, *range(-count, 0), why="over the channel axis")
 
 
-def glu(run, x, dim=-1) -> Axes:
-    axes = move(run.axes(x), {d: d for d in range(x.dim())})
+def glu(call: Call, x, dim=-1) -> Axes:
+    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     if dim % x.dim() in axes:
         vector = axes[dim % x.dim()]
-        axes[dim % x.dim()] = run.labels.tie_rows(vector.reshape(2, -1), run.name)
+        axes[dim % x.dim()] = call.labels.tie_rows(vector.reshape(2, -1), call.name)
     return axes
 
 
@@ -167,18 +170,54 @@ TABLE = {
     aten.stack: movement.stack,
     aten.flip: movement.flip,
     aten.constant_pad_nd: movement.pad,
-    aten.roll: places.roll,
-    aten.select: places.select,
-    aten.unbind: places.unbind,
-    aten.slice: places.narrow,
-    **dict.fromkeys([aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes], places.split),
-    aten.index: places.index,
-    aten.index_select: places.index_select,
-    aten.embedding: places.embedding,
+    aten.roll: indexing.roll,
+    aten.select: indexing.select,
+    aten.unbind: indexing.unbind,
+    aten.slice: indexing.narrow,
+    **dict.fromkeys([aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes], indexing.split),
+    aten.index: indexing.index,
+    aten.index_select: indexing.index_select,
+    aten.embedding: indexing.embedding,
     aten.pixel_shuffle: movement.pixel_shuffle,
     aten.pixel_unshuffle: movement.pixel_unshuffle,
     **dict.fromkeys([aten.channel_shuffle, aten.native_channel_shuffle], movement.channel_shuffle),
 }  # fmt: skip
+
+
+def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
+    """Teach the trace an operation of your own, which fixes every channel that it touches otherwise.
+
+    `rule(call, *args, **kwargs)` gets the `Call` and the operation's own arguments, and returns the labels of the
+    output: {axis: one label a position}, or a list of such dicts for several outputs. `call.axes(x)` are those of
+    an operand, `call.paired([x, y])` ties two operands position by position, and `call.labels` has `tie`, `fix`,
+    `flag` and `contract`. A wrong rule cannot make a wrong cut: every cut is still checked against the mask.
+
+    Parameters
+    ----------
+    operation : torch.ops.<library>.<name>
+        It must run in float64 too, as the check does. A later rule for it replaces an earlier one.
+    rule : callable
+
+    Raises
+    ------
+    ValueError
+        If `operation` is something else, such as a Python function.
+
+    Examples
+    --------
+    An operation that reverses the channels, axis 1, and one for which a rule of the library fits:
+
+    >>> @torch.library.custom_op("example::reverse", mutates_args=())
+    ... def reverse(x: torch.Tensor) -> torch.Tensor:
+    ...     return x.flip(1)
+    >>> def reversed_labels(call, x):
+    ...     return call.axes(x) | {1: call.labels.vector(x, 1)[::-1]}
+    >>> register(torch.ops.example.reverse, reversed_labels)
+    >>> register(torch.ops.aten.relu6, pointwise)
+    """
+    if not isinstance(operation, (torch._ops.OpOverloadPacket, torch._ops.OpOverload)):
+        raise ValueError(f"an operation is named torch.ops.<library>.<name>; got {operation!r}")
+    TABLE[getattr(operation, "overloadpacket", operation)] = rule
 
 
 def rule_of(operation):

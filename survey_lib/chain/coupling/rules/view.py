@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from survey_lib.chain.coupling.labels import FREE, Axes
+from survey_lib.chain.coupling.call import Call
+from survey_lib.chain.coupling.labels import UNTIED, Axes
 from survey_lib.chain.coupling.sizes import Size
 
 
@@ -36,63 +37,65 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], 
     return [*found, (mine, theirs)] if mine or theirs else found
 
 
-def reshape(run, x, *_, **__) -> Axes:
-    axes, result = run.axes(x), Axes()
+def reshape(call: Call, x, *_, **__) -> Axes:
+    axes, result = call.axes(x), Axes()
     result.weight = axes.weight
-    for mine, theirs in blocks(x.shape, run.out.shape):
-        wide = [d for d in theirs if run.out.shape[d] > 1]
+    for mine, theirs in blocks(x.shape, call.out.shape):
+        wide = [d for d in theirs if call.out.shape[d] > 1]
         for dim in reversed(mine):
             if dim in axes and wide:
-                _place(run, _lay_out(run, axes[dim], x, dim, mine, wide), wide, result)
-    _count(run, result)
+                _place(call, _lay_out(call, axes[dim], x, dim, mine, wide), wide, result)
+    _count(call, result)
     return result
 
 
-def _lay_out(run, vector, x, dim, mine, wide) -> np.ndarray:
+def _lay_out(call: Call, vector, x, dim, mine, wide) -> np.ndarray:
     """The labels of one axis at every position of its block, in the new shape."""
     shape = [1] * len(mine)
     shape[mine.index(dim)] = -1
     whole = np.broadcast_to(vector.reshape(shape), [x.shape[d] for d in mine])
-    return whole.reshape([run.out.shape[d] for d in wide])
+    return whole.reshape([call.out.shape[d] for d in wide])
 
 
-def _place(run, grid, wide, result: Axes) -> None:
-    if (grid == FREE).all():
+def _place(call: Call, grid, wide, result: Axes) -> None:
+    if (grid == UNTIED).all():
         for dim in wide:
-            result.setdefault(dim, np.full(run.out.shape[dim], FREE))
+            result.setdefault(dim, np.full(call.out.shape[dim], UNTIED))
         return
-    order = [0] if len(wide) == 1 else _order(run, grid, wide)
-    axis = run.choose(order, grid)
+    order = [0] if len(wide) == 1 else _order(call, grid, wide)
+    axis = call.run.choose(order, grid)
     rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
-    vector = run.labels.tie_rows(rows, f"{run.name} splits the channel axis unevenly")
+    vector = call.labels.tie_rows(rows, f"{call.name} splits the channel axis unevenly")
     if len(order) > 1:
-        run.took(_size(run, wide[axis]), vector)
+        call.run.record_axis(_size(call, wide[axis]), vector)
     other = result.get(wide[axis])
     if other is not None:  # two labelled axes merged: a position goes with one of them only
-        run.labels.stop(vector[other > 0], f"{run.name} merges two channel axes")
+        call.labels.fix(vector[other > 0], f"{call.name} merges two channel axes")
         vector = np.where(other > 0, other, vector)
     result[wide[axis]] = vector
 
 
-def _size(run, dim: int):
+def _size(call: Call, dim: int):
     """What the caller wrote for this axis, None if unknown."""
-    known = run.hint and run.hint.kind == "view" and len(run.hint.sizes) == run.out.dim()
-    return run.hint.sizes[dim] if known else None
+    known = call.hint and call.hint.kind == "view" and len(call.hint.sizes) == call.out.dim()
+    return call.hint.sizes[dim] if known else None
 
 
-def _order(run, grid, wide) -> list[int]:
+def _order(call: Call, grid, wide) -> list[int]:
     """Axes that may take the labels, best first."""
     places = list(range(len(wide)))
-    sizes = [_size(run, dim) for dim in wide]
+    sizes = [_size(call, dim) for dim in wide]
     adapting = [p for p in places if isinstance(sizes[p], Size)] + [p for p in places if sizes[p] == -1]
-    alone = [p for p in places if (grid == grid[tuple(slice(None) if q == p else slice(1) for q in places)]).all()]
-    rest = places[:-1] if run.out.shape[wide[-1]] == run.head_width else places[::-1]
+    alone = [
+        p for p in places if (grid == grid[tuple(slice(None) if q == p else slice(1) for q in places)]).all()
+    ]
+    rest = places[:-1] if call.out.shape[wide[-1]] == call.run.head_width else places[::-1]
     return list(dict.fromkeys([*adapting, *(alone or rest)]))
 
 
-def _count(run, result: Axes) -> None:
+def _count(call: Call, result: Axes) -> None:
     """A size read from another axis must stay equal: both keep the same fraction."""
     for dim, vector in result.items():
-        size = _size(run, dim)
+        size = _size(call, dim)
         if isinstance(size, Size) and size.labels is not None and not np.isin(vector, size.labels).all():
-            run.labels.counted.append((size.labels, vector))
+            call.labels.counted.append((size.labels, vector))

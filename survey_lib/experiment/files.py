@@ -21,13 +21,13 @@ TEMPORARY = ".survey-making-"  # how folders in the making are called
 STALE = 24 * 3600  # seconds
 
 
-def replace(path: Path, content: str) -> Path:
+def replace(path: Path, content: str | bytes) -> Path:
     """Write `content` beside `path`, flush it to the disk, and give it the name. A failure leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            file.write(content)
+        with open(temporary, "xb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

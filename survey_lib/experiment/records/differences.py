@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-NOT_COMPARED = frozenset(
-    ("schema", "key", "environment", "warnings", "seconds", "cpu_seconds")
-)  # of time and machine
+NOT_COMPARED = frozenset(  # of time, machine and code
+    ("schema", "key", "version", "environment", "warnings", "seconds", "cpu_seconds")
+)
 FIXED = frozenset(("config", "method", "status", "reason", "scope"))  # asked for, not found
 CHAOS = 1e-4  # from this drift of the losses on, training has taken another way
 LOOSE = 10  # times the tolerance: for values that a share of right answers is steadier than
@@ -45,9 +45,10 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     10              values before recovery, on corrupted images, of single classes or examples; such layers
     0               all else
 
-    A field that is new since the publication is no difference.
+    A field that is new since the publication is no difference, nor one of an older schema that is gone.
     """
-    leaves = list(_leaves(published, now))
+    older = published.get("schema") != now.get("schema")
+    leaves = [leaf for leaf in _leaves(published, now) if not (older and leaf[2] is None)]
     losses = [
         (a, b)
         for path, a, b in leaves
@@ -81,7 +82,7 @@ def _leaves(
 def _bound(path: tuple[str, ...], tolerance: float, found: bool, untrained: set[str]) -> float:
     """What two processors may differ by once training has taken another way; exact is what training does not touch."""
     part, name, names = path[0], path[-1], {*path}
-    if part in FIXED or name in ("lr", "epoch", "stage"):
+    if part in FIXED or name in ("lr", "epoch", "stage", "n"):
         return 0.0
     if part in ("layers", "skipped") or "uncounted" in names:
         return FREE if found else 0.0

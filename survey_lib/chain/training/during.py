@@ -29,6 +29,9 @@ class Rule(Protocol):
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """After the optimizer changed the weights; masked weights are zero when it returns."""
 
+    def dense_gradients(self, step: int) -> bool:
+        """Whether optimizer step `step` reads the gradients of pruned weights too, which then cost dense MACs."""
+
     def finish(self) -> None:
         """Settle on the final masks, which have the asked sparsity however many steps there were."""
 
@@ -47,6 +50,11 @@ class Session:
     @property
     def masks(self) -> Masks:
         return self.rule.masks
+
+    @property
+    def dense_gradients(self) -> bool:
+        """Whether the step that comes next reads the gradients of pruned weights too."""
+        return self.rule.dense_gradients(self.step)
 
     @torch.no_grad()
     def _before(self, optimizer: torch.optim.Optimizer) -> None:
@@ -104,6 +112,9 @@ class Held:
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Nothing to do before the step."""
 
+    def dense_gradients(self, step: int) -> bool:
+        return False
+
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         self.masks = self.choose(step + 1)
         for name, mask in self.masks.items():
@@ -126,6 +137,9 @@ class Shadowed(Held):
 
     def adjust(self, name: str, weight: nn.Parameter) -> None:
         """Change `weight.grad`, with the dense value in `weight`."""
+
+    def dense_gradients(self, step: int) -> bool:
+        return True
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         for name, weight in self.weights.items():

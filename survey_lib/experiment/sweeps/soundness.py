@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from survey_lib.experiment.differences import compare
-from survey_lib.experiment.runs.config import SCHEMA, RunConfig
+from survey_lib.experiment.records.differences import compare
+from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.sweeps import study as studies
 
 Fault = tuple[str, str]  # key, what is wrong
@@ -16,8 +16,8 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
     """Key and fault of each published line of a study that `survey publish` cannot have written.
 
     The runs must be those that the study's profiles ask for, once each, finished, of the present versions of their
-    methods, under keys that are the hashes of their configs, all with the same fields, and with one dense network
-    a seed.
+    methods, all with the same fields, and with one dense network a seed. (That keys are the hashes of configs is
+    checked when records are read.)
     """
     configs = [(record, RunConfig(**record["config"])) for record in records]
     return [*_keys(configs), *_counts(study, configs), *_fields(records), *_dense(study, configs)]
@@ -29,8 +29,6 @@ def _keys(configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:
             yield record["key"], "a run that failed is not published"
         if config.row and record["method"]["version"] != config.row.version:
             yield record["key"], f"its method has version {config.row.version} now; sweep and publish again"
-        elif record["schema"] == SCHEMA and record["key"] != config.key():
-            yield record["key"], f"the key of its config is {config.key()}"
 
 
 def _counts(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:
@@ -50,11 +48,9 @@ def _counts(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault
 
 
 def _fields(records: list[dict]) -> Iterator[Fault]:
-    """Fields that a record lacks and others of the study, of methods of the same structure, have."""
-    found = [
-        (record, (record["status"], record["method"]["structure"]), set(_names(record))) for record in records
-    ]
-    usual: dict[tuple[str, str], set[str]] = {}
+    """Fields that a record lacks and others of the study, of the same kind, have; configs may gain fields later."""
+    found = [(record, _kind(record), set(_names(record | {"config": None}))) for record in records]
+    usual: dict[tuple, set[str]] = {}
     for _, kind, names in found:
         usual.setdefault(kind, set()).update(names)
     for record, kind, names in found:
@@ -63,6 +59,13 @@ def _fields(records: list[dict]) -> Iterator[Fault]:
         ]
         if lacking:
             yield record["key"], f"it lacks {', '.join(sorted(lacking))}"
+
+
+def _kind(record: dict) -> tuple:
+    """What decides which fields a record has."""
+    config = record["config"]
+    options = (config["data"], config.get("connect"), config.get("track_test"))
+    return (record["schema"], record["status"], record["method"]["structure"], *options)
 
 
 def _names(value: object, path: str = "") -> Iterator[str]:
@@ -78,7 +81,7 @@ def _names(value: object, path: str = "") -> Iterator[str]:
 
 def _dense(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:
     """Runs of one seed whose dense network is not the same."""
-    first: dict[str, dict] = {}
+    first: dict[tuple[int, str], dict] = {}
     tolerance = studies.load(study).tolerance
     for record, config in configs:
         if record["status"] == "done":
@@ -86,7 +89,7 @@ def _dense(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]
                 "metrics": {"dense": record["metrics"]["dense"]},
                 "sizes": {"dense": record["sizes"]["dense"]},
             }
-            known = first.setdefault(config.dense_key(), part)
+            known = first.setdefault((record["schema"], config.dense_key()), part)
             for pair in compare(known, part, tolerance):
                 if not pair.agrees:
                     yield (

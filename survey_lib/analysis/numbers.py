@@ -1,0 +1,110 @@
+"""Numbers that prose may state, each computed from what is published: findings, levels, rows of papers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import SimpleNamespace
+
+from survey_lib.analysis import literature
+from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.experiment.sweeps import results_table, store
+
+__all__ = ["finding", "level", "percent", "points", "published"]
+FILE = REPOSITORY / "data" / "results" / "findings.json"
+
+
+@dataclass(frozen=True)
+class Level:
+    """Mean of a metric over the seeds of one configuration, standard deviation, number of seeds."""
+
+    mean: float
+    std: float
+    n: int
+
+
+def finding(name: str) -> SimpleNamespace:
+    """A comparison with its uncertainty: the only way for prose to say that one method is better.
+
+    mean, low, high      first minus second and the 95 % interval, in `unit` (points, nats)
+    over                 what the interval covers: seeds, or seeds and test examples
+    p, corrected         before and after Holm's correction over the `family_size` comparisons of the `study`
+    verdict, statement   better, worse or tie, by the corrected p at 0.05; and the whole sentence
+    n, examples          seeds, and test examples (0 where the interval is over seeds only)
+    range                the values of `along` that both curves cover, empty for a comparison at one point
+    data, network, keys  the runs behind it; `seeds`: the difference of each seed
+
+    Raises ValueError with near matches for a name that data/results/findings.json does not hold.
+
+    >>> finding("magnitude-against-random").verdict
+    'better'
+    """
+    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    if name not in stored:
+        near = get_close_matches(name, stored, 3, 0.3)
+        raise ValueError(
+            f"no finding {name!r}; near: {', '.join(near) or 'none'}; data/claims.yaml declares them"
+        )
+    return SimpleNamespace(**stored[name])
+
+
+def level(study: str, where: str, metric: str = "accuracy", stage: str = "recovered") -> Level:
+    """The level that published runs of one configuration reach; `where` is a pandas query on the table.
+
+    stage: recovered (the end of a run), or pruned, dense and others, which read the column `pruned_accuracy`.
+    Raises ValueError unless `where` leaves one run a seed, naming what still differs.
+
+    >>> level("comparison", "method == 'dense' and recovery == 'none'").n
+    3
+    """
+    column = metric if stage == "recovered" else f"{stage}_{metric}"
+    runs = store.results(study, local=False)
+    runs = runs[(runs["status"] == "done") & (runs["profile"] == "full")].query(where)
+    if column not in runs or runs[column].isna().any():
+        raise ValueError(f"study {study} has no {column!r} for these runs; columns: {', '.join(runs)}")
+    if runs.empty or runs["seed"].duplicated().any():
+        differs = [
+            name for name in results_table.CONFIG if name != "seed" and runs[name].nunique(dropna=False) > 1
+        ]
+        raise ValueError(f"a level needs one run a seed; {where!r} leaves {len(runs)} runs of {runs['seed'].nunique()} "
+                         f"seeds of study {study}, which differ in: {', '.join(differs) or 'method only'}")  # fmt: skip
+    return Level(float(runs[column].mean()), float(runs[column].std(ddof=1)), len(runs))
+
+
+def published(paper: str, **fields: object) -> SimpleNamespace:
+    """The one row of published_results.csv that a paper's key and values of its columns single out.
+
+    Raises ValueError that lists the rows left, unless there is exactly one.
+
+    >>> float(published("lin2020hrank", model="ResNet-56", flops_reduction_pct=50).pruned_metric)
+    93.17
+    """
+    rows = literature.published()
+    rows = rows[rows["paper_key"] == paper]
+    for name, value in fields.items():
+        rows = rows[rows[name] == value]
+    if len(rows) != 1:
+        shown = rows[["method", "dataset", "model", "sparsity_pct", "flops_reduction_pct"]].head(5)
+        raise ValueError(
+            f"{paper} with {fields} must be one published row, found {len(rows)}:\n{shown.to_string()}"
+        )
+    return SimpleNamespace(**rows.iloc[0])
+
+
+def points(x: float, digits: int = 1) -> str:
+    """A difference in percentage points, as findings hold it.
+
+    >>> points(1.24), points(-0.5)
+    ('1.2 points', '-0.5 points')
+    """
+    return f"{x:.{digits}f} points"
+
+
+def percent(x: float, digits: int = 0) -> str:
+    """A fraction, as levels hold it.
+
+    >>> percent(0.873), percent(0.873, 1)
+    ('87 %', '87.3 %')
+    """
+    return f"{100 * x:.{digits}f} %"

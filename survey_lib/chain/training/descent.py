@@ -1,0 +1,83 @@
+"""Gradient descent as everything here trains: optimizer, learning-rate schedule, and the loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+OPTIMIZERS = {"sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True), "adam": torch.optim.Adam,
+              "adamw": torch.optim.AdamW}  # fmt: skip
+WARMUP = 0.3  # share of the steps in which one-cycle rises
+
+
+def lr_factor(schedule: str, progress: float) -> float:
+    """Learning rate relative to its peak after a share `progress` in [0, 1] of the training.
+
+    one-cycle: a cosine from 1/25 up to 1 over the first 30 %, then down to 0; cosine: from 1 to 0;
+    step: 1, then 0.1 from one half and 0.01 from three quarters on; constant: 1.
+
+    >>> lr_factor("step", 0.6), lr_factor("cosine", 0.5), lr_factor("one-cycle", 0.3)
+    (0.1, 0.5, 1.0)
+    """
+    if schedule == "constant":
+        return 1.0
+    if schedule == "step":
+        return 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
+    if schedule == "cosine":
+        return _cosine(1.0, 0.0, progress)
+    if progress < WARMUP:
+        return _cosine(1 / 25, 1.0, progress / WARMUP)
+    return _cosine(1.0, 0.0, (progress - WARMUP) / (1 - WARMUP))
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum 0.9, Adam (its decay is an L2 penalty) or AdamW. ValueError for another name."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}; allowed: {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name](model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def descend(
+    model: nn.Module,
+    batches: Callable[[int], Iterable[tuple]],
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[object, Tensor], Tensor],
+    *,
+    lr: float,
+    schedule: str,
+    epochs: int,
+    steps: int,
+    first_epoch: int = 0,
+) -> Iterator[tuple[int, float, float]]:
+    """Train `model` in place and yield (epochs done, last learning rate, mean loss of an example) after each epoch.
+
+    batches(epoch) returns the (x, y) of an epoch, `steps` of them; loss(x, y) runs the model. Raises
+    FloatingPointError when the loss is no longer finite.
+    """
+    for epoch in range(first_epoch, epochs):
+        model.train()
+        total, examples = 0.0, 0
+        for step, (x, y) in enumerate(batches(epoch)):
+            rate = lr * lr_factor(schedule, (epoch * steps + step) / (epochs * steps))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            value = loss(x, y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            total += value.item() * len(y)
+            examples += len(y)
+            if not math.isfinite(total):
+                raise FloatingPointError(
+                    f"the loss became {value.item()} in epoch {epoch + 1}, step {step + 1}, at learning "
+                    f"rate {rate:.3g}; lower lr (or recovery_lr) and run again"
+                )
+        yield epoch + 1, rate, total / examples

@@ -1,0 +1,147 @@
+"""Numbers in prose: each is followed by a hidden comment that computes it, so that no number is typed by hand."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from survey_lib.analysis import numbers
+
+GIVEN = "given"  # a setting chosen by the writer, not a result
+COMMENT = re.compile(r"<!--=\s*(.+?)\s*-->", re.DOTALL)
+BOLD = re.compile(r"\*\*([^*\n]+)\*\*$")
+NUMBER = r"[+−-]?\d[\d,]*(?:\.\d+)?"
+# What looks like a measurement: a decimal number, or a number with a unit of results.
+MEASURED = re.compile(
+    rf"(?<![\w.:/§-]){NUMBER}(?=\s?(?:%|percent\b|points?\b|times\b|×|x\b|ms\b|seconds?\b|MB\b|kB\b|nats?\b))"
+    r"|(?<![\w.:/§-])[+−-]?\d[\d,]*\.\d+(?![\w.])"
+)
+# Parts of Markdown in which numbers are not results: code, formulas, links, pictures, comments, headings.
+SILENT = re.compile(
+    r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|<[^>]+>|^#.*$", re.DOTALL | re.MULTILINE
+)
+# The unit of a number, or the rest of a range, and then its comment.
+FOLLOWED = re.compile(rf"[^\d\n\0]{{0,20}}(?:(?:to|and|±)\s+{NUMBER}[^\d\n\0]{{0,20}})*\0")
+NODES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.Attribute, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp,
+         ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Tuple, ast.List)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in a text: as printed, the expression behind it, and as computed now."""
+
+    printed: str
+    expression: str
+    computed: str
+    start: int
+    end: int
+
+
+def compute(expression: str) -> str:
+    """The text of an expression over findings, levels of a study and published rows.
+
+    Names are those of `survey_lib.analysis.numbers`: `finding("…")`, `level("…", …)`, `published("…")`, `points`, `percent`.
+    Only calls, attributes, constants and arithmetic are evaluated.
+    Raises ValueError that names the expression, and what is allowed.
+
+    >>> compute("percent(0.5)")
+    '50 %'
+    """
+    known = {name: getattr(numbers, name) for name in numbers.__all__}
+    try:
+        tree = ast.parse(expression, mode="eval")
+    except SyntaxError as error:
+        raise ValueError(f"{expression!r} is not an expression: {error.msg}") from error
+    for node in ast.walk(tree):
+        if not isinstance(node, NODES):
+            raise ValueError(f"{expression!r} uses {type(node).__name__}; allowed: calls, attributes, arithmetic")
+        if isinstance(node, ast.Name) and node.id not in known:
+            near = difflib.get_close_matches(node.id, known, 1)
+            raise ValueError(f"{expression!r}: unknown name {node.id!r}; near: {near}; allowed: {', '.join(known)}")
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            raise ValueError(f"{expression!r} reads the private attribute {node.attr!r}")
+    try:
+        value = eval(compile(tree, "<comment>", "eval"), {"__builtins__": {}}, known)  # names and nodes were checked
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"{expression!r}: {error}") from error
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def found(text: str) -> Iterator[Number]:
+    """The numbers of a text that have a comment, in order; settings (`<!--= given -->`) are left out.
+
+    The number is the bold text right before the comment, or else the text there that has the computed one's shape.
+    Raises ValueError where nothing of that shape stands before the comment.
+    """
+    for comment in COMMENT.finditer(text):
+        if comment[1] == GIVEN:
+            continue
+        before, computed = text[: comment.start()], compute(comment[1])
+        if bold := BOLD.search(before):
+            yield Number(bold[1], comment[1], computed, *bold.span(1))
+            continue
+        shape = re.sub(rf"(?:{re.escape('+')}|−|-)?\d[\d,]*(?:\\\.\d+)?", lambda _: NUMBER, re.escape(computed))
+        if not (match := re.search(rf"(?:{shape})$", before)):
+            raise ValueError(f"before <!--= {comment[1]} --> stands {before[-30:]!r}, expected {computed!r}")
+        yield Number(match[0], comment[1], computed, *match.span())
+
+
+def uncommented(text: str) -> list[str]:
+    """What looks like a measurement and is not followed by a comment, or by the rest of a range that is.
+
+    >>> uncommented("It loses 2.3 points, or 5 %<!--= percent(0.05) -->, of $0.5$.")
+    ['2.3']
+    """
+    blank = SILENT.sub(lambda part: "\0" * len(part[0]) if part[0].startswith("<!--=") else " " * len(part[0]), text)
+    return [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
+
+
+def rewritten(text: str) -> str:
+    """The text with every commented number as computed now."""
+    for number in reversed(list(found(text))):
+        text = text[: number.start] + number.computed + text[number.end :]
+    return text
+
+
+def faults(path: Path) -> list[str]:
+    """Numbers of a notebook or Markdown file that differ from their comment, or look measured and have none."""
+    lines = []
+    for where, text in _texts(path):
+        try:
+            stale = [number for number in found(text) if number.printed != number.computed]
+        except ValueError as error:
+            lines.append(f"{where}: {error}")
+            continue
+        lines += [f"{where}: {n.printed!r} should be {n.computed!r} ({n.expression})" for n in stale]
+        lines += [f"{where}: {number} has no comment that computes it" for number in uncommented(text)]
+    return lines
+
+
+def write(path: Path) -> int:
+    """Update the numbers of a file in place; how many texts changed. Raises ValueError as `found` does."""
+    if path.suffix != ".ipynb":
+        old = path.read_text(encoding="utf-8")
+        path.write_text(new := rewritten(old), encoding="utf-8")
+        return int(new != old)
+    notebook, changed = nbformat.read(path, as_version=4), 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (new := rewritten(cell.source)) != cell.source:
+            cell.source, changed = new, changed + 1
+    if changed:
+        nbformat.write(notebook, path)
+    return changed
+
+
+def _texts(path: Path) -> Iterator[tuple[str, str]]:
+    if path.suffix != ".ipynb":
+        yield path.name, path.read_text(encoding="utf-8")
+        return
+    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        if cell.cell_type == "markdown":
+            yield f"{path.name}, cell {index}", cell.source

@@ -1,0 +1,55 @@
+"""Which examples train, validate and test: stratified, and the same in every run on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+Arrays = tuple[np.ndarray, np.ndarray]  # images (n, height, width, channels) in 0..255, labels (n,)
+SHARES = {"test": 0.2, "validation": 0.1}  # of eurosat32; the rest trains
+
+
+def split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
+    """Two stratified parts, the second of `size` examples, or of a fifth where that is less."""
+    from sklearn.model_selection import train_test_split  # slow to import
+
+    images, labels = arrays
+    size = min(size, len(labels) // 5)
+    first, second = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=0)
+    return (images[first], labels[first]), (images[second], labels[second])
+
+
+def nested(files: Sequence[str], inner: dict[str, str]) -> dict[str, str]:
+    """The part of each file: train, validation or test, with the files of a smaller data set in its own parts.
+
+    A network trained on one of the two data sets has then never seen a validation or test image of the
+    other. In each class (`Forest_12.jpg` is of class Forest) the files of `inner`, {file: part}, keep
+    their part; the others fill test up to 20 % and validation up to 10 %, in order of the sha256 of their
+    names, and the rest trains. Only the list of names decides.
+
+    >>> found = nested([f"Forest_{n}.jpg" for n in range(10)], {"Forest_3.jpg": "test"})
+    >>> found["Forest_3.jpg"], [list(found.values()).count(part) for part in ("train", "validation", "test")]
+    ('test', [7, 1, 2])
+    """
+    found = {}
+    for name in sorted({class_of(file) for file in files}):
+        members = [file for file in files if class_of(file) == name]
+        kept = {file: inner[file] for file in members if file in inner}
+        free = sorted(set(members) - set(kept), key=lambda file: hashlib.sha256(file.encode()).hexdigest())
+        found |= dict.fromkeys(members, "train") | kept
+        for part, share in SHARES.items():
+            lacking = max(0, round(share * len(members)) - list(kept.values()).count(part))
+            found |= dict.fromkeys(free[:lacking], part)
+            free = free[lacking:]
+    return found
+
+
+def class_of(file: str) -> str:
+    """The class in a EuroSAT file name.
+
+    >>> class_of("SeaLake_7.jpg")
+    'SeaLake'
+    """
+    return file.rsplit("_", 1)[0]

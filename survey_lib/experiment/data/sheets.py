@@ -1,0 +1,74 @@
+"""Data sets that are part of the repository: sheets of images with a table of labels, checked by sha256."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from survey_lib.experiment.data.parts import Arrays, split
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SHA256 = {
+    "eurosat32_mini": {
+        "labels.csv": "c144bb3899db0d15820cf5abfb161e32f2a82a77538cee13a812ff3c0966ada4",
+        "train_3000.png": "a594add9426e22b9f9a8eec048a1aac0da1fc4301669f283596929d6e9acb8f7",
+        "test_1000.png": "2976bc6c5a202acbb88d30ae56dca2c6d2c4e7d3edb8965e465a323d89c13a92",
+    },
+    "fashion_mini": {
+        "labels.csv": "1a220fd9ccb21ded50dde74927866364b2649e6e959f49db4c99b140dbc2da08",
+        "train_2000.png": "19b4d17e177b732e1b5ae3be5792b41bfd59aa2e8246f639fd7a301241353c98",
+        "test_1000.png": "30e6e57640776ed9d02f13b8545d34de5e88dd663994511f34565a3001899dbb",
+    },
+}
+
+
+def reader(name: str, size: int) -> Callable[[Path], tuple[dict[str, Arrays], tuple[str, ...]]]:
+    """The reader of a data set of the repository whose images are `size` x `size` pixels."""
+
+    def read(root: Path) -> tuple[dict[str, Arrays], tuple[str, ...]]:
+        base = _checked(root, name)
+        rows, parts = _rows(base), {}
+        for part in ("train", "test"):
+            labels = np.array([int(row["label"]) for row in rows if row["split"] == part])
+            parts[part] = _tiles(base / f"{part}_{len(labels)}.png", size), labels
+        return parts, tuple(label for _, label in sorted({(int(row["label"]), row["class"]) for row in rows}))
+
+    return read
+
+
+def eurosat_parts(root: Path, validation: int) -> dict[str, str]:
+    """The part, train, validation or test, of each EuroSAT file that eurosat32-mini holds, by file name."""
+    rows = _rows(_checked(root, "eurosat32_mini"))
+    files, labels = (np.array([row[field] for row in rows]) for field in ("source_file", "label"))
+    test = np.array([row["split"] == "test" for row in rows])
+    (_, _), (chosen, _) = split((files[~test], labels[~test]), validation)
+    found = dict.fromkeys(files[~test].tolist(), "train") | dict.fromkeys(files[test].tolist(), "test")
+    return found | dict.fromkeys(chosen.tolist(), "validation")
+
+
+def _checked(root: Path, name: str) -> Path:
+    """The folder in `root`, or in the repository where `root` has none, once all of its hashes are right."""
+    base = root / name if (root / name).exists() else REPOSITORY / "data" / name
+    for file, expected in SHA256[name].items():
+        found = hashlib.sha256((base / file).read_bytes()).hexdigest()
+        if found != expected:
+            raise ValueError(
+                f"{base / file} has sha256 {found}, expected {expected}; restore it from the repository"
+            )
+    return base
+
+
+def _rows(base: Path) -> list[dict[str, str]]:
+    with open(base / "labels.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _tiles(path: Path, size: int) -> np.ndarray:
+    sheet = np.asarray(Image.open(path))
+    rows, columns = sheet.shape[0] // size, sheet.shape[1] // size
+    return sheet.reshape(rows, size, columns, size, -1).swapaxes(1, 2).reshape(rows * columns, size, size, -1)

