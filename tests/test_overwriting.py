@@ -6,13 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from survey_lib.cli import main
 from survey_lib.experiment import files, speed
-from survey_lib.publish import notebooks, site
+from survey_lib.publish import figures, notebooks, reproduce, site
 
 FIXTURES = Path(__file__).parent / "fixtures"
 COMMANDS = {
@@ -21,6 +23,7 @@ COMMANDS = {
     "figure": (("figure", "patterns", "--out", "OUT"), "patterns.svg"),
     "notebooks": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.ipynb"),
     "failed notebook": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.failed.ipynb"),
+    "reproduce": (("reproduce", "--out", "OUT"), "figures/patterns.svg"),
     "speed": (("speed", "resnet-8", "--out", "OUT"), "chain.csv"),
 }
 
@@ -32,6 +35,11 @@ def command(request, tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "measure_all", lambda *_, **__: {"chain": speed.read()["chain"].head(1)})
     monkeypatch.setattr("survey_lib.publish.timings.report", lambda found: "")
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
+    monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
+    monkeypatch.setattr(reproduce, "FIGURES", {"patterns": figures.FIGURES["patterns"]})
+    monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
+    monkeypatch.setattr(reproduce, "accuracy_table", lambda frame: frame)
+    monkeypatch.setattr(reproduce.sweep, "sweep", lambda *_, **__: Mock(interrupted="", failed={}))
     words, name = request.param
 
     def call():
@@ -57,14 +65,14 @@ def refused(call, root: Path) -> None:
 
 def test_a_file_of_another_hand_is_refused_and_stays(command, tmp_path):
     call, name = command
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
     (tmp_path / "out" / name).write_text("my thesis")
     refused(call, tmp_path)
 
 
 def test_a_link_to_a_file_elsewhere_is_not_written_through(command, tmp_path):
     call, name = command
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
     shutil.copy(FIXTURES / "tiny.ipynb", tmp_path / "master.ipynb")
     (tmp_path / "out" / name).symlink_to(tmp_path / "master.ipynb")
     refused(call, tmp_path)
@@ -72,7 +80,7 @@ def test_a_link_to_a_file_elsewhere_is_not_written_through(command, tmp_path):
 
 def test_a_dangling_link_and_a_folder_of_that_name_are_refused(command, tmp_path):
     call, name = command
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
     (tmp_path / "out" / name).symlink_to(tmp_path / "nowhere")
     refused(call, tmp_path)
     (tmp_path / "out" / name).unlink()
@@ -92,10 +100,11 @@ def test_its_own_file_is_written_again_until_somebody_works_on_it(command, tmp_p
 
 
 def test_the_list_of_what_was_written_is_no_way_out_of_the_folder(command, tmp_path):
-    call, _ = command
-    (tmp_path / "out").mkdir()
+    call, name = command
+    folder = (tmp_path / "out" / name).parent
+    folder.mkdir(parents=True)
     (tmp_path / "precious").write_text("mine")
-    (tmp_path / "out" / files.WRITTEN).symlink_to(tmp_path / "precious")
+    (folder / files.WRITTEN).symlink_to(tmp_path / "precious")
     refused(call, tmp_path)
 
 

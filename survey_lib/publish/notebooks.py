@@ -116,9 +116,16 @@ def _ignore_ctrl_c() -> None:
 
 
 def publish_all(runs: Iterable[Run], folder: Path) -> None:
-    """Normalise executed notebooks and put them into the folder that is committed."""
+    """Normalise executed notebooks and put them into the folder that is committed.
+
+    Raises ValueError for one whose cells were edited while it ran, and leaves it.
+    """
     for run in runs:
         normalise(run.out)
+        cells, now = ([cell.source for cell in nbformat.read(path, as_version=4).cells]
+                      for path in (run.out, folder / run.out.name))  # fmt: skip
+        if cells != now:
+            raise ValueError(f"{run.name} was edited while it ran, and is left as it is; run it again")
         run.out.replace(folder / run.out.name)
 
 
