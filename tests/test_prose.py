@@ -64,8 +64,8 @@ def test_settings_code_formulas_and_links_need_none(text):
     ("expression", "why"),
     [
         ("__import__('os')", "unknown name"),
-        ("percent.__globals__", "private attribute"),
-        ("[x for x in (1,)]", "ListComp"),
+        ("percent.__globals__", "is not allowed"),
+        ("[x for x in (1,)]", "is not allowed"),
         ("percent(", "not an expression"),
         ("percnt(1)", "near: \\['percent'\\]"),
     ],
