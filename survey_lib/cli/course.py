@@ -125,7 +125,9 @@ def cite(name: str) -> None:
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--source", type=click.Path(path_type=Path), help="Another folder than the course's notebooks.")
-@click.option("--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop.")
+@click.option(
+    "--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop."
+)
 def student(out: Path, source: Path | None, check: bool) -> None:
     """Write copies of the notebooks without solutions and outputs into OUT."""
     from survey_lib.course.classroom import tried
@@ -150,7 +152,9 @@ def generate() -> None:
     from survey_lib.figures.catalogue.draw import thumbnails
     from survey_lib.site.readme import update
 
-    click.echo(f"wrote {update()}, {update_times()}, {write_bibliography()}, {write_findings()} and {len(thumbnails())} thumbnails")
+    click.echo(
+        f"wrote {update()}, {update_times()}, {write_bibliography()}, {write_findings()} and {len(thumbnails())} thumbnails"
+    )
 
 
 @click.command()

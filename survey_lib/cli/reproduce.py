@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from survey_lib.analysis.statistics import TooFew
-from survey_lib.analysis.tables import accuracy_table, finished
+from survey_lib.analysis.tables import finished, results_table
 from survey_lib.course.notebooks import FOLDER, run_all
 from survey_lib.experiment.sweeps import store, sweep
 from survey_lib.figures.catalogue.draw import FIGURES, figure
@@ -37,8 +37,10 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     for study in sorted({entry.study for entry in FIGURES.values()} - {"", STUDY}):
         sweep.sweep(study, profile, jobs=jobs)  # what no notebook asked for
     faults = [name for name in FIGURES if not _drawn(name, out / "figures", profile, say)]
-    say("4/4  test accuracy, mean over seeds, method against sparsity")
-    say(accuracy_table(finished(STUDY, local=True, profile=profile)).round(3).to_string())
+    say("4/4  test accuracy: mean, standard deviation and number of seeds")
+    say(
+        results_table(finished(STUDY, local=True, profile=profile)).round(3).to_string(index=False, na_rep="")
+    )
     say(f"look at {out / 'notebooks'} and {out / 'figures'}; every run: {store.runs_folder() / STUDY}")
     return not summary.failed and not faults and not any(run.failure for run in runs)
 
