@@ -1,13 +1,15 @@
 """Sphinx reads this in build/site-source, where `survey site` puts it beside the generated pages."""
 
 import survey_lib
+from survey_lib.analysis.address import address
+from survey_lib.analysis.address import project as about
 from survey_lib.analysis.literature import papers
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site.docstrings import as_rst
-from survey_lib.site.source import HOME, TAG
 
 project = "Neural network pruning"
-copyright = "the survey_lib maintainers; text and figures CC BY 4.0, code MIT"
+author = ", ".join(each["name"] for each in about()["authors"])
+copyright = f"{author}; text and figures CC BY 4.0, code MIT"
 version = release = survey_lib.__version__
 
 extensions = [
@@ -41,15 +43,21 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["filter.js"]
 html_copy_source = False
+exclude_patterns = ["methods.md", "figures/README.md"]  # the site has pages of its own for these
 html_context = {"default_mode": "light"}
-html_theme_options = {
-    "repository_url": HOME,
-    "repository_branch": TAG,
-    "repository_provider": "github",
-    "use_repository_button": True,
-    "launch_buttons": {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"},
-    "show_toc_level": 2,
-}
+html_theme_options = {"show_toc_level": 2}
+if where := address():  # without one there is nothing to launch
+    html_theme_options |= {
+        "repository_url": where.home,
+        "repository_branch": where.tag,
+        "repository_provider": "github",
+        "use_repository_button": True,
+        "launch_buttons": {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+            "notebook_interface": "jupyterlab",
+        },
+    }
 
 
 def escape_docstring(app, what, name, obj, options, lines):

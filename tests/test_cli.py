@@ -15,7 +15,7 @@ from survey_lib.analysis.tables import accuracy_table, matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
 from survey_lib.course import reading
-from survey_lib.site.readme import README, generated
+from survey_lib.site.readme import README
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(main.commands)
@@ -327,19 +327,9 @@ def test_student_and_check_on_a_folder(tmp_path):
     assert (tmp_path / "out" / "tiny.ipynb").is_file()
 
 
-def test_readme_tables_are_generated_and_current():
-    text = README.read_text(encoding="utf-8")
-    assert generated(text) == text, "run `survey generate`"
-
-
 def test_times_for_teachers_are_generated_and_current():
     text = reading.NOTES.read_text(encoding="utf-8")
     assert reading.generated(text) == text, "run `survey generate`"
-
-
-def test_readme_without_marks_is_refused():
-    with pytest.raises(ValueError, match="lacks the marks <!-- begin methods -->"):
-        generated("# Title")
 
 
 def test_readme_names_every_command():

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from survey_lib.analysis import literature
+from survey_lib.analysis.address import address as where
 from survey_lib.catalogue import METHODS
 from survey_lib.charts.export import Drawing
 from survey_lib.site import own_results
@@ -200,16 +201,21 @@ def test_math_is_set(browser, address):
 
 @built
 @browser_needed
-def test_notebook_can_be_launched_and_folds_its_solutions(browser, address):
+def test_notebook_is_launched_only_from_an_address_and_folds_its_solutions(browser, address):
     show(browser, f"{address}notebooks/07_filter_pruning.html")
-    launch = browser.execute_script(
-        "return [...document.querySelectorAll('a')].map(a => a.href).filter(h => h.includes('mybinder'))"
-    )
-    assert launch and all(
-        "urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in map(unquote, launch)
-    )
+    links = browser.execute_script("return [...document.querySelectorAll('a')].map(a => a.href)")
+    launch = [unquote(link) for link in links if "mybinder" in link]
+    assert bool(launch) == bool(where())
+    assert all("urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in launch)
     folded = browser.execute_script("return [...document.querySelectorAll('.cell details')].map(d => d.open)")
     assert folded and not any(folded)
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_has_a_placeholder(page):
+    text = (SITE / page).read_text(encoding="utf-8")
+    assert not [word for word in ("OWNER", "Author name not set", "github.com/None") if word in text]
 
 
 @pytest.fixture

@@ -144,17 +144,39 @@ def student(out: Path, source: Path | None, check: bool) -> None:
 
 
 @click.command()
-def generate() -> None:
-    """Write again what is generated: tables in README.md and docs/teaching.md, references.bib, findings.json, thumbnails."""
+@click.option(
+    "--address",
+    "name",
+    metavar="OWNER/NAME",
+    help="Where the repository is published on GitHub; '' takes it out.",
+)
+@click.option(
+    "--tag", default="main", show_default=True, help="The tag or branch that links and buttons open."
+)
+def generate(name: str | None, tag: str) -> None:
+    """Write again what is generated: README and docs tables, citation files, references.bib, findings.json, thumbnails.
+
+    Links that read or launch the repository appear once it has an address: that of --address, or else
+    the one in pyproject.toml, of GITHUB_REPOSITORY, or of a git remote on GitHub.
+
+    \b
+    survey generate --address owner/name --tag v0.2.0
+    """
+    import datetime
+
+    from survey_lib.analysis.address import address, guessed, set_address
     from survey_lib.analysis.claims import write as write_findings
     from survey_lib.analysis.literature import write_bibliography
     from survey_lib.course.reading import update as update_times
     from survey_lib.figures.catalogue.draw import thumbnails
-    from survey_lib.site.readme import update
+    from survey_lib.site import citation, readme
 
-    click.echo(
-        f"wrote {update()}, {update_times()}, {write_bibliography()}, {write_findings()} and {len(thumbnails())} thumbnails"
-    )
+    if name is None and not address():
+        name = guessed() or None
+    if name is not None:
+        set_address(name, tag, f"{datetime.date.today()}")
+    written = [write_findings(), *readme.update(), update_times(), *citation.write(), write_bibliography()]
+    click.echo(f"wrote {', '.join(path.name for path in written)} and {len(thumbnails())} thumbnails")
 
 
 @click.command()
