@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-FOLDER = Path(__file__).parents[2] / "data" / "literature"
+from survey_lib.repository import LITERATURE as FOLDER
+
 PRINTED = re.compile(r"prints ([+-]?\d+\.\d+)[^;]*; arithmetic gives")
 JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI")
 AUTHORS = ("author-readme", "author-paper-table", "author-data-file")

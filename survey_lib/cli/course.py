@@ -73,8 +73,9 @@ def check(names: tuple[str, ...]) -> None:
 def choose(names: tuple[str, ...]) -> list[Path]:
     """Notebooks whose names contain one of the words; FileNotFoundError names what there is."""
     from survey_lib.course.notebooks import FOLDER
+    from survey_lib.repository import needed
 
-    there = sorted(FOLDER.glob("*.ipynb"))
+    there = sorted(needed(FOLDER).glob("*.ipynb"))
     for name in names:
         if not any(name in path.name for path in there):
             known = ", ".join(path.stem for path in there)

@@ -90,10 +90,11 @@ def status(study: str | None, as_json: bool) -> None:
     """
     import pandas as pd
 
-    from survey_lib.experiment.sweeps.study import names
+    from survey_lib.experiment.sweeps.study import FOLDER, names
     from survey_lib.experiment.sweeps.sweep import status as count
+    from survey_lib.repository import needed
 
-    tables = [count(name) for name in ([study] if study else names())]
+    tables = [count(name) for name in ([study] if study else names() or [needed(FOLDER).name])]
     show(pd.concat(tables), as_json)
 
 

@@ -38,6 +38,8 @@ def environment(device: str = "cpu") -> dict:
 @cache
 def commit() -> str:
     """The repository's commit, `-changed` when package files differ from it; empty outside a repository."""
+    if not (REPOSITORY / "survey_lib").is_dir():  # an installed package in a folder of somebody else
+        return ""
     git = ["git", "-C", str(REPOSITORY)]
     try:
         head = subprocess.check_output(

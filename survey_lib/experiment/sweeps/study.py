@@ -17,6 +17,7 @@ from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.records.wording import in_words
 from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.experiment.sweeps.garbage import uncollected
+from survey_lib.repository import needed
 
 FOLDER = REPOSITORY / "data" / "studies"
 LARGEST_FILE, LARGEST_PROFILE = 100_000, 1_000_000  # values, runs
@@ -81,6 +82,7 @@ def load(name: str) -> Study:
     """A study by name. ValueError that lists near matches, or names the field of the file that is wrong."""
     path = _own.get(check_name(name), FOLDER / f"{name}.yaml")
     if not path.exists():
+        needed(FOLDER)
         near = difflib.get_close_matches(name, names(), 3, 0.3)
         raise ValueError(f"unknown study {name!r}; near: {', '.join(near) or 'none'}; "
                          f"there are: {', '.join(names())}")  # fmt: skip

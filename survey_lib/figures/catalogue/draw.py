@@ -15,8 +15,9 @@ from survey_lib.analysis.tables import finished
 from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.plots import house_style
 from survey_lib.figures.catalogue.entries import FIGURES, Entry
+from survey_lib.repository import REPOSITORY, needed
 
-THUMBNAILS = Path(__file__).parents[3] / "docs" / "figures"
+THUMBNAILS = REPOSITORY / "docs" / "figures"
 
 
 def figure(name: str, out: str | Path = "figures", profile: str = "published") -> list[Path]:
@@ -72,10 +73,11 @@ def cite(name: str) -> str:
     if name not in FIGURES and name in literature.papers().index:
         return literature.bibtex(name)
     entry, picture, where = find(name), THUMBNAILS / f"{name}.png", address()
+    needed(picture)
     git = ["git", "-C", str(THUMBNAILS), "log", "-1", "--format=%H %cs", "--", picture.name]
     commit, _, date = subprocess.run(git, capture_output=True, text=True).stdout.strip().partition(" ")
-    if not (picture.is_file() and commit):
-        raise ValueError(f"{name} is cited by its published picture, docs/figures/{name}.png, which needs the git repository")
+    if not commit:
+        raise ValueError(f"{name} is cited by the commit of docs/figures/{name}.png; this is no git repository that holds it")
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     fields = {
         "title": f"{{{entry.question}}}",
