@@ -1,4 +1,4 @@
-"""Commands about notebooks, figures, classes and the site: notebooks run|check, figure, cite, student, site."""
+"""Commands about notebooks, figures, classes and the site."""
 
 from __future__ import annotations
 
@@ -144,6 +144,22 @@ def student(out: Path, source: Path | None, check: bool) -> None:
             raise click.ClickException(f"{(~table['good']).sum()} of {len(table)} copies do not behave")
 
 
+@click.command("class")
+@click.argument("out", metavar="NAME", type=click.Path(path_type=Path))
+@click.option("--notebooks", "numbers", required=True, help="Which ones, such as 02,07.")
+def classroom(out: Path, numbers: str) -> None:
+    """Make the folder NAME for a class: an nbgrader course, copies for students, a handout and an answer key.
+
+    \b
+    survey class pruning --notebooks 02,07
+    """
+    from survey_lib.course.course_folder import course_folder
+
+    points = course_folder(out, choose(tuple(numbers.split(","))))
+    click.echo("\n".join(f"{name}: {count} points" for name, count in points.items()))
+    click.echo(f"wrote {out}: source for nbgrader, student, handout.md, key.md; docs/teaching.md says what comes next")
+
+
 @click.command()
 @click.option(
     "--address",
@@ -199,4 +215,4 @@ def _helps(root: click.Context) -> Iterator[tuple[str, str]]:
             yield from _helps(inside)
 
 
-COMMANDS = (notebooks, text, figure, cite, student, generate, site)
+COMMANDS = (notebooks, text, figure, cite, student, classroom, generate, site)
