@@ -1,5 +1,8 @@
 """Sphinx reads this in build/site-source, where `survey site` puts it beside the generated pages."""
 
+import html
+import re
+
 import survey_lib
 from survey_lib.analysis.address import address
 from survey_lib.analysis.address import project as about
@@ -44,7 +47,8 @@ html_css_files = ["site.css"]
 html_js_files = ["filter.js"]
 html_copy_source = False
 exclude_patterns = ["methods.md", "figures/README.md"]  # the site has pages of its own for these
-html_context = {"default_mode": "light"}
+html_context = {"default_mode": "auto"}  # as the system is set
+html_search_scorer = "_static/scorer.js"
 html_theme_options = {"show_toc_level": 2}
 if where := address():  # without one there is nothing to launch
     html_theme_options |= {
@@ -64,5 +68,19 @@ def escape_docstring(app, what, name, obj, options, lines):
     lines[:] = as_rst("\n".join(lines), papers().index)
 
 
+def preview(app, page, template, context, doctree):
+    """Tags by which a shared link shows a title, a sentence and, once the site has an address, a picture."""
+    said = about()["description"]
+    title = re.sub(r"<[^>]+>", "", context.get("title", project))  # it is HTML already
+    tags = {"og:title": title, "og:description": html.escape(said), "og:type": "website", "og:site_name": project}
+    if where := address():
+        owner, _, name = where.name.partition("/")
+        tags["og:image"] = f"https://{owner}.github.io/{name}/_static/small/tradeoff.png"
+        tags["og:url"] = f"https://{owner}.github.io/{name}/{page}.html"
+    context["metatags"] += "".join(f'\n<meta property="{name}" content="{text}">' for name, text in tags.items())
+    context["metatags"] += f'\n<meta name="description" content="{html.escape(said)}">'
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", escape_docstring)
+    app.connect("html-page-context", preview)
