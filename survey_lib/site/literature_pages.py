@@ -29,8 +29,9 @@ def cite(key: str, up: str = "../") -> Html:
 
 
 def who(row: pd.Series) -> str:
-    """The first author of a paper, with `et al.` where there are more."""
-    return f"{row['first_author']}{' et al.' if ';' in row['authors'] else ''}"
+    """The authors of a paper as one cites them: one or two last names, or the first and `et al.`"""
+    names = [name.split()[-1] for name in row["authors"].split("; ")]
+    return " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
 
 
 def _places(row: pd.Series) -> Html:
