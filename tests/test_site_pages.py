@@ -180,7 +180,10 @@ def test_literature_is_filtered_sorted_and_paged_and_the_address_says_how(browse
     for order in (sorted, lambda years: sorted(years, reverse=True)):
         heads["year"].click()
         assert (years := browser.execute_script(year)) == order(years)
-    menus = {label.text.split("\n")[0]: label for label in browser.find_elements(By.CSS_SELECTOR, ".survey-filter label")}
+    menus = {
+        label.text.split("\n")[0]: label
+        for label in browser.find_elements(By.CSS_SELECTOR, ".survey-filter label")
+    }
     Select(menus["granularity"].find_element(By.TAG_NAME, "select")).select_by_value("filter")
     menus["words"].find_element(By.TAG_NAME, "input").send_keys("geometric median")
     rows = browser.execute_script(VISIBLE)
@@ -215,7 +218,11 @@ def test_the_start_page_asks_a_question_for_each_lesson_and_a_shared_link_has_a_
     text = (SITE / "index.html").read_text(encoding="utf-8")
     for path in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb"):
         assert f'<a href="notebooks/{path.stem}.html">' in text
-    assert text.count("95 % interval") >= 3 and '<meta property="og:title"' in text and "_static/chain.svg" in text
+    assert (
+        text.count("95 % interval") >= 3
+        and '<meta property="og:title"' in text
+        and "_static/chain.svg" in text
+    )
 
 
 @built
@@ -279,4 +286,9 @@ def test_no_script_of_a_file_runs(hostile, browser, tmp_path):
         for name in texts:
             browser.get(f"{address}{name}.html")
             assert browser.title != "run" and "document.title='run'" in browser.page_source or name == "index"
-            assert browser.execute_script("return document.querySelectorAll('img[onerror], a[href^=javascript]').length") == 0
+            assert (
+                browser.execute_script(
+                    "return document.querySelectorAll('img[onerror], a[href^=javascript]').length"
+                )
+                == 0
+            )

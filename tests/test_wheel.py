@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from survey_lib.analysis.address import Address
+
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "methods": ["methods", "--category", "pattern"],
@@ -48,6 +50,24 @@ print("SAID" + json.dumps(said | {{"where": survey_lib.__file__, "known": known}
 """
 
 
+def environment(folder: Path) -> Path:
+    """The Python of a new environment that holds the dependencies of this one, and not the project."""
+    venv.create(folder / "env", with_pip=False)
+    site = next((folder / "env" / "lib").glob("python*/site-packages"))
+    dependencies = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
+    return folder / "env" / "bin" / "python"
+
+
+def clean() -> dict[str, str]:
+    """The variables of the shell without those that lead to this checkout."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONPATH" and not name.startswith("SURVEY_")
+    }
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """The wheel, built without a network."""
@@ -84,11 +104,7 @@ def wheel(tmp_path_factory) -> Path:
 def said(wheel, tmp_path_factory) -> dict:
     """What each command says in an environment that holds the wheel and its dependencies, in an empty folder."""
     folder = tmp_path_factory.mktemp("clean")
-    venv.create(folder / "env")
-    python = folder / "env" / "bin" / "python"
-    site = next((folder / "env" / "lib").glob("python*/site-packages"))
-    dependencies = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
+    python = environment(folder)
     install = [
         sys.executable,
         "-m",
@@ -98,17 +114,12 @@ def said(wheel, tmp_path_factory) -> dict:
         "install",
         "--quiet",
         "--no-deps",
-        "--no-index",
+        "--no-index", "--ignore-installed",
         str(wheel),
     ]
     subprocess.run(install, check=True, capture_output=True, text=True)
     (empty := folder / "empty").mkdir()
-    keep = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "PYTHONPATH" and not name.startswith("SURVEY_")
-    }
-    done = subprocess.run([python, "-c", SCRIPT], cwd=empty, env=keep, capture_output=True, text=True)
+    done = subprocess.run([python, "-c", SCRIPT], cwd=empty, env=clean(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert list(empty.iterdir()) == []
     return json.loads(done.stdout.partition("SAID")[2])
@@ -143,3 +154,29 @@ def test_what_needs_the_repository_says_so(said, name):
 
 def test_results_of_python_are_refused_too(said):
     assert "part of the repository" in said["known"]
+
+
+def test_the_cell_for_colab_fetches_and_installs_the_course(tmp_path):
+    """Its commands, in a clean environment; the address leads to a clone of this repository, and nothing is downloaded."""
+    where = Address("someone/pruning", "v0.2.0")
+    origin = tmp_path / "origin"
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x", "-C", str(ROOT)]
+    subprocess.run(
+        [*git, "clone", "--quiet", "--bare", "--depth", "1", f"file://{ROOT}", str(origin)], check=True
+    )
+    subprocess.run(["git", "-C", str(origin), "tag", where.tag], check=True)
+    python = environment(tmp_path)
+    env = clean() | {
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1", "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_NO_INDEX": "1", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{origin}.insteadOf",
+        "GIT_CONFIG_VALUE_0": where.home,
+    }  # fmt: skip
+    for command in where.colab_setup():
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    code = "import survey_lib; print(len(survey_lib.results('comparison')), survey_lib.__file__)"
+    done = subprocess.run(
+        [python, "-c", code], cwd=tmp_path / "pruning" / "notebooks", env=env, capture_output=True, text=True
+    )
+    count, file = done.stdout.split()
+    assert int(count) > 0 and file.startswith(str(tmp_path))
