@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def test_no_command_module_imports_torch_or_the_library_before_it_runs():
         assert packages - sys.stdlib_module_names <= {"click", "yaml"}, path
 
 
+PRUNE = ("prune", "--method", "magnitude", "--sparsity", "0.5")
 REFUSALS = [
     (("metods",), "Did you mean 'methods'?"),
     (("methods", "--category", "filters"), "category must be one of weight, pattern, filter"),
@@ -63,6 +65,12 @@ REFUSALS = [
     (("cite", "li2017prunning"), "no figure 'li2017prunning'"),
     (("notebooks", "run", "no-such"), "no notebook 'no-such'"),
     (("notebooks", "run", "-p", "seed", "1", "--publish"), "--publish takes no parameters"),
+    *[((*PRUNE, "--model", model), "give package.module:function") for model in ("../../x:y", "/etc/passwd:x", ".:x", "a b:c")],
+    ((*PRUNE, "--model", "math:pi"), "is no model but float"),
+    ((*PRUNE, "--model", "resnet-8", "--weights", "tests"), "does not hold the weights of resnet-8"),
+    ((*PRUNE, "--model", "resnet-8", "--weights", "README.md"), "does not hold the weights of resnet-8"),
+    ((*PRUNE, "--model", "resnet-8", "--weights", "no/such"), "no/such"),
+    (("sweep", "weight", "--engine", "dask", "--jobs", "0"), "jobs must be at least 1"),
 ]
 
 
@@ -72,6 +80,14 @@ def test_a_refusal_is_short_and_says_what_is_allowed(words, said):
     assert done.exit_code != 0
     assert said in done.output
     assert "Traceback" not in done.output
+
+
+def test_every_command_that_a_text_of_the_library_names_exists():
+    for path in (ROOT / "survey_lib").rglob("*.py"):
+        for group, word in re.findall(r"`survey ([a-z]+)(?: ([a-z]+))?", path.read_text()):
+            assert group in main.commands, f"{path}: survey {group}"
+            inside = getattr(main.commands[group], "commands", {word: None})
+            assert word in inside, f"{path}: survey {group} {word}"
 
 
 def test_methods_are_filtered():

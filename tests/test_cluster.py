@@ -1,5 +1,6 @@
 """A real dask scheduler and two real worker processes on loopback: equal results, deaths, a scheduler that goes."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -45,7 +46,7 @@ def cluster(tmp_path_factory):
             subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here, stderr=log)
             for role, *options in roles
         ]
-    wait(lambda: (root / "scheduler.json").exists())
+    wait(lambda: (root / "scheduler.json").exists() and (root / "scheduler.json").read_text().endswith("}"))
     yield json.loads((root / "scheduler.json").read_text())["address"], processes, root
     for process in processes:
         process.kill()
@@ -61,7 +62,7 @@ def trial(cluster, monkeypatch):
     study.keys.cache_clear()
 
 
-def wait(ready, seconds: float = 60) -> None:
+def wait(ready, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, "waited too long"
@@ -109,6 +110,26 @@ def test_a_scheduler_that_dies_ends_the_sweep_with_a_summary(cluster, trial, mon
     done = sweep.sweep("trial", "long", engine="dask", scheduler=address, progress=False)
     killer.join()
     assert (done.done, done.left) == (1, 2) and f"stopped: the dask scheduler at {address} is gone" in str(done)
+
+
+def listening() -> set[str]:
+    """Addresses on which this process and its children listen."""
+    psutil, found = pytest.importorskip("psutil"), set()
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_a_local_cluster_listens_on_loopback_alone(trial):
+    trial("loopback")
+    work = threading.Thread(target=sweep.sweep, args=("trial",), kwargs={"engine": "dask", "jobs": 1, "progress": False})
+    work.start()
+    found = set()
+    while work.is_alive():
+        found |= listening()
+        time.sleep(0.1)
+    assert found == {"127.0.0.1"}
 
 
 def test_no_scheduler_at_the_address_is_said(trial, monkeypatch):

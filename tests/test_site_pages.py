@@ -1,14 +1,27 @@
 """The built site in a real browser, with no network: `make site-check` builds it and runs this."""
 
+import dataclasses
 import functools
 import http.server
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+
+from survey_lib.analysis import literature
+from survey_lib.catalogue import METHODS
+from survey_lib.charts.export import Drawing
+from survey_lib.site import own_results
+from survey_lib.site.cards import card
+from survey_lib.site.literature_pages import numbers_page, papers_page
+from survey_lib.site.pages import commands_page
 
 SITE = Path(__file__).parents[1] / "build" / "site"
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -22,7 +35,8 @@ VISIBLE = (
     "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.textContent)"
 )
 
-pytestmark = pytest.mark.skipif(not PAGES, reason="build/site is not there; `make site` builds it")
+HOSTILE = "````\n``````\n</p><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"> [a](javascript:1)"
+built = pytest.mark.skipif(not PAGES, reason="build/site is not there; `make site` builds it")
 browser_needed = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
 )
@@ -49,6 +63,7 @@ def addresses(page: str) -> Addresses:
     return Addresses(page)
 
 
+@built
 @pytest.mark.parametrize("page", PAGES)
 def test_every_local_link_leads_somewhere(page):
     for address in map(urlsplit, addresses(page).links):
@@ -66,13 +81,19 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def address():
-    handler = functools.partial(Quiet, directory=SITE)
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    handler = functools.partial(Quiet, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served(SITE) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +132,7 @@ def wait(browser, script: str, seconds: float = 15) -> object:
     return browser.execute_script(script)
 
 
+@built
 @browser_needed
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("page", PAGES)
@@ -124,6 +146,7 @@ def test_page_shows_everything_without_a_network(browser, address, page, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= WIDTHS[width][0]
 
 
+@built
 @browser_needed
 @pytest.mark.parametrize(
     ("words", "page"), [("geometric median", "methods/fpgm.html"), ("HRank", "methods/hrank.html")]
@@ -134,6 +157,7 @@ def test_search_finds_the_card(browser, address, words, page):
     assert wait(browser, found) is False
 
 
+@built
 @browser_needed
 def test_literature_is_filtered_by_menu_and_words(browser, address):
     from selenium.webdriver.common.by import By
@@ -158,6 +182,7 @@ def test_literature_is_filtered_by_menu_and_words(browser, address):
     assert shown == f"{len(browser.execute_script(VISIBLE))} of {len(everything)}"
 
 
+@built
 @browser_needed
 def test_a_card_leads_to_the_published_numbers_of_its_paper(browser, address):
     show(browser, f"{address}published.html?words=he2019filter")
@@ -165,6 +190,7 @@ def test_a_card_leads_to_the_published_numbers_of_its_paper(browser, address):
     assert rows and all("he2019filter" in row for row in rows)
 
 
+@built
 @browser_needed
 def test_math_is_set(browser, address):
     show(browser, f"{address}methods/fpgm.html")
@@ -172,6 +198,7 @@ def test_math_is_set(browser, address):
     assert browser.execute_script("return document.querySelectorAll('.math mjx-container').length") >= 1
 
 
+@built
 @browser_needed
 def test_notebook_can_be_launched_and_folds_its_solutions(browser, address):
     show(browser, f"{address}notebooks/07_filter_pruning.html")
@@ -183,3 +210,40 @@ def test_notebook_can_be_launched_and_folds_its_solutions(browser, address):
     )
     folded = browser.execute_script("return [...document.querySelectorAll('.cell details')].map(d => d.open)")
     assert folded and not any(folded)
+
+
+@pytest.fixture
+def hostile(monkeypatch):
+    """The literature data and results with a script in every text, and keys that no paper has."""
+    table, numbers = literature.papers().head(4).copy(), literature.published().head(4).copy()
+    for frame, kept in ((table, {"year", "arxiv_id", "doi", "code_url"}), (numbers, {"own"})):
+        for column in set(frame.columns) - kept:
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                frame[column] = HOSTILE
+    monkeypatch.setattr(literature, "papers", lambda: table)
+    monkeypatch.setattr(literature, "published", lambda: numbers)
+    drawn = Drawing(plt.figure(), HOSTILE, HOSTILE, pd.DataFrame({"x": [1]}))
+    monkeypatch.setattr(own_results, "drawing", lambda *_: drawn)
+    return dataclasses.replace(METHODS["fpgm"], paper=table.index[0], one_line=HOSTILE)
+
+
+@browser_needed
+def test_no_script_of_a_file_runs(hostile, browser, tmp_path):
+    """Cards, literature, commands and refusals with hostile texts, built by Sphinx and opened in Chromium."""
+    sphinx = pytest.importorskip("sphinx.cmd.build")
+    source, out = tmp_path / "source", tmp_path / "site"
+    source.mkdir()
+    (source / "conf.py").write_text("extensions = ['myst_nb']")
+    texts = {
+        "index": "# Index\n\n```{toctree}\ncard\npapers\nnumbers\ncommands\n```\n",
+        "card": card(hostile, source), "papers": papers_page(), "numbers": numbers_page(),
+        "commands": commands_page({"survey": HOSTILE}),
+    }  # fmt: skip
+    for name, text in texts.items():
+        (source / f"{name}.md").write_text(text, encoding="utf-8")
+    assert sphinx.main(["-q", "-b", "html", str(source), str(out)]) == 0
+    with served(out) as address:
+        for name in texts:
+            browser.get(f"{address}{name}.html")
+            assert browser.title != "run" and "document.title='run'" in browser.page_source or name == "index"
+            assert browser.execute_script("return document.querySelectorAll('img[onerror], a[href^=javascript]').length") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -30,13 +31,15 @@ def speed(
         raise click.UsageError("name a model, such as resnet-20 or torchvision:resnet18, or give --publish")
     from survey_lib.cli.timings import report
     from survey_lib.experiment import speed as study
+    from survey_lib.experiment.files import into
 
     chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
-    found = study.measure_all(chosen, seconds=seconds, compiled=compiled)
-    click.echo(report(found))
-    if publish or out:
-        written = study.write(found, study.FOLDER if publish else out)
-        click.echo(f"wrote {', '.join(map(str, written))}")
+    with into(out, [f"{part}.csv" for part in study.PARTS]) if out else nullcontext(study.FOLDER) as folder:
+        found = study.measure_all(chosen, seconds=seconds, compiled=compiled)
+        click.echo(report(found))
+        if publish or out:
+            written = study.write(found, folder)
+            click.echo(f"wrote {', '.join(path.name for path in written)} into {out or folder}")
 
 
 COMMANDS = (speed,)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import survey_lib
 from survey_lib.catalogue import find
+from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.networks import models
 from survey_lib.measure import compare_latency, machine, measure
@@ -51,12 +52,15 @@ def prune_once(
     """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
     find(method)
     budget_of(sparsity, macs, parameters, None, None)
+    for path in (out, onnx):
+        if path:
+            files.new(path)
     classes, example, batches = inputs(model, dataset)
     dense = build(model, classes, tuple(example.shape[1:]), seed)
     if weights:
         try:
             dense.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError) as error:
+        except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{weights} does not hold the weights of {model}: {error}") from error
     dense.eval()
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
@@ -90,11 +94,14 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
     if not function or name.startswith(models.TORCHVISION):
         return models.build(name, classes, shape, seed)
     try:
-        made = getattr(importlib.import_module(module), function)
-    except (ModuleNotFoundError, AttributeError) as error:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # a path is no name of a module
         raise ValueError(f"{name!r} cannot be imported ({error}); give package.module:function") from error
     torch.manual_seed(seed)
-    return made()
+    made = make() if callable(make) else make
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"{name!r} is no model but {type(made).__name__}; give a function that returns a torch module")
+    return made
 
 
 def compare(dense: nn.Module, result: survey_lib.PruneResult, example: Tensor) -> str:

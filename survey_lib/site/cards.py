@@ -21,7 +21,7 @@ from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results
 from survey_lib.site.docstrings import as_html
 from survey_lib.site.literature_pages import cite, paper, reported
-from survey_lib.site.webtable import escape, html_table, raw
+from survey_lib.site.webtable import escape, fence, html_table, raw
 
 PARTS = {"score": "Score", "repair": "Repair", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
          "permute": "Order of the channels",
@@ -77,7 +77,7 @@ def _facts(method: Method) -> pd.DataFrame:
 
 def _formula(method: Method) -> str:
     latex = formulas().get(method.name)
-    return f"```{{math}}\n{latex}\n```\n" if latex else ""
+    return fence("{math}", latex) if latex else ""
 
 
 def _parts(method: Method) -> Iterator[tuple[str, object]]:
@@ -91,8 +91,9 @@ def _explained(method: Method) -> str:
 
 
 def _code(method: Method) -> str:
-    return "\n".join(f"{title}, in `{part.__module__}`:\n\n````python\n{source(part)}\n````\n"
-                     for title, part in _parts(method))  # fmt: skip
+    return "\n".join(
+        f"{title}, in `{part.__module__}`:\n\n{fence('python', source(part))}" for title, part in _parts(method)
+    )
 
 
 def source(part: object) -> str:
@@ -128,7 +129,7 @@ def _run(method: Method) -> str:
         sparsity = 0.25 if method.unit == "layer" else 0.5
         data = ", batches=batches" if set(method.needs) - WITHOUT_DATA or method.search else ""
         lines = [f'result = survey_lib.prune(model, "{method.name}", sparsity={sparsity}, example=x{data})']
-    return "```python\n" + "\n".join(lines) + "\n```\n"
+    return fence("python", "\n".join(lines))
 
 
 def _measured(name: str, folder: Path) -> str:
@@ -147,7 +148,8 @@ def _study(study: str, name: str, rows: pd.DataFrame, folder: Path) -> str:
     save_figure(drawn, f"{name}-{study}", folder / "drawings", study=study, keys=sorted(rows["key"]))
     plt.close(drawn.figure)
     image = f"drawings/{name}-{study}.png"
-    return f"{text}\n```{{figure}} {image}\n:alt: {drawn.alt}\n\n{drawn.caption}\n```\n"
+    about = f":alt: {' '.join(drawn.alt.split())}\n\n{escape(drawn.caption)}"
+    return f"{text}\n{fence('{figure} ' + image, about)}"
 
 
 def _notebook(method: Method) -> str:

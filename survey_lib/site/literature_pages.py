@@ -6,7 +6,7 @@ import pandas as pd
 
 from survey_lib.analysis import literature
 from survey_lib.catalogue import METHODS
-from survey_lib.site.webtable import WIDE, Html, escape, html_table, link, raw
+from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, raw
 
 CLASSES = ["granularity", "structure", "when", "criterion", "scope"]
 NUMBERS = {"method": "as named there", "dataset": "data", "model": "model", "metric": "metric",
@@ -16,13 +16,14 @@ NUMBERS = {"method": "as named there", "dataset": "data", "model": "model", "met
 SHOWN = 12  # rows on a method's card
 
 
-def cite(key: str, up: str = "../") -> str:
-    """A key of the literature data as a link to the references page; any other word as it is.
+def cite(key: str, up: str = "../") -> Html:
+    """A key of the literature data as a link to the references page; any other text escaped.
 
     >>> cite("relu1"), cite("he2019filter", up="")
     ('relu1', '<a href="references.html#ref-he2019filter">he2019filter</a>')
     """
-    return link(key, f"{up}references.html#ref-{key}") if key in literature.papers().index else key
+    known = key in literature.papers().index
+    return link(key, f"{up}references.html#ref-{key}") if known else Html(escape(key))
 
 
 def _places(row: pd.Series) -> Html:
@@ -49,7 +50,7 @@ def paper(key: str) -> str:
         f"{escape(row['authors'])} ({row['year']}). <em>{escape(row['title'])}</em>. {escape(row['venue'])}."
     )
     where = " · ".join(filter(None, [_places(row), cite(key)]))
-    return raw(f"<p>{who} {where}</p>") + f"\n````bibtex\n{literature.bibtex(key)}````\n"
+    return raw(f"<p>{who} {where}</p>") + "\n" + fence("bibtex", literature.bibtex(key).rstrip())
 
 
 def reported(key: str) -> str:
@@ -68,7 +69,7 @@ def reported(key: str) -> str:
 def _numbers(rows: pd.DataFrame, up: str) -> pd.DataFrame:
     shown = rows[list(NUMBERS)].rename(columns=NUMBERS)
     who = [
-        Html("its authors") if own else Html(cite(by, up))
+        "its authors" if own else cite(by, up)
         for own, by in zip(rows["own"], rows["reported_by"], strict=True)
     ]
     shown.insert(1, "measured by", who)
@@ -105,7 +106,7 @@ def numbers_page() -> str:
     """All published numbers that were read in a named source, with filters."""
     rows = literature.published()
     shown = _numbers(rows, up="").assign(source=rows["source"], notes=rows["notes"])
-    shown.insert(0, "paper", [Html(cite(key, up="")) for key in rows["paper_key"]])
+    shown.insert(0, "paper", [cite(key, up="") for key in rows["paper_key"]])
     text = (
         f"{WIDE}# Published numbers\n\n{len(rows)} numbers that papers, repositories and benchmarks report, "
         "each read in the source named beside it. **None was measured here**, and baselines, recipes and counts differ "

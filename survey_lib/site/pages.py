@@ -12,7 +12,7 @@ from survey_lib.course.notebooks import FOLDER
 from survey_lib.figures.catalogue.draw import FIGURES, figure
 from survey_lib.site.literature_pages import cite
 from survey_lib.site.readme import METHOD_COLUMNS
-from survey_lib.site.webtable import WIDE, Html, escape, html_table, link, raw
+from survey_lib.site.webtable import WIDE, escape, fence, html_table, link, raw
 
 ROOMS = {"chain": "the mechanics every method shares", "methods": "what each paper adds, a function a method",
          "steps": "how `prune` walks the chain", "measure": "parameters, MACs, storage, time",
@@ -24,7 +24,7 @@ ROOMS = {"chain": "the mechanics every method shares", "methods": "what each pap
 def methods_page() -> str:
     """The table of methods with filters; each name leads to the method's card."""
     table = matching()[METHOD_COLUMNS]
-    table["paper"] = [Html(cite(key)) if isinstance(key, str) else "" for key in table["paper"]]
+    table["paper"] = [cite(key) if isinstance(key, str) else "" for key in table["paper"]]
     table["notebook"] = [_notebook(name) for name in table["notebook"]]
     names = list(table["method"])
     table["method"] = [link(name, f"{name}.html") for name in names]
@@ -82,7 +82,7 @@ def _image(name: str, sheet: dict, address: str) -> str:
 def commands_page(helps: Mapping[str, str]) -> str:
     """What `survey COMMAND --help` prints, one section a command."""
     return "# Commands\n\n" + "\n".join(
-        f"## {name}\n\n````text\n{text}\n````\n" for name, text in helps.items()
+        f"## {name}\n\n{fence('text', text)}" for name, text in helps.items()
     )
 
 

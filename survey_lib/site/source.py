@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 
 from survey_lib.course.notebooks import FOLDER
+from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site.cards import write_cards
 from survey_lib.site.literature_pages import numbers_page, papers_page
@@ -21,11 +22,15 @@ HOME, TAG = "https://github.com/OWNER/REPO", "TAG"  # where the repository is re
 def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str], None] = print) -> Path:
     """Write the folder that Sphinx builds the site from, in place of an older one; the folder.
 
-    `helps`: command -> what it prints with --help. Raises ValueError for a folder that holds something else.
+    `helps`: command -> what it prints with --help. Raises FileExistsError for a folder that holds anything else.
     """
-    out = Path(out)
-    _clear(out)
-    shutil.copytree(REPOSITORY / "docs", out)
+    with files.anew(Path(out)) as fresh:
+        _write(fresh, helps, say)
+    return Path(out)
+
+
+def _write(out: Path, helps: Mapping[str, str], say: Callable[[str], None]) -> None:
+    shutil.copytree(REPOSITORY / "docs", out, dirs_exist_ok=True)
     (out / "notebooks").mkdir()
     for path in sorted(FOLDER.glob("*.ipynb")):
         notebook = for_web(nbformat.read(path, as_version=4), f"{HOME}/blob/{TAG}")
@@ -38,10 +43,3 @@ def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str],
     for name, text in pages.items():
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text(text, encoding="utf-8")
-    return out
-
-
-def _clear(out: Path) -> None:
-    if out.exists() and any(out.iterdir()) and not (out / "conf.py").exists():
-        raise ValueError(f"{out} holds something that is no source of the site; give a new folder")
-    shutil.rmtree(out, ignore_errors=True)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 from functools import cache
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.experiment.sweeps.garbage import uncollected
 
 FOLDER = REPOSITORY / "data" / "studies"
+LARGEST_FILE, LARGEST_PROFILE = 100_000, 1_000_000  # values, runs
 Grid = dict[str, Any]  # field -> value, or list of values
 
 
@@ -25,7 +27,7 @@ class Profile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     common: Grid = {}
-    grids: list[Grid]
+    grids: list[Grid] = Field(min_length=1)
 
 
 class Study(BaseModel):
@@ -36,9 +38,7 @@ class Study(BaseModel):
     name: str
     question: str
     family: str = ""  # what is compared in it, in one sentence: these comparisons are corrected together
-    tolerance: float = (
-        0.03  # of an accuracy computed again elsewhere: other processors add floats in another order
-    )
+    tolerance: float = 0.05  # of an accuracy where another processor trains: 0.037 was seen on 300 images
     profiles: dict[str, Profile]
 
 
@@ -73,18 +73,34 @@ def load(name: str) -> Study:
 
 
 def parse(text: str) -> Study:
-    """A study from the YAML of its file; ValueError that names the field that is wrong."""
+    """A study from the YAML of its file; ValueError that names the field that is wrong, or is there twice."""
     try:
+        if _size(yaml.compose(text, yaml.SafeLoader), {}) > LARGEST_FILE:
+            raise ValueError(f"with its aliases written out it has more than {LARGEST_FILE:,} values")
         return Study(**yaml.safe_load(text))
     except (ValidationError, yaml.YAMLError, TypeError, RecursionError) as error:
         raise ValueError(error) from error
+
+
+def _size(node: yaml.Node | None, sizes: dict[yaml.Node, int]) -> int:
+    """Values in a YAML node, those of an alias counted wherever it stands."""
+    if node not in sizes:
+        sizes[node] = LARGEST_FILE + 1  # where a node is met again inside itself
+        names = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is there twice in the mapping of line {node.start_mark.line + 1}")
+        inside = [value for _, value in node.value] if names else node.value if isinstance(node, yaml.SequenceNode) else []
+        sizes[node] = 1 + sum(_size(part, sizes) for part in inside)
+    return sizes[node]
 
 
 def configs(name: str, profile: str) -> list[RunConfig]:
     """Every run a profile of a study asks for, once each, the dense ones first.
 
     A grid is the product of its lists: `{method: [random, magnitude], sparsity: [0.5, 0.8]}` is four runs.
-    Raises ValueError for an unknown profile, or a run that is not valid (the grid is named).
+    Raises ValueError for an unknown profile, an empty list, more than a million runs, or a run that is not valid
+    (the grid is named).
     """
     return list(by_key(name, profile).values())
 
@@ -99,10 +115,14 @@ def runs(study: Study, profile: str) -> dict[str, RunConfig]:
     """The runs that a profile of any study, stored or not, asks for, by their keys; errors as of `configs`."""
     if profile not in study.profiles:
         raise ValueError(f"{study.name} has no profile {profile!r}; allowed: {', '.join(study.profiles)}")
-    found = {}
+    found, asked = {}, 0
     for grid in study.profiles[profile].grids:
         fields = study.profiles[profile].common | grid | {"profile": profile}
         lists = [value if isinstance(value, list) else [value] for value in fields.values()]
+        asked += math.prod(map(len, lists))
+        if [] in lists or asked > LARGEST_PROFILE:
+            problem = "a list is empty" if [] in lists else f"{asked:,} runs, allowed are {LARGEST_PROFILE:,}"
+            raise ValueError(f"study {study.name}, profile {profile}: {problem} in grid {str(grid)[:200]}")
         for values in itertools.product(*lists):
             try:
                 config = RunConfig(**dict(zip(fields, values, strict=True)))

@@ -9,6 +9,7 @@ from functools import partial
 import pandas as pd
 from tqdm import tqdm
 
+from survey_lib.experiment import files
 from survey_lib.experiment.runs.checkpoint import prepare
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.record import failed
@@ -62,6 +63,9 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    files.remove_stale(store.study_folder(study))
     jobs_asked = part(chains(studies.by_key(study, profile).values()), shard)
     asked = {config.key(): config for chain in jobs_asked for config in chain}
     have = store.local_rows(study)
