@@ -62,8 +62,8 @@ def cluster(wanted: bool) -> Iterator[tuple[str | None, dict[str, list[int]]]]:
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"
-        about = ["--scheduler-file", str(file), "--no-dashboard"]
-        roles = [["dask_scheduler", "--host", "127.0.0.1", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
+        about = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+        roles = [["dask_scheduler", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
         here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         started = [subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here,
                                     stderr=subprocess.DEVNULL) for role, *options in roles]  # fmt: skip
