@@ -119,7 +119,7 @@ def verify(study: str | None, sample: int, seed: int) -> None:
     wrong = table[~table["agrees"]]
     if len(wrong):
         click.echo(wrong.to_string(index=False))
-        raise click.ClickException(f"{len(wrong)} of {len(table)} values differ from the published ones")
+        raise click.ClickException(f"{len(wrong)} of {len(table)} values and checks do not agree")
     runs = table["key"].replace("", None).nunique()
     click.echo(f"all {len(table)} values of {runs} runs came out as published, within what is said above")
 
