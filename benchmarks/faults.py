@@ -67,13 +67,15 @@ def cluster(wanted: bool) -> Iterator[tuple[str | None, dict[str, list[int]]]]:
         here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         started = [subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here,
                                     stderr=subprocess.DEVNULL) for role, *options in roles]  # fmt: skip
-        while not (file.exists() and file.read_text().endswith("}")):
-            time.sleep(0.05)
-        scheduler, *workers = (process.pid for process in started)
-        yield json.loads(file.read_text())["address"], {"scheduler": [scheduler], "worker": workers}
-        for process in started:
-            process.kill()
-            process.wait()
+        try:
+            while not (file.exists() and file.read_text().endswith("}")):
+                time.sleep(0.05)
+            scheduler, *workers = (process.pid for process in started)
+            yield json.loads(file.read_text())["address"], {"scheduler": [scheduler], "worker": workers}
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
 
 
 def children(parent: int) -> list[int]:
@@ -138,7 +140,7 @@ def accuracies() -> dict[str, float]:
 
 
 def campaign(kills: int) -> dict:
-    moments, hit, before, lost, again, silent = random.Random(0), Counter(), {}, 0, 0, 0
+    moments, hit, before, lost, again, silent = random.Random(), Counter(), {}, 0, 0, 0
     rounds = 1
     while sum(hit[kind] for kind in set(KINDS)) < kills:
         what, broke = strike(KINDS[sum(hit.values()) % len(KINDS)], moments)

@@ -165,7 +165,9 @@ def refused(record):
 
 
 def relabelled(name):
-    return lambda records: [rekeyed(r, method=name) if r["config"]["method"] == "random" else r for r in records]
+    return lambda records: [
+        rekeyed(r, method=name) if r["config"]["method"] == "random" else r for r in records
+    ]
 
 
 def as_if_elsewhere(records):
@@ -230,11 +232,15 @@ SECOND = {  # by another hand than the first two
     "other test examples right, as many": trained(
         "metrics.recovered.test", lambda t: t | {"correct": pack(unpack(t["correct"], t["n"])[::-1])}
     ),
-    "two stages exchanged": trained("metrics", lambda m: m | {"pruned": m["recovered"], "recovered": m["pruned"]}),
+    "two stages exchanged": trained(
+        "metrics", lambda m: m | {"pruned": m["recovered"], "recovered": m["pruned"]}
+    ),
     "kept weights moved to another layer": trained("layers", kept_exchanged),
     "corrupted images as easy as clean ones": everywhere(corrupted=lambda m: m and m | {"accuracy": 0.99}),
     "pruning that cost nothing": everywhere(training_macs=lambda _: 0, nonzero_training_macs=lambda _: 0),
-    "a barrier of a path that was not measured": one("path", lambda _: {"accuracy": [0.9, 0.9], "barrier": 0.0}),
+    "a barrier of a path that was not measured": one(
+        "path", lambda _: {"accuracy": [0.9, 0.9], "barrier": 0.0}
+    ),
     "a mask that the first weights decided": trained("initial_overlap", lambda _: 0.99),
     "a run that was refused": lambda r: [refused(r[0]), *r[1:]],
     "results of one method under the name of another": relabelled("magnitude"),
@@ -247,7 +253,9 @@ TEXTS = {
     "a name twice in a line": lambda text: text.replace('"scope":', '"scope": "erk", "scope":', 1),
     "lines in another order": lambda text: "".join(reversed(text.splitlines(keepends=True))),
     "other ends of lines": lambda text: text.replace("\n", "\r\n"),
-    "a number written with more digits": lambda text: re.sub(r'("accuracy": 0\.\d+)', r"\g<1>00", text, count=1),
+    "a number written with more digits": lambda text: re.sub(
+        r'("accuracy": 0\.\d+)', r"\g<1>00", text, count=1
+    ),
     "the last line cut off": lambda text: text[:-100],
     "an empty line": lambda text: text + "\n",
     "no text": lambda text: "",
@@ -290,7 +298,9 @@ def test_a_method_with_a_newer_version_is_said_once_and_its_runs_are_not_compare
     code, output = tampered(SECOND["a method of an older version, with its right key"])
     assert code == 1 and "4 of 5 runs left out: their methods have newer versions" in output
     for method in ("random", "magnitude"):
-        said = f"2 runs of {method} are of version 0 of the method, which has version {find(method).version} now"
+        said = (
+            f"2 runs of {method} are of version 0 of the method, which has version {find(method).version} now"
+        )
         assert output.count(said) == 1
     assert "survey sweep trial --profile quick, then survey publish trial --profile quick" in output
 

@@ -55,6 +55,8 @@ def prune_once(
     for path in (out, onnx):
         if path:
             files.new(path)
+    if out and out == onnx:
+        raise ValueError(f"--out and --onnx both name {out}; give two files")
     classes, example, batches = inputs(model, dataset)
     dense = build(model, classes, tuple(example.shape[1:]), seed)
     if weights:
@@ -72,7 +74,9 @@ def prune_once(
         lines.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
     if onnx:
         done = export_onnx(result.model, example, onnx)
-        lines.append(f"exported {onnx}, {done['bytes'] / 1e6:.2f} MB; it differs from eager by {done['error']:.0e}")
+        lines.append(
+            f"exported {onnx}, {done['bytes'] / 1e6:.2f} MB; it differs from eager by {done['error']:.0e}"
+        )
     return "\n".join(lines)
 
 
@@ -100,7 +104,9 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
     torch.manual_seed(seed)
     made = make() if callable(make) else make
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{name!r} is no model but {type(made).__name__}; give a function that returns a torch module")
+        raise ValueError(
+            f"{name!r} is no model but {type(made).__name__}; give a function that returns a torch module"
+        )
     return made
 
 

@@ -21,8 +21,13 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
     checked when records are read.) Methods with a newer version are named once each.
     """
     configs = [(record, RunConfig(**record["config"])) for record in records]
-    failed = [(record["key"], "a run that failed is not published") for record in records if record["status"] == "failed"]
-    return [*failed, *_versions(study, configs), *_counts(study, configs), *_fields(records), *_dense(study, configs)]
+    of_study = (check(study, configs) for check in (_versions, _counts, _dense))
+    return [fault for found in (_failed(records), _fields(records), *of_study) for fault in found]
+
+
+def _failed(records: list[dict]) -> Iterator[Fault]:
+    failed = (record["key"] for record in records if record["status"] == "failed")
+    yield from ((key, "a run that failed is not published") for key in failed)
 
 
 def outdated(record: dict) -> bool:

@@ -41,7 +41,9 @@ def verify(study: str | None = None, sample: int = 5, seed: int = 0,
     published = [(name, record) for name in names for record in store.published_lines(name)]
     rows = [(name, key, Pair(fault, "", "a fault", 0.0)) for name in names for key, fault in
             _faults(name, [record for one, record in published if one == name])]  # fmt: skip
-    report(f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of keys, counts and fields")
+    report(
+        f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of keys, counts and fields"
+    )
     here = _computable(published, report)
     if not (here or rows):
         where = store.published_file(study) if study else store.published_file("*").parent
