@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -28,6 +29,7 @@ def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, s
     """
     from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and time limits end it as Ctrl-C does
     engine = "dask" if scheduler else engine
     done = run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler)
     click.echo(done)
