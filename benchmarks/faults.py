@@ -62,18 +62,20 @@ def cluster(wanted: bool) -> Iterator[tuple[str | None, dict[str, list[int]]]]:
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"
-        about = ["--scheduler-file", str(file), "--no-dashboard"]
-        roles = [["dask_scheduler", "--host", "127.0.0.1", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
+        about = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+        roles = [["dask_scheduler", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
         here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         started = [subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here,
                                     stderr=subprocess.DEVNULL) for role, *options in roles]  # fmt: skip
-        while not (file.exists() and file.read_text().endswith("}")):
-            time.sleep(0.05)
-        scheduler, *workers = (process.pid for process in started)
-        yield json.loads(file.read_text())["address"], {"scheduler": [scheduler], "worker": workers}
-        for process in started:
-            process.kill()
-            process.wait()
+        try:
+            while not (file.exists() and file.read_text().endswith("}")):
+                time.sleep(0.05)
+            scheduler, *workers = (process.pid for process in started)
+            yield json.loads(file.read_text())["address"], {"scheduler": [scheduler], "worker": workers}
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
 
 
 def children(parent: int) -> list[int]:
@@ -138,7 +140,7 @@ def accuracies() -> dict[str, float]:
 
 
 def campaign(kills: int) -> dict:
-    moments, hit, before, lost, again, silent = random.Random(0), Counter(), {}, 0, 0, 0
+    moments, hit, before, lost, again, silent = random.Random(), Counter(), {}, 0, 0, 0
     rounds = 1
     while sum(hit[kind] for kind in set(KINDS)) < kills:
         what, broke = strike(KINDS[sum(hit.values()) % len(KINDS)], moments)

@@ -39,8 +39,8 @@ def cluster(tmp_path_factory):
     (root / "studies").mkdir()
     (root / "studies" / "trial.yaml").write_text(YAML)
     here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), "SURVEY_RUNS": str(root / "runs")}
-    about = ["--scheduler-file", str(root / "scheduler.json"), "--no-dashboard"]
-    roles = [["dask_scheduler", "--host", "127.0.0.1", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
+    about = ["--scheduler-file", str(root / "scheduler.json"), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    roles = [["dask_scheduler", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
     with open(root / "log", "w") as log:
         processes = [
             subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here, stderr=log)
@@ -146,6 +146,7 @@ def test_the_slurm_script_starts_one_threaded_workers_that_share_the_store(monke
                  "export OMP_NUM_THREADS=1", f"export SURVEY_RUNS='{tmp_path}/my runs'"):  # fmt: skip
         assert line in script.splitlines()
     (command,) = [line for line in script.splitlines() if "dask_worker" in line]
+    assert "--dashboard-address 127.0.0.1:0" in command  # all else of dask listens on the cluster's network
     assert "tcp://login1:8786" in command and "--nthreads 1 " in command and "--nworkers 8" in command
     assert command.startswith(f"{Path(sys.executable)} ") and "survey-$SLURM_JOB_ID" in command
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -34,6 +35,8 @@ COMMANDS = {
 def command(request, tmp_path, monkeypatch):
     """Call a command that writes into a folder, with its slow parts replaced; the name of one file it writes."""
     monkeypatch.setattr(notebooks, "FOLDER", FIXTURES)
+    monkeypatch.setattr(notebooks, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(notebooks, "_execute", lambda path, out, _: shutil.copy(path, out) and "")
     monkeypatch.setattr(speed, "measure_all", lambda *_, **__: {"chain": speed.read()["chain"].head(1)})
     monkeypatch.setattr("survey_lib.cli.timings.report", lambda found: "")
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
@@ -172,6 +175,12 @@ def test_a_single_file_is_never_replaced_and_its_folder_must_exist(words, tmp_pa
         done = CliRunner().invoke(main, [*map(str, words), str(path)])
         assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output
     assert tree(tmp_path).keys() == {Path("mine")} and (tmp_path / "mine").read_text() == "my thesis"
+
+
+def test_two_results_of_one_command_are_two_files(tmp_path):
+    words = [*SINGLE[0], tmp_path / "one", "--onnx", tmp_path / "one"]
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 1 and "give two files" in done.output and tree(tmp_path) == {}
 
 
 def test_the_list_reads_as_sha256sum_writes_it(tmp_path):

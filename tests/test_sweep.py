@@ -196,6 +196,7 @@ def test_b63_a_worker_that_dies_costs_one_run_and_never_the_others(trial, tmp_pa
 SLOW = """
 import signal, sys, time
 from pathlib import Path
+from survey_lib.cli import main
 from survey_lib.experiment.sweeps import study, sweep
 signal.signal(signal.SIGINT, signal.default_int_handler)
 study.FOLDER = Path(sys.argv[1])
@@ -205,11 +206,12 @@ def slow(chain, write):
     run_chain(chain, write)
 sweep.run_chain = slow
 print("started", flush=True)
-print(sweep.sweep("trial", engine="serial"))
+main(["sweep", "trial", "--engine", "serial"])
 """
 
 
-def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(trial, tmp_path):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(kind, trial, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     command, here = (
         [sys.executable, tmp_path / "slow.py", study.FOLDER],
@@ -219,9 +221,9 @@ def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(trial,
     deadline = time.monotonic() + 120
     while len(list(trial.glob("*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(kind)
     output, _ = child.communicate(timeout=60)
-    assert child.returncode == 0 and "3 of 6 runs done, 0 failed, 0 refused, 3 left" in output
+    assert child.returncode == 1 and "3 of 6 runs done, 0 failed, 0 refused, 3 left" in output
     assert not list(trial.glob("*.tmp"))
 
 
@@ -248,5 +250,6 @@ def test_the_studies_of_the_repository_are_valid(name):
         configs = study.configs(name, profile)
         assert any(config.method == "dense" for config in configs)
     full = study.configs(name, "full")
-    assert len({config.seed for config in full}) >= 3 and len({config.dense_key() for config in full}) >= 3
+    seeds = 1 if name == "mini" else 3  # mini shows that the chain works; its one seed carries no comparison
+    assert len({config.seed for config in full}) >= seeds and len({config.dense_key() for config in full}) >= seeds
     assert all(isinstance(config, RunConfig) for config in full)

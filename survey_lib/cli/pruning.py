@@ -50,8 +50,11 @@ def prune_once(
     find(method)
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
     budget_of(*wishes.values(), None, None)
-    for path in filter(None, (out, onnx, html)):
+    wanted = [path for path in (out, onnx, html) if path]
+    for path in wanted:
         files.new(path)
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(f"--out, --onnx and --html name one file twice ({', '.join(map(str, wanted))}); give two files")
     data, example, classes = inputs(model, dataset)
     if epochs and not data:
         raise ValueError("fine-tuning needs images with labels; give --data")

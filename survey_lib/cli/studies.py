@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def sweep(
     """
     from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and time limits end it as Ctrl-C does
     engine = "dask" if scheduler else engine
     done = run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler)
     click.echo(json.dumps(asdict(done) | {"left": done.left}, indent=1) if as_json else done)
@@ -162,7 +164,7 @@ def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
     elif len(wrong):
         show(wrong)
     if len(wrong):
-        raise click.ClickException(f"{len(wrong)} of {len(table)} values differ from the published ones")
+        raise click.ClickException(f"{len(wrong)} of {len(table)} values and checks do not agree")
     runs = table["key"].replace("", None).nunique()
     click.echo(
         f"all {len(table)} values of {runs} runs came out as published, within what is said above",

@@ -123,7 +123,7 @@ def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
     """Raise FileExistsError for the first name that is no file, or a file that the folder's list does not know."""
     listed = folder / WRITTEN
     written = set() if listed.is_symlink() or not listed.is_file() else set(listed.read_text().splitlines())
-    for name in {*names, WRITTEN}:
+    for name in (*names, WRITTEN):
         path = folder / name
         plain = path.is_file() and not path.is_symlink()
         ours = plain and (name == WRITTEN or f"{_digest(path)}  {name}" in written)

@@ -101,7 +101,8 @@ def _explained(method: Method) -> str:
 
 def _code(method: Method) -> str:
     return "\n".join(
-        f"{title}, in `{part.__module__}`:\n\n{fence('python', source(part))}" for title, part in _parts(method)
+        f"{title}, in `{part.__module__}`:\n\n{fence('python', source(part))}"
+        for title, part in _parts(method)
     )
 
 

@@ -84,9 +84,7 @@ def _image(name: str, sheet: dict, address: str) -> str:
 
 def commands_page(helps: Mapping[str, str]) -> str:
     """What `survey COMMAND --help` prints, one section a command."""
-    return "# Commands\n\n" + "\n".join(
-        f"## {name}\n\n{fence('text', text)}" for name, text in helps.items()
-    )
+    return "# Commands\n\n" + "\n".join(f"## {name}\n\n{fence('text', text)}" for name, text in helps.items())
 
 
 def library_pages() -> dict[str, str]:

@@ -45,10 +45,12 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     10              values before recovery, on corrupted images, of single classes or examples; such layers
     0               all else
 
-    A field that is new since the publication is no difference, nor one of an older schema that is gone.
+    A field that only one of the two has is a difference, except in the config, which may gain fields, and where
+    the published record is of an older schema.
     """
     older = published.get("schema") != now.get("schema")
-    leaves = [leaf for leaf in _leaves(published, now) if not (older and leaf[2] is None)]
+    leaves = [(path, a, b) for path, a, b in _leaves(published, now)
+              if not (older and None in (a, b) or path[0] == "config" and a is None)]  # fmt: skip
     losses = [
         (a, b)
         for path, a, b in leaves
@@ -68,10 +70,10 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
 def _leaves(
     published: object, now: object, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], object, object]]:
-    """Path and both values of all that is no dict or list of equal length; None for a value that is not there now."""
+    """Path and both values of all that is no dict or list of equal length; None for a value that is not there."""
     if isinstance(published, dict) and isinstance(now, dict):
-        for name in published.keys() - NOT_COMPARED:
-            yield from _leaves(published[name], now.get(name), (*path, name))
+        for name in sorted((published.keys() | now.keys()) - NOT_COMPARED):
+            yield from _leaves(published.get(name), now.get(name), (*path, name))
     elif isinstance(published, list) and isinstance(now, list) and len(published) == len(now):
         for place, (one, other) in enumerate(zip(published, now, strict=True)):
             yield from _leaves(one, other, (*path, str(place)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from survey_lib.catalogue import find
 from survey_lib.experiment.records.differences import compare
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.sweeps import study as studies
@@ -17,18 +18,31 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
 
     The runs must be those that the study's profiles ask for, once each, finished, of the present versions of their
     methods, all with the same fields, and with one dense network a seed. (That keys are the hashes of configs is
-    checked when records are read.)
+    checked when records are read.) Methods with a newer version are named once each.
     """
     configs = [(record, RunConfig(**record["config"])) for record in records]
-    return [*_keys(configs), *_counts(study, configs), *_fields(records), *_dense(study, configs)]
+    of_study = (check(study, configs) for check in (_versions, _counts, _dense))
+    return [fault for found in (_failed(records), _fields(records), *of_study) for fault in found]
 
 
-def _keys(configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:
-    for record, config in configs:
-        if record["status"] == "failed":
-            yield record["key"], "a run that failed is not published"
-        if config.row and record["method"]["version"] != config.row.version:
-            yield record["key"], f"its method has version {config.row.version} now; sweep and publish again"
+def _failed(records: list[dict]) -> Iterator[Fault]:
+    failed = (record["key"] for record in records if record["status"] == "failed")
+    yield from ((key, "a run that failed is not published") for key in failed)
+
+
+def outdated(record: dict) -> bool:
+    """Whether the method of a record has another version now, so that the run cannot be computed as it was."""
+    row = RunConfig(**record["config"]).row
+    return row is not None and record["method"]["version"] != row.version
+
+
+def _versions(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:
+    old = Counter((config.method, record["method"]["version"], config.profile)
+                  for record, config in configs if outdated(record))  # fmt: skip
+    for (method, version, profile), count in old.items():
+        yield "", (f"{count} runs of {method} are of version {version} of the method, which has version "
+                   f"{find(method).version} now, and cannot be compared: survey sweep {study} --profile {profile}, "
+                   f"then survey publish {study} --profile {profile}")  # fmt: skip
 
 
 def _counts(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:

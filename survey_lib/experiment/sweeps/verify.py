@@ -29,18 +29,23 @@ def verify(study: str | None = None, sample: int = 5, seed: int = 0,
 
     One row for each value that was compared (`differences.compare` says which, and what is allowed) and for each
     fault of a file (`soundness.faults`), which never agrees. `report` is told what was left out and why, and
-    what was compared.
+    what was compared. It cannot notice times made up, nor values that another processor could have found.
     Raises ValueError for a sample below one, and when nothing that can be computed here is published.
     """
     if sample < 1:
         raise ValueError(f"sample must be at least one run, got {sample}")
     names = [study] if study else [name for name in studies.names() if store.published_file(name).exists()]
+    absent = {*studies.names()} - {*names}
+    if absent and not study:
+        report(f"not published: {', '.join(sorted(absent))}")
     published = [(name, record) for name in names for record in store.published_lines(name)]
     rows = [(name, key, Pair(fault, "", "a fault", 0.0)) for name in names for key, fault in
-            soundness.faults(name, [record for one, record in published if one == name])]  # fmt: skip
-    report(f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of keys, counts and fields")
+            _faults(name, [record for one, record in published if one == name])]  # fmt: skip
+    report(
+        f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of keys, counts and fields"
+    )
     here = _computable(published, report)
-    if not here:
+    if not (here or rows):
         where = store.published_file(study) if study else store.published_file("*").parent
         raise ValueError(f"{where} holds no run that can be computed here; `survey publish STUDY` writes it, "
                          "`survey doctor` shows which data are missing")  # fmt: skip
@@ -58,12 +63,24 @@ def verify(study: str | None = None, sample: int = 5, seed: int = 0,
     return table.set_axis(["study", "key", "metric", "published", "now", "allowed", "agrees"], axis=1)
 
 
+def _faults(name: str, records: list[dict]) -> list[soundness.Fault]:
+    """Faults of a published file: of its runs, and of its bytes, which `store.publish` writes in one way only."""
+    path = store.published_file(name)
+    lines = [record_json.dump(record) + "\n" for record in sorted(records, key=lambda record: record["key"])]
+    changed = path.exists() and (not lines or "".join(lines).encode() != path.read_bytes())
+    return soundness.faults(name, records) + [("", "the file is not as survey publish writes it")] * changed
+
+
 def _computable(published: list[tuple[str, dict]], report: Callable[[str], None]) -> list[tuple[str, dict]]:
-    """The runs whose data are on this machine; says how many are left out."""
+    """The runs whose methods and data are as they were on this machine; says how many are left out."""
+    total = len(published)
+    published = [pair for pair in published if not soundness.outdated(pair[1])]
+    if old := total - len(published):
+        report(f"{old} of {total} runs left out: their methods have newer versions")
     sets = [record["config"]["data"] for _, record in published]
     missing = {data for data in {*sets} - {STORIES} if not available(data)}
     for data, count in Counter(data for data in sets if data in missing).items():
-        report(f"{count} of {len(published)} runs left out: {data} is not on this machine")
+        report(f"{count} of {total} runs left out: {data} is not on this machine")
     return [pair for pair, data in zip(published, sets, strict=True) if data not in missing]
 
 
