@@ -94,7 +94,8 @@ def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame
     several = [name for name in ("data", "model", "asked_macs") if name in frame and frame[name].nunique(dropna=False) > 1]
     groups = frame.groupby([*several, "method", "sparsity"], dropna=False)[metric]
     table = groups.agg(mean="mean", std="std", n="count").query("n > 0").reset_index()
-    return table.sort_values([*several[:2], "mean"], ascending=[True] * len(several[:2]) + [False], ignore_index=True)
+    first = [name for name in several if name != "asked_macs"]
+    return table.sort_values([*first, "mean"], ascending=[True] * len(first) + [False], ignore_index=True)
 
 
 def accuracy_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
