@@ -225,7 +225,7 @@ def test_data_are_plain_text_in_a_file_and_a_table_with_lines_on_a_terminal(monk
 
     table = pd.DataFrame({"name": ["[b]a", "c"], "n": [1.0, None]})
     show(table)
-    assert capsys.readouterr().out == " name   n\n[b]a 1.0\n   c    \n"
+    assert capsys.readouterr().out == "name    n\n[b]a  1.0\n   c     \n"
     show(table, as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"name": "[b]a", "n": 1.0}, {"name": "c", "n": None}]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,12 @@ AUTHORS = ("author-readme", "author-paper-table", "author-data-file")
 
 def papers() -> pd.DataFrame:
     """One row a paper, by key. DOIs that were only recalled, not resolved, are left out."""
-    table = pd.read_csv(FOLDER / "papers.csv", index_col="key", dtype={"arxiv_id": str, "year": int})
+    return _papers(FOLDER / "papers.csv").copy()
+
+
+@cache
+def _papers(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, index_col="key", dtype={"arxiv_id": str, "year": int})
     recalled = table["checked"].str.contains("doi from recall", regex=False)
     table.loc[recalled, "doi"] = pd.NA
     return table

@@ -88,7 +88,7 @@ def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame
     differ in their seed. Columns in which all runs agree are left out; best mean first. One run has no spread.
 
     >>> frame = pd.DataFrame({"method": ["a", "a"], "sparsity": [0.5, 0.5], "accuracy": [0.8, 0.9]})
-    >>> results_table(frame).iloc[0].round(3).tolist()
+    >>> results_table(frame).round(3).iloc[0].tolist()
     ['a', 0.5, 0.85, 0.071, 2]
     """
     several = [name for name in ("data", "model", "asked_macs") if name in frame and frame[name].nunique(dropna=False) > 1]
