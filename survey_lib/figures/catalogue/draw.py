@@ -14,7 +14,6 @@ from survey_lib.analysis.address import address, project
 from survey_lib.analysis.tables import finished
 from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.plots import house_style
-from survey_lib.experiment.commit import commit
 from survey_lib.figures.catalogue.entries import FIGURES, Entry
 from survey_lib.repository import REPOSITORY, needed
 
