@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 from torch import Tensor, nn
@@ -22,8 +21,8 @@ from survey_lib.methods.pattern import scores as pattern
 from survey_lib.methods.weight import gates, sparse_training
 from survey_lib.methods.weight import scores as weight
 from survey_lib.methods.weight import training as weight_training
+from survey_lib.repository import LITERATURE
 
-LITERATURE = Path(__file__).parents[1] / "data" / "literature" / "papers.csv"
 WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
@@ -327,7 +326,7 @@ def table(**chosen: str) -> pd.DataFrame:
              "needs data": bool(set(m.needs) - WITHOUT_DATA) or m.search is not None,
              "schedule": m.schedule, "cost": cost(m), "what it does": m.one_line, "key": m.paper, "notebook": chapter(m),
              "status": m.status, "reason": m.reason} for m in METHODS.values()]  # fmt: skip
-    papers = pd.read_csv(LITERATURE, usecols=["key", "criterion", "title", "year"])
+    papers = pd.read_csv(LITERATURE / "papers.csv", usecols=["key", "criterion", "title", "year"])
     joined = pd.DataFrame(rows).merge(papers, "left", "key").astype({"year": "Int64"})
     joined = joined.rename(columns={"key": "paper"}).set_index("method")
     for column, value in chosen.items():
