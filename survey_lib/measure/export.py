@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterable
@@ -11,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+
+from survey_lib.chain.copies import duplicate, unwrap
 
 PARITY = 1e-4  # largest difference to eager, relative to the largest output
 
@@ -40,8 +41,10 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
     `error`, the largest difference relative to the largest output. Raises ValueError, and leaves no file, if the
     error is above 1e-4. The model is left as found.
     """
-    still = copy.deepcopy(model).eval().requires_grad_(False)
-    pair = example if len(example) > 1 else torch.cat([example, example])  # an axis of 1 would be taken as fixed
+    still = duplicate(unwrap(model)).eval().requires_grad_(False)
+    pair = (
+        example if len(example) > 1 else torch.cat([example, example])
+    )  # an axis of 1 would be taken as fixed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(still, (pair,), str(path), dynamo=True, verbose=False, external_data=False,

@@ -45,6 +45,7 @@ class Labels:
         self.counted: list[tuple[np.ndarray, np.ndarray]] = []
         self.reparametrised: dict[str, str] = {}  # layer -> how to fold it
         self._reasons: dict[str, int] = {}
+        self.buffers = {name for name, _ in model.named_buffers()}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if tensor.is_floating_point() and tensor not in self.known:
                 self.known[tensor] = self._label(name, tensor)

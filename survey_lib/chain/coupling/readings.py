@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.rules.table import rule_of
@@ -37,6 +38,7 @@ class LabelledRun(TorchDispatchMode):
         super().__init__()
         self.model, self.labels, self.second = model, labels, second
         self.choices: list[Choice] = []
+        self.counting = True
         self.products: list[
             tuple[int, tuple[np.ndarray, ...]]
         ] = []  # multiply-adds, and the axes they scale with
@@ -111,7 +113,7 @@ class LabelledRun(TorchDispatchMode):
 
     def multiply(self, macs: int, *vectors: np.ndarray) -> None:
         """Multiply-adds of an operation, and the labels of all axes they are proportional to."""
-        if not self.model.training:
+        if self.counting and not self.model.training:
             self.products.append((macs, tuple(vector for vector in vectors if (vector > 0).any())))
 
     def attribute(self, name: str, channels) -> None:
@@ -144,17 +146,3 @@ def plain_kernels(model: nn.Module):
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         torch._C._set_mkldnn_enabled(onednn)
-
-
-def leaves(value):
-    """All tensors in nested lists, dicts and plain objects."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from leaves(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from leaves(one)
-    elif hasattr(value, "__dict__") and not isinstance(value, type):
-        yield from leaves(vars(value))

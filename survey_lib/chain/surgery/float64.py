@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from survey_lib.chain.coupling.readings import leaves, plain_kernels
+from survey_lib.chain.copies import leaves
+from survey_lib.chain.coupling.readings import plain_kernels
 from survey_lib.chain.surgery.masked_norms import OverKept
 from survey_lib.chain.surgery.resize import plain_tensors
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling.groups import Coupling
 
 # attribute -> (tensor, axis): widths that modules of torch state about themselves
@@ -33,7 +32,7 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
         replaced[id(tensor)] = shorten(tensor, removed.get(name, {}))
     for tensor in plain_tensors(model):
         replaced[id(tensor)] = tensor.detach().clone()
-    small = copied(model, replaced)
+    small = duplicate(model, replaced)
     for (module, attribute), value in attributes.items():
         setattr(small.get_submodule(module), attribute, value)
     return small
@@ -41,15 +40,7 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
 
 def structure(model: nn.Module) -> nn.Module:
     """A copy of the modules that shares the parameters and has buffers of its own."""
-    return copied(model, {id(tensor): tensor for tensor in [*model.parameters(), *plain_tensors(model)]})
-
-
-def copied(model: nn.Module, replaced: Mapping[int, Tensor]) -> nn.Module:
-    """A deep copy with other tensors for those of these ids; the many empty tables of hooks are not traversed."""
-    tables = [
-        v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v
-    ]
-    return copy.deepcopy(model, {**replaced, **{id(table): OrderedDict() for table in tables}})
+    return duplicate(model, {id(tensor): tensor for tensor in [*model.parameters(), *plain_tensors(model)]})
 
 
 def plain_tensors(model: nn.Module) -> list[Tensor]:

@@ -6,7 +6,7 @@ layer scales are randomised first, because zeros, ones and 1e-6 of a fresh model
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,12 @@ class Check:
     `over_kept` names the modules whose norms had to be taken over the kept channels.
     """
 
-    def __init__(self, model: nn.Module, coupling: Coupling, example):
+    def __init__(self, model: nn.Module, coupling: Coupling, examples: Iterable):
         self.model, self.coupling = model, coupling
         self.random = random_values(model)
-        self.inputs = variants(arguments(example))  # from the first run on: only those the model takes
+        self.inputs = [
+            variants(arguments(one)) for one in examples
+        ]  # from the first run on: one the model takes
         self.small, self.attributes, self.over_kept = None, {}, ()
 
     def problem(self, keep: Mapping[str, Tensor]) -> str:
@@ -50,7 +52,7 @@ class Check:
                 change = repair(error, small, self.coupling, alive)
                 attributes |= change
                 if not change:
-                    return f"the cut model fails: {' '.join(str(error).split())[:200]}"
+                    return f"the cut model fails: {reason(error)}"
         else:
             return "the cut model still fails after repairing its attributes"
         if not equal(expected, found):
@@ -67,16 +69,24 @@ class Check:
             statistic = name.rpartition(".")[2] in STATISTICS
             return zero(double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {}))
 
-        model = structure(self.model).eval()
-        for inputs in self.inputs:
-            over_kept = OverKept(model, self.coupling, keep) if flagged else None
+        model, outputs, needed = structure(self.model).eval(), [], {}
+        for number, sizes in enumerate(self.inputs):
+            found, over_kept, self.inputs[number] = self._first(
+                model, sizes, value, keep if flagged else None
+            )
+            outputs += found
+            needed |= over_kept
+        return outputs, tuple(needed)
+
+    def _first(self, model: nn.Module, sizes: Iterable, value, keep) -> tuple[list[Tensor], dict, list]:
+        """Outputs on the first of the inputs that the model takes, where norms ran over kept ones, and that input."""
+        for inputs in sizes:
+            over_kept = OverKept(model, self.coupling, keep) if keep else None
             try:
-                found = run(model, inputs, value, over_kept)
-                self.inputs = [inputs]
-                return found, tuple(over_kept.needed) if flagged else ()
+                return run(model, inputs, value, over_kept), over_kept.needed if keep else {}, [inputs]
             except Exception as refused:  # a model may take one size only
                 error = refused
-        raise ValueError(f"the model does not run on its example in float64: {error}") from error
+        raise ValueError(f"the model does not run on its example in float64: {reason(error)}") from error
 
     def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
@@ -86,7 +96,13 @@ class Check:
                 else double(name, tensor)
             )
 
-        return run(structure(small).eval(), *self.inputs, value)
+        small = structure(small).eval()
+        return [x for (inputs,) in self.inputs for x in run(small, inputs, value)]
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line; its kind where it says nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
