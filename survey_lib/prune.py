@@ -115,9 +115,6 @@ def prune(
     original = unwrap(model)
     check_kind(original)
     bare = duplicate(original)
-    request = Request(chosen, sparsity, budget and budget.of(bare, example), example, tuple(more),
-                      batches if batches is None else list(batches), loss, scope or chosen.scope, layers, protect,
-                      cuttable if cut is None else cut, masks or {}, coupling, seed)  # fmt: skip
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
     if cuttable and masks:
         raise ValueError(
@@ -129,6 +126,9 @@ def prune(
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
     with untouched(original):  # hooks of the caller's may reach it from a copy
+        request = Request(chosen, sparsity, budget and budget.of(bare, example), example, tuple(more),
+                          batches if batches is None else list(batches), loss, scope or chosen.scope, layers, protect,
+                          cuttable if cut is None else cut, masks or {}, coupling, seed)  # fmt: skip
         result = step(bare, request)
         while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
             request = replace(request, budget=replace(request.budget, limit=request.budget.limit / over))

@@ -15,6 +15,7 @@ from survey_lib.steps.request import UNSEEN, Request, choose, report_of
 from survey_lib.steps.result import PruneResult, shares
 from survey_lib.steps.structured import Keep, Ranking
 
+NOTHING = "the model has no layer whose channels another one reads"
 WHOLE = "nothing of it goes with a channel that can be cut"
 
 
@@ -96,5 +97,6 @@ def _chosen_groups(
     }
     skipped += [(name, f"tied by count to {', '.join(set(ties) - {name})}") for name, ties in tied.items()]
     if names <= tied.keys():
-        raise ValueError("no channel can be cut: " + "; ".join(f"{name}: {why}" for name, why in skipped))
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped)
+        raise ValueError(f"no channel can be cut: {reasons or NOTHING}")
     return [group for group in groups if group.name not in tied], skipped

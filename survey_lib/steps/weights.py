@@ -88,7 +88,8 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
 
 def _unfit(model: nn.Module, name: str, method: Method) -> str:
     """Why a weight is left whole by this method; empty if it is not."""
-    if INPUTS.intersection(method.needs) and type(model.get_submodule(_layer(name))) not in WATCHED:
+    watched = type(model.get_submodule(_layer(name))) in WATCHED and name.endswith("weight")
+    if INPUTS.intersection(method.needs) and not watched:
         return f"{method.name} watches the inputs of layers, and this weight is used without its layer being called"
     weight = model.get_parameter(name)
     return misfit(weight.shape, method.unit, method.pattern) if method.unit != "weight" else ""

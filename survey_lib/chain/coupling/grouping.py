@@ -170,7 +170,7 @@ def _reasons(labels, classes, member) -> dict[str, str]:
     prunable = set()
     for one in sorted(produced):
         tensor, dim = labels.axes_of[one]
-        layer = tensor.rpartition(".")[0]
+        layer = tensor.rpartition(".")[0] or tensor
         end = labels.starts[one + 1] if one + 1 < len(labels.starts) else labels.of_parameters
         run = np.arange(labels.starts[one], end)
         if (member[run, 0] >= 0).any():

@@ -20,6 +20,7 @@ from survey_lib.chain.surgery.resize import Removed, new_attributes, repair, sho
 
 TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
 ROUNDS = 12
+EXPERTS = "; of transformers build the model with experts_implementation='batched_mm'"
 SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # large images, for the check
 
 
@@ -86,7 +87,8 @@ class Check:
                 return run(model, inputs, value, over_kept), over_kept.needed if keep else {}, [inputs]
             except Exception as refused:  # a model may take one size only
                 error = refused
-        raise ValueError(f"the model does not run on its example in float64: {reason(error)}") from error
+        hint = EXPERTS if "grouped_mm" in str(error) else ""
+        raise ValueError(f"the model does not run on its example in float64: {reason(error)}{hint}") from error
 
     def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:

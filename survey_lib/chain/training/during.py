@@ -86,28 +86,26 @@ class Session:
         >>> layer = nn.Linear(4, 4); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
         >>> from survey_lib import during
         >>> session = during(layer, "gradual", 0.5, optimizer, steps=9); sorted(session.state_dict())
-        ['rule', 'step', 'weights']
+        ['kind', 'rule', 'step', 'weights']
         """
         own = {name: value for name, value in vars(self.rule).items() if name not in BORROWED}
-        return {"step": self.step, "weights": _saved(dict(self.rule.weights)), "rule": _saved(own)}
+        kind, weights = type(self.rule).__name__, _saved(dict(self.rule.weights))
+        return {"kind": kind, "step": self.step, "weights": weights, "rule": _saved(own)}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping) -> None:
         """Go on where `state_dict` was taken; ValueError for a session of another method, model or length."""
-        rule = vars(self.rule)
-        same = (
-            state["rule"].keys() == rule.keys() - BORROWED
-            and state["weights"].keys() == self.rule.weights.keys()
-        )
-        differ = [f"{name}={state['rule'].get(name)!r}" for name in ("sparsity", "steps", "seed")
-                  if state["rule"].get(name) != rule[name]]  # fmt: skip
-        if not same or differ:
-            raise ValueError(f"the state is of another session ({', '.join(differ) or 'another method or model'}); start "
-                             "this one with the same model, method, sparsity, steps and seed")  # fmt: skip
+        there = {"method": state["kind"], "weights": _shapes(state["weights"])}
+        here = {"method": type(self.rule).__name__, "weights": _shapes(self.rule.weights)}
+        for name in ("sparsity", "steps", "seed"):
+            there[name], here[name] = state["rule"].get(name), getattr(self.rule, name)
+        differ = [f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]]
+        if differ:
+            raise ValueError(f"the state is of another session: {differ[0]}; start this one with the same arguments")
         for name, weight in state["weights"].items():
             self.rule.weights[name].copy_(weight)
         for name, value in state["rule"].items():
-            rule[name] = _loaded(rule[name], value)
+            setattr(self.rule, name, _loaded(getattr(self.rule, name, None), value))
         self.step = state["step"]
 
     @torch.no_grad()
@@ -137,7 +135,7 @@ def start(model: nn.Module, method, sparsity: float, optimizer: torch.optim.Opti
     if steps < 1:
         raise ValueError(f"steps must be at least 1, the number of optimizer steps to come; got {steps}")
     bare = unwrap(model)
-    check_optimizer(bare.parameters(), optimizer)
+    check_optimizer(prunable(bare).values(), optimizer)
     choice = {"pattern": method.pattern} if method.pattern else {}
     rule = method.during(bare, float(sparsity), steps, seed=seed, example=example, **choice)
     return Session(bare, rule, optimizer)
@@ -179,11 +177,17 @@ def _loaded(now, saved):
         now.load_state_dict(saved)
     elif isinstance(now, Tensor) and now.requires_grad:
         now.copy_(saved)
-    elif isinstance(now, dict):
-        return {name: _loaded(now.get(name), one) for name, one in saved.items()}
+    elif isinstance(saved, dict):
+        return {name: _loaded((now or {}).get(name), one) for name, one in saved.items()}
+    elif isinstance(saved, Tensor):
+        return saved.to(saved.device if now is None else now.device, copy=True)
     else:
-        return saved.to(now.device, copy=True) if isinstance(saved, Tensor) else saved
+        return saved
     return now
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 class Held:
