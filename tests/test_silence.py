@@ -3,6 +3,8 @@
 Cases B68 to B71, B73 to B75, B80, B85, B89, B90 and B95; each with the instance reported and others of its kind.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ import survey_lib
 from survey_lib import METHODS, measure, prune
 from survey_lib.chain.evidence.base import collect
 from survey_lib.chain.masks import masks_from_torch
+from survey_lib.chain.surgery.verify import Check
 from survey_lib.measure.storage import sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -169,11 +172,30 @@ def test_b71_modules_whose_statistics_run_over_kept_channels_are_named():
     assert "statistics over kept channels only" in repr(prune(normed, "l1-filter", 0.5, example=X))
 
 
-def test_b95_layer_norms_of_tiny_weights_are_still_told_apart():
-    normed = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8, eps=1e-3), nn.Linear(8, 2), nn.LayerNorm(2))
-    for parameter in normed.parameters():
-        nn.init.normal_(parameter, std=1e-6)
-    assert prune(normed, "l1-filter", 0.5, example=X).over_kept == ("1",)
+class Faint(nn.Module):
+    """A statistic over channels, behind weights so small that the output hardly shows it."""
+
+    def __init__(self, statistic):
+        super().__init__()
+        self.a, self.b, self.straight, self.statistic = nn.Linear(4, 8), nn.Linear(8, 2), nn.Linear(4, 2), statistic
+        nn.init.normal_(self.b.weight, std=1e-10)
+
+    def forward(self, x):
+        h = self.a(x)
+        return self.straight(x) + self.b(self.statistic(h))
+
+
+@pytest.mark.parametrize(
+    "statistic",
+    [lambda h: F.layer_norm(h, h.shape[-1:]), lambda h: h / h.std(-1, keepdim=True), lambda h: h - h.mean(-1, keepdim=True)],
+)
+def test_b95_the_check_sees_what_small_weights_hide(statistic):
+    model = Faint(statistic)
+    coupling = survey_lib.trace(model, X)
+    silent = replace(coupling, groups=tuple(replace(group, flags=()) for group in coupling.groups))
+    keep = {"a": torch.arange(8) < 4}
+    assert Check(model, coupling, [X]).problem(keep) == ""
+    assert "something else" in Check(model, silent, [X]).problem(keep)
 
 
 class TimeMajor(nn.Module):

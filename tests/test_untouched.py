@@ -184,9 +184,9 @@ def test_b84_models_that_cannot_be_pruned_are_refused_by_their_kind(kind, method
 class Padded(nn.Module):
     """An encoder of torch with a padding mask: its fast path knows only whole layers."""
 
-    def __init__(self):
+    def __init__(self, layers):
         super().__init__()
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), layers)
         self.head = nn.Linear(8, 2)
 
     def forward(self, x, padding=None):
@@ -201,7 +201,8 @@ ONE_CALL = [n for n, row in METHODS.items() if row.status == "works" and (row.sc
 @pytest.mark.parametrize("method", ONE_CALL)
 def test_b81_attention_of_torch_runs_layer_by_layer_for_every_method(method):
     x = {"x": torch.randn(2, 5, 8), "padding": PADDING}
-    result = prune(Padded().eval(), method, 0.5, example=x, batches=[(x, torch.tensor([0, 1]))] * 2)
+    layers = 2 if METHODS[method].unit == "layer" else 1
+    result = prune(Padded(layers).eval(), method, 0.5, example=x, batches=[(x, torch.tensor([0, 1]))] * 2)
     assert 0 < result.sparsity < 1
 
 

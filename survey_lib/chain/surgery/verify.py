@@ -1,7 +1,7 @@
 """Masked equals cut, in float64: what carries the soundness of every cut.
 
-The check is against another batch, and where the model takes it another size, than the trace saw. Norms and
-layer scales are randomised first, because zeros, ones and 1e-6 of a fresh model hide errors.
+The check is against another batch, and where the model takes it another size, than the trace saw. Norms and layer
+scales are randomised and small matrices scaled up first, because zeros, ones and 1e-6 of a fresh model hide errors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Check:
 
     def __init__(self, model: nn.Module, coupling: Coupling, examples: Iterable):
         self.model, self.coupling = model, coupling
-        self.random = random_values(model)
+        self.random, self.gains = random_values(model), gains(model)
         self.inputs = [
             variants(arguments(one)) for one in examples
         ]  # from the first run on: one the model takes
@@ -68,7 +68,7 @@ class Check:
 
         def value(name: str, tensor: Tensor) -> Tensor:
             statistic = name.rpartition(".")[2] in STATISTICS
-            return zero(double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {}))
+            return zero(self._double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {}))
 
         model, outputs, needed = structure(self.model).eval(), [], {}
         for number, sizes in enumerate(self.inputs):
@@ -90,12 +90,16 @@ class Check:
         hint = EXPERTS if "grouped_mm" in str(error) else ""
         raise ValueError(f"the model does not run on its example in float64: {reason(error)}{hint}") from error
 
+    def _double(self, name: str, tensor: Tensor) -> Tensor:
+        value = double(name, tensor)
+        return value.mul_(self.gains[name]) if name in self.gains else value
+
     def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
             return (
                 shorten(self.random[name], gone.get(name, {}))
                 if name in self.random
-                else double(name, tensor)
+                else self._double(name, tensor)
             )
 
         small = structure(small).eval()
@@ -132,6 +136,13 @@ def random_values(model: nn.Module) -> dict[str, Tensor]:
             noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
             found[name] = noise - 0.5 if kind in ("running_mean", "bias") else noise + 0.5
     return found
+
+
+def gains(model: nn.Module) -> dict[str, float]:
+    """Factors that bring small matrices to unit gain: behind fresh weights of 0.02 a difference hides (case B95)."""
+    matrices = {name: p.detach() for name, p in model.named_parameters() if p.dim() >= 2 and p.is_floating_point()}
+    norms = {name: float(torch.linalg.vector_norm(p, dtype=torch.float64)) for name, p in matrices.items()}
+    return {n: len(matrices[n]) ** 0.5 / norm for n, norm in norms.items() if 0 < norm < len(matrices[n]) ** 0.5}
 
 
 def _constant(tensor: Tensor) -> bool:
