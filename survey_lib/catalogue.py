@@ -336,7 +336,10 @@ def table(**chosen: str) -> pd.DataFrame:
              "needs data": bool(set(m.needs) - WITHOUT_DATA) or m.search is not None,
              "schedule": m.schedule, "cost": cost(m), "what it does": m.one_line, "key": m.paper, "notebook": chapter(m),
              "status": m.status, "reason": m.reason} for m in METHODS.values()]  # fmt: skip
-    papers = pd.read_csv(LITERATURE, usecols=["key", "criterion", "title", "year"])
+    columns = ["key", "criterion", "title", "year"]  # without the repository they stay empty
+    papers = (
+        pd.read_csv(LITERATURE, usecols=columns) if LITERATURE.exists() else pd.DataFrame(columns=columns)
+    )
     joined = pd.DataFrame(rows).merge(papers, "left", "key").astype({"year": "Int64"})
     joined = joined.rename(columns={"key": "paper"}).set_index("method")
     for column, value in chosen.items():

@@ -151,7 +151,9 @@ def elsewhere(model: nn.Module) -> list[nn.Parameter]:
 
 WRONG = {
     "another model": elsewhere,
-    "the model before it was copied": lambda model: [nn.Parameter(p.detach().clone()) for p in model.parameters()],
+    "the model before it was copied": lambda model: [
+        nn.Parameter(p.detach().clone()) for p in model.parameters()
+    ],
     "biases alone": lambda model: [p for name, p in model.named_parameters() if name.endswith("bias")],
 }
 

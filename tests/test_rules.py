@@ -47,7 +47,9 @@ def test_rule_1_exact_count_on_constant_scores_and_the_same_each_time(method, ne
 
 @pytest.mark.parametrize("method", WORKING)
 @pytest.mark.parametrize("training", [True, False])
-def test_rules_2_and_3_model_gradients_flags_hooks_and_random_state_stay_as_found(method, training, net, batches):
+def test_rules_2_and_3_model_gradients_flags_hooks_and_random_state_stay_as_found(
+    method, training, net, batches
+):
     net.train(training)
     net.conv1.bias.requires_grad_(False)
     net.head.weight.grad = torch.ones_like(net.head.weight)
@@ -56,7 +58,9 @@ def test_rules_2_and_3_model_gradients_flags_hooks_and_random_state_stay_as_foun
     assert same(net.state_dict(), before)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert net.training is training and not net.conv1.bias.requires_grad and net.conv1.weight.requires_grad
-    assert torch.equal(net.head.weight.grad, torch.ones_like(net.head.weight)) and net.conv1.weight.grad is None
+    assert (
+        torch.equal(net.head.weight.grad, torch.ones_like(net.head.weight)) and net.conv1.weight.grad is None
+    )
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in net.modules())
 
 
@@ -140,7 +144,9 @@ def test_rule_10_b85_a_scope_that_the_method_does_not_take_is_refused_before_any
     row = METHODS[method]
     assert row.scope in row.scopes
     for scope in {"nonsense", "row", "isomorphic"} - set(row.scopes):
-        with pytest.raises(ValueError, match=f"unknown scope '{scope}'; {method} takes {', '.join(row.scopes)}"):
+        with pytest.raises(
+            ValueError, match=f"unknown scope '{scope}'; {method} takes {', '.join(row.scopes)}"
+        ):
             run(net, method, batches, scope=scope)
 
 
@@ -155,7 +161,9 @@ def test_rule_11_b80_what_an_earlier_round_removed_is_never_marked_as_kept(metho
 
 
 @pytest.mark.parametrize("method", WORKING)
-def test_rule_12_b72_hooks_locks_and_kept_activations_neither_stop_a_method_nor_let_it_write(method, net, batches):
+def test_rule_12_b72_hooks_locks_and_kept_activations_neither_stop_a_method_nor_let_it_write(
+    method, net, batches
+):
     net.log, net.lock = [], threading.Lock()
     net.conv1.register_forward_hook(lambda *_: net.conv1.weight.data.mul_(0.9) is None or net.log.append(1))
     net.kept = net(EXAMPLE)
@@ -167,7 +175,9 @@ def test_rule_12_b72_hooks_locks_and_kept_activations_neither_stop_a_method_nor_
 
 @pytest.mark.parametrize("session_first", [True, False])
 @pytest.mark.parametrize("method", TRAINED)
-def test_rule_13_b77_a_resumed_session_equals_the_uninterrupted_one_bit_for_bit(method, session_first, batches):
+def test_rule_13_b77_a_resumed_session_equals_the_uninterrupted_one_bit_for_bit(
+    method, session_first, batches
+):
     def begin(width: int, states=()):
         torch.manual_seed(width)
         model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
@@ -227,7 +237,10 @@ def test_rule_9_b40_a_name_that_matches_nothing(method, net, batches):
 
 @pytest.mark.parametrize("method", ["magnitude", "l1-filter"])
 def test_b40_wrapped_models_and_their_prefixes(method, net, batches):
-    for wrapped, prefix in ((nn.DataParallel(net), "module."), (torch.compile(net, backend="eager"), "_orig_mod.")):
+    for wrapped, prefix in (
+        (nn.DataParallel(net), "module."),
+        (torch.compile(net, backend="eager"), "_orig_mod."),
+    ):
         result = run(wrapped, method, batches, layers=[prefix + "conv1"])
         assert list(result.report["layer"]) == ["conv1"]
 

@@ -41,7 +41,11 @@ class Own(nn.Module):
 
     def __init__(self, *shape):
         super().__init__()
-        self.weight, self.norm, self.head = nn.Parameter(torch.randn(shape)), nn.LayerNorm((1, 4)), nn.Linear(shape[-1], 3)
+        self.weight, self.norm, self.head = (
+            nn.Parameter(torch.randn(shape)),
+            nn.LayerNorm((1, 4)),
+            nn.Linear(shape[-1], 3),
+        )
 
     def forward(self, x):
         return self.head((x @ self.weight).relu())
@@ -99,7 +103,9 @@ class Routed(nn.Module):
     def __init__(self):
         super().__init__()
         self.i, self.o = nn.Linear(4, 8), nn.Linear(8, 2)
-        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)) for _ in range(2))
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)) for _ in range(2)
+        )
 
     def forward(self, x):
         return self.o(self.experts[int(x.sum() > 0)](self.i(x).relu()))
@@ -177,7 +183,12 @@ class Faint(nn.Module):
 
     def __init__(self, statistic):
         super().__init__()
-        self.a, self.b, self.straight, self.statistic = nn.Linear(4, 8), nn.Linear(8, 2), nn.Linear(4, 2), statistic
+        self.a, self.b, self.straight, self.statistic = (
+            nn.Linear(4, 8),
+            nn.Linear(8, 2),
+            nn.Linear(4, 2),
+            statistic,
+        )
         nn.init.normal_(self.b.weight, std=1e-10)
 
     def forward(self, x):
@@ -187,7 +198,11 @@ class Faint(nn.Module):
 
 @pytest.mark.parametrize(
     "statistic",
-    [lambda h: F.layer_norm(h, h.shape[-1:]), lambda h: h / h.std(-1, keepdim=True), lambda h: h - h.mean(-1, keepdim=True)],
+    [
+        lambda h: F.layer_norm(h, h.shape[-1:]),
+        lambda h: h / h.std(-1, keepdim=True),
+        lambda h: h - h.mean(-1, keepdim=True),
+    ],
 )
 def test_b95_the_check_sees_what_small_weights_hide(statistic):
     model = Faint(statistic)
@@ -218,7 +233,11 @@ class Bag(nn.Module):
 
 BATCHES = {
     "time first": (TimeMajor(), lambda n: torch.ones(5, n, 4), 5 * 3 * (4 + 3) * 3 + 6),
-    "encoder": (nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 1), lambda n: torch.ones(5, n, 8), None),
+    "encoder": (
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 1),
+        lambda n: torch.ones(5, n, 8),
+        None,
+    ),
     "bag": (Bag(), lambda n: (torch.zeros(6, dtype=torch.long), torch.arange(n)), 8),
     "vector": (nn.Linear(4, 2), lambda n: torch.ones(4), None),
     "image alone": (nn.Conv2d(3, 4, 1), lambda n: torch.ones(3, 8, 8), None),
@@ -230,7 +249,9 @@ BATCHES = {
 def test_b73_an_ambiguous_batch_is_refused(batch):
     model, example, _ = BATCHES[batch]
     if batch != "scalar first":
-        with pytest.raises(ValueError, match="how many samples are in the example is not clear: .*; give samples="):
+        with pytest.raises(
+            ValueError, match="how many samples are in the example is not clear: .*; give samples="
+        ):
             measure(model, example(2))
     if batch not in ("vector", "image alone"):
         with pytest.raises(ValueError, match="give samples=" if batch != "vector" else "more than one axis"):
@@ -322,7 +343,9 @@ class Stuck(nn.Module):
 
 
 def test_b90_every_reason_is_a_sentence_with_something_in_it():
-    assert dict(prune(Stuck(), "l1-filter", 0.5, example=X).skipped)["a"] == "the cut model fails: RuntimeError"
+    assert (
+        dict(prune(Stuck(), "l1-filter", 0.5, example=X).skipped)["a"] == "the cut model fails: RuntimeError"
+    )
     with pytest.raises(ValueError, match="no channel can be cut: 0: reaches the model's output"):
         prune(nn.Sequential(nn.Linear(4, 2)), "l1-filter", 0.5, example=X)
     with pytest.raises(ValueError, match="no channel can be cut: the model has no layer"):

@@ -197,8 +197,10 @@ def test_failed_runs_stand_in_the_table_with_their_reason(runs):
     assert row.status == "failed" and "loss became nan" in row.reason and math.isnan(row.accuracy)
 
 
-def test_an_unknown_study_is_an_empty_table_with_all_columns(runs):
-    frame = store.results("nothing")
+def test_an_unknown_study_is_an_error_and_one_without_runs_an_empty_table_with_all_columns(runs):
+    with pytest.raises(ValueError, match="unknown study 'nothing'"):
+        store.results("nothing")
+    frame = store.results("comparison", published="nowhere")
     assert frame.empty and {"method", "accuracy", "compression"} <= set(frame.columns)
 
 

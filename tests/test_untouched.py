@@ -22,7 +22,11 @@ class Nasty(nn.Module):
 
     def __init__(self, max_norm=None):
         super().__init__()
-        self.words, self.hidden, self.head = nn.Embedding(12, 6, max_norm=max_norm), nn.Linear(6, 8), nn.Linear(8, 2)
+        self.words, self.hidden, self.head = (
+            nn.Embedding(12, 6, max_norm=max_norm),
+            nn.Linear(6, 8),
+            nn.Linear(8, 2),
+        )
         self.log, self.last = [], None
         self.register_buffer("calls", torch.zeros(1))
 
@@ -55,10 +59,17 @@ class Keeping(Nasty):
 
 def nasty(kind: str) -> nn.Module:
     torch.manual_seed(0)
-    model = {"renormalised": lambda: Nasty(0.5), "counting": Counting, "reassigning": Reassigning, "keeping": Keeping}
+    model = {
+        "renormalised": lambda: Nasty(0.5),
+        "counting": Counting,
+        "reassigning": Reassigning,
+        "keeping": Keeping,
+    }
     model = model.get(kind, Nasty)()
     if kind == "hooked":
-        model.hidden.register_forward_hook(lambda *_: model.hidden.weight.data.mul_(0.9) is None or model.log.append(1))
+        model.hidden.register_forward_hook(
+            lambda *_: model.hidden.weight.data.mul_(0.9) is None or model.log.append(1)
+        )
     if kind == "listed twice":
         model.again = nn.ModuleList([model.hidden, model.hidden])
     if kind == "tied":
@@ -101,7 +112,9 @@ def state(model: nn.Module) -> tuple:
 
 def same(first: tuple, second: tuple) -> bool:
     (tensors, *rest, random), (others, *more, randomly) = first, second
-    equal = tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
+    equal = tensors.keys() == others.keys() and all(
+        torch.equal(tensors[name], others[name]) for name in tensors
+    )
     return equal and rest == more and torch.equal(random, randomly)
 
 
@@ -120,7 +133,10 @@ def test_b72_every_public_call_leaves_the_model_as_it_was(call, kind):
 def test_b72_a_hook_that_writes_does_not_reach_the_result():
     plain, hooked = nasty("plain"), nasty("hooked")
     for method in ("magnitude", "l1-filter", "wanda"):
-        found = [prune(model, method, 0.5, example=X, batches=[(X, Y)]).model.state_dict() for model in (plain, hooked)]
+        found = [
+            prune(model, method, 0.5, example=X, batches=[(X, Y)]).model.state_dict()
+            for model in (plain, hooked)
+        ]
         assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -51,12 +52,18 @@ def prune_once(
     """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
     find(method)
     budget_of(sparsity, macs, parameters, None, None)
+    for path in filter(None, (out, onnx)):
+        if not path.absolute().parent.is_dir():
+            raise ValueError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
     classes, example, batches = inputs(model, dataset)
     dense = build(model, classes, tuple(example.shape[1:]), seed)
     if weights:
         try:
             dense.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError) as error:
+        except SafetensorError as error:
+            raise ValueError(f"{weights} is not a safetensors file ({error}); make one of a state dict with "
+                             "safetensors.torch.save_file") from error  # fmt: skip
+        except RuntimeError as error:
             raise ValueError(f"{weights} does not hold the weights of {model}: {error}") from error
     dense.eval()
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
@@ -89,12 +96,20 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
     module, _, function = name.partition(":")
     if not function or name.startswith(models.TORCHVISION):
         return models.build(name, classes, shape, seed)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # an installed command does not look in the folder that it is called from
     try:
         made = getattr(importlib.import_module(module), function)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"{name!r} cannot be imported ({error}); give package.module:function") from error
     torch.manual_seed(seed)
-    return made()
+    try:
+        model = made()
+    except Exception as error:
+        raise ValueError(f"{name}() raises {type(error).__name__}: {error}; it is called without arguments") from error
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name}() returns a {type(model).__name__}, not a torch module")
+    return model
 
 
 def compare(dense: nn.Module, result: survey_lib.PruneResult, example: Tensor) -> str:

@@ -136,11 +136,19 @@ _SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}
 
 def _outputs(output) -> list[tuple[str, object]]:
     """(reason, value) of each output; the first is what the model is for, others may be left out by a wrapper."""
-    named = output if isinstance(output, dict) else dict(enumerate(output)) if isinstance(output, tuple) else {"": output}
+    named = (
+        output
+        if isinstance(output, dict)
+        else dict(enumerate(output))
+        if isinstance(output, tuple)
+        else {"": output}
+    )
     first, *others = named
     why = "reaches the model's output"
     unwanted = ", which a wrapper that returns less would free: wrap the model to return only what you need"
-    return [(f"{why} {first!r}" if others else why, named[first])] + [(f"{why} {n!r}{unwanted}", named[n]) for n in others]
+    return [(f"{why} {first!r}" if others else why, named[first])] + [
+        (f"{why} {n!r}{unwanted}", named[n]) for n in others
+    ]
 
 
 @contextlib.contextmanager

@@ -68,7 +68,9 @@ class Check:
 
         def value(name: str, tensor: Tensor) -> Tensor:
             statistic = name.rpartition(".")[2] in STATISTICS
-            return zero(self._double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {}))
+            return zero(
+                self._double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {})
+            )
 
         model, outputs, needed = structure(self.model).eval(), [], {}
         for number, sizes in enumerate(self.inputs):
@@ -88,7 +90,9 @@ class Check:
             except Exception as refused:  # a model may take one size only
                 error = refused
         hint = EXPERTS if "grouped_mm" in str(error) else ""
-        raise ValueError(f"the model does not run on its example in float64: {reason(error)}{hint}") from error
+        raise ValueError(
+            f"the model does not run on its example in float64: {reason(error)}{hint}"
+        ) from error
 
     def _double(self, name: str, tensor: Tensor) -> Tensor:
         value = double(name, tensor)
@@ -140,9 +144,13 @@ def random_values(model: nn.Module) -> dict[str, Tensor]:
 
 def gains(model: nn.Module) -> dict[str, float]:
     """Factors that bring small matrices to unit gain: behind fresh weights of 0.02 a difference hides (case B95)."""
-    matrices = {name: p.detach() for name, p in model.named_parameters() if p.dim() >= 2 and p.is_floating_point()}
+    matrices = {
+        name: p.detach() for name, p in model.named_parameters() if p.dim() >= 2 and p.is_floating_point()
+    }
     norms = {name: float(torch.linalg.vector_norm(p, dtype=torch.float64)) for name, p in matrices.items()}
-    return {n: len(matrices[n]) ** 0.5 / norm for n, norm in norms.items() if 0 < norm < len(matrices[n]) ** 0.5}
+    return {
+        n: len(matrices[n]) ** 0.5 / norm for n, norm in norms.items() if 0 < norm < len(matrices[n]) ** 0.5
+    }
 
 
 def _constant(tensor: Tensor) -> bool:

@@ -99,9 +99,13 @@ class Session:
         here = {"method": type(self.rule).__name__, "weights": _shapes(self.rule.weights)}
         for name in ("sparsity", "steps", "seed"):
             there[name], here[name] = state["rule"].get(name), getattr(self.rule, name)
-        differ = [f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]]
+        differ = [
+            f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
+        ]
         if differ:
-            raise ValueError(f"the state is of another session: {differ[0]}; start this one with the same arguments")
+            raise ValueError(
+                f"the state is of another session: {differ[0]}; start this one with the same arguments"
+            )
         for name, weight in state["weights"].items():
             self.rule.weights[name].copy_(weight)
         for name, value in state["rule"].items():
