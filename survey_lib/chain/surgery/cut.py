@@ -45,7 +45,8 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     """Cut the channels that `keep` (group name -> bool tensor) marks False out of a copy of the model.
 
     Count ties are balanced first. Every cut is checked on each example: the masked and the cut model must agree in
-    float64 to 1e-9. Where they do not, groups are tried by halves, and the ones that fail are left whole and reported.
+    float64 to 1e-9. Where they do not, the groups at the module that fails are set apart, else the groups are tried by
+    halves; the ones that fail are left whole and reported.
     Raises ValueError for masks that do not fit the groups; the model itself never changes.
 
     >>> import torch; from survey_lib.chain.coupling import trace
@@ -57,20 +58,38 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     keep = {name: mask for name, mask in coupling.balance(keep).items() if not mask.all()}
     check, accepted, refused = Check(model, coupling, (example, *more)), {}, []
 
-    def grow(units: list[list[str]]) -> None:
+    def grow(units: list[list[str]], known: str = "") -> None:
+        """`known`: what is wrong with these units together with all that was accepted."""
         more = {name: keep[name] for unit in units for name in unit}
-        problem = check.problem(accepted | more) if more else ""
+        problem = known or (check.problem(accepted | more) if more else "")
         if not problem:
             accepted.update(more)
         elif len(units) == 1:
             refused.extend((name, problem) for name in units[0])
         else:
-            grow(units[: len(units) // 2])
-            grow(units[len(units) // 2 :])
+            first, second = _apart(units, coupling, "" if known else check.failing)
+            before = len(refused)
+            grow(first)
+            grow(second, problem if len(refused) == before else "")
 
     grow(coupling.units(keep))
     plan = make_plan(model, removed(coupling, accepted), check.attributes)
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
+
+
+def _apart(units: list[list[str]], coupling: Coupling, failing: str) -> tuple[list, list]:
+    """The units that have nothing to do with the failing module and those that have; halves where that says nothing."""
+
+    def there(unit: list[str]) -> bool:
+        return any(
+            f"{part.tensor}.".startswith(f"{failing}.") for name in unit for part in coupling[name].slices
+        )
+
+    if failing:
+        first, second = ([unit for unit in units if there(unit) is side] for side in (False, True))
+        if first and second:
+            return first, second
+    return units[: len(units) // 2], units[len(units) // 2 :]
 
 
 def replay(model: nn.Module, plan: Mapping) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -82,6 +82,21 @@ def new_attributes(model: nn.Module, coupling: Coupling, removed: Removed, alive
 def _stated(module: nn.Module) -> dict[str, tuple[str, int]]:
     found = {a: place for kind, row in STATED.items() if isinstance(module, kind) for a, place in row.items()}
     return found | PROJECTED if getattr(module, "proj_size", 0) else found
+
+
+def resized(
+    small: nn.Module, names: Iterable[tuple[str, str]], coupling: Coupling, alive: np.ndarray
+) -> Attributes:
+    """Set these attributes, which an earlier cut of the model needed repaired, to the widths of this one."""
+    changes: Attributes = {}
+    for name, attribute in names:
+        module = small.get_submodule(name)
+        old = getattr(module, attribute)
+        new = _new_widths(coupling.widths.get(name, ()), old, alive)
+        if new != old:
+            changes[name, attribute] = new
+            setattr(module, attribute, new)
+    return changes
 
 
 def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray) -> Attributes:

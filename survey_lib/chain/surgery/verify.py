@@ -16,7 +16,16 @@ from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
 from survey_lib.chain.coupling.tracer import arguments
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
-from survey_lib.chain.surgery.resize import Removed, new_attributes, repair, shorten, slim, structure
+from survey_lib.chain.surgery.resize import (
+    Removed,
+    failing_modules,
+    new_attributes,
+    repair,
+    resized,
+    shorten,
+    slim,
+    structure,
+)
 
 TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
 ROUNDS = 12
@@ -28,7 +37,8 @@ class Check:
     """Compares the masked and the cut model for sets of groups.
 
     problem(keep) is empty where the two agree; then `small` is the cut model, `attributes` what it needed, and
-    `over_kept` names the modules whose norms had to be taken over the kept channels.
+    `over_kept` names the modules whose norms had to be taken over the kept channels. Where the cut model raises,
+    `failing` names the module that did.
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, examples: Iterable):
@@ -38,13 +48,15 @@ class Check:
             variants(arguments(one)) for one in examples
         ]  # from the first run on: one the model takes
         self.small, self.attributes, self.over_kept = None, {}, ()
+        self.settled, self.repaired, self.failing = False, set(), ""
 
     def problem(self, keep: Mapping[str, Tensor]) -> str:
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
-        flagged = any(self.coupling[name].flags for name in keep)
-        expected, over_kept = self._masked(keep, gone, flagged)
+        flagged, self.failing = any(self.coupling[name].flags for name in keep), ""
+        expected = None if self.settled else self._masked(keep, gone, flagged)
         attributes = new_attributes(self.model, self.coupling, gone, alive)
         small = slim(self.model, gone, attributes)
+        attributes |= resized(small, self.repaired, self.coupling, alive)
         for _ in range(ROUNDS):
             try:
                 found = self._cut(small, gone)
@@ -53,15 +65,23 @@ class Check:
                 change = repair(error, small, self.coupling, alive)
                 attributes |= change
                 if not change:
+                    self.failing = self._name(failing_modules(error))
                     return f"the cut model fails: {reason(error)}"
         else:
             return "the cut model still fails after repairing its attributes"
+        expected, over_kept = expected or self._masked(keep, gone, flagged)
         if not equal(expected, found):
             if not over_kept or not equal(self._masked(keep, gone, False)[0], found):
                 return "the cut model computes something else than the masked one"
             over_kept = ()
         self.small, self.attributes, self.over_kept = small, attributes, over_kept
+        self.repaired |= attributes.keys()
         return ""
+
+    def _name(self, modules: list[nn.Module]) -> str:
+        """The innermost module that failed, by its name in the model."""
+        names = {id(module): name for name, module in self.running.named_modules()}
+        return next((names[id(module)] for module in modules if id(module) in names), "")
 
     def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], tuple[str, ...]]:
         """Outputs of the dense model with zeros where `group_masks` has them; where did norms run over kept ones?"""
@@ -79,6 +99,7 @@ class Check:
             )
             outputs += found
             needed |= over_kept
+        self.settled = True
         return outputs, tuple(needed)
 
     def _first(self, model: nn.Module, sizes: Iterable, value, keep) -> tuple[list[Tensor], dict, list]:
@@ -106,8 +127,8 @@ class Check:
                 else self._double(name, tensor)
             )
 
-        small = structure(small).eval()
-        return [x for (inputs,) in self.inputs for x in run(small, inputs, value)]
+        self.running = structure(small).eval()
+        return [x for (inputs,) in self.inputs for x in run(self.running, inputs, value)]
 
 
 def reason(error: BaseException) -> str:
