@@ -136,19 +136,11 @@ _SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}
 
 def _outputs(output) -> list[tuple[str, object]]:
     """(reason, value) of each output; the first is what the model is for, others may be left out by a wrapper."""
-    named = (
-        output
-        if isinstance(output, dict)
-        else dict(enumerate(output))
-        if isinstance(output, tuple)
-        else {"": output}
-    )
-    first, *others = named
-    why = "reaches the model's output"
-    unwanted = ", which a wrapper that returns less would free: wrap the model to return only what you need"
-    return [(f"{why} {first!r}" if others else why, named[first])] + [
-        (f"{why} {n!r}{unwanted}", named[n]) for n in others
-    ]
+    named = dict(enumerate(output)) if isinstance(output, tuple) else output
+    if not isinstance(named, dict) or len(named) < 2:
+        return [("reaches the model's output", output)]
+    hints = ["", *["; wrap the model to return only what you need"] * (len(named) - 1)]
+    return [(f"reaches the model's output {name!r}{hint}", named[name]) for name, hint in zip(named, hints, strict=True)]
 
 
 @contextlib.contextmanager
