@@ -382,3 +382,85 @@ def test_b86_operations_without_float64_are_named_with_the_way_out():
 
     with pytest.raises(ValueError, match="does not run on its example in float64: .*experts_implementation"):
         prune(Single(), "l1-filter", 0.5, example=X)
+
+
+class Branch(nn.Module):
+    """Two convolutions to be fused later, for which the widths are kept; the forward does not read them."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.in_channels, self.out_channels, self.kernel_size, self.scale = inputs, outputs, 3, outputs
+        self.wide, self.narrow = nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x):
+        return self.wide(x) + self.narrow(x)
+
+    def fused(self):
+        one = nn.Conv2d(self.in_channels, self.out_channels, self.kernel_size, padding=1)
+        one.weight.data = self.wide.weight.data + F.pad(self.narrow.weight.data, (1, 1, 1, 1))
+        one.bias.data = self.wide.bias.data + self.narrow.bias.data
+        return one
+
+
+class Fusing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.num_features = Branch(3, 8), Branch(8, 12), 12
+        self.fc = nn.Linear(12, 4)
+
+    def forward(self, x):
+        return self.fc(self.second(self.first(x).relu()).relu().mean((2, 3)))
+
+
+def test_b94_widths_that_no_forward_reads_follow_the_cut():
+    x = torch.randn(2, 3, 8, 8)
+    small = prune(Fusing(), "l1-filter", 0.5, example=x).model
+    assert (small.first.in_channels, small.first.out_channels) == (3, 4)
+    assert (small.second.in_channels, small.second.out_channels, small.num_features) == (4, 6, 6)
+    assert small.second.kernel_size == 3
+    before = small(x)
+    small.first, small.second = small.first.fused(), small.second.fused()
+    assert torch.allclose(small(x), before, atol=1e-5)
+    nn.Linear(small.num_features, 2)(small.second(small.first(x).relu()).mean((2, 3)))
+
+
+def test_b94_a_number_that_a_forward_reads_and_needs_stays():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.o, self.out_scale = nn.Linear(4, 8), nn.Linear(8, 2), 8
+
+        def forward(self, x):
+            return self.o(self.a(x).relu()) / self.out_scale
+
+    assert prune(Scaled(), "l1-filter", 0.5, example=X).model.out_scale == 8
+
+
+def test_b94_a_width_that_became_two_stays():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.o, self.hidden_size = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(16, 2), 8
+
+        def forward(self, x):
+            return self.o(torch.cat([self.a(x), self.b(x)], 1).relu())
+
+    model = Twice()
+    model.b.weight.data.mul_(100)
+    small = prune(model, "l1-filter", 0.5, example=X, scope="global").model
+    assert (small.a.out_features, small.b.out_features, small.hidden_size) == (1, 7, 8)
+
+
+@pytest.mark.parametrize("width", [3, 4])
+def test_b91_a_constant_split_names_the_attribute_that_holds_its_size(width):
+    class Split(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.width = nn.Linear(4, 2 * width), nn.Linear(width, 2), width
+
+        def forward(self, x):
+            first, second = self.a(x).split(self.width, 1)
+            return self.b(first * second)
+
+    with pytest.raises(ValueError, match="constant sizes on the channel axis, held by width of the model"):
+        prune(Split(), "l1-filter", 0.5, example=X)

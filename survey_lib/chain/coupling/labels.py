@@ -110,6 +110,7 @@ class Labels:
     def fix(self, vector: np.ndarray, why: str) -> None:
         """These channels must stay."""
         if (vector > 0).any():
+            why = why if " " in why else f"meets an axis in {why} that cannot go"
             self.fixed.append((vector[vector > 0], why))
 
     def fix_all(self, axes: Axes, why: str) -> None:

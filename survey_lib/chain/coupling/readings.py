@@ -140,7 +140,10 @@ def _outputs(output) -> list[tuple[str, object]]:
     if not isinstance(named, dict) or len(named) < 2:
         return [("reaches the model's output", output)]
     hints = ["", *["; wrap the model to return only what you need"] * (len(named) - 1)]
-    return [(f"reaches the model's output {name!r}{hint}", named[name]) for name, hint in zip(named, hints, strict=True)]
+    return [
+        (f"reaches the model's output {name!r}{hint}", named[name])
+        for name, hint in zip(named, hints, strict=True)
+    ]
 
 
 @contextlib.contextmanager

@@ -73,6 +73,7 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
             grow(second, problem if len(refused) == before else "")
 
     grow(coupling.units(keep))
+    check.state_widths()
     plan = make_plan(model, removed(coupling, accepted), check.attributes)
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
 

@@ -19,6 +19,9 @@ STATED = {
     nn.RNNBase: {"input_size": ("weight_ih_l0", 1), "hidden_size": ("weight_hh_l0", 1)},
 }
 PROJECTED = {"hidden_size": ("weight_hr_l0", 1), "proj_size": ("weight_hr_l0", 0)}  # LSTM with proj_size
+# start of an attribute's name -> the axes of weights whose size it states
+WIDTHS = {"in_": (1,), "out_": (0,), "num_features": (0, 1), "embed_dim": (0, 1), "head_hidden_size": (0, 1),
+          "hidden_size": (0, 1)}  # fmt: skip
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 Removed = Mapping[str, Mapping[int, np.ndarray]]
@@ -97,6 +100,34 @@ def resized(
             changes[name, attribute] = new
             setattr(module, attribute, new)
     return changes
+
+
+def unread(model: nn.Module, small: nn.Module) -> Attributes:
+    """Widths that modules state and no forward reads, such as `num_features` or those of a branch to be fused (case B94).
+
+    A width has gone where the tensors nearest inside the module, on that side, all went from it to one other. Whether
+    the model still computes the same with them is for the caller to check.
+    """
+    changes: Attributes = {}
+    for name, module in model.named_modules():
+        for attribute, old in vars(module).items():
+            side = next((axes for key, axes in WIDTHS.items() if attribute.startswith(key)), ())
+            if type(old) is int and side and getattr(small.get_submodule(name), attribute) == old:
+                new = _nearest(module, small.get_submodule(name), old, side)
+                if new != old:
+                    changes[name, attribute] = new
+    return changes
+
+
+def _nearest(module: nn.Module, small: nn.Module, old: int, side: tuple[int, ...]) -> int:
+    """What this width became in the tensors of the module and its children, else deeper; `old` if they disagree."""
+    levels: dict[int, set[int]] = {}
+    for (name, tensor), short in zip(module.named_parameters(), small.parameters(), strict=True):
+        for dim in side:
+            if dim < tensor.dim() and tensor.shape[dim] == old:
+                levels.setdefault(max(name.count("."), 1), set()).add(short.shape[dim])
+    found = levels[min(levels)] if levels else {old}
+    return found.pop() if len(found) == 1 else old
 
 
 def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray) -> Attributes:

@@ -25,6 +25,7 @@ from survey_lib.chain.surgery.resize import (
     shorten,
     slim,
     structure,
+    unread,
 )
 
 TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
@@ -47,7 +48,7 @@ class Check:
         self.inputs = [
             variants(arguments(one)) for one in examples
         ]  # from the first run on: one the model takes
-        self.small, self.attributes, self.over_kept = None, {}, ()
+        self.small, self.gone, self.attributes, self.over_kept = None, {}, {}, ()
         self.settled, self.repaired, self.failing = False, set(), ""
 
     def problem(self, keep: Mapping[str, Tensor]) -> str:
@@ -74,9 +75,25 @@ class Check:
             if not over_kept or not equal(self._masked(keep, gone, False)[0], found):
                 return "the cut model computes something else than the masked one"
             over_kept = ()
-        self.small, self.attributes, self.over_kept = small, attributes, over_kept
+        self.small, self.gone, self.attributes, self.over_kept = small, gone, attributes, over_kept
         self.repaired |= attributes.keys()
         return ""
+
+    def state_widths(self) -> None:
+        """Set the attributes that no forward reads to the new widths, unless the model computes something else with them."""
+        changes = unread(self.model, self.small) if self.small else {}
+        before = self._cut(self.small, self.gone) if changes else []
+        for (name, attribute), value in changes.items():
+            setattr(self.small.get_submodule(name), attribute, value)
+        try:
+            same = equal(before, self._cut(self.small, self.gone)) if changes else True
+        except Exception:  # a forward reads one after all
+            same = False
+        self.attributes |= changes if same else {}
+        for name, attribute in () if same else changes:
+            setattr(
+                self.small.get_submodule(name), attribute, getattr(self.model.get_submodule(name), attribute)
+            )
 
     def _name(self, modules: list[nn.Module]) -> str:
         """The innermost module that failed, by its name in the model."""
