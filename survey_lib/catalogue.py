@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
 from survey_lib.chain.patterns import parse
+from survey_lib.chain.selection import SCOPES
 from survey_lib.methods import solve
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
@@ -24,6 +25,7 @@ from survey_lib.methods.weight import training as weight_training
 from survey_lib.repository import LITERATURE
 
 WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for
+CHANNEL_SCOPES = ("layerwise", "global", "erk", "isomorphic")
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
 
@@ -77,6 +79,13 @@ class Method:
     version: int = 1
     status: str = "works"
     reason: str = ""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What `scope` may be: the method's own alone where it does not rank units by one score each."""
+        if self.solve or self.search or self.unit in ("n:m", "layer"):
+            return (self.scope,)
+        return CHANNEL_SCOPES if self.structure == "structured" else SCOPES
 
     @property
     def structure(self) -> str:

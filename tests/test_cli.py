@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 
+from survey_lib import catalogue, cli
+from survey_lib.analysis import literature
 from survey_lib.analysis.tables import accuracy_table, matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
 from survey_lib.course import reading
+from survey_lib.experiment.data import sources
 from survey_lib.site.readme import README
 
 ROOT = Path(__file__).parents[1]
@@ -338,3 +342,74 @@ def test_results_of_an_accuracy_table_by_hand():
         {"method": ["a", "a", "b"], "sparsity": [0.5, 0.5, 0.5], "accuracy": [0.6, 0.8, 0.9]}
     )
     assert accuracy_table(frame)[0.5].to_dict() == {"b": 0.9, "a": pytest.approx(0.7)}
+
+
+OWN = """
+import torch
+from torch import nn
+
+def good(): return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(3136, 10))
+def needs(width): return nn.Linear(3, width)
+def fails(): raise OSError("no such device")
+def number(): return 3
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+    def forward(self, x):
+        h = self.b(self.a(x).relu())
+        return h, h.mean()
+"""
+PRUNE = ("prune", "--method", "l1-filter", "--sparsity", "0.5", "--data", "eurosat32-mini", "--model")
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with a module of the caller's, from which the command is called."""
+    (tmp_path / "ownmodels.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    yield tmp_path
+    sys.modules.pop("ownmodels", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("ownmodels:needs",), "missing 1 required positional argument: 'width'; it is called without arguments"),
+        (("ownmodels:fails",), "raises OSError: no such device"),
+        (("ownmodels:number",), "returns a int, not a torch module"),
+        (("ownmodels:absent",), "cannot be imported"),
+        (("ownmodels:good", "--out", "missing/x.safetensors"), "there is no folder"),
+        (("ownmodels:good", "--onnx", "missing/x.onnx"), "there is no folder"),
+        (("ownmodels:good", "--weights", "w.pth"), "is not a safetensors file"),
+    ],
+)
+def test_b87_what_cannot_be_done_is_said_in_one_line(own, words, message):
+    torch.save({}, own / "w.pth")
+    done = survey(*PRUNE, *words)
+    assert done.exit_code == 1 and message in done.output and "Traceback" not in done.output
+
+
+def test_b87_a_module_beside_the_caller_is_found_and_a_second_output_leaves_no_file(own):
+    pytest.importorskip("onnxscript")
+    done = survey(*PRUNE, "ownmodels:Two", "--out", "x.safetensors", "--onnx", "x.onnx")
+    assert (own / "x.safetensors").exists()
+    assert "returns a tuple; wrap it" in done.output and not (own / "x.onnx").exists()
+
+
+def test_b88_without_the_repository_methods_are_listed_and_the_rest_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "LITERATURE", tmp_path / "papers.csv")
+    assert "magnitude" in survey("methods", "magnitude").output
+    monkeypatch.setattr(sources, "REPOSITORY", tmp_path)
+    monkeypatch.delenv("SURVEY_DATA", raising=False)
+    assert sources.folder() == Path.home() / ".cache" / "survey_lib"
+    monkeypatch.setattr(literature, "FOLDER", tmp_path)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "survey_lib" / "cli" / "__init__.py"))
+    assert "it is part of the repository" in survey("methods", "--described").output
+
+
+@pytest.mark.parametrize("study", ["nothing", "comparsion"])
+def test_b88_an_unknown_study_is_an_error(study):
+    done = survey("results", study)
+    assert done.exit_code == 1 and f"unknown study '{study}'" in done.output

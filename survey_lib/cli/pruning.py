@@ -124,12 +124,17 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
     module, _, function = name.partition(":")
     if not function or name.startswith(models.TORCHVISION):
         return models.build(name, classes, shape, seed)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # an installed command does not look in the folder that it is called from
     try:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, TypeError, ValueError) as error:  # a path is no name of a module
         raise ValueError(f"{name!r} cannot be imported ({error}); give package.module:function") from error
     torch.manual_seed(seed)
-    made = make() if callable(make) else make
+    try:
+        made = make() if callable(make) else make
+    except Exception as error:
+        raise ValueError(f"{name}() raises {type(error).__name__}: {error}; it is called without arguments") from error
     if not isinstance(made, nn.Module):
         raise ValueError(
             f"{name!r} is no model but {type(made).__name__}; give a function that returns a torch module"
