@@ -11,7 +11,8 @@ import yaml
 
 FOLDER = Path(__file__).parents[2] / "data" / "literature"
 PRINTED = re.compile(r"prints ([+-]?\d+\.\d+)[^;]*; arithmetic gives")
-JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI")
+JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI", "Scandinavian Journal",
+            "Communications in Statistics")  # fmt: skip
 AUTHORS = ("author-readme", "author-paper-table", "author-data-file")
 
 
