@@ -245,11 +245,15 @@ ROWS: tuple[Method, ...] = (
            needs=("slices", "slices_grad"), groups=transformer.is_hidden),
     Method("llm-pruner", "head", "channel", "after", transformer.ffn_channel,
            "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
-           "loss.", "ma2023llmpruner", needs=("slices", "slices_grad"), groups=transformer.is_coupled),
+           "loss.", "ma2023llmpruner", needs=("slices", "slices_grad"), groups=transformer.is_coupled,
+           notebook="14_structure_and_recovery"),
     Method("flap", "head", "channel", "after", transformer.flap,
            "Remove heads and hidden channels whose inputs hardly fluctuate; a bias makes up for their mean.",
            "an2024fluctuation", needs=("consumers",), scope="global", repair=transformer.flap_bias,
-           groups=transformer.is_coupled),
+           groups=transformer.is_coupled, notebook="14_structure_and_recovery"),
+    Method("minitron", "head", "channel", "after", transformer.minitron,
+           "Remove heads, hidden and embedding channels that are small on average; then let the dense model teach.",
+           "muralidharan2024compact", needs=("consumers",), notebook="14_structure_and_recovery"),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
@@ -328,7 +332,7 @@ def table(**chosen: str) -> pd.DataFrame:
     for a column that does not exist, or a value that stands nowhere in it.
 
     >>> sorted(table(category="head").index)
-    ['ffn-channel', 'flap', 'head-gradient', 'llm-pruner']
+    ['ffn-channel', 'flap', 'head-gradient', 'llm-pruner', 'minitron']
     """
     rows = [{"method": m.name, "category": m.category, "unit": m.unit, "structure": m.structure, "when": m.when,
              "scope": m.scope, "needs": " ".join(m.needs) or "nothing",

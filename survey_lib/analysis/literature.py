@@ -13,7 +13,8 @@ import yaml
 from survey_lib.repository import LITERATURE as FOLDER
 
 PRINTED = re.compile(r"prints ([+-]?\d+\.\d+)[^;]*; arithmetic gives")
-JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI")
+JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI", "Scandinavian Journal",
+            "Communications in Statistics")  # fmt: skip
 AUTHORS = ("author-readme", "author-paper-table", "author-data-file")
 
 

@@ -229,7 +229,7 @@ FIGURES: dict[str, Entry] = {
         language_models.losses, "13", "What does a language model lose when pruned in one shot?", "language"
     ),
     "language-structures": Entry(
-        language_models.structures, "13", "What do heads, channels and blocks cost at equal parameters?", "language"
+        language_models.structures, "14", "What do heads, channels and blocks cost at equal parameters?", "language"
     ),
     "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
