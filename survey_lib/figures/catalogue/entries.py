@@ -25,7 +25,6 @@ from survey_lib.figures.comparisons import (
     surveyed,
     your_model,
 )
-from survey_lib.figures.structured import between as granularity
 from survey_lib.figures.structured import channel_pruning, depth_and_heads, structure_and_surgery
 from survey_lib.figures.unstructured import (
     during_training,
@@ -193,7 +192,6 @@ FIGURES: dict[str, Entry] = {
     ),
     "accuracy-lost": Entry(cost, "15", "Where is the loss above the noise of the seeds?", "comparison"),
     "decision-guide": Entry(your_model.decision_guide, "20", "Which method for which need?", "comparison"),
-    "reach": Entry(your_model.reach_chart, "20", "How far can one prune at a loss of one point?", "comparison"),
     "layer-sensitivity": Entry(redundancy.sensitivity, "01", "Which layers can be pruned without loss?", "redundancy"),
     "redundancy": Entry(redundancy.whole_network, "01", "How much can go before any recovery?", "redundancy"),
     "scope-and-schedule": Entry(scopes.scope_and_schedule, "02", "What are scope and schedule worth?", "weight"),
@@ -209,8 +207,7 @@ FIGURES: dict[str, Entry] = {
         channel_pruning.before_and_after, "08", "What is a repair worth right after the cut, and after recovery?", "channel"
     ),
     "channel-gains": Entry(channel_pruning.worth, "08", "Which choice of channels beats a random one?", "channel"),
-    "granularity": Entry(granularity.curves, "10", "What does it cost to remove weights in groups?", "between"),
-    "granularity-ladder": Entry(granularity.ladder, "10", "What does each step in granularity cost?", "between"),
+    "granularity": Entry(frontier, "10", "What does it cost to remove weights in groups?", "between"),
     "recipe-or-criterion": Entry(
         controls.recipe_or_criterion, "16", "Does the learning rate or the criterion matter more?", "controls"
     ),
