@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -171,7 +170,9 @@ def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> N
     """Mean difference with its interval at each sparsity, a mark a method, shifted so that they do not lie on
     each other; `table`: method, sparsity, mean, low, high, n. Raises TooFew for a table without rows."""
     if table.empty:
-        raise TooFew("no setting has two seeds with both methods, so no interval can be drawn; run more seeds")
+        raise TooFew(
+            "no setting has two seeds with both methods, so no interval can be drawn; run more seeds"
+        )
     for number, (name, rows) in enumerate(table.groupby("method")):
         reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
         shifted = rows["sparsity"] + 0.007 * (number - 1)
@@ -179,19 +180,3 @@ def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> N
     axes.axhline(0, color=DENSE, linewidth=1)
     axes.set(xlabel=LABELS["sparsity"], ymargin=0.12)
     note_n(axes, table["n"])
-
-
-def layer_bars(reports: dict[str, pd.Series], axes: Axes) -> None:
-    """Kept share of each layer, one group of bars a layer and one colour a choice.
-
-    `reports`: name -> Series(layer -> density).
-    """
-    layers = list(next(iter(reports.values())).index)
-    width = 0.8 / len(reports)
-    for index, (name, density) in enumerate(reports.items()):
-        offsets = np.arange(len(layers)) + (index - (len(reports) - 1) / 2) * width
-        axes.bar(offsets, density.loc[layers], width, label=name, color=PALETTE[index], hatch=HATCHES[index],
-                 edgecolor="white", linewidth=0.3)  # fmt: skip
-    axes.set_xticks(range(len(layers)), layers, rotation=60, ha="right")
-    axes.set_ylabel("kept share of the layer")
-    axes.legend()
