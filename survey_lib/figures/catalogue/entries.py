@@ -192,8 +192,7 @@ FIGURES: dict[str, Entry] = {
     ),
     "accuracy-lost": Entry(cost, "15", "Where is the loss above the noise of the seeds?", "comparison"),
     "decision-guide": Entry(your_model.decision_guide, "20", "Which method for which need?", "comparison"),
-    "layer-sensitivity": Entry(redundancy.sensitivity, "01", "Which layers can be pruned without loss?", "redundancy"),
-    "redundancy": Entry(redundancy.whole_network, "01", "How much can go before any recovery?", "redundancy"),
+    "stale-statistics": Entry(redundancy.stale_statistics, "01", "Why does a pruned network fail more than it should?"),
     "scope-and-schedule": Entry(scopes.scope_and_schedule, "02", "What are scope and schedule worth?", "weight"),
     "saliency-before-and-after": Entry(
         saliency_gains.before_and_after, "03", "How far apart are criteria before and after recovery?", "saliency"
@@ -215,7 +214,7 @@ FIGURES: dict[str, Entry] = {
         depth_and_heads.depth_against_width, "11", "Is it better to make a network shallower or narrower?", "depth"
     ),
     "taxonomy": Entry(schematics.taxonomy, "00", "Which kinds of pruning are there?"),
-    "map-of-methods": Entry(schematics.map_of_methods, "00", "What does each method remove, and when?"),
+    "story": Entry(anatomy.story, "00", "What becomes of a network, its size and its time?"),
     "chain": Entry(anatomy.chain, "00", "What does every method do, step by step?"),
     "patterns": Entry(schematics.patterns, "10", "What does one matrix look like at each granularity?"),
     "coupled-channels": Entry(schematics.coupled_channels, "09", "Which channels must go together?"),
