@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 

@@ -200,7 +200,7 @@ FIGURES: dict[str, Entry] = {
     "saliency-gains": Entry(saliency_gains.gains, "03", "Who beats magnitude, and what does recovery leave of it?", "saliency"),
     "sanity-checks": Entry(lottery_tickets.early, "04", "Does the pattern found before training matter?", "before-training"),
     "winning-tickets": Entry(lottery_tickets.winning, "05", "Are winning tickets better than random ones?", "lottery"),
-    "sparse-training": Entry(during_training.spent, "06", "What does sparse training cost and give?", "during-training"),
+    "sparse-training": Entry(during_training.moving, "06", "Does a sparse network learn better if its mask may move?", "during-training"),
     "filter-criteria": Entry(frontier, "07", "Is there a best criterion for filters?", "filter"),
     "channels-before-and-after": Entry(
         channel_pruning.before_and_after, "08", "What is a repair worth right after the cut, and after recovery?", "channel"
