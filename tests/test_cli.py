@@ -377,8 +377,8 @@ def own_module(tmp_path, monkeypatch):
         (("ownmodels:fails",), "raises OSError: no such device"),
         (("ownmodels:number",), "is no model but int"),
         (("ownmodels:absent",), "cannot be imported"),
-        (("ownmodels:good", "--out", "missing/x.safetensors"), "there is no folder"),
-        (("ownmodels:good", "--onnx", "missing/x.onnx"), "there is no folder"),
+        (("ownmodels:good", "--out", "missing/x.safetensors"), "is not a folder"),
+        (("ownmodels:good", "--onnx", "missing/x.onnx"), "is not a folder"),
         (("ownmodels:good", "--weights", "w.pth"), "does not hold the weights of"),
     ],
 )
