@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from survey_lib.chain.coupling import trace
+from survey_lib.chain.surgery import verify
 from survey_lib.chain.surgery.cut import cut, load_file, replay, save_file
 
 
@@ -166,3 +167,27 @@ def test_a_plan_adds_biases_only_to_layers_without_one(biases, slimmed):
     plan = slimmed[0].plan | {"biases": biases}
     with pytest.raises(ValueError, match="the plan adds biases to"):
         replay(build(), plan)
+
+
+class Literal(nn.Module):
+    """A residual block; a broken one states its width as a number in the forward."""
+
+    def __init__(self, broken):
+        super().__init__()
+        self.a, self.b, self.broken = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), broken
+
+    def forward(self, x):
+        h = self.a(x).relu()
+        return x + self.b(h.view(len(h), 8, *h.shape[2:]) if self.broken else h)
+
+
+@pytest.mark.parametrize("broken", [(3,), (0, 5, 9), (1, 2, 3, 14)])
+def test_b92_refused_groups_are_set_apart_by_the_module_that_fails(broken, monkeypatch):
+    blocks = [Literal(number in broken) for number in range(16)]
+    model, x, checks = nn.Sequential(nn.Conv2d(3, 8, 1), *blocks, nn.Conv2d(8, 2, 1)), torch.randn(1, 3, 4, 4), []
+    problem = verify.Check.problem
+    monkeypatch.setattr(verify.Check, "problem", lambda *wanted: checks.append(1) or problem(*wanted))
+    coupling = trace(model, x)
+    done = cut(model, coupling, {g.name: torch.arange(g.size) < g.size // 2 for g in coupling.groups}, x)
+    assert {name for name, _ in done.refused} == {f"{number + 1}.a" for number in broken}
+    assert len(checks) <= 2 * len(broken)
