@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from survey_lib.chain.evidence.unfold import input_columns
+from survey_lib.chain.masks import EMBEDDINGS
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
@@ -148,8 +149,9 @@ def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weig
                 summed = columns.square().sum(-1) if need == "act_norm" else columns @ columns.mT
                 total[name] = total.get(name, 0) + summed
 
-        for layer in model.modules():  # a shared weight has several owners
-            if any(weight is weights[name] for weight in layer.parameters(recurse=False)):
+        for layer in model.modules():  # a shared weight has several owners; an embedding multiplies nothing
+            owns = any(weight is weights[name] for weight in layer.parameters(recurse=False))
+            if owns and not isinstance(layer, EMBEDDINGS):
                 layer.register_forward_pre_hook(observe)
 
     for name in weights:
