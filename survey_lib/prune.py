@@ -126,9 +126,9 @@ def prune(
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
     with untouched(original):  # hooks of the caller's may reach it from a copy
-        request = Request(chosen, sparsity, budget and budget.of(bare, example), example, tuple(more),
+        request = Request(chosen, sparsity, budget and budget.of(bare, example), example,
                           batches if batches is None else list(batches), loss, scope or chosen.scope, layers, protect,
-                          cuttable if cut is None else cut, masks or {}, coupling, seed)  # fmt: skip
+                          cuttable if cut is None else cut, masks or {}, coupling, seed, tuple(more))  # fmt: skip
         result = step(bare, request)
         while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
             request = replace(request, budget=replace(request.budget, limit=request.budget.limit / over))
