@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 
@@ -13,12 +11,8 @@ class Survey(click.Group):
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
-        except FileNotFoundError as error:
-            whole = (Path(__file__).parents[2] / "pyproject.toml").exists()
-            hint = "" if whole else "; it is part of the repository, not of the package: clone it, pip install -e ."
-            raise click.ClickException(f"{error}{hint}") from error
         except ModuleNotFoundError as error:
             hint = "pip install -e '.[deploy,dask]' brings the optional parts"
             raise click.ClickException(f"{error.name} is not installed; {hint}") from error

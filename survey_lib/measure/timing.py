@@ -22,8 +22,11 @@ WARM_UP = 3  # calls before the clock starts: allocator, kernel choice, caches
 
 def machine(device: torch.device | str = "cpu") -> str:
     """Name of the processor (or GPU) that runs the model; rows of different machines are not comparable."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if str(device).startswith("cuda"):
+        try:
+            return torch.cuda.get_device_name(device)
+        except (RuntimeError, AssertionError, ValueError):  # the record of a failed run names its machine, too
+            return "no such GPU"
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

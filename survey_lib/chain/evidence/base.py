@@ -28,6 +28,7 @@ class Consumer:
     cross           X Dᵀ, D what it reads in the dense network
     mean, dense_mean  (channels·n,) means of X and D over positions; zeros if the layer has no bias
     count           number of positions
+    level           (channels·n,) root of Σ over examples of (mean of |X| over the example's positions)²
     """
 
     tensor: str
@@ -37,6 +38,7 @@ class Consumer:
     mean: Tensor
     dense_mean: Tensor
     count: int
+    level: Tensor | None = None
 
 
 @dataclass(frozen=True)
