@@ -16,6 +16,7 @@ from survey_lib.analysis.tables import accuracy_table, matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
 from survey_lib.course import reading
+from survey_lib.measure.export import export_onnx
 from survey_lib.site.readme import README
 
 ROOT = Path(__file__).parents[1]
@@ -388,11 +389,19 @@ def test_b87_what_cannot_be_done_is_said_in_one_line(own_module, words, message)
     assert done.exit_code == 1 and message in done.output and "Traceback" not in done.output
 
 
-def test_b87_a_module_beside_the_caller_is_found_and_a_second_output_leaves_no_file(own_module):
-    pytest.importorskip("onnxscript")
+def test_b87_a_module_beside_the_caller_is_found_and_two_outputs_are_refused_before_any_work(own_module):
     done = survey(*PRUNE, "ownmodels:Two", "--out", "x.safetensors", "--onnx", "x.onnx")
-    assert (own_module / "x.safetensors").exists()
-    assert "returns a tuple; wrap it" in done.output and not (own_module / "x.onnx").exists()
+    assert done.exit_code == 1 and "tuple" in done.output and "Traceback" not in done.output
+    assert not (own_module / "x.safetensors").exists() and not (own_module / "x.onnx").exists()
+
+
+def test_b87_an_export_that_fails_leaves_no_file(own_module):
+    pytest.importorskip("onnxscript")
+    sys.path.insert(0, str(own_module))
+    two = __import__("ownmodels").Two()
+    with pytest.raises(ValueError, match="returns a tuple; wrap it"):
+        export_onnx(two, torch.ones(2, 3, 8, 8), own_module / "x.onnx")
+    assert not (own_module / "x.onnx").exists()
 
 
 @pytest.mark.parametrize("study", ["nothing", "comparsion"])
