@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.chain.copies import unwrap
-from survey_lib.chain.masks import Masks, apply, check_optimizer, prunable
+from survey_lib.chain.masks import Masks, apply, check_optimizer, clear, prunable
 from survey_lib.chain.selection import check_sparsity
 
 BORROWED = {"model", "weights", "coupling"}  # what a rule does not own
@@ -215,7 +215,7 @@ class Held:
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         self.masks = self.choose(step + 1)
         for name, mask in self.masks.items():
-            self.weights[name].masked_fill_(~mask, 0)  # a product would keep NaN
+            clear(self.weights[name], mask)
 
     def finish(self) -> None:
         self.masks = self.choose(self.steps)
