@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from survey_lib.experiment import files
+from survey_lib.experiment.commit import commit
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
 
@@ -40,8 +40,9 @@ def save_figure(
 ) -> list[Path]:
     """Write NAME.png, .svg, .pdf and NAME.json; two calls on one machine give the same bytes.
 
-    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, commit, versions and
-    the SHA-256 of each image. The id is also in the images, so that a lost picture can be traced.
+    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, versions, the SHA-256 of
+    each image, and the commit, with `-changed` behind it where the library's files differ from that commit. The id
+    is also in the images, so that a lost picture can be traced.
     Raises FileExistsError where a file in `out` that is not of this function would be overwritten.
     """
     about = f"{drawing.caption} [survey_lib figure {name}]"
@@ -74,15 +75,6 @@ def _sheet(drawing: Drawing, name: str, study: str, profile: str, keys: Sequence
         "data": json.loads(drawing.data.to_json(orient="records", double_precision=10)),
         "run_keys": list(keys), "study": study, "profile": profile, "commit": commit(), "versions": _versions(),
     }  # fmt: skip
-
-
-def commit() -> str:
-    """The commit of the library's source, `unknown` outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _versions() -> dict[str, str]:
