@@ -44,7 +44,8 @@ def command(request, tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
     monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
     monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
-    monkeypatch.setattr(reproduce, "accuracy_table", lambda frame: frame)
+    monkeypatch.setattr(reproduce, "FIRST", "patterns")
+    monkeypatch.setattr(reproduce, "results_table", lambda frame: frame)
     monkeypatch.setattr(reproduce.sweep, "sweep", lambda *_, **__: Mock(interrupted="", failed={}))
     words, name = request.param
 
@@ -121,7 +122,8 @@ def test_site_replaces_only_a_folder_that_is_wholly_its_own(link, tmp_path, monk
     monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
     monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
     monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
-    monkeypatch.setattr(reproduce, "accuracy_table", lambda frame: frame)
+    monkeypatch.setattr(reproduce, "FIRST", "patterns")
+    monkeypatch.setattr(reproduce, "results_table", lambda frame: frame)
     monkeypatch.setattr(reproduce.sweep, "sweep", lambda *_, **__: Mock(interrupted="", failed={}))
     shutil.copytree(site.REPOSITORY / "docs", tmp_path / "docs")
     if link:

@@ -5,6 +5,7 @@ import functools
 import http.server
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from survey_lib.analysis import literature
+from survey_lib.analysis.address import address as where
 from survey_lib.catalogue import METHODS
 from survey_lib.charts.export import Drawing
 from survey_lib.site import own_results
@@ -148,46 +150,79 @@ def test_page_shows_everything_without_a_network(browser, address, page, width):
 
 @built
 @browser_needed
-@pytest.mark.parametrize(
-    ("words", "page"), [("geometric median", "methods/fpgm.html"), ("HRank", "methods/hrank.html")]
-)
-def test_search_finds_the_card(browser, address, words, page):
+@pytest.mark.parametrize(("words", "page"), [
+    ("geometric median", "methods/fpgm.html"), ("HRank", "methods/hrank.html"),
+    ("optimal brain damage", "methods/obd.html"), ("lottery", "notebooks/05_lottery_tickets.html"),
+])  # fmt: skip
+def test_search_puts_cards_and_lessons_first(browser, address, words, page):
     show(browser, f"{address}search.html?q={words}")
-    found = f"return document.querySelector('#search-results a[href*=\"{page}\"]') === null"
-    assert wait(browser, found) is False
+    first = "return [...document.querySelectorAll('#search-results li a')].slice(0, 4).map(a => new URL(a.href).pathname)"
+    wait(browser, f"return document.querySelector('#search-results a[href*=\"{page}\"]') === null")
+    time.sleep(1)  # results arrive one by one
+    assert "/" + page in browser.execute_script(first)
 
 
 @built
 @browser_needed
-def test_literature_is_filtered_by_menu_and_words(browser, address):
+def test_literature_is_filtered_sorted_and_paged_and_the_address_says_how(browser, address):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.select import Select
 
+    total = len(literature.papers())
     show(browser, f"{address}literature.html")
-    everything = browser.execute_script(VISIBLE)
+    output = browser.find_element(By.CSS_SELECTOR, ".survey-filter output")
+    assert output.text == f"1 to 50, {total} of {total}" and len(browser.execute_script(VISIBLE)) == 50
+    before, after = browser.find_elements(By.CSS_SELECTOR, ".survey-filter button")
+    after.click()
+    assert output.text.startswith("51 to 100") and before.is_displayed()
+    year = "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.cells[1].textContent)"
+    heads = {head.text: head for head in browser.find_elements(By.CSS_SELECTOR, "table.filterable th button")}
+    for order in (sorted, lambda years: sorted(years, reverse=True)):
+        heads["year"].click()
+        assert (years := browser.execute_script(year)) == order(years)
     menus = {
         label.text.split("\n")[0]: label
         for label in browser.find_elements(By.CSS_SELECTOR, ".survey-filter label")
     }
     Select(menus["granularity"].find_element(By.TAG_NAME, "select")).select_by_value("filter")
-    filters = browser.execute_script(VISIBLE)
-    assert 0 < len(filters) < len(everything) and all("filter" in row for row in filters)
     menus["words"].find_element(By.TAG_NAME, "input").send_keys("geometric median")
-    assert (
-        [row for row in browser.execute_script(VISIBLE) if "He" in row]
-        == browser.execute_script(VISIBLE)
-        != []
-    )
-    shown = browser.find_element(By.CSS_SELECTOR, ".survey-filter output").text
-    assert shown == f"{len(browser.execute_script(VISIBLE))} of {len(everything)}"
+    rows = browser.execute_script(VISIBLE)
+    assert rows and all("He et al." in row and "filter" in row for row in rows)
+    assert output.text == f"{len(rows)} of {total}"
+    assert unquote(browser.current_url).endswith("?words=geometric+median&granularity=filter&sort=year&down=")
+    browser.refresh()
+    assert browser.execute_script(VISIBLE) == rows
 
 
 @built
 @browser_needed
 def test_a_card_leads_to_the_published_numbers_of_its_paper(browser, address):
     show(browser, f"{address}published.html?words=he2019filter")
-    rows = browser.execute_script(VISIBLE)
+    rows = browser.execute_script(VISIBLE.replace("textContent", "innerHTML"))
     assert rows and all("he2019filter" in row for row in rows)
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 20_000
+
+
+@built
+@browser_needed
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_site_is_as_dark_as_the_system(browser, address, scheme):
+    feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+    show(browser, f"{address}index.html")
+    assert browser.execute_script("return document.documentElement.dataset.theme") == scheme
+
+
+@built
+def test_the_start_page_asks_a_question_for_each_lesson_and_a_shared_link_has_a_preview():
+    text = (SITE / "index.html").read_text(encoding="utf-8")
+    for path in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb"):
+        assert f'<a href="notebooks/{path.stem}.html">' in text
+    assert (
+        text.count("95 % interval") >= 3
+        and '<meta property="og:title"' in text
+        and "_static/chain.svg" in text
+    )
 
 
 @built
@@ -200,16 +235,21 @@ def test_math_is_set(browser, address):
 
 @built
 @browser_needed
-def test_notebook_can_be_launched_and_folds_its_solutions(browser, address):
+def test_notebook_is_launched_only_from_an_address_and_folds_its_solutions(browser, address):
     show(browser, f"{address}notebooks/07_filter_pruning.html")
-    launch = browser.execute_script(
-        "return [...document.querySelectorAll('a')].map(a => a.href).filter(h => h.includes('mybinder'))"
-    )
-    assert launch and all(
-        "urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in map(unquote, launch)
-    )
+    links = browser.execute_script("return [...document.querySelectorAll('a')].map(a => a.href)")
+    launch = [unquote(link) for link in links if "mybinder" in link]
+    assert bool(launch) == bool(where())
+    assert all("urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in launch)
     folded = browser.execute_script("return [...document.querySelectorAll('.cell details')].map(d => d.open)")
     assert folded and not any(folded)
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_has_a_placeholder(page):
+    text = (SITE / page).read_text(encoding="utf-8")
+    assert not [word for word in ("OWNER", "Author name not set", "github.com/None") if word in text]
 
 
 @pytest.fixture
@@ -246,4 +286,9 @@ def test_no_script_of_a_file_runs(hostile, browser, tmp_path):
         for name in texts:
             browser.get(f"{address}{name}.html")
             assert browser.title != "run" and "document.title='run'" in browser.page_source or name == "index"
-            assert browser.execute_script("return document.querySelectorAll('img[onerror], a[href^=javascript]').length") == 0
+            assert (
+                browser.execute_script(
+                    "return document.querySelectorAll('img[onerror], a[href^=javascript]').length"
+                )
+                == 0
+            )

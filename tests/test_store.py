@@ -198,8 +198,13 @@ def test_failed_runs_stand_in_the_table_with_their_reason(runs):
     assert row.status == "failed" and "loss became nan" in row.reason and math.isnan(row.accuracy)
 
 
-def test_an_unknown_study_is_an_empty_table_with_all_columns(runs):
-    frame = store.results("nothing")
+def test_b88_an_unknown_study_is_an_error(runs):
+    with pytest.raises(ValueError, match="unknown study 'nothing'"):
+        store.results("nothing")
+
+
+def test_a_study_without_runs_is_an_empty_table_with_all_columns(runs):
+    frame = store.results("comparison", published=runs)
     assert frame.empty and {"method", "accuracy", "compression"} <= set(frame.columns)
 
 

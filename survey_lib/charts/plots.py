@@ -164,21 +164,3 @@ def small_multiples(
     figure.supxlabel(LABELS.get(x, x), fontsize=9)
     figure.supylabel(LABELS.get(metric, metric), fontsize=9)
     return figure, pd.concat(tables, ignore_index=True)
-
-
-def layer_bars(reports: dict[str, pd.Series], axes: Axes) -> None:
-    """Kept share of each layer, one group of bars a layer and one colour a choice.
-
-    `reports`: name -> Series(layer -> density).
-    """
-    layers = list(next(iter(reports.values())).index)
-    table = pd.DataFrame(reports).loc[layers].melt(var_name="choice", value_name="kept", ignore_index=False)
-    sns.barplot(
-        table, x=table.index, y="kept", hue="choice", palette=PALETTE[: len(reports)], saturation=1, ax=axes
-    )
-    for bars, hatch in zip(axes.containers, HATCHES, strict=False):
-        for bar in bars:
-            bar.set(hatch=hatch, edgecolor="white", linewidth=0.3)
-    axes.tick_params(axis="x", rotation=60)
-    axes.set(xlabel="", ylabel="kept share of the layer")
-    axes.legend()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
 import click
+
+from survey_lib.cli.show import JSON, records
 
 
 @click.command()
@@ -17,8 +20,15 @@ import click
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the four tables into this folder.")
 @click.option("--publish", is_flag=True, help="Measure what the course shows and write data/results/speed.")
+@JSON
 def speed(
-    names: tuple[str, ...], pixels: int, seconds: float, compiled: bool, out: Path | None, publish: bool
+    names: tuple[str, ...],
+    pixels: int,
+    seconds: float,
+    compiled: bool,
+    out: Path | None,
+    publish: bool,
+    as_json: bool,
 ) -> None:
     """Time a model dense, masked, cut, compiled and in ONNX Runtime on this machine, beside its MACs.
 
@@ -38,10 +48,11 @@ def speed(
     chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
     with into(out, [f"{part}.csv" for part in study.PARTS]) if out else nullcontext(study.FOLDER) as folder:
         found = study.measure_all(chosen, seconds=seconds, compiled=compiled)
-        click.echo(report(found))
+        tables = {part: records(table) for part, table in found.items()}
+        click.echo(json.dumps(tables, indent=1) if as_json else report(found))
         if publish or out:
             written = study.write(found, folder)
-            click.echo(f"wrote {', '.join(path.name for path in written)} into {out or folder}")
+            click.echo(f"wrote {', '.join(path.name for path in written)} into {out or folder}", err=as_json)
 
 
 COMMANDS = (speed,)

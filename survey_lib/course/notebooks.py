@@ -16,6 +16,7 @@ from pathlib import Path
 import nbformat
 
 from survey_lib.experiment import files
+from survey_lib.repository import REPOSITORY
 
 try:
     import resource
@@ -24,7 +25,7 @@ except ImportError:  # Windows does not tell what a child process used
 
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 METADATA = KERNEL | {"language_info": {"name": "python"}}
-FOLDER = Path(__file__).parents[2] / "notebooks"
+FOLDER = REPOSITORY / "notebooks"
 CELL_TIMEOUT = 3600
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

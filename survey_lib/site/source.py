@@ -8,15 +8,16 @@ from pathlib import Path
 
 import nbformat
 
+from survey_lib.analysis.address import address
 from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.figures.catalogue.draw import THUMBNAILS
 from survey_lib.site.cards import write_cards
 from survey_lib.site.literature_pages import numbers_page, papers_page
-from survey_lib.site.pages import commands_page, figures_page, library_pages, methods_page
+from survey_lib.site.pages import commands_page, figures_page, library_pages, methods_page, question_cards
+from survey_lib.site.readme import findings, generated
 from survey_lib.site.webbook import for_web
-
-HOME, TAG = "https://github.com/OWNER/REPO", "TAG"  # where the repository is read and launched from
 
 
 def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str], None] = print) -> Path:
@@ -31,11 +32,17 @@ def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str],
 
 def _write(out: Path, helps: Mapping[str, str], say: Callable[[str], None]) -> None:
     shutil.copytree(REPOSITORY / "docs", out, dirs_exist_ok=True)
+    start = (out / "index.md").read_text(encoding="utf-8")
+    parts = {"questions": question_cards, "findings": findings}
+    (out / "index.md").write_text(generated(start, parts), encoding="utf-8")
+    shutil.copytree(THUMBNAILS, out / "_static" / "small", ignore=shutil.ignore_patterns("*.md"))
     (out / "notebooks").mkdir()
+    where = address()
     for path in sorted(FOLDER.glob("*.ipynb")):
-        notebook = for_web(nbformat.read(path, as_version=4), f"{HOME}/blob/{TAG}")
+        notebook = for_web(nbformat.read(path, as_version=4), where.file("").rstrip("/") if where else "")
         nbformat.write(notebook, out / "notebooks" / path.name)
-    say(f"cards of {len(write_cards(out / 'methods'))} methods")
+    say("writing a card for each method")
+    write_cards(out / "methods")
     figures = figures_page(out / "_static" / "figures", "_static/figures", say)
     pages = {"methods/index.md": methods_page(), "figures.md": figures, "literature.md": papers_page(),
              "published.md": numbers_page(), "commands.md": commands_page(helps)}  # fmt: skip

@@ -62,6 +62,15 @@ def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: boo
     return f'<div class="survey-scroll"><table class="{kind}">\n{inner}\n</table></div>'
 
 
+def plain(text: str) -> str:
+    """Text of a file in a line of MyST: every sign of punctuation stands for itself.
+
+    >>> plain("a <b>\\n*c*")
+    'a \\\\<b\\\\> \\\\*c\\\\*'
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
 def fence(kind: str, text: str) -> str:
     """Text as a block of a MyST page, between fences that are longer than any row of backticks in it.
 

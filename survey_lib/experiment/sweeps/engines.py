@@ -86,6 +86,9 @@ def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Ite
     Raises ConnectionError when the scheduler cannot be reached, or is lost on the way.
     """
     try:
+        import dask.config
+
+        dask.config.set({"logging.distributed": "error"})  # read when distributed is first imported
         from distributed import Client, LocalCluster, as_completed
         from distributed.comm import CommClosedError
     except ImportError as error:

@@ -156,11 +156,13 @@ def results(study: str, runs: str | Path | None = None, published: str | Path | 
     """One tidy row a run (columns: see `tidy.COLUMNS`), local runs over the published ones.
 
     local=False reads only what was published; profile ("quick", "full") only that profile's runs.
-    Failed runs stand in it with their status and reason. An unknown study gives an empty table.
+    Failed runs stand in it with their status and reason. Raises ValueError for a study that nobody knows.
     """
     found = {key: _row(study, record) for key, record in published_records(study, published).items()}
     if local:
         found = _over(study, local_rows(study, runs), found, lambda row: row["same"])
+    if not found:
+        studies.load(study)
     return tidy.frame([row for row in found.values() if profile in (None, row["profile"])])
 
 

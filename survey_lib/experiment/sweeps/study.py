@@ -7,18 +7,22 @@ import itertools
 import math
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.experiment.records.wording import in_words
 from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.experiment.sweeps.garbage import uncollected
+from survey_lib.repository import needed
 
 FOLDER = REPOSITORY / "data" / "studies"
 LARGEST_FILE, LARGEST_PROFILE = 100_000, 1_000_000  # values, runs
 Grid = dict[str, Any]  # field -> value, or list of values
+_own: dict[str, Path] = {}  # studies of the user, by name
 
 
 class Profile(BaseModel):
@@ -43,8 +47,26 @@ class Study(BaseModel):
 
 
 def names() -> list[str]:
-    """All studies that have a file."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    """All studies that have a file here, and those of `use`."""
+    return sorted({*_own, *(path.stem for path in FOLDER.glob("*.yaml"))})
+
+
+def use(path: str | Path) -> str:
+    """Make a study file of your own known to this process; its name, under which its runs are stored.
+
+    Raises FileNotFoundError without a file, ValueError for one that is wrong or has the name of another study.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"no study file {path}; studies by name: {', '.join(names())}")
+    if path != FOLDER / path.name and (FOLDER / path.name).exists():
+        raise ValueError(f"{path}: the course has a study {path.stem!r} already; give yours another name")
+    _own[check_name(path.stem)] = path
+    try:
+        return load(path.stem).name
+    except ValueError:
+        del _own[path.stem]
+        raise
 
 
 def check_name(name: str) -> str:
@@ -58,8 +80,9 @@ def check_name(name: str) -> str:
 
 def load(name: str) -> Study:
     """A study by name. ValueError that lists near matches, or names the field of the file that is wrong."""
-    path = FOLDER / f"{check_name(name)}.yaml"
+    path = _own.get(check_name(name), FOLDER / f"{name}.yaml")
     if not path.exists():
+        needed(FOLDER)
         near = difflib.get_close_matches(name, names(), 3, 0.3)
         raise ValueError(f"unknown study {name!r}; near: {', '.join(near) or 'none'}; "
                          f"there are: {', '.join(names())}")  # fmt: skip
@@ -77,9 +100,13 @@ def parse(text: str) -> Study:
     try:
         if _size(yaml.compose(text, yaml.SafeLoader), {}) > LARGEST_FILE:
             raise ValueError(f"with its aliases written out it has more than {LARGEST_FILE:,} values")
-        return Study(**yaml.safe_load(text))
-    except (ValidationError, yaml.YAMLError, TypeError, RecursionError) as error:
-        raise ValueError(error) from error
+        return Study.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        raise ValueError(in_words(error)) from error
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"line {error.problem_mark.line + 1} is no valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"no valid YAML: {error}") from error
 
 
 def _size(node: yaml.Node | None, sizes: dict[yaml.Node, int]) -> int:
@@ -127,7 +154,9 @@ def runs(study: Study, profile: str) -> dict[str, RunConfig]:
             try:
                 config = RunConfig(**dict(zip(fields, values, strict=True)))
             except ValidationError as error:
-                raise ValueError(f"study {study.name}, profile {profile}, grid {grid}: {error}") from error
+                raise ValueError(
+                    f"study {study.name}, profile {profile}, grid {str(grid)[:200]}: {in_words(error)}"
+                ) from error
             found[config.key()] = config
     return dict(sorted(found.items(), key=lambda pair: pair[1].method != DENSE))
 
