@@ -87,8 +87,10 @@ def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             stored = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"it is no safetensors file ({error})") from error
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"it is no safetensors file that can be read ({error})") from error
     if stored.get("key") != config.dense_key():
         raise ValueError(f"it holds the dense network {stored.get('key')}, not {config.dense_key()}")
     if stored.get("sha256") != _digest(tensors, stored.get("about", "")):
