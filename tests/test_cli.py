@@ -388,11 +388,15 @@ def test_b87_what_cannot_be_done_is_said_in_one_line(own_module, words, message)
     assert done.exit_code == 1 and message in done.output and "Traceback" not in done.output
 
 
-def test_b87_a_module_beside_the_caller_is_found_and_a_second_output_leaves_no_file(own_module):
-    pytest.importorskip("onnxscript")
+def test_b87_a_module_beside_the_caller_is_found(own_module):
+    done = survey(*PRUNE, "ownmodels:good", "--out", "x.safetensors")
+    assert done.exit_code == 0 and (own_module / "x.safetensors").exists()
+
+
+def test_b87_a_model_that_returns_no_scores_is_refused_before_any_work(own_module):
     done = survey(*PRUNE, "ownmodels:Two", "--out", "x.safetensors", "--onnx", "x.onnx")
-    assert (own_module / "x.safetensors").exists()
-    assert "returns a tuple; wrap it" in done.output and not (own_module / "x.onnx").exists()
+    assert done.exit_code == 1 and "the model returns tuple, not scores" in done.output
+    assert not list(own_module.glob("x.*"))
 
 
 @pytest.mark.parametrize("study", ["nothing", "comparsion"])
