@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
 from survey_lib.chain.patterns import parse
+from survey_lib.chain.selection import SCOPES
 from survey_lib.methods import solve
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
@@ -22,9 +22,10 @@ from survey_lib.methods.pattern import scores as pattern
 from survey_lib.methods.weight import gates, sparse_training
 from survey_lib.methods.weight import scores as weight
 from survey_lib.methods.weight import training as weight_training
+from survey_lib.repository import LITERATURE
 
-LITERATURE = Path(__file__).parents[1] / "data" / "literature" / "papers.csv"
 WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for
+CHANNEL_SCOPES = ("layerwise", "global", "erk", "isomorphic")
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
 
@@ -78,6 +79,13 @@ class Method:
     version: int = 1
     status: str = "works"
     reason: str = ""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What `scope` may be: the method's own alone where it does not rank units by one score each."""
+        if self.solve or self.search or self.unit in ("n:m", "layer"):
+            return (self.scope,)
+        return CHANNEL_SCOPES if self.structure == "structured" else SCOPES
 
     @property
     def structure(self) -> str:
@@ -331,7 +339,7 @@ def table(**chosen: str) -> pd.DataFrame:
              "needs data": bool(set(m.needs) - WITHOUT_DATA) or m.search is not None,
              "schedule": m.schedule, "cost": cost(m), "what it does": m.one_line, "key": m.paper, "notebook": chapter(m),
              "status": m.status, "reason": m.reason} for m in METHODS.values()]  # fmt: skip
-    papers = pd.read_csv(LITERATURE, usecols=["key", "criterion", "title", "year"])
+    papers = pd.read_csv(LITERATURE / "papers.csv", usecols=["key", "criterion", "title", "year"])
     joined = pd.DataFrame(rows).merge(papers, "left", "key").astype({"year": "Int64"})
     joined = joined.rename(columns={"key": "paper"}).set_index("method")
     for column, value in chosen.items():

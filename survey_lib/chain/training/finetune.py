@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
+from survey_lib.chain.copies import duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, over
 from survey_lib.chain.training.descent import descend, make_optimizer
 
@@ -73,14 +73,14 @@ def finetune(
     [0, 1]
     """
     _check(model, batches, epochs, lr, temperature, weight)
-    student = copy.deepcopy(masking.unwrap(model))
+    student = duplicate(unwrap(model))
     modes = {module: module.training for module in student.modules()}
     optimizer = make_optimizer(student, "sgd", lr, weight_decay=5e-4)
     if masks:
         masking.hold(student, masks, optimizer)
     else:
         _warn_of_zeros(student)
-    parent = copy.deepcopy(masking.unwrap(teacher)).eval() if teacher else None
+    parent = duplicate(unwrap(teacher)).eval() if teacher else None
 
     def objective(x, y: Tensor) -> Tensor:
         output = call(student, x)
@@ -96,10 +96,11 @@ def finetune(
     def shown(epoch: int) -> Iterator[tuple]:
         return tqdm(_pairs(batches, student), f"epoch {epoch + 1}/{epochs}", steps, disable=None)
 
-    for _ in descend(
-        student, shown, optimizer, objective, lr=lr, schedule="one-cycle", epochs=epochs, steps=steps
-    ):
-        pass
+    with untouched(*filter(None, (model, teacher))):
+        for _ in descend(
+            student, shown, optimizer, objective, lr=lr, schedule="one-cycle", epochs=epochs, steps=steps
+        ):
+            pass
     optimizer.zero_grad()
     for module, mode in modes.items():
         module.training = mode
