@@ -258,5 +258,6 @@ def test_the_studies_of_the_repository_are_valid(name):
         configs = study.configs(name, profile)
         assert any(config.method == "dense" for config in configs)
     full = study.configs(name, "full")
-    assert len({config.seed for config in full}) >= 3 and len({config.dense_key() for config in full}) >= 3
+    seeds = 1 if name == "mini" else 3  # mini shows that the chain works; its one seed carries no comparison
+    assert len({config.seed for config in full}) >= seeds and len({config.dense_key() for config in full}) >= seeds
     assert all(isinstance(config, RunConfig) for config in full)

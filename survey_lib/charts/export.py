@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+
+from survey_lib.experiment.commit import commit
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
 
@@ -38,8 +39,8 @@ def save_figure(
 ) -> list[Path]:
     """Write NAME.png, .svg, .pdf and NAME.json; two calls on one machine give the same bytes.
 
-    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, commit, versions and
-    the SHA-256 of each image. The id is also in the images, so that a lost picture can be traced.
+    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, versions, the SHA-256 of
+    each image, and the commit, with `-changed` behind it where the library's files differ from that commit. The id is also in the images, so that a lost picture can be traced.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -70,15 +71,6 @@ def save_figure(
     path = out / f"{name}.json"
     path.write_text(json.dumps(sheet, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return [*images, path]
-
-
-def commit() -> str:
-    """The commit of the library's source, `unknown` outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _versions() -> dict[str, str]:

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from survey_lib.experiment.data.loaders import Data, shared
+from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.experiment.runs.environment import one_thread
 from survey_lib.experiment.runs.train import evaluate, fit
 from survey_lib.measure.training_costs import stopwatch
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from survey_lib.experiment.data.loaders import available
+from survey_lib.experiment.environment import environment
 from survey_lib.experiment.runs.config import SCHEMA, STORIES, RunConfig
-from survey_lib.experiment.runs.environment import environment
 from survey_lib.experiment.runs.run import run
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies

@@ -10,8 +10,9 @@ import matplotlib.pyplot as plt
 
 from survey_lib.analysis import literature
 from survey_lib.analysis.tables import finished
-from survey_lib.charts.export import Drawing, commit, save_figure
+from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.plots import house_style
+from survey_lib.experiment.commit import commit
 from survey_lib.figures.catalogue.entries import FIGURES, Entry
 
 THUMBNAILS = Path(__file__).parents[3] / "docs" / "figures"

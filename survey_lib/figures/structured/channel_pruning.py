@@ -14,6 +14,7 @@ from survey_lib.analysis.equal_compression import compare, contrast
 from survey_lib.analysis.findings import main_setting
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
+from survey_lib.charts.intervals import gain_lines
 from survey_lib.charts.plots import DENSE, PALETTE
 
 STAGES = {"pruned_accuracy": "right after the cut", "accuracy": "after recovery"}
@@ -79,7 +80,7 @@ def worth(frame: pd.DataFrame) -> Drawing:
     figure, grid = plt.subplots(1, 2, figsize=(9, 3.9))
     styles = plots.looks(sorted(set(table["method"])))
     for axes, (stage, rows) in zip(grid, table.groupby("stage", sort=False), strict=True):
-        plots.gain_lines(rows, axes, styles)
+        gain_lines(rows, axes, styles)
         axes.set_title(stage)
     grid[0].set_ylabel("minus random filters, points")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from survey_lib.charts.intervals import intervals
 from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALETTE, looks, note_n, scale
 
 
@@ -62,11 +63,7 @@ def forest(differences: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     names = list(dict.fromkeys(name for table in differences.values() for name in table["method"]))
     for number, (reference, table) in enumerate(differences.items()):
         rows = np.array([names.index(name) for name in table["method"]]) + 0.26 * number - 0.13
-        points = 100 * table[["mean", "low", "high"]].astype(float)
-        reach = [points["mean"] - points["low"], points["high"] - points["mean"]]
-        axes.errorbar(points["mean"], rows, xerr=reach, fmt=MARKERS[number], color=PALETTE[number], capsize=2,
-                      linewidth=1.2, markersize=5, label=f"minus {reference}")  # fmt: skip
-    axes.axvline(0, color=DENSE, linewidth=1)
+        intervals(table, axes, rows, label=f"minus {reference}", color=PALETTE[number], marker=MARKERS[number])
     axes.set_yticks(range(len(names)), names)
     axes.set(
         ylim=(len(names) - 0.5, -0.5), xlabel="difference of accuracy, points (95 % interval over seeds)"
