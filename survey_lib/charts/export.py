@@ -13,6 +13,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from survey_lib.experiment import files
 from survey_lib.experiment.commit import commit
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
@@ -40,10 +41,10 @@ def save_figure(
     """Write NAME.png, .svg, .pdf and NAME.json; two calls on one machine give the same bytes.
 
     The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, versions, the SHA-256 of
-    each image, and the commit, with `-changed` behind it where the library's files differ from that commit. The id is also in the images, so that a lost picture can be traced.
+    each image, and the commit, with `-changed` behind it where the library's files differ from that commit. The id
+    is also in the images, so that a lost picture can be traced.
+    Raises FileExistsError where a file in `out` that is not of this function would be overwritten.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     about = f"{drawing.caption} [survey_lib figure {name}]"
     metadata = {
         "png": {"Software": None, "Title": name, "Description": about, "Source": "survey_lib"},
@@ -57,20 +58,23 @@ def save_figure(
             "Subject": about,
         },
     }
-    images = [out / f"{name}.{kind}" for kind in metadata]
-    with matplotlib.rc_context({"svg.hashsalt": "pruning-survey"}):
-        for path, (kind, fields) in zip(images, metadata.items(), strict=True):
-            drawing.figure.savefig(path, format=kind, metadata=fields)
-    sheet = {
+    names = [f"{name}.{kind}" for kind in (*metadata, "json")]
+    with files.into(Path(out), names) as fresh, matplotlib.rc_context({"svg.hashsalt": "pruning-survey"}):
+        for kind, fields in metadata.items():
+            drawing.figure.savefig(fresh / f"{name}.{kind}", format=kind, metadata=fields)
+        sheet = _sheet(drawing, name, study, profile, keys) | {
+            "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(fresh.iterdir())}}
+        text = json.dumps(sheet, indent=1, ensure_ascii=False) + "\n"
+        (fresh / f"{name}.json").write_text(text, encoding="utf-8")
+    return [Path(out) / each for each in names]
+
+
+def _sheet(drawing: Drawing, name: str, study: str, profile: str, keys: Sequence[str]) -> dict:
+    return {
         "id": name, "caption": drawing.caption, "alt": drawing.alt,
         "data": json.loads(drawing.data.to_json(orient="records", double_precision=10)),
-        "run_keys": list(keys), "study": study, "profile": profile,
-        "commit": commit(), "versions": _versions(),
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in images},
+        "run_keys": list(keys), "study": study, "profile": profile, "commit": commit(), "versions": _versions(),
     }  # fmt: skip
-    path = out / f"{name}.json"
-    path.write_text(json.dumps(sheet, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [*images, path]
 
 
 def _versions() -> dict[str, str]:

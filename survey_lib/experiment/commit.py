@@ -11,8 +11,10 @@ from pathlib import Path
 def commit() -> str:
     """First 12 digits of the commit, then `-changed` when files of the library differ from it.
 
-    Empty outside a repository.
+    Empty outside the repository of this library.
     """
+    if not (Path(__file__).parents[2] / "pyproject.toml").is_file():  # installed, perhaps inside somebody's repository
+        return ""
     git = ["git", "-C", str(Path(__file__).parents[1])]
     try:
         head = subprocess.check_output(

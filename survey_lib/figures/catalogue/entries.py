@@ -25,7 +25,6 @@ from survey_lib.figures.comparisons import (
     surveyed,
     your_model,
 )
-from survey_lib.figures.structured import between as granularity
 from survey_lib.figures.structured import channel_pruning, depth_and_heads, structure_and_surgery
 from survey_lib.figures.unstructured import (
     during_training,
@@ -193,7 +192,6 @@ FIGURES: dict[str, Entry] = {
     ),
     "accuracy-lost": Entry(cost, "15", "Where is the loss above the noise of the seeds?", "comparison"),
     "decision-guide": Entry(your_model.decision_guide, "20", "Which method for which need?", "comparison"),
-    "reach": Entry(your_model.reach_chart, "20", "How far can one prune at a loss of one point?", "comparison"),
     "stale-statistics": Entry(redundancy.stale_statistics, "01", "Why does a pruned network fail more than it should?"),
     "scope-and-schedule": Entry(scopes.scope_and_schedule, "02", "What are scope and schedule worth?", "weight"),
     "saliency-before-and-after": Entry(
@@ -202,14 +200,13 @@ FIGURES: dict[str, Entry] = {
     "saliency-gains": Entry(saliency_gains.gains, "03", "Who beats magnitude, and what does recovery leave of it?", "saliency"),
     "sanity-checks": Entry(lottery_tickets.early, "04", "Does the pattern found before training matter?", "before-training"),
     "winning-tickets": Entry(lottery_tickets.winning, "05", "Are winning tickets better than random ones?", "lottery"),
-    "sparse-training": Entry(during_training.spent, "06", "What does sparse training cost and give?", "during-training"),
+    "sparse-training": Entry(during_training.moving, "06", "Does a sparse network learn better if its mask may move?", "during-training"),
     "filter-criteria": Entry(frontier, "07", "Is there a best criterion for filters?", "filter"),
     "channels-before-and-after": Entry(
         channel_pruning.before_and_after, "08", "What is a repair worth right after the cut, and after recovery?", "channel"
     ),
     "channel-gains": Entry(channel_pruning.worth, "08", "Which choice of channels beats a random one?", "channel"),
-    "granularity": Entry(granularity.curves, "10", "What does it cost to remove weights in groups?", "between"),
-    "granularity-ladder": Entry(granularity.ladder, "10", "What does each step in granularity cost?", "between"),
+    "granularity": Entry(frontier, "10", "What does it cost to remove weights in groups?", "between"),
     "recipe-or-criterion": Entry(
         controls.recipe_or_criterion, "16", "Does the learning rate or the criterion matter more?", "controls"
     ),
@@ -228,7 +225,7 @@ FIGURES: dict[str, Entry] = {
         language_models.losses, "13", "What does a language model lose when pruned in one shot?", "language"
     ),
     "language-structures": Entry(
-        language_models.structures, "13", "What do heads, channels and blocks cost at equal parameters?", "language"
+        language_models.structures, "14", "What do heads, channels and blocks cost at equal parameters?", "language"
     ),
     "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
