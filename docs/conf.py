@@ -1,13 +1,18 @@
 """Sphinx reads this in build/site-source, where `survey site` puts it beside the generated pages."""
 
+import html
+import re
+
 import survey_lib
+from survey_lib.analysis.address import address
+from survey_lib.analysis.address import project as about
 from survey_lib.analysis.literature import papers
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site.docstrings import as_rst
-from survey_lib.site.source import HOME, TAG
 
 project = "Neural network pruning"
-copyright = "the survey_lib maintainers; text and figures CC BY 4.0, code MIT"
+author = ", ".join(each["name"] for each in about()["authors"])
+copyright = f"{author}; text and figures CC BY 4.0, code MIT"
 version = release = survey_lib.__version__
 
 extensions = [
@@ -41,20 +46,41 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["filter.js"]
 html_copy_source = False
-html_context = {"default_mode": "light"}
-html_theme_options = {
-    "repository_url": HOME,
-    "repository_branch": TAG,
-    "repository_provider": "github",
-    "use_repository_button": True,
-    "launch_buttons": {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"},
-    "show_toc_level": 2,
-}
+exclude_patterns = ["methods.md", "figures/README.md"]  # the site has pages of its own for these
+html_context = {"default_mode": "auto"}  # as the system is set
+html_search_scorer = "_static/scorer.js"
+html_theme_options = {"show_toc_level": 2}
+if where := address():  # without one there is nothing to launch
+    html_theme_options |= {
+        "repository_url": where.home,
+        "repository_branch": where.tag,
+        "repository_provider": "github",
+        "use_repository_button": True,
+        "launch_buttons": {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+            "notebook_interface": "jupyterlab",
+        },
+    }
 
 
 def escape_docstring(app, what, name, obj, options, lines):
     lines[:] = as_rst("\n".join(lines), papers().index)
 
 
+def preview(app, page, template, context, doctree):
+    """Tags by which a shared link shows a title, a sentence and, once the site has an address, a picture."""
+    said = about()["description"]
+    title = re.sub(r"<[^>]+>", "", context.get("title", project))  # it is HTML already
+    tags = {"og:title": title, "og:description": html.escape(said), "og:type": "website", "og:site_name": project}
+    if where := address():
+        owner, _, name = where.name.partition("/")
+        tags["og:image"] = f"https://{owner}.github.io/{name}/_static/small/tradeoff.png"
+        tags["og:url"] = f"https://{owner}.github.io/{name}/{page}.html"
+    context["metatags"] += "".join(f'\n<meta property="{name}" content="{text}">' for name, text in tags.items())
+    context["metatags"] += f'\n<meta name="description" content="{html.escape(said)}">'
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", escape_docstring)
+    app.connect("html-page-context", preview)

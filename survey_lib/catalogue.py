@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
 from survey_lib.chain.patterns import parse
+from survey_lib.chain.selection import SCOPES
 from survey_lib.methods import solve
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
@@ -22,9 +22,10 @@ from survey_lib.methods.pattern import scores as pattern
 from survey_lib.methods.weight import gates, sparse_training
 from survey_lib.methods.weight import scores as weight
 from survey_lib.methods.weight import training as weight_training
+from survey_lib.repository import LITERATURE
 
-LITERATURE = Path(__file__).parents[1] / "data" / "literature" / "papers.csv"
 WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for
+CHANNEL_SCOPES = ("layerwise", "global", "erk", "isomorphic")
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
 
@@ -78,6 +79,13 @@ class Method:
     version: int = 1
     status: str = "works"
     reason: str = ""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What `scope` may be: the method's own alone where it does not rank units by one score each."""
+        if self.solve or self.search or self.unit in ("n:m", "layer"):
+            return (self.scope,)
+        return CHANNEL_SCOPES if self.structure == "structured" else SCOPES
 
     @property
     def structure(self) -> str:
@@ -237,11 +245,15 @@ ROWS: tuple[Method, ...] = (
            needs=("slices", "slices_grad"), groups=transformer.is_hidden),
     Method("llm-pruner", "head", "channel", "after", transformer.ffn_channel,
            "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
-           "loss.", "ma2023llmpruner", needs=("slices", "slices_grad"), groups=transformer.is_coupled),
+           "loss.", "ma2023llmpruner", needs=("slices", "slices_grad"), groups=transformer.is_coupled,
+           notebook="14_structure_and_recovery"),
     Method("flap", "head", "channel", "after", transformer.flap,
            "Remove heads and hidden channels whose inputs hardly fluctuate; a bias makes up for their mean.",
            "an2024fluctuation", needs=("consumers",), scope="global", repair=transformer.flap_bias,
-           groups=transformer.is_coupled),
+           groups=transformer.is_coupled, notebook="14_structure_and_recovery"),
+    Method("minitron", "head", "channel", "after", transformer.minitron,
+           "Remove heads, hidden and embedding channels that are small on average; then let the dense model teach.",
+           "muralidharan2024compact", needs=("consumers",), notebook="14_structure_and_recovery"),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
@@ -320,14 +332,14 @@ def table(**chosen: str) -> pd.DataFrame:
     for a column that does not exist, or a value that stands nowhere in it.
 
     >>> sorted(table(category="head").index)
-    ['ffn-channel', 'flap', 'head-gradient', 'llm-pruner']
+    ['ffn-channel', 'flap', 'head-gradient', 'llm-pruner', 'minitron']
     """
     rows = [{"method": m.name, "category": m.category, "unit": m.unit, "structure": m.structure, "when": m.when,
              "scope": m.scope, "needs": " ".join(m.needs) or "nothing",
              "needs data": bool(set(m.needs) - WITHOUT_DATA) or m.search is not None,
              "schedule": m.schedule, "cost": cost(m), "what it does": m.one_line, "key": m.paper, "notebook": chapter(m),
              "status": m.status, "reason": m.reason} for m in METHODS.values()]  # fmt: skip
-    papers = pd.read_csv(LITERATURE, usecols=["key", "criterion", "title", "year"])
+    papers = pd.read_csv(LITERATURE / "papers.csv", usecols=["key", "criterion", "title", "year"])
     joined = pd.DataFrame(rows).merge(papers, "left", "key").astype({"year": "Int64"})
     joined = joined.rename(columns={"key": "paper"}).set_index("method")
     for column, value in chosen.items():

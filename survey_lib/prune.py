@@ -1,6 +1,6 @@
 """prune(model, method, sparsity): the chain on anyone's model.
 
-    evidence -> score -> select -> mask -> cut
+evidence -> score -> select -> mask -> cut
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from survey_lib.catalogue import Method, check_pattern, find
+from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
-from survey_lib.chain.masks import Masks, unwrap
+from survey_lib.chain.masks import Masks
 from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.training import during as training
@@ -40,6 +41,7 @@ def prune(
     cost: Callable[[nn.Module], float] | None = None,
     at_most: float | None = None,
     example=None,
+    examples: list | None = None,
     batches: Iterable | None = None,
     loss: Callable | None = None,
     scope: str | None = None,
@@ -64,9 +66,12 @@ def prune(
     count; dense kernels still multiply the zeros, so their MACs are a bound and no speed.
 
     example   an input (tensor, tuple or dict) to trace; needed by structured methods and by synflow
+    examples  instead of `example`: a list of inputs that together reach all branches, experts and optional arguments;
+              each is traced and checked, costs are those of the first
     batches   (input, target) pairs, for methods that look at data (`survey_lib.METHODS[name].needs`)
     loss      callable(output, target); cross-entropy if left out
-    scope     layerwise, global or erk; the paper's own if left out
+    scope     layerwise, global, erk, row (weights) or isomorphic (channels); the paper's own if left out, and the
+              only one of methods that choose and repair at once
     layers    module names or patterns (`layer1.*`) to prune; all prunable ones if left out
     protect   module names or patterns whose own weights and outputs stay whole, with all that is coupled to them
     cut       structured methods cut by default and check masked equals cut; False gives the masked model
@@ -89,35 +94,58 @@ def prune(
     if not budget:
         check_pattern(chosen, check_sparsity(sparsity))
     elif chosen.unit == "n:m":
-        raise ValueError(f"{method} always removes the share of its pattern {chosen.pattern}; name sparsity=, no budget")
+        raise ValueError(
+            f"{method} always removes the share of its pattern {chosen.pattern}; name sparsity=, no budget"
+        )
     _check_one_shot(chosen)
+    if scope is not None and scope not in chosen.scopes:
+        raise ValueError(f"unknown scope {scope!r}; {method} takes {', '.join(chosen.scopes)}")
+    if examples is not None and (example is not None or not isinstance(examples, list) or not examples):
+        raise ValueError(
+            "examples= is a list of inputs, each in the form that example= takes, and stands in its place"
+        )
+    example, *more = examples or [example]
     cuttable = chosen.structure == "structured"
     if cut and not cuttable:
-        raise ValueError(f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model")
+        raise ValueError(
+            f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model"
+        )
     if budget and budget.kind == "macs" and example is None:
         raise ValueError("macs are counted on an input; give example=")
-    bare = unwrap(model)
-    request = Request(chosen, sparsity, budget and budget.of(bare, example), example,
-                      batches if batches is None else list(batches), loss, scope or chosen.scope, layers, protect,
-                      cuttable if cut is None else cut, masks or {}, coupling, seed)  # fmt: skip
+    original = unwrap(model)
+    check_kind(original)
+    bare = duplicate(original)
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
     if cuttable and masks:
-        raise ValueError(f"{method} goes round by round on what it cut: prune the smaller model again, without masks=")
+        raise ValueError(
+            f"{method} goes round by round on what it cut: prune the smaller model again, without masks="
+        )
     if coupling and (not cuttable or chosen.unit == "layer"):
         raise ValueError(f"{method} does not look at coupled channels; leave coupling= out")
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
-    result = step(bare, request)
-    while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
-        request = replace(request, budget=replace(request.budget, limit=request.budget.limit / over))
+    with untouched(original):  # hooks of the caller's may reach it from a copy
+        request = Request(chosen, sparsity, budget and budget.of(bare, example), example, tuple(more),
+                          batches if batches is None else list(batches), loss, scope or chosen.scope, layers, protect,
+                          cuttable if cut is None else cut, masks or {}, coupling, seed)  # fmt: skip
         result = step(bare, request)
+        while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
+            request = replace(request, budget=replace(request.budget, limit=request.budget.limit / over))
+            result = step(bare, request)
     _warn(result, request)
     return result
 
 
 def during(
-    model: nn.Module, method: str, sparsity: float, optimizer: torch.optim.Optimizer, steps: int, *, example=None, seed: int = 0
+    model: nn.Module,
+    method: str,
+    sparsity: float,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    *,
+    example=None,
+    seed: int = 0,
 ) -> training.Session:
     """Run a method that lives in training inside anyone's own loop, through the optimizer's own hooks.
 
@@ -158,15 +186,26 @@ def _overspent(result: PruneResult, request: Request, budget: Budget | None) -> 
 
 def _warn(result: PruneResult, request: Request) -> None:
     if request.sparsity is not None and abs(result.sparsity - request.sparsity) > TOLERANCE:
-        warnings.warn(f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)", stacklevel=3)
-    units = result.report[result.report["unit"] != "layer"]  # a block left out whole is stepped over, not cut off
+        warnings.warn(
+            f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)",
+            stacklevel=3,
+        )
+    units = result.report[
+        result.report["unit"] != "layer"
+    ]  # a block left out whole is stepped over, not cut off
     unused = [name for name, why in result.skipped if why == UNSEEN]
     if unused:
         names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
-        warnings.warn(f"the example does not use {names}; they stay whole, and the cut is not checked with them", stacklevel=3)
+        warnings.warn(
+            f"the example does not use {names}; they stay whole, and the cut is not checked with them",
+            stacklevel=3,
+        )
     empty = list(units.loc[units["kept"] == 0, "layer"])
     if empty:
-        warnings.warn(f"layer collapse: nothing is left of {', '.join(empty)}; the network is cut off there", stacklevel=3)
+        warnings.warn(
+            f"layer collapse: nothing is left of {', '.join(empty)}; the network is cut off there",
+            stacklevel=3,
+        )
 
 
 def save(result: PruneResult, path: str | Path) -> Path:
@@ -196,4 +235,6 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
         left, over_kept = dict(meta["left"]), tuple(meta["over_kept"])
         return PruneResult(pruned, masks, plan, report, float(meta["sparsity"]), skipped, left, over_kept)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} lacks the report that survey_lib.save writes ({error!r}); save it again") from error
+        raise ValueError(
+            f"{path} lacks the report that survey_lib.save writes ({error!r}); save it again"
+        ) from error

@@ -573,6 +573,48 @@ def test_flap_keeps_the_mean_of_what_each_reader_writes(llama, texts):
     assert result.model.blocks[0].attention.output.bias is not None
 
 
+def test_minitron_by_hand_two_texts_of_two_tokens():
+    """Channel 0 reads |1|, |-3| and 0, 4: means 2 and 2, root of 8. Channel 1 reads 1, 1 and 2, 2: root of 1 + 4."""
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Identity(), nn.Linear(2, 1, bias=False))
+    net[0].weight.data = torch.eye(2)
+    x = torch.tensor([[[1.0, 1.0], [-3.0, 1.0]], [[0.0, 2.0], [4.0, 2.0]]])
+    found = channels.collect(net, trace(net, x), ("consumers",), [x[:1], x[1:]])
+    assert torch.allclose(transformer.minitron(found["0"][0]), torch.tensor([8.0, 5.0]).double().sqrt())
+
+
+def test_minitron_of_heads_and_of_the_embedding_agrees_with_hooks(llama, texts):
+    """A head: the norm over its eight inputs of the output layer. The embedding: attention norm read by three layers,
+    feed-forward norm by two; the final norm is read by the embedding itself, which is tied."""
+    readers = {f"blocks.{i}.{name}": count for i in range(2) for name, count in
+               (("attention_norm", 3), ("feed_forward_norm", 2))}  # fmt: skip
+    seen = {name: [] for name in (*readers, "blocks.1.attention.output")}
+    for name in readers:
+        llama.get_submodule(name).register_forward_hook(lambda _, x, y, name=name: seen[name].append(y))
+    last = llama.blocks[1].attention.output
+    last.register_forward_pre_hook(lambda _, x: seen["blocks.1.attention.output"].append(x[0]))
+    for x, _ in texts:
+        llama(x)
+    level = {name: torch.cat(parts).abs().mean(1).square().sum(0).sqrt() for name, parts in seen.items()}
+    for module in llama.modules():
+        module._forward_hooks.clear(), module._forward_pre_hooks.clear()
+    found = channels.collect(llama, trace(llama, texts[0][0]), ("consumers",), texts)
+    heads = transformer.minitron(found["blocks.1.attention.query"][0]).float()
+    assert torch.allclose(heads, level["blocks.1.attention.output"].view(2, 8).norm(dim=1), rtol=1e-4)
+    trunk = transformer.minitron(found["embedding"][0]).float()
+    assert torch.allclose(trunk, sum(count * level[name] for name, count in readers.items()), rtol=1e-4)
+
+
+def test_minitron_prunes_the_parts_that_are_named(llama, texts):
+    def kept(**wishes):
+        result = prune(llama, "minitron", 0.5, example=texts[0][0], batches=texts, loss=token_loss, **wishes)
+        return result.report.groupby("group")["kept"].first().to_dict()
+
+    inner = {f"blocks.{i}.{name}": count for i in range(2)
+             for name, count in (("attention.query", 1), ("feed_forward.gate", 6))}  # fmt: skip
+    assert kept() == inner | {"embedding": 8}
+    assert kept(protect=["embedding"]) == inner
+
+
 def test_a_tied_embedding_is_scored_by_its_own_columns(llama, texts):
     trunk = channels.collect(llama, trace(llama, texts[0][0]))["embedding"]
     assert torch.equal(trunk[0].weight, llama.embedding.weight.detach().mT)

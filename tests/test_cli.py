@@ -2,18 +2,21 @@
 
 import ast
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 
 from survey_lib.analysis.tables import accuracy_table, matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
 from survey_lib.course import reading
-from survey_lib.site.readme import README, generated
+from survey_lib.site.readme import README
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(main.commands)
@@ -33,15 +36,36 @@ def test_every_command_explains_itself(command):
 
 def test_no_command_module_imports_torch_or_the_library_before_it_runs():
     """`survey --help` must not wait for torch."""
-    late = {ROOT / "survey_lib" / "cli" / f"{name}.py" for name in ("pruning", "reproduce", "timings")}
+    late = {
+        ROOT / "survey_lib" / "cli" / f"{name}.py"
+        for name in ("doctor", "pruning", "report", "reproduce", "timings")
+    }
     for path in {*(ROOT / "survey_lib" / "cli").glob("*.py")} - late:
         tree = ast.parse(path.read_text())
         imported = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
         imported |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-        packages = {name.partition(".")[0] for name in imported - {"survey_lib.cli"}}
+        packages = {name.partition(".")[0] for name in imported - {"survey_lib.cli", "survey_lib.cli.show"}}
         assert packages - sys.stdlib_module_names <= {"click", "yaml"}, path
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["prune", "--help"], ["metods"]])
+def test_help_version_and_typos_wait_for_no_large_library(words):
+    say = (
+        "import sys; from survey_lib.cli import main; main(standalone_mode=False) if sys.argv[1:] != ['metods'] else "
+        "main(['metods'], standalone_mode=True)"
+    )
+    code = f"import atexit, sys; atexit.register(lambda: print('MODULES', *sys.modules)); {say}"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
+    loaded = set(done.stdout.partition("MODULES")[2].split())
+    assert "click" in loaded
+    assert (
+        loaded
+        & {"torch", "torchvision", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "pydantic", "rich"}
+        == set()
+    )
+
+
+PRUNE = ("prune", "--method", "magnitude", "--sparsity", "0.5")
 REFUSALS = [
     (("metods",), "Did you mean 'methods'?"),
     (("methods", "--category", "filters"), "category must be one of weight, pattern, filter"),
@@ -52,7 +76,10 @@ REFUSALS = [
         "give package.module:function",
     ),
     (("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "1.5"), "1.5"),
-    (("prune", "--model", "resnet-8", "--method", "magnitude", "--macs", "1", "--parameters", "1"), "exactly one"),
+    (
+        ("prune", "--model", "resnet-8", "--method", "magnitude", "--macs", "1", "--parameters", "1"),
+        "exactly one",
+    ),
     (
         ("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5", "--data", "digit"),
         "near: digits",
@@ -63,6 +90,27 @@ REFUSALS = [
     (("cite", "li2017prunning"), "no figure 'li2017prunning'"),
     (("notebooks", "run", "no-such"), "no notebook 'no-such'"),
     (("notebooks", "run", "-p", "seed", "1", "--publish"), "--publish takes no parameters"),
+    *[
+        ((*PRUNE, "--model", model), "give package.module:function")
+        for model in ("../../x:y", "/etc/passwd:x", ".:x", "a b:c")
+    ],
+    ((*PRUNE, "--model", "math:pi"), "is no model but float"),
+    ((*PRUNE, "--model", "resnet-8", "--weights", "tests"), "does not hold the weights of resnet-8"),
+    ((*PRUNE, "--model", "resnet-8", "--weights", "README.md"), "does not hold the weights of resnet-8"),
+    ((*PRUNE, "--model", "resnet-8", "--weights", "no/such"), "no/such"),
+    (
+        (*PRUNE, "--model", "lenet-300-100", "--weights", "resnet-8-eurosat32"),
+        "does not hold the weights of lenet-300-100",
+    ),
+    (
+        (*PRUNE, "--model", "torch.nn:Identity"),
+        "torch.nn:Identity on eurosat32-mini: for 1 inputs of 3x32x32 and 10 classes",
+    ),
+    ((*PRUNE, "--model", "torch.nn:Flatten", "--finetune", "-1"), "-1"),
+    ((*PRUNE, "--model", "torchvision:resnet18", "--finetune", "1"), "give --data"),
+    (("methods", "no-such-method"), "no method matches"),
+    (("sweep", "no/such.yaml"), "no study file"),
+    (("sweep", "weight", "--engine", "dask", "--jobs", "0"), "jobs must be at least 1"),
 ]
 
 
@@ -72,6 +120,14 @@ def test_a_refusal_is_short_and_says_what_is_allowed(words, said):
     assert done.exit_code != 0
     assert said in done.output
     assert "Traceback" not in done.output
+
+
+def test_every_command_that_a_text_of_the_library_names_exists():
+    for path in (ROOT / "survey_lib").rglob("*.py"):
+        for group, word in re.findall(r"`survey ([a-z]+)(?: ([a-z]+))?", path.read_text()):
+            assert group in main.commands, f"{path}: survey {group}"
+            inside = getattr(main.commands[group], "commands", {word: None})
+            assert word in inside, f"{path}: survey {group} {word}"
 
 
 def test_methods_are_filtered():
@@ -86,45 +142,168 @@ def test_methods_are_filtered():
     assert "\n6 methods" in survey("methods", "--category", "pattern").output
 
 
+PRUNE_DIGITS = (
+    "prune",
+    "--model",
+    "lenet-300-100",
+    "--data",
+    "digits",
+    "--method",
+    "magnitude",
+    "--sparsity",
+    0.5,
+)
+
+
 def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
-    """Half of the 266,200 weights of LeNet-300-100 on digits (64 inputs): 49,200 + 30,000 + 1,000."""
+    """Half of the 50,200 weights of LeNet-300-100 on digits (64 inputs): 19,200 + 30,000 + 1,000."""
     import survey_lib
     from survey_lib.experiment.networks import models
 
-    path = tmp_path / "small.safetensors"
-    done = survey(
-        "prune",
-        "--model",
-        "lenet-300-100",
-        "--data",
-        "digits",
-        "--method",
-        "magnitude",
-        "--sparsity",
-        0.5,
-        "--out",
-        path,
-    )
+    path, page = tmp_path / "small.safetensors", tmp_path / "report.html"
+    done = survey(*PRUNE_DIGITS, "--finetune", 5, "--out", path, "--html", page)
     assert done.exit_code == 0, done.output
+    assert (
+        "UNTRAINED: the weights are random (seed 0)" in done.output
+        and "about as good as guessing" in done.output
+    )
     assert "50.0% of the weights removed" in done.output
-    assert "A mask alone saves no time" in done.output
+    assert "a mask alone saves neither time nor bytes" in done.output
+    rows = [line for line in done.output.splitlines() if re.search(r"\d ± \d", line)]
+    assert [row.split()[0] for row in rows] == ["dense", "masked", "fine-tuned,"]
+    assert ["50,610" in row for row in rows] == [True] * 3
+    assert ["25,510" in row for row in rows] == [
+        False,
+        True,
+        True,
+    ]  # 25,100 weights and 410 biases; training keeps zeros
+    dense, masked, tuned = (float(re.search(r"([\d.]+) ± ", row)[1]) for row in rows)
+    assert dense < 20 < 60 < tuned
     loaded = survey_lib.load(path, models.build("lenet-300-100", 10, (1, 8, 8)))
     assert loaded.sparsity == pytest.approx(0.5)
+    assert all((loaded.model.state_dict()[name][~mask] == 0).all() for name, mask in loaded.masks.items())
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<tr") >= 4 + 3 and "UNTRAINED" in text and "<script" not in text
 
 
-def test_prune_cuts_a_structured_model_to_a_share_of_its_parameters():
-    done = survey("prune", "--model", "resnet-8", "--method", "l1-filter", "--parameters", 0.5)
+def test_prune_as_json_cuts_to_a_share_of_the_parameters_of_a_trained_network():
+    trained = ("prune", "--model", "resnet-8", "--weights", "resnet-8-eurosat32", "--method", "l1-filter")
+    done = survey(*trained, "--parameters", 0.5, "--json")
     assert done.exit_code == 0, done.output
-    table = [line.split() for line in done.output.splitlines() if line.startswith(("dense", "pruned"))]
-    dense, pruned = (int(row[1].replace(",", "")) for row in table)
-    assert 0.45 * dense <= pruned <= 0.5 * dense and "asked for parameters 0.5" in done.output
-    assert "A mask alone" not in done.output
+    found = json.loads(done.stdout)
+    dense, cut = found["stages"]
+    assert (dense["network"], cut["network"]) == ("dense", "cut") and found["notes"] == []
+    assert 0.45 * dense["parameters"] <= cut["parameters"] <= 0.5 * dense["parameters"]
+    assert cut["file_bytes"] < dense["file_bytes"] and cut["macs"] < dense["macs"]
+    assert found["ratios"]["parameters"] == pytest.approx(dense["parameters"] / cut["parameters"])
+    assert dense["test_accuracy"] > 0.9 > cut["test_accuracy"] and found["test_images"] == 1000
+    assert {layer["layer"] for layer in found["layers"]} >= {"layer1.0.conv1"}
+
+
+def test_layers_whose_names_differ_in_numbers_share_a_row():
+    from survey_lib.cli.report import Report
+    from survey_lib.steps.result import PruneResult
+
+    layers = pd.DataFrame(
+        {"layer": ["a.0.conv", "a.1.conv", "fc"], "unit": "filter", "kept": [1, 2, 9], "total": [4, 4, 10]}
+    )
+    report = Report("m", "l1", "half", [], pd.DataFrame(), PruneResult(None, {}, None, layers, 0.5), "", 0)
+    assert report.layers().to_numpy().tolist() == [
+        ["a.*.conv", "filter", 2, 3, 8, "38%"],
+        ["fc", "filter", 1, 9, 10, "90%"],
+    ]
 
 
 def test_doctor_names_versions_and_data():
-    done = survey("doctor")
+    done = survey("doctor", "--json")
     assert done.exit_code == 0, done.output
-    assert "torch " in done.output and "digits: found" in done.output
+    found = {row["what"]: row["found"] for row in json.loads(done.stdout)}
+    assert found["torch"][0].isdigit() and found["data digits"] == "1,247 / 250 / 300 images"
+
+
+def test_data_are_plain_text_in_a_file_and_a_table_with_lines_on_a_terminal(monkeypatch, capsys):
+    from survey_lib.cli.show import show
+
+    table = pd.DataFrame({"name": ["[b]a", "c"], "n": [1.0, None]})
+    show(table)
+    assert capsys.readouterr().out == "name    n\n[b]a  1.0\n   c     \n"
+    show(table, as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"name": "[b]a", "n": 1.0}, {"name": "c", "n": None}]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show(table)
+    assert "━" in (text := capsys.readouterr().out) and "[b]a" in text and "nan" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    "command", ["methods", "prune", "doctor", "speed", "sweep", "status", "results", "verify"]
+)
+def test_commands_that_print_data_print_json(command):
+    assert "--json" in survey(command, "--help").output
+
+
+def test_results_have_spread_and_n_and_no_nan():
+    done = survey("results", "weight")
+    assert done.exit_code == 0, done.output
+    assert {"method", "sparsity", "mean", "std", "n"} <= set(done.output.splitlines()[0].split())
+    assert "nan" not in done.output.lower()
+    rows = json.loads(survey("results", "weight", "--json").stdout)
+    assert {row["n"] for row in rows} <= {1, 2, 3, 4, 5, 6, 7, 8, 9, 10} and all(
+        0 < row["mean"] <= 1 for row in rows
+    )
+
+
+STUDY = """
+name: mine
+question: Does it run?
+profiles:
+  quick:
+    common: {data: digits, model: lenet-300-100, epochs: 2, recovery_epochs: 1, batch_size: 128, seed: [0, 1]}
+    grids:
+      - {method: [random, magnitude], sparsity: 0.5}
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The path of a study file of one's own."""
+    from survey_lib.experiment.sweeps import study
+
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(study, "_own", {})
+    path = tmp_path / "mine.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_a_study_file_of_ones_own_is_swept_and_read(own):
+    done = survey("sweep", own, "--engine", "serial", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["done"] == 4
+    (row,) = json.loads(survey("status", own, "--json").stdout)
+    assert (row["study"], row["asked"], row["done"], row["left"]) == ("mine", 4, 4, 0)
+    assert [row["n"] for row in json.loads(survey("results", own, "--json").stdout)] == [2, 2]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    (STUDY.replace("lenet-300-100", "torchvision:resnet18"), "torchvision:resnet18 reads 3 channels, the data has 1"),
+    (STUDY.replace("lenet-300-100", "lenet-5"), "lenet-5 needs images of at least 16x16"),
+    (STUDY.replace("epochs: 2,", "epochs: two,", 1), "epochs: must be a valid integer, got 'two'"),
+    (STUDY.replace("question", "qestion"), "question: is missing; qestion: is not a field here"),
+    ("name: [", "no valid YAML"),
+    ("", "got None"),
+])  # fmt: skip
+def test_a_wrong_study_is_refused_before_any_work_in_words_of_our_own(own, wrong, said):
+    own.write_text(wrong)
+    done = survey("sweep", own, "--engine", "serial")
+    assert done.exit_code == 1 and said in done.output
+    assert "pydantic" not in done.output and "validation error" not in done.output
+    assert not (own.parent / "runs" / "mine").exists()
+
+
+def test_a_study_of_ones_own_takes_no_name_of_the_course(own):
+    other = own.rename(own.with_name("comparison.yaml"))
+    done = survey("sweep", other)
+    assert done.exit_code == 1 and "has a study 'comparison' already" in done.output
 
 
 def test_figure_and_cite(tmp_path):
@@ -146,19 +325,9 @@ def test_student_and_check_on_a_folder(tmp_path):
     assert (tmp_path / "out" / "tiny.ipynb").is_file()
 
 
-def test_readme_tables_are_generated_and_current():
-    text = README.read_text(encoding="utf-8")
-    assert generated(text) == text, "run `survey generate`"
-
-
 def test_times_for_teachers_are_generated_and_current():
     text = reading.NOTES.read_text(encoding="utf-8")
     assert reading.generated(text) == text, "run `survey generate`"
-
-
-def test_readme_without_marks_is_refused():
-    with pytest.raises(ValueError, match="lacks the marks <!-- begin methods -->"):
-        generated("# Title")
 
 
 def test_readme_names_every_command():
@@ -170,3 +339,63 @@ def test_results_of_an_accuracy_table_by_hand():
         {"method": ["a", "a", "b"], "sparsity": [0.5, 0.5, 0.5], "accuracy": [0.6, 0.8, 0.9]}
     )
     assert accuracy_table(frame)[0.5].to_dict() == {"b": 0.9, "a": pytest.approx(0.7)}
+
+
+OWN = """
+import torch
+from torch import nn
+
+def good(): return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(3136, 10))
+def needs(width): return nn.Linear(3, width)
+def fails(): raise OSError("no such device")
+def number(): return 3
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+    def forward(self, x):
+        h = self.b(self.a(x).relu())
+        return h, h.mean()
+"""
+PRUNE = ("prune", "--method", "l1-filter", "--sparsity", "0.5", "--data", "eurosat32-mini", "--model")
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """A folder with a module of the caller's, from which the command is called."""
+    (tmp_path / "ownmodels.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    yield tmp_path
+    sys.modules.pop("ownmodels", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("ownmodels:needs",), "missing 1 required positional argument: 'width'; it is called without arguments"),
+        (("ownmodels:fails",), "raises OSError: no such device"),
+        (("ownmodels:number",), "is no model but int"),
+        (("ownmodels:absent",), "cannot be imported"),
+        (("ownmodels:good", "--out", "missing/x.safetensors"), "is not a folder"),
+        (("ownmodels:good", "--onnx", "missing/x.onnx"), "is not a folder"),
+        (("ownmodels:good", "--weights", "w.pth"), "does not hold the weights of"),
+    ],
+)
+def test_b87_what_cannot_be_done_is_said_in_one_line(own_module, words, message):
+    torch.save({}, own_module / "w.pth")
+    done = survey(*PRUNE, *words)
+    assert done.exit_code == 1 and message in done.output and "Traceback" not in done.output
+
+
+def test_b87_a_module_beside_the_caller_is_found_and_a_second_output_leaves_no_file(own_module):
+    pytest.importorskip("onnxscript")
+    done = survey(*PRUNE, "ownmodels:Two", "--out", "x.safetensors", "--onnx", "x.onnx")
+    assert (own_module / "x.safetensors").exists()
+    assert "returns a tuple; wrap it" in done.output and not (own_module / "x.onnx").exists()
+
+
+@pytest.mark.parametrize("study", ["nothing", "comparsion"])
+def test_b88_an_unknown_study_is_an_error(study):
+    done = survey("results", study)
+    assert done.exit_code == 1 and f"unknown study '{study}'" in done.output

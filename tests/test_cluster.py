@@ -1,5 +1,6 @@
 """A real dask scheduler and two real worker processes on loopback: equal results, deaths, a scheduler that goes."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -38,14 +39,14 @@ def cluster(tmp_path_factory):
     (root / "studies").mkdir()
     (root / "studies" / "trial.yaml").write_text(YAML)
     here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), "SURVEY_RUNS": str(root / "runs")}
-    about = ["--scheduler-file", str(root / "scheduler.json"), "--no-dashboard"]
-    roles = [["dask_scheduler", "--host", "127.0.0.1", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
+    about = ["--scheduler-file", str(root / "scheduler.json"), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    roles = [["dask_scheduler", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
     with open(root / "log", "w") as log:
         processes = [
             subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here, stderr=log)
             for role, *options in roles
         ]
-    wait(lambda: (root / "scheduler.json").exists())
+    wait(lambda: (root / "scheduler.json").exists() and (root / "scheduler.json").read_text().endswith("}"))
     yield json.loads((root / "scheduler.json").read_text())["address"], processes, root
     for process in processes:
         process.kill()
@@ -61,7 +62,7 @@ def trial(cluster, monkeypatch):
     study.keys.cache_clear()
 
 
-def wait(ready, seconds: float = 60) -> None:
+def wait(ready, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, "waited too long"
@@ -111,6 +112,26 @@ def test_a_scheduler_that_dies_ends_the_sweep_with_a_summary(cluster, trial, mon
     assert (done.done, done.left) == (1, 2) and f"stopped: the dask scheduler at {address} is gone" in str(done)
 
 
+def listening() -> set[str]:
+    """Addresses on which this process and its children listen."""
+    psutil, found = pytest.importorskip("psutil"), set()
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_a_local_cluster_listens_on_loopback_alone(trial):
+    trial("loopback")
+    work = threading.Thread(target=sweep.sweep, args=("trial",), kwargs={"engine": "dask", "jobs": 1, "progress": False})
+    work.start()
+    found = set()
+    while work.is_alive():
+        found |= listening()
+        time.sleep(0.1)
+    assert found == {"127.0.0.1"}
+
+
 def test_no_scheduler_at_the_address_is_said(trial, monkeypatch):
     trial("runs")
     monkeypatch.setattr(engines, "CONNECT_SECONDS", 1)
@@ -125,6 +146,7 @@ def test_the_slurm_script_starts_one_threaded_workers_that_share_the_store(monke
                  "export OMP_NUM_THREADS=1", f"export SURVEY_RUNS='{tmp_path}/my runs'"):  # fmt: skip
         assert line in script.splitlines()
     (command,) = [line for line in script.splitlines() if "dask_worker" in line]
+    assert "--dashboard-address 127.0.0.1:0" in command  # all else of dask listens on the cluster's network
     assert "tcp://login1:8786" in command and "--nthreads 1 " in command and "--nworkers 8" in command
     assert command.startswith(f"{Path(sys.executable)} ") and "survey-$SLURM_JOB_ID" in command
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0

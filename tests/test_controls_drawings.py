@@ -31,9 +31,10 @@ def test_pictures_show_every_row_once():
     figure, (left, right) = plt.subplots(1, 2)
     table = pd.DataFrame({"mean": [0.1, 0.0], "low": [0.05, -0.1], "high": [0.2, 0.1], "n": [3, 3],
                           "corrected": [0.01, 0.3]}, ["up", "flat"])  # fmt: skip
-    controls.intervals(table, "x", left)
-    filled = [line.get_markerfacecolor() for line in left.lines if line.get_marker() == "o"]
-    assert filled == ["white", controls.plots.PALETTE[0]]  # bottom row first: flat, then up
+    controls.against_reference(table, "x", left)
+    ties = [line for line in left.lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_ydata().tolist() for line in ties] == [[0]]  # flat, the lower row, is a tie
+    assert [label.get_text() for label in left.get_yticklabels()] == ["flat", "up"]  # from below
     controls.class_changes(pd.DataFrame({"magnitude": [-3.0, 1.0]}, ["forest", "river"]), right)
     assert [patch.get_width() for patch in right.patches] == [-3.0, 1.0]
     plt.close(figure)

@@ -357,7 +357,8 @@ def test_b41_outputs_keep_their_width_whatever_their_container():
                        one=nn.Linear(6, 3), two=nn.Linear(6, 2))  # fmt: skip
     coupling = trace(model, torch.randn(2, 5))
     assert [group.name for group in coupling.groups] == ["stem"]
-    assert coupling.fixed == {"one": "reaches the model's output", "two": "reaches the model's output"}
+    wrap = "; wrap the model to return only what you need"
+    assert coupling.fixed == {"one": "reaches the model's output 'first'", "two": f"reaches the model's output 'more'{wrap}"}
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_an_unpaired_mark_stops_before_anything_is_written(broken, tmp_path):
 
 def test_the_source_is_never_overwritten(tmp_path):
     source = folder(tmp_path)
-    with pytest.raises(ValueError, match="give another folder"):
+    with pytest.raises(FileExistsError, match="give another folder"):
         student(source, source)
 
 

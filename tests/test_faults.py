@@ -1,14 +1,19 @@
 """Deaths, full disks and second sweeps: nothing is lost, nothing is counted twice."""
 
+import contextlib
 import errno
 import json
 import math
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch
 
 from survey_lib.experiment import files
 from survey_lib.experiment.sweeps import index, store, study, sweep
@@ -27,6 +32,19 @@ profiles:
     grids:
       - {method: random, sparsity: 0.5, recovery_lr: 1.0e+30}
       - {method: dense, recovery: none}
+"""
+LONG = """
+import sys, time
+from pathlib import Path
+from survey_lib.experiment.sweeps import study, sweep
+study.FOLDER = Path(sys.argv[1])
+import os
+def slow(*_):
+    Path(f"{sys.argv[2]}{os.getpid()}").touch()
+    time.sleep(600)
+sweep.prepare = sweep.attempt = slow
+if __name__ == "__main__":
+    sweep.sweep("trial", engine="joblib", jobs=2, progress=False)
 """
 CHILDREN = multiprocessing.get_context("forkserver")  # autograd does not survive a fork of a process that used it
 CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweeps.sweep"])
@@ -128,18 +146,74 @@ def test_a_file_damaged_after_it_was_read_is_named_set_aside_and_run_again(damag
     victim.write_text(damage(victim.read_text()))
     with pytest.warns(UserWarning, match=victim.name):
         assert len(accuracies()) == 5
-    assert (trial / store.ASIDE / victim.name).exists()
+    assert len(list((trial / store.ASIDE).glob(f"{victim.stem}.*.json"))) == 1
     before = finished(trial)
     assert serial().done == 6 and before.items() <= finished(trial).items() and accuracies() == whole
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"made by": "x", "files": {}}', '{"made by": 1}'])
-def test_a_damaged_index_is_made_again(content, trial, accuracies):
+def test_damaged_copies_of_one_run_are_all_kept_aside(trial, accuracies):
+    serial()
+    victim = sorted(trial.glob("*.json"))[0]
+    for content in ("first", "second"):
+        victim.write_text(content)
+        with pytest.warns(UserWarning, match=victim.name):
+            accuracies()
+    assert sorted(path.read_text() for path in (trial / store.ASIDE).iterdir()) == ["first", "second"]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda text: "", lambda text: "{", lambda text: text.partition("\n")[2], lambda text: text.partition("\n")[0],
+    lambda text: text.replace('"accuracy": 0.', '"accuracy": 0.9'),
+], ids=["empty", "cut off", "no head", "no rows", "a changed value"])  # fmt: skip
+def test_a_damaged_index_is_made_again(damage, trial, accuracies):
     serial()
     whole = accuracies()
-    (trial / index.NAME).write_text(content)
-    assert accuracies() == whole
-    assert len(json.loads((trial / index.NAME).read_text())["files"]) == 6
+    text = (trial / index.NAME).read_text()
+    (trial / index.NAME).write_text(damage(text))
+    assert accuracies() == whole and (trial / index.NAME).read_text() == text
+
+
+def folder_of_that_name(path):
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+
+
+ENTRIES = {
+    "a folder": folder_of_that_name,
+    "links in a circle": lambda path: path.symlink_to(path.name),
+    "a link that leads nowhere": lambda path: path.symlink_to("nowhere"),
+    "bytes": lambda path: path.write_bytes(bytes(range(256))),
+    "nobody may read it": lambda path: (path.write_text("{}"), path.chmod(0)),
+}
+
+
+@pytest.mark.parametrize("make", ENTRIES.values(), ids=ENTRIES)
+@pytest.mark.filterwarnings("ignore:.*set aside")
+def test_an_entry_that_cannot_be_read_blocks_nothing(make, trial, accuracies):
+    trial.mkdir(parents=True)
+    for key in (next(iter(study.by_key("trial", "quick"))), "0123456789abcdef"):
+        make(trial / f"{key}.json")
+    assert store.results("trial", published="nowhere").empty
+    done = serial()
+    assert (done.done, done.failed, done.left) == (6, {}, 0) and len(accuracies()) == 6
+
+
+def test_a_file_in_place_of_the_runs_folder_is_named(tmp_path, monkeypatch):
+    (tmp_path / "runs").write_text("mine")
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(ValueError, match="set SURVEY_RUNS to a folder"):
+        store.results("trial")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "cdua", "meta", "mps", ""])
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_gives_failed_runs_and_a_summary(device, trial):
+    text = YAML.replace("epochs: 2, recovery_epochs: 1,", f"epochs: 2, recovery_epochs: 1, device: '{device}',")
+    (study.FOLDER / "trial.yaml").write_text(text)
+    study.keys.cache_clear()
+    done = serial()
+    assert (done.done, len(done.failed), done.left) == (0, 6, 0) and "6 failed" in str(done)
+    assert store.results("trial", published="nowhere")["status"].tolist() == ["failed"] * 6
 
 
 def _read_only(folder, queue):
@@ -177,7 +251,38 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(trial, tmp
     assert queue.get(timeout=10) == (6, 6) and (trial / "0000000000000000.json").exists()
 
 
-def test_what_a_killed_writer_leaves_is_never_taken_for_a_run(trial, accuracies):
+def test_what_a_killed_writer_leaves_is_no_run_and_goes_after_a_day(trial, accuracies):
     serial()
-    (trial / "abc.deadbeef.tmp").write_text('{"schema": 1')
+    left, new, mine = (trial / name for name in (f"abc.{'d' * 32}.tmp", f"abc.{'e' * 32}.tmp", "my.notes.tmp"))
+    for path in (left, new, mine):
+        path.write_text('{"schema": 1')
+    for path in (left, mine):
+        os.utime(path, (0, 0))
     assert len(accuracies()) == 6 and serial().done == 6
+    assert not left.exists() and new.exists() and mine.exists()
+
+
+def test_joblib_workers_end_soon_after_their_sweep_was_killed(trial, tmp_path):
+    """Long runs; when the first worker has begun one, the parent is killed, and no process of its group is left."""
+    script = tmp_path / "long.py"
+    script.write_text(LONG)
+    child = subprocess.Popen([sys.executable, script, study.FOLDER, tmp_path / "begun"], start_new_session=True)
+    while len(list(tmp_path.glob("begun*"))) < 2:
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    deadline = time.monotonic() + 30
+    while alive(child.pid):
+        assert time.monotonic() < deadline, alive(child.pid)
+        time.sleep(0.1)
+
+
+def alive(group: int) -> list[int]:
+    """Processes of a group that still run, from /proc; zombies do not."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, of = path.read_text().rpartition(")")[2].split()[:3]
+            found += [int(path.parent.name)] if int(of) == group and state != "Z" else []
+    return found

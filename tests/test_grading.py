@@ -59,3 +59,13 @@ def test_a_notebook_without_checks_is_refused(tmp_path, monkeypatch):
         grading.with_points("plain", tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="plain"):
         grading.with_points("other", tmp_path / "out")
+
+
+def test_points_are_not_written_over_the_notebook_itself(tmp_path, monkeypatch):
+    path = tmp_path / "lesson.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("check(lambda: 4, 4)")]), path)
+    before = path.read_bytes()
+    monkeypatch.setattr(grading, "FOLDER", tmp_path)
+    with pytest.raises(FileExistsError, match="nothing is overwritten"):
+        grading.with_points("lesson", tmp_path)
+    assert path.read_bytes() == before

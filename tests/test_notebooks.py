@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 
 from survey_lib.course.hygiene import check
-from survey_lib.course.notebooks import normalise, parameters, run_all, run_notebook
+from survey_lib.course.notebooks import normalise, parameters, publish_all, run_all, run_notebook
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "fixtures" / "tiny.ipynb"
@@ -80,6 +80,21 @@ def test_b63_a_second_call_runs_only_what_is_missing(tmp_path):
     shutil.copy(TINY, bad)
     assert [run.name for run in run_all([good, bad], {}, tmp_path / "out", jobs=1)] == ["bad"]
     assert run_all([good, bad], {}, tmp_path / "out", jobs=1) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_publishing_leaves_a_notebook_that_was_edited_while_it_ran(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    path = Path(shutil.copy(TINY, tmp_path / "notebooks"))
+    run = run_notebook(path, {}, tmp_path / "out" / path.name)
+    with_cell(path.parent, "'a new thought'", path.stem)
+    edited = path.read_bytes()
+    with pytest.raises(ValueError, match="tiny was edited while it ran"):
+        publish_all([run], path.parent)
+    assert path.read_bytes() == edited
+    shutil.copy(TINY, path)
+    publish_all([run], path.parent)
+    assert path.read_bytes() == TINY.read_bytes()
 
 
 FAULTS = {

@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 
 from survey_lib.analysis.tables import finished
+from survey_lib.catalogue import METHODS as CATALOGUE
 from survey_lib.charts import plots, ranking, schematic
 from survey_lib.charts.export import Drawing, save_figure
+from survey_lib.charts.looks import ORDER
 from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find
 
 METHODS = {"random": "weight", "magnitude": "weight", "lamp": "weight", "random-filter": "filter",
@@ -102,6 +104,16 @@ def test_random_is_grey_and_no_two_methods_look_the_same():
     assert len({tuple(style.items()) for style in styles.values()}) == 61
 
 
+def test_a_method_looks_the_same_in_every_figure():
+    together = plots.looks(CATALOGUE)
+    assert set(ORDER) == {name for name in CATALOGUE if not name.startswith("random")}
+    for name in ORDER:
+        assert plots.looks([name, "snip shuffled", "another"])[name] == together[name], name
+    variants = plots.looks(["snip", "snip shuffled", "nm-magnitude:2:4"])
+    assert variants["snip shuffled"]["color"] == variants["snip"]["color"] == together["snip"]["color"]
+    assert variants["nm-magnitude:2:4"] == together["nm-magnitude"]
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -110,7 +122,7 @@ def luminance(colour: str) -> float:
 
 def test_neighbouring_colours_differ_in_lightness_or_never_stand_without_a_marker():
     """Read without colour, a line is told by its marker: no two of the first ten methods share one."""
-    styles = plots.looks([f"m{i}" for i in range(10)])
+    styles = plots.looks(ORDER[:10])
     assert len({style["marker"] for style in styles.values()}) == 10
     assert max(map(luminance, plots.PALETTE)) < 0.5, "a colour is too light for white paper"
 

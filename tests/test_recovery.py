@@ -120,6 +120,30 @@ def test_distillation_is_t_squared_times_the_kl_divergence(temperature):
     assert distillation(student, teacher, temperature).item() == pytest.approx(expected.item())
 
 
+def test_a_language_model_learns_as_if_its_classes_stood_on_axis_1():
+    """Scores (n, length, classes) of a model and (n, classes, length) of the same model, with and without teacher."""
+
+    class Model(nn.Module):
+        def __init__(self, turned):
+            super().__init__()
+            self.layer, self.turned = nn.Linear(2, 5, bias=False), turned
+            self.layer.weight.data = torch.linspace(-1, 1, 10).view(5, 2)
+
+        def forward(self, x):
+            return self.layer(x).mT if self.turned else self.layer(x)
+
+    generator = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(4, 3, 2, generator=generator), torch.randint(5, (4, 3), generator=generator))] * 3
+    for wishes in ({}, {"teacher": Model(False)}):
+        last = survey_lib.finetune(Model(False), batches, epochs=1, **wishes)
+        wishes = {"teacher": Model(True)} if wishes else {}
+        first = survey_lib.finetune(Model(True), batches, epochs=1, **wishes)
+        assert torch.allclose(last.layer.weight, first.layer.weight)
+    square = [(torch.zeros(4, 5, 2), torch.zeros(4, 5).long())]
+    with pytest.raises(ValueError, match="as many classes as positions"):
+        survey_lib.finetune(Model(False), square, epochs=1)
+
+
 def test_the_teacher_is_not_changed_and_pulls_the_student_towards_it():
     teacher, student, batches = network(), network(), classes()
     nn.init.normal_(student[3].weight)

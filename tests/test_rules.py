@@ -1,6 +1,8 @@
-"""The nine rules of the chain, over every method that stands in METHODS."""
+"""The thirteen rules of the chain, over every method that stands in METHODS."""
 
 import copy
+import io
+import threading
 import warnings
 
 import pytest
@@ -8,12 +10,14 @@ import torch
 from torch import nn
 
 import survey_lib
-from survey_lib import METHODS, hold, prune
+from survey_lib import METHODS, during, hold, prune
 
 WORKING = [name for name, row in METHODS.items() if row.status == "works" and (row.score or row.solve)]
 STRUCTURED = [name for name in WORKING if METHODS[name].structure == "structured"]
 WEIGHTS = [name for name in WORKING if METHODS[name].structure != "structured"]
+TRAINED = [name for name, row in METHODS.items() if row.during]
 EXAMPLE = torch.zeros(2, 3, 8, 8)
+STEPS, HALF = 20, 11
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -43,7 +47,9 @@ def test_rule_1_exact_count_on_constant_scores_and_the_same_each_time(method, ne
 
 @pytest.mark.parametrize("method", WORKING)
 @pytest.mark.parametrize("training", [True, False])
-def test_rules_2_and_3_model_gradients_flags_hooks_and_random_state_stay_as_found(method, training, net, batches):
+def test_rules_2_and_3_model_gradients_flags_hooks_and_random_state_stay_as_found(
+    method, training, net, batches
+):
     net.train(training)
     net.conv1.bias.requires_grad_(False)
     net.head.weight.grad = torch.ones_like(net.head.weight)
@@ -52,7 +58,9 @@ def test_rules_2_and_3_model_gradients_flags_hooks_and_random_state_stay_as_foun
     assert same(net.state_dict(), before)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert net.training is training and not net.conv1.bias.requires_grad and net.conv1.weight.requires_grad
-    assert torch.equal(net.head.weight.grad, torch.ones_like(net.head.weight)) and net.conv1.weight.grad is None
+    assert (
+        torch.equal(net.head.weight.grad, torch.ones_like(net.head.weight)) and net.conv1.weight.grad is None
+    )
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in net.modules())
 
 
@@ -127,6 +135,80 @@ def test_rule_9_b04_weights_that_are_not_finite(method, bad, net, batches):
     assert all(torch.equal(net.state_dict()[k].nan_to_num(), v.nan_to_num()) for k, v in before.items())
 
 
+@pytest.mark.parametrize("method", WORKING)
+def test_rule_10_b85_a_scope_that_the_method_does_not_take_is_refused_before_any_work(method, net, batches):
+    def run_at_all(*_):
+        raise AssertionError("the model was run")
+
+    net.register_forward_pre_hook(run_at_all)
+    row = METHODS[method]
+    assert row.scope in row.scopes
+    for scope in {"nonsense", "row", "isomorphic"} - set(row.scopes):
+        with pytest.raises(
+            ValueError, match=f"unknown scope '{scope}'; {method} takes {', '.join(row.scopes)}"
+        ):
+            run(net, method, batches, scope=scope)
+
+
+@pytest.mark.parametrize("method", WEIGHTS)
+def test_rule_11_b80_what_an_earlier_round_removed_is_never_marked_as_kept(method, net, batches):
+    first = run(net, "magnitude", batches, sparsity=0.8)
+    second = run(first.model, method, batches, masks=first.masks)
+    assert second.sparsity >= 0.5
+    for name, mask in first.masks.items():
+        assert not (second.masks[name] & ~mask).any()
+        assert not second.model.get_parameter(name)[~second.masks[name]].any()
+
+
+@pytest.mark.parametrize("method", WORKING)
+def test_rule_12_b72_hooks_locks_and_kept_activations_neither_stop_a_method_nor_let_it_write(
+    method, net, batches
+):
+    net.log, net.lock = [], threading.Lock()
+    net.conv1.register_forward_hook(lambda *_: net.conv1.weight.data.mul_(0.9) is None or net.log.append(1))
+    net.kept = net(EXAMPLE)
+    before, length = copy.deepcopy(net.state_dict()), len(net.log)
+    result = run(net, method, batches)
+    assert same(net.state_dict(), before) and len(net.log) == length
+    assert result.model is not net and result.model(EXAMPLE).shape == (2, 4)
+
+
+@pytest.mark.parametrize("session_first", [True, False])
+@pytest.mark.parametrize("method", TRAINED)
+def test_rule_13_b77_a_resumed_session_equals_the_uninterrupted_one_bit_for_bit(
+    method, session_first, batches
+):
+    def begin(width: int, states=()):
+        torch.manual_seed(width)
+        model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+                              nn.Flatten(), nn.Linear(32, 4))  # fmt: skip
+        optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=0.01)
+        for part, state in zip((model, optimizer), states, strict=False):
+            part.load_state_dict(state)
+        return model, optimizer, during(model, method, 0.5, optimizer, STEPS, example=EXAMPLE)
+
+    def train(model, optimizer, steps):
+        for number in steps:
+            x, y = batches[number % 2]
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    model, optimizer, session = begin(0)
+    train(model, optimizer, range(HALF))
+    torch.save([part.state_dict() for part in (model, optimizer, session)], file := io.BytesIO())
+    train(model, optimizer, range(HALF, STEPS))
+    file.seek(0)
+    states = torch.load(file, weights_only=True)
+    other, descent, resumed = begin(1, () if session_first else states[:2])
+    resumed.load_state_dict(states[2])
+    if session_first:
+        other.load_state_dict(states[0])
+        descent.load_state_dict(states[1])
+    train(other, descent, range(HALF, STEPS))
+    assert same(resumed.finish(), session.finish()) and same(other.state_dict(), model.state_dict())
+
+
 @pytest.mark.parametrize("sparsity", [1.0, -0.1, 50, float("nan"), "half"])
 @pytest.mark.parametrize("method", ["magnitude", "l1-filter"])
 def test_rule_9_b17_sparsity_out_of_range(method, sparsity, net, batches):
@@ -155,7 +237,10 @@ def test_rule_9_b40_a_name_that_matches_nothing(method, net, batches):
 
 @pytest.mark.parametrize("method", ["magnitude", "l1-filter"])
 def test_b40_wrapped_models_and_their_prefixes(method, net, batches):
-    for wrapped, prefix in ((nn.DataParallel(net), "module."), (torch.compile(net, backend="eager"), "_orig_mod.")):
+    for wrapped, prefix in (
+        (nn.DataParallel(net), "module."),
+        (torch.compile(net, backend="eager"), "_orig_mod."),
+    ):
         result = run(wrapped, method, batches, layers=[prefix + "conv1"])
         assert list(result.report["layer"]) == ["conv1"]
 

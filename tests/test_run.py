@@ -1,8 +1,10 @@
 """One run: the order of things, equal bits, checkpoints, recovery, cost and what the record says."""
 
 import copy
+import dataclasses
 import json
 import os
+import warnings
 
 import pytest
 import torch
@@ -71,34 +73,65 @@ def test_training_longer_is_the_dense_control_of_each_recovery(recovery, lrs, ca
     assert [stage["epochs"] for stage in twin["ledger"]] == [2, 1]
 
 
-def test_b53_weights_and_preprocessing_that_do_not_belong_together_are_refused(tmp_path, monkeypatch):
-    config = RunConfig(**BASE, recovery="none")
-    run(config, tmp_path)
-    monkeypatch.setitem(data.SOURCES, "digits", data.SOURCES["digits"].__class__(
-        **data.SOURCES["digits"].__dict__ | {"mean": (0.5,), "std": (0.5,)}))  # fmt: skip
-    with pytest.raises(ValueError, match="do not belong to this data"):
-        run(config, tmp_path)
+def other_seed(path):
+    """The checkpoint of another seed under this one's name."""
+    config = RunConfig(**BASE, recovery="none", seed=1)
+    run(config, path.parent)
+    path.write_bytes((path.parent / f"dense-{config.dense_key()}.safetensors").read_bytes())
 
 
-def test_b53_a_baseline_that_is_not_the_stored_one_is_refused(tmp_path):
-    config = RunConfig(**BASE, recovery="none")
-    run(config, tmp_path)
-    (path,) = tmp_path.glob("*.safetensors")
+def rewrite(path, change_tensors=lambda tensors: None, change_notes=lambda notes: None):
+    """Write a checkpoint again as a valid safetensors file with something changed."""
     with checkpoint.safe_open(path, "pt") as file:
-        about = file.metadata()
+        notes = file.metadata()
     tensors = load_file(path)
-    tensors["trained/5.weight"].zero_()
-    save_file(tensors, path, about)
-    with pytest.raises(ValueError, match="stored validation accuracy"):
-        run(config, tmp_path)
+    change_tensors(tensors)
+    change_notes(notes)
+    save_file(tensors, path, notes)
 
 
-def test_a_foreign_checkpoint_is_named(tmp_path):
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "seeds swapped": (other_seed, "it holds the dense network"),
+    "a weight": (lambda p: rewrite(p, lambda t: t["trained/5.weight"][0, :1].mul_(1.001)), "stored sha256"),
+    "a rewind weight": (lambda p: rewrite(p, lambda t: t["rewind/5.weight"][0, :1].add_(1)), "stored sha256"),
+    "a tensor gone": (lambda p: rewrite(p, lambda t: t.pop("rewind/5.bias")), "stored sha256"),
+    "the curve": (lambda p: rewrite(p, change_notes=lambda n: n.update(about=n["about"].replace("0.", "0.9"))), "stored sha256"),
+    "no notes": (lambda p: rewrite(p, change_notes=lambda n: n.clear()), "it holds the dense network None"),
+    "a flipped bit": (lambda p: flip(p, -1000), "stored sha256"),
+    "a flipped bit of the header": (lambda p: flip(p, 3), "no safetensors file"),
+    "cut off": (lambda p: p.write_bytes(p.read_bytes()[:5000]), "no safetensors file"),
+    "foreign": (lambda p: p.write_bytes(b"\x80\x04not tensors"), "no safetensors file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGE.values(), ids=DAMAGE)
+def test_b53_a_damaged_checkpoint_is_named_and_trained_again(damage, said, tmp_path):
     config = RunConfig(**BASE, recovery="none")
+    whole = run(config, tmp_path)
     path = tmp_path / f"dense-{config.dense_key()}.safetensors"
-    path.write_bytes(b"\x80\x04not tensors")
-    with pytest.raises(ValueError, match="not a dense checkpoint.*delete it"):
-        run(config, tmp_path)
+    for train_again in (lambda: run(config, tmp_path), lambda: checkpoint.prepare(config, tmp_path)):
+        damage(path)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            healed = train_again()
+        notes = healed["warnings"] if healed else [str(warning.message) for warning in caught]
+        assert [note for note in notes if said in note and path.name in note], notes
+        again = run(config, tmp_path)
+        assert again["metrics"] == whole["metrics"] and again["warnings"] == []
+
+
+def test_b53_a_checkpoint_of_other_preprocessing_is_trained_again(tmp_path, monkeypatch):
+    config = RunConfig(**BASE, recovery="none")
+    run(config, tmp_path)
+    monkeypatch.setitem(data.SOURCES, "digits", dataclasses.replace(data.SOURCES["digits"], mean=(0.5,), std=(0.5,)))
+    assert "stored validation accuracy" in run(config, tmp_path)["warnings"][0]
+    assert run(config, tmp_path)["warnings"] == []
 
 
 def test_b15_rewinding_brings_back_the_early_weights_bit_for_bit(cache, monkeypatch):

@@ -7,14 +7,14 @@ import nbformat
 import pandas as pd
 import pytest
 
+from survey_lib.analysis import literature
 from survey_lib.analysis.literature import papers, published
 from survey_lib.catalogue import METHODS
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results, pages
 from survey_lib.site.cards import card, formulas, source
 from survey_lib.site.docstrings import as_html, as_rst, blocks
-from survey_lib.site.literature_pages import numbers_page, papers_page, reported
-from survey_lib.site.source import write_source
+from survey_lib.site.literature_pages import numbers_page, paper, papers_page, reported
 from survey_lib.site.webbook import for_web
 from survey_lib.site.webtable import html_table, link, raw
 
@@ -52,7 +52,7 @@ def test_text_of_a_file_cannot_become_a_tag_or_end_the_block():
     table = html_table(pd.DataFrame({'head "<b>"': [HOSTILE]}))
     assert "script" not in parsed(table).tags and "b" not in parsed(table).tags
     assert parsed(table).cells == [HOSTILE]
-    assert raw(table).count("```") == 2  # the block's own
+    assert [line for line in raw(table).splitlines() if line.startswith("`")] == ["````{raw} html", "````"]
 
 
 def test_numbers_are_short_and_missing_ones_blank():
@@ -120,6 +120,28 @@ def test_card_of_a_method_without_paper_formula_and_runs_says_so(tmp_path):
     assert "<script>" not in text and "not written yet" in text
 
 
+@pytest.fixture
+def hostile(monkeypatch):
+    """The literature data with a script in every text field of its first rows, and keys that no paper has."""
+    table, numbers = papers().head(3).copy(), published().head(3).copy()
+    for frame, kept in ((table, ["year", "arxiv_id", "doi", "code_url"]), (numbers, ["own"])):
+        for column in frame.columns.difference(kept):
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                frame[column] = "````\n" + HOSTILE
+    numbers["own"] = False
+    monkeypatch.setattr(literature, "papers", lambda: table)
+    monkeypatch.setattr(literature, "published", lambda: numbers)
+    return table
+
+
+def test_no_page_of_the_literature_runs_what_its_files_hold(hostile):
+    for page in (papers_page(), numbers_page(), paper(hostile.index[0])):
+        ticks, rest = page[page.index("`````") :].split("{raw} html\n", 1)
+        block, after = rest.split(f"\n{ticks}\n", 1)
+        assert set(ticks) == {"`"} and not {"script", "img"} & set(parsed(block).tags)
+        assert after.count("`````") in (0, 2)  # BibTeX between its own fences
+
+
 def test_reported_numbers_put_the_authors_first():
     rows = published().query("paper_key == 'lin2020hrank'")
     text = reported("lin2020hrank")
@@ -155,7 +177,7 @@ def test_figures_page_says_what_it_could_not_draw(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(pages, "figure", refuse)
     text = pages.figures_page(tmp_path, "_static/figures", said.append)
-    assert len(said) == len(pages.FIGURES) and "no runs of &lt;this&gt; study" in text
+    assert len(said) == 1 + len(pages.FIGURES) and "no runs of &lt;this&gt; study" in text
 
 
 def test_library_pages_name_every_module():
@@ -183,6 +205,8 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
         "[how](https://host/blob/CONTRIBUTING.md), [02](02_x.ipynb)\n`survey cite li2017pruning`\n```\nli2017pruning\n```"
         in text.source
     )
+    without = for_web(notebook(nbformat.v4.new_markdown_cell("[how](../CONTRIBUTING.md), [02](02_x.ipynb)")), "")
+    assert without.cells[0].source == "how, [02](02_x.ipynb)"
     assert "nobody2020nothing;" in text.source
     assert other.outputs[0].data["text/markdown"] == "see [02](02_x.html)"
     assert "hide-input" in solution.metadata["tags"] and "tags" not in other.metadata
@@ -191,12 +215,5 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
 
 def test_every_page_of_docs_is_in_the_contents():
     contents = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8").splitlines()
-    written = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {"index"}
+    written = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {"index", "methods"}  # has a table of its own there
     assert written <= set(contents), f"add to a toctree of docs/index.md: {written - set(contents)}"
-
-
-def test_a_folder_that_is_no_site_is_not_overwritten(tmp_path):
-    (tmp_path / "thesis.md").write_text("mine")
-    with pytest.raises(ValueError, match="new folder"):
-        write_source(tmp_path, {})
-    assert (tmp_path / "thesis.md").read_text() == "mine"

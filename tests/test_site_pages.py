@@ -1,14 +1,29 @@
 """The built site in a real browser, with no network: `make site-check` builds it and runs this."""
 
+import dataclasses
 import functools
 import http.server
 import shutil
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+
+from survey_lib.analysis import literature
+from survey_lib.analysis.address import address as where
+from survey_lib.catalogue import METHODS
+from survey_lib.charts.export import Drawing
+from survey_lib.site import own_results
+from survey_lib.site.cards import card
+from survey_lib.site.literature_pages import numbers_page, papers_page
+from survey_lib.site.pages import commands_page
 
 SITE = Path(__file__).parents[1] / "build" / "site"
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -22,7 +37,8 @@ VISIBLE = (
     "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.textContent)"
 )
 
-pytestmark = pytest.mark.skipif(not PAGES, reason="build/site is not there; `make site` builds it")
+HOSTILE = "````\n``````\n</p><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"> [a](javascript:1)"
+built = pytest.mark.skipif(not PAGES, reason="build/site is not there; `make site` builds it")
 browser_needed = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
 )
@@ -49,6 +65,7 @@ def addresses(page: str) -> Addresses:
     return Addresses(page)
 
 
+@built
 @pytest.mark.parametrize("page", PAGES)
 def test_every_local_link_leads_somewhere(page):
     for address in map(urlsplit, addresses(page).links):
@@ -66,13 +83,19 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def address():
-    handler = functools.partial(Quiet, directory=SITE)
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    handler = functools.partial(Quiet, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served(SITE) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +134,7 @@ def wait(browser, script: str, seconds: float = 15) -> object:
     return browser.execute_script(script)
 
 
+@built
 @browser_needed
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("page", PAGES)
@@ -124,47 +148,84 @@ def test_page_shows_everything_without_a_network(browser, address, page, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= WIDTHS[width][0]
 
 
+@built
 @browser_needed
-@pytest.mark.parametrize(
-    ("words", "page"), [("geometric median", "methods/fpgm.html"), ("HRank", "methods/hrank.html")]
-)
-def test_search_finds_the_card(browser, address, words, page):
+@pytest.mark.parametrize(("words", "page"), [
+    ("geometric median", "methods/fpgm.html"), ("HRank", "methods/hrank.html"),
+    ("optimal brain damage", "methods/obd.html"), ("lottery", "notebooks/05_lottery_tickets.html"),
+])  # fmt: skip
+def test_search_puts_cards_and_lessons_first(browser, address, words, page):
     show(browser, f"{address}search.html?q={words}")
-    found = f"return document.querySelector('#search-results a[href*=\"{page}\"]') === null"
-    assert wait(browser, found) is False
+    first = "return [...document.querySelectorAll('#search-results li a')].slice(0, 4).map(a => new URL(a.href).pathname)"
+    wait(browser, f"return document.querySelector('#search-results a[href*=\"{page}\"]') === null")
+    time.sleep(1)  # results arrive one by one
+    assert "/" + page in browser.execute_script(first)
 
 
+@built
 @browser_needed
-def test_literature_is_filtered_by_menu_and_words(browser, address):
+def test_literature_is_filtered_sorted_and_paged_and_the_address_says_how(browser, address):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.select import Select
 
+    total = len(literature.papers())
     show(browser, f"{address}literature.html")
-    everything = browser.execute_script(VISIBLE)
+    output = browser.find_element(By.CSS_SELECTOR, ".survey-filter output")
+    assert output.text == f"1 to 50, {total} of {total}" and len(browser.execute_script(VISIBLE)) == 50
+    before, after = browser.find_elements(By.CSS_SELECTOR, ".survey-filter button")
+    after.click()
+    assert output.text.startswith("51 to 100") and before.is_displayed()
+    year = "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.cells[1].textContent)"
+    heads = {head.text: head for head in browser.find_elements(By.CSS_SELECTOR, "table.filterable th button")}
+    for order in (sorted, lambda years: sorted(years, reverse=True)):
+        heads["year"].click()
+        assert (years := browser.execute_script(year)) == order(years)
     menus = {
         label.text.split("\n")[0]: label
         for label in browser.find_elements(By.CSS_SELECTOR, ".survey-filter label")
     }
     Select(menus["granularity"].find_element(By.TAG_NAME, "select")).select_by_value("filter")
-    filters = browser.execute_script(VISIBLE)
-    assert 0 < len(filters) < len(everything) and all("filter" in row for row in filters)
     menus["words"].find_element(By.TAG_NAME, "input").send_keys("geometric median")
-    assert (
-        [row for row in browser.execute_script(VISIBLE) if "He" in row]
-        == browser.execute_script(VISIBLE)
-        != []
-    )
-    shown = browser.find_element(By.CSS_SELECTOR, ".survey-filter output").text
-    assert shown == f"{len(browser.execute_script(VISIBLE))} of {len(everything)}"
+    rows = browser.execute_script(VISIBLE)
+    assert rows and all("He et al." in row and "filter" in row for row in rows)
+    assert output.text == f"{len(rows)} of {total}"
+    assert unquote(browser.current_url).endswith("?words=geometric+median&granularity=filter&sort=year&down=")
+    browser.refresh()
+    assert browser.execute_script(VISIBLE) == rows
 
 
+@built
 @browser_needed
 def test_a_card_leads_to_the_published_numbers_of_its_paper(browser, address):
     show(browser, f"{address}published.html?words=he2019filter")
-    rows = browser.execute_script(VISIBLE)
+    rows = browser.execute_script(VISIBLE.replace("textContent", "innerHTML"))
     assert rows and all("he2019filter" in row for row in rows)
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 20_000
 
 
+@built
+@browser_needed
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_site_is_as_dark_as_the_system(browser, address, scheme):
+    feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+    show(browser, f"{address}index.html")
+    assert browser.execute_script("return document.documentElement.dataset.theme") == scheme
+
+
+@built
+def test_the_start_page_asks_a_question_for_each_lesson_and_a_shared_link_has_a_preview():
+    text = (SITE / "index.html").read_text(encoding="utf-8")
+    for path in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb"):
+        assert f'<a href="notebooks/{path.stem}.html">' in text
+    assert (
+        text.count("95 % interval") >= 3
+        and '<meta property="og:title"' in text
+        and "_static/chain.svg" in text
+    )
+
+
+@built
 @browser_needed
 def test_math_is_set(browser, address):
     show(browser, f"{address}methods/fpgm.html")
@@ -172,14 +233,62 @@ def test_math_is_set(browser, address):
     assert browser.execute_script("return document.querySelectorAll('.math mjx-container').length") >= 1
 
 
+@built
 @browser_needed
-def test_notebook_can_be_launched_and_folds_its_solutions(browser, address):
+def test_notebook_is_launched_only_from_an_address_and_folds_its_solutions(browser, address):
     show(browser, f"{address}notebooks/07_filter_pruning.html")
-    launch = browser.execute_script(
-        "return [...document.querySelectorAll('a')].map(a => a.href).filter(h => h.includes('mybinder'))"
-    )
-    assert launch and all(
-        "urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in map(unquote, launch)
-    )
+    links = browser.execute_script("return [...document.querySelectorAll('a')].map(a => a.href)")
+    launch = [unquote(link) for link in links if "mybinder" in link]
+    assert bool(launch) == bool(where())
+    assert all("urlpath=lab/tree/notebooks/07_filter_pruning.ipynb" in link for link in launch)
     folded = browser.execute_script("return [...document.querySelectorAll('.cell details')].map(d => d.open)")
     assert folded and not any(folded)
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_has_a_placeholder(page):
+    text = (SITE / page).read_text(encoding="utf-8")
+    assert not [word for word in ("OWNER", "Author name not set", "github.com/None") if word in text]
+
+
+@pytest.fixture
+def hostile(monkeypatch):
+    """The literature data and results with a script in every text, and keys that no paper has."""
+    table, numbers = literature.papers().head(4).copy(), literature.published().head(4).copy()
+    for frame, kept in ((table, {"year", "arxiv_id", "doi", "code_url"}), (numbers, {"own"})):
+        for column in set(frame.columns) - kept:
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                frame[column] = HOSTILE
+    monkeypatch.setattr(literature, "papers", lambda: table)
+    monkeypatch.setattr(literature, "published", lambda: numbers)
+    drawn = Drawing(plt.figure(), HOSTILE, HOSTILE, pd.DataFrame({"x": [1]}))
+    monkeypatch.setattr(own_results, "drawing", lambda *_: drawn)
+    return dataclasses.replace(METHODS["fpgm"], paper=table.index[0], one_line=HOSTILE)
+
+
+@browser_needed
+def test_no_script_of_a_file_runs(hostile, browser, tmp_path):
+    """Cards, literature, commands and refusals with hostile texts, built by Sphinx and opened in Chromium."""
+    sphinx = pytest.importorskip("sphinx.cmd.build")
+    source, out = tmp_path / "source", tmp_path / "site"
+    source.mkdir()
+    (source / "conf.py").write_text("extensions = ['myst_nb']")
+    texts = {
+        "index": "# Index\n\n```{toctree}\ncard\npapers\nnumbers\ncommands\n```\n",
+        "card": card(hostile, source), "papers": papers_page(), "numbers": numbers_page(),
+        "commands": commands_page({"survey": HOSTILE}),
+    }  # fmt: skip
+    for name, text in texts.items():
+        (source / f"{name}.md").write_text(text, encoding="utf-8")
+    assert sphinx.main(["-q", "-b", "html", str(source), str(out)]) == 0
+    with served(out) as address:
+        for name in texts:
+            browser.get(f"{address}{name}.html")
+            assert browser.title != "run" and "document.title='run'" in browser.page_source or name == "index"
+            assert (
+                browser.execute_script(
+                    "return document.querySelectorAll('img[onerror], a[href^=javascript]').length"
+                )
+                == 0
+            )

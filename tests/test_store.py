@@ -98,7 +98,8 @@ def test_b67_unreadable_files_are_named_and_set_aside(content, said, runs):
     (runs / "bad.json").write_text(content)
     with pytest.warns(UserWarning, match=f"bad.json.*{said}"):
         assert store.local_records("trial").keys() == {good.stem}
-    assert (runs / store.ASIDE / "bad.json").read_text() == content and not (runs / "bad.json").exists()
+    (aside,) = (runs / store.ASIDE).iterdir()
+    assert aside.read_text() == content and aside.name.startswith("bad.") and not (runs / "bad.json").exists()
 
 
 def _write_many(seeds):
@@ -197,8 +198,13 @@ def test_failed_runs_stand_in_the_table_with_their_reason(runs):
     assert row.status == "failed" and "loss became nan" in row.reason and math.isnan(row.accuracy)
 
 
-def test_an_unknown_study_is_an_empty_table_with_all_columns(runs):
-    frame = store.results("nothing")
+def test_b88_an_unknown_study_is_an_error(runs):
+    with pytest.raises(ValueError, match="unknown study 'nothing'"):
+        store.results("nothing")
+
+
+def test_a_study_without_runs_is_an_empty_table_with_all_columns(runs):
+    frame = store.results("comparison", published=runs)
     assert frame.empty and {"method", "accuracy", "compression"} <= set(frame.columns)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: grids, resuming, deaths, interrupts, shards, engines, verification."""
+"""Sweeps: grids, resuming, deaths, interrupts, shards, engines."""
 
 import os
 import signal
@@ -12,7 +12,6 @@ from survey_lib.experiment.runs import record_json, run_state
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.runs.run import run
 from survey_lib.experiment.sweeps import store, study, sweep
-from survey_lib.experiment.sweeps.verify import verify
 
 YAML = """
 name: trial
@@ -43,6 +42,16 @@ def test_a_grid_is_the_product_of_its_lists_and_dense_comes_first(trial):
     (YAML.replace("magnitude]", "magnitud]"), "near: magnitude"),
     (YAML.replace("sparsity: 0.5", "sparsity: 1.5"), "less than 1"),
     ("a: [", "trial.yaml"),
+    (YAML.replace("sparsity: 0.5", "sparsity: 0.5, method: dense"), "'method' is there twice in the mapping of line 8"),
+    (YAML.replace("  full:", "  quick:"), "'quick' is there twice"),
+    (YAML.replace("seed: [0, 1]", "seed: []"), "a list is empty"),
+    (YAML.replace("[random, magnitude]", "[]"), "a list is empty"),
+    (YAML.replace("seed: [0, 1]", f"seed: {list(range(1000))}, evidence: {list(range(1, 1001))}, lr: {[0.1] * 1000}"),
+     "2,000,000,000 runs, allowed are 1,000,000"),
+    ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True))
+     + YAML, "more than 100,000 values"),
+    ("a: &a [*a]\n" + YAML, "more than 100,000 values"),
 ])  # fmt: skip
 def test_a_wrong_study_file_is_named_with_what_is_wrong(text, said, trial):
     (study.FOLDER / "trial.yaml").write_text(text)
@@ -57,6 +66,8 @@ def test_unknown_studies_profiles_engines_and_shards_are_refused_before_any_work
         (lambda: sweep.sweep("trial", engine="ray"), "allowed: serial, joblib, dask"),
         (lambda: sweep.sweep("trial", shard="0/2"), "shard must look like"),
         (lambda: sweep.sweep("trial", shard="3/2"), "shard must look like"),
+        (lambda: sweep.sweep("trial", engine="dask", jobs=0), "jobs must be at least 1, got 0"),
+        (lambda: sweep.sweep("trial", jobs=-1), "jobs must be at least 1, got -1"),
     ]:
         with pytest.raises(ValueError, match=said):
             call()
@@ -185,6 +196,7 @@ def test_b63_a_worker_that_dies_costs_one_run_and_never_the_others(trial, tmp_pa
 SLOW = """
 import signal, sys, time
 from pathlib import Path
+from survey_lib.cli import main
 from survey_lib.experiment.sweeps import study, sweep
 signal.signal(signal.SIGINT, signal.default_int_handler)
 study.FOLDER = Path(sys.argv[1])
@@ -194,11 +206,12 @@ def slow(chain, write):
     run_chain(chain, write)
 sweep.run_chain = slow
 print("started", flush=True)
-print(sweep.sweep("trial", engine="serial"))
+main(["sweep", "trial", "--engine", "serial"])
 """
 
 
-def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(trial, tmp_path):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(kind, trial, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     command, here = (
         [sys.executable, tmp_path / "slow.py", study.FOLDER],
@@ -208,9 +221,9 @@ def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(trial,
     deadline = time.monotonic() + 120
     while len(list(trial.glob("*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(kind)
     output, _ = child.communicate(timeout=60)
-    assert child.returncode == 0 and "3 of 6 runs done, 0 failed, 0 refused, 3 left" in output
+    assert child.returncode == 1 and "3 of 6 runs done, 0 failed, 0 refused, 3 left" in output
     assert not list(trial.glob("*.tmp"))
 
 
@@ -231,32 +244,12 @@ def test_status_counts_each_profile(trial):
     assert table.loc["full", "left"] == 3
 
 
-def test_verify_computes_published_runs_again(trial, tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
-    sweep.sweep("trial", engine="serial", shard="1/2")
-    store.publish("trial", profile="quick")
-    again = verify("trial", 1, report=said.append)
-    assert again["agrees"].all() and set(again["allowed"]) == {0.0}  # the same machine: to the last bit
-    record = store.records("trial", local=False)[0]
-    record["metrics"]["recovered"]["test"]["accuracy"] -= 0.2
-    monkeypatch.setattr(store, "records", lambda *_, **__: [record])
-    moved = verify("trial", 1, report=said.append).query("not agrees")
-    assert list(moved["metric"]) == ["recovered test accuracy"]
-    assert said[-1].startswith("1 of 1: trial, digits")
-
-
-def test_verify_without_published_runs_says_so(trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
-    with pytest.raises(ValueError, match="survey publish STUDY"):
-        verify("trial")
-
-
 @pytest.mark.parametrize("name", study.names())
 def test_the_studies_of_the_repository_are_valid(name):
     for profile in study.load(name).profiles:
         configs = study.configs(name, profile)
         assert any(config.method == "dense" for config in configs)
     full = study.configs(name, "full")
-    assert len({config.seed for config in full}) >= 3 and len({config.dense_key() for config in full}) >= 3
+    seeds = 1 if name == "mini" else 3  # mini shows that the chain works; its one seed carries no comparison
+    assert len({config.seed for config in full}) >= seeds and len({config.dense_key() for config in full}) >= seeds
     assert all(isinstance(config, RunConfig) for config in full)

@@ -1,5 +1,8 @@
-// Menus and a search field over tables of class "filterable". Without this script the whole table stands there.
+// Menus, a search field, sorting and pages over tables of class "filterable"; what is chosen stands in the address.
+// Without this script the whole table stands there.
 "use strict";
+
+const ROWS = 50; // a page
 
 function control(label, element) {
   const box = document.createElement("label");
@@ -14,11 +17,32 @@ function menu(name, values) {
   return control(name, select);
 }
 
+function button(text, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.addEventListener("click", act);
+  return made;
+}
+
+function compare(first, second) {
+  const numbers = [Number(first), Number(second)];
+  return first && second && !numbers.some(Number.isNaN) ? numbers[0] - numbers[1] : first.localeCompare(second);
+}
+
+function searched(row) {
+  return `${row.textContent} ${[...row.querySelectorAll("a")].map((a) => a.href)}`.toLowerCase();
+}
+
 function filterable(table) {
-  const rows = [...table.tBodies[0].rows];
+  const body = table.tBodies[0], rows = [...body.rows];
   const columns = [...table.tHead.rows[0].cells];
+  const names = columns.map((head) => head.textContent);
   const text = (row, column) => row.cells[column].textContent;
+  const found = new Map(rows.map((row) => [row, searched(row)]));
   const asked = new URLSearchParams(location.search);
+  let page = 0, sorted = asked.get("sort") ?? "", down = asked.has("down");
+
   const form = document.createElement("form");
   form.className = "survey-filter";
   const words = document.createElement("input");
@@ -29,31 +53,58 @@ function filterable(table) {
   columns.forEach((head, column) => {
     if (head.dataset.filter !== "choice") return;
     const values = [...new Set(rows.map((row) => text(row, column)))].filter(Boolean).sort();
-    const box = menu(head.textContent, values);
+    const box = menu(names[column], values);
     const select = box.querySelector("select");
-    select.value = asked.get(head.textContent) ?? "";
+    select.value = asked.get(names[column]) ?? "";
     menus.push({ column, select });
     form.append(box);
   });
   const count = document.createElement("output");
-  form.append(count);
-  const found = rows.map((row) => row.textContent.toLowerCase());
+  const previous = button("previous", () => show(page - 1));
+  const next = button("next", () => show(page + 1));
+  form.append(count, previous, next);
 
-  function apply() {
-    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    rows.forEach((row, index) => {
-      const chosen = menus.every(({ column, select }) => !select.value || text(row, column) === select.value);
-      row.hidden = !(chosen && wanted.every((word) => found[index].includes(word)));
-      shown += row.hidden ? 0 : 1;
-    });
-    count.textContent = `${shown} of ${rows.length}`;
+  function show(wanted) {
+    const asks = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const kept = rows.filter((row) =>
+      menus.every(({ column, select }) => !select.value || text(row, column) === select.value) &&
+      asks.every((word) => found.get(row).includes(word)));
+    const column = names.indexOf(sorted);
+    if (column >= 0) kept.sort((a, b) => (down ? -1 : 1) * compare(text(a, column), text(b, column)));
+    page = Math.max(0, Math.min(wanted, Math.ceil(kept.length / ROWS) - 1));
+    const first = page * ROWS, last = Math.min(kept.length, first + ROWS);
+    for (const row of rows) row.hidden = true;
+    for (const row of kept.slice(first, last)) {
+      row.hidden = false;
+      body.append(row);
+    }
+    const range = kept.length > ROWS ? `${first + 1} to ${last}, ` : "";
+    count.textContent = `${range}${kept.length} of ${rows.length}`;
+    previous.hidden = page === 0;
+    next.hidden = last === kept.length;
+    remember();
   }
 
-  for (const change of ["input", "change"]) form.addEventListener(change, apply); // menus may only give the second
+  function remember() {
+    const chosen = new URLSearchParams();
+    if (words.value) chosen.set("words", words.value);
+    for (const { column, select } of menus) if (select.value) chosen.set(names[column], select.value);
+    if (sorted) chosen.set("sort", sorted);
+    if (sorted && down) chosen.set("down", "");
+    history.replaceState(null, "", chosen.size ? `?${chosen}` : location.pathname);
+  }
+
+  columns.forEach((head, column) => {
+    head.replaceChildren(button(names[column], () => {
+      down = sorted === names[column] && !down;
+      sorted = names[column];
+      show(0);
+    }));
+  });
+  for (const change of ["input", "change"]) form.addEventListener(change, () => show(0)); // menus may only give the second
   form.addEventListener("submit", (event) => event.preventDefault());
   table.closest(".survey-scroll").before(form);
-  apply();
+  show(0);
 }
 
 document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("table.filterable").forEach(filterable));

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-FOLDER = Path(__file__).parents[2] / "data" / "literature"
+from survey_lib.repository import LITERATURE as FOLDER
+
 PRINTED = re.compile(r"prints ([+-]?\d+\.\d+)[^;]*; arithmetic gives")
-JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI")
+JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI", "Scandinavian Journal",
+            "Communications in Statistics")  # fmt: skip
 AUTHORS = ("author-readme", "author-paper-table", "author-data-file")
 
 
 def papers() -> pd.DataFrame:
     """One row a paper, by key. DOIs that were only recalled, not resolved, are left out."""
-    table = pd.read_csv(FOLDER / "papers.csv", index_col="key", dtype={"arxiv_id": str, "year": int})
+    return _papers(FOLDER / "papers.csv").copy()
+
+
+@cache
+def _papers(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, index_col="key", dtype={"arxiv_id": str, "year": int})
     recalled = table["checked"].str.contains("doi from recall", regex=False)
     table.loc[recalled, "doi"] = pd.NA
     return table

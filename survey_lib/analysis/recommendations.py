@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from survey_lib.analysis.statistics import at_compression, holm, interval
@@ -99,25 +98,3 @@ def advice(settled: pd.DataFrame) -> pd.DataFrame:
                      "ties with": ", ".join(others) or "-", "of": len(table) - 1, "n": first["n"],
                      "study": first["study"]})  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def reach(runs: pd.DataFrame, points: float = 1.0) -> pd.DataFrame:
-    """The largest compression and theoretical speed-up at which a method loses at most `points` on average.
-
-    Means over seeds, interpolated between runs; 1 where the mildest run already loses more, and the largest
-    run where even that loses less. Index: method; columns compression, speedup_theoretical, structure, n.
-    """
-    rows = {}
-    for method, mine in runs[runs["method"] != "dense"].groupby("method"):
-        mine = mine.assign(lost=100 * (mine["dense_accuracy"] - mine["accuracy"]))
-        means = mine.groupby("sparsity")[["compression", "speedup_theoretical", "lost"]].mean()
-        rows[method] = {x: _last_within(means[x], means["lost"], points) for x in RATIOS}
-        rows[method] |= {"structure": mine["structure"].iloc[0], "n": mine["seed"].nunique()}
-    return pd.DataFrame(rows).T.infer_objects().sort_values("compression", ascending=False)
-
-
-def _last_within(x: pd.Series, lost: pd.Series, points: float) -> float:
-    grid = np.linspace(0, np.log(x.max()), 500)
-    curve = np.interp(grid, [0, *np.log(x.sort_values())], [0, *lost.loc[x.sort_values().index]])
-    within = np.cumprod(curve <= points).astype(bool)  # up to where it first loses more
-    return float(np.exp(grid[within][-1]))

@@ -75,9 +75,10 @@ def crossed_interval(gaps: np.ndarray) -> Estimate:
 
         Var(mean) = (MS_seeds + max(MS_examples − MS_rest, 0)) / (S · n)
 
-    and t has Satterthwaite's degrees of freedom. This is the two-way random-effects analysis of studies in which
-    several readers judge the same cases (Obuchowski and Rockette 1995). Assumes that seeds are drawn
-    independently, and so are examples; coverage falls to about 92 % with three seeds.
+    and t has Satterthwaite's degrees of freedom. Studies in which several readers judge the same cases have this
+    design; Obuchowski and Rockette (1995, obuchowski1995hypothesis) analyse summaries such as the area under a
+    curve. Assumes that seeds are drawn independently, and so are examples; coverage falls to about 92 % with three
+    seeds.
     Raises TooFew for one seed or one example.
     """
     seeds, n = gaps.shape
@@ -102,7 +103,7 @@ def _student(mean: float, variance: float, degrees: float, n: int, examples: int
 
 
 def holm(p_values: pd.Series) -> pd.Series:
-    """Holm's (1979) corrected p-values of one family of comparisons; nan counts as 1.
+    """Corrected p-values of one family of comparisons after Holm (1979, holm1979simple); nan counts as 1.
 
     The smallest of m is multiplied by m, the next by m − 1, and so on; none falls below the one before.
 

@@ -83,6 +83,21 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """One row a method at a sparsity, for each data set and network: mean and standard deviation over n runs, which
+    differ in their seed. Columns in which all runs agree are left out; best mean first. One run has no spread.
+
+    >>> frame = pd.DataFrame({"method": ["a", "a"], "sparsity": [0.5, 0.5], "accuracy": [0.8, 0.9]})
+    >>> results_table(frame).round(3).iloc[0].tolist()
+    ['a', 0.5, 0.85, 0.071, 2]
+    """
+    several = [name for name in ("data", "model", "asked_macs") if name in frame and frame[name].nunique(dropna=False) > 1]
+    groups = frame.groupby([*several, "method", "sparsity"], dropna=False)[metric]
+    table = groups.agg(mean="mean", std="std", n="count").query("n > 0").reset_index()
+    first = [name for name in several if name != "asked_macs"]
+    return table.sort_values([*first, "mean"], ascending=[True] * len(first) + [False], ignore_index=True)
+
+
 def accuracy_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """Mean of a metric over seeds, methods down and sparsities across, best mean first.
 

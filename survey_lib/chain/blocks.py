@@ -8,7 +8,6 @@ ends in the addition (or in a ReLU of values that are not negative).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
 import torch
@@ -16,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from survey_lib.chain.copies import duplicate, unwrap
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Evidence, layer_seed
-from survey_lib.chain.masks import Masks, unwrap
+from survey_lib.chain.masks import Masks
 
 ADDITIONS = {torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor}
 
@@ -77,18 +77,13 @@ def blocks(model: nn.Module, example) -> list[str]:
     >>> blocks(nn.Sequential(Residual(2, 2), nn.Linear(2, 2)), torch.ones(1, 2))
     ['0']
     """
-    subject = copy.deepcopy(unwrap(model)).eval()
+    subject = duplicate(unwrap(model)).eval()
     watch = _Additions(subject)
     for name, module in subject.named_modules():
         module.register_forward_pre_hook(lambda _, inputs, name=name: watch.enter(name, inputs))
         module.register_forward_hook(lambda _, inputs, output, name=name: watch.leave(name, output))
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it runs a whole encoder layer as one operation
-    try:
-        with torch.no_grad(), torch.random.fork_rng(), watch:
-            observe.call(subject, example)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+    with torch.no_grad(), torch.random.fork_rng(), watch:
+        observe.call(subject, example)
     found: list[str] = []
     for name, _ in subject.named_modules():
         if name in watch.adding and not any(name.startswith(f"{outer}.") for outer in found):
@@ -102,7 +97,7 @@ def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int
     `weight` is all of the block's parameters, laid flat. The channel axis is 1 where the block convolves,
     else the last one. Works on a copy in eval mode.
     """
-    subject = copy.deepcopy(unwrap(model)).eval()
+    subject = duplicate(unwrap(model)).eval()
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
     for name, seen in pairs.items():
         block = subject.get_submodule(name)
@@ -129,7 +124,7 @@ def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int
 
 def remove(model: nn.Module, names: Iterable[str]) -> nn.Module:
     """A copy of the model without the named blocks."""
-    small = copy.deepcopy(unwrap(model))
+    small = duplicate(unwrap(model))
     for name in names:
         parent, _, child = name.rpartition(".")
         setattr(small.get_submodule(parent), child, Skip())

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain.copies import unwrap
 from survey_lib.chain.coupling.groups import ChannelGroup, Coupling
 from survey_lib.chain.evidence import groups as observe_groups
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Evidence, layer_seed
-from survey_lib.chain.masks import unwrap
 
 
 def collect(

@@ -13,7 +13,9 @@ from survey_lib.chain.evidence.base import Consumer, copied
 from survey_lib.chain.evidence.unfold import input_columns
 
 EXAMPLES = 16  # unfolded at once
-Moments = tuple[Tensor, Tensor, Tensor, Tensor, int]  # X Xᵀ, X Dᵀ, means of X and D, positions
+Moments = tuple[
+    Tensor, Tensor, Tensor, Tensor, int, Tensor
+]  # X Xᵀ, X Dᵀ, means of X and D, positions, level of X
 
 
 def consumers(
@@ -54,15 +56,16 @@ def moments(model: nn.Module, dense: nn.Module, names: list[str], batches: list)
                 mine, theirs = (
                     input_columns(subjects[0].get_submodule(name), part)[0].double() for part in pair
                 )
-                sums = mine @ mine.mT, mine @ theirs.mT, mine.sum(1), theirs.sum(1), mine.shape[1]
-                total[name] = [a + b for a, b in zip(total.get(name, (0,) * 5), sums, strict=True)]
+                level = mine.abs().view(len(mine), len(pair[0]), -1).mean(2).square().sum(1)
+                sums = mine @ mine.mT, mine @ theirs.mT, mine.sum(1), theirs.sum(1), mine.shape[1], level
+                total[name] = [a + b for a, b in zip(total.get(name, (0,) * 6), sums, strict=True)]
             inputs[0, name].clear(), inputs[1, name].clear()
     missing = [name for name in names if name not in total]
     if missing:
         raise ValueError(
             f"no input of {', '.join(missing)} was seen; leave the layers before it out with protect="
         )
-    return {name: (g, c, x / n, d / n, n) for name, (g, c, x, d, n) in total.items()}
+    return {name: (g, c, x / n, d / n, n, level.sqrt()) for name, (g, c, x, d, n, level) in total.items()}
 
 
 def _layer(part: Slice) -> str:
@@ -75,7 +78,14 @@ def _observable(model: nn.Module, part: Slice) -> bool:
 
 
 def _consumer(
-    part: Slice, layer: nn.Module, gram: Tensor, cross: Tensor, mean: Tensor, dense_mean: Tensor, count: int
+    part: Slice,
+    layer: nn.Module,
+    gram: Tensor,
+    cross: Tensor,
+    mean: Tensor,
+    dense_mean: Tensor,
+    count: int,
+    level: Tensor,
 ) -> Consumer:
     weight = layer.weight.detach()
     kernel = weight[0, 0].numel()
@@ -85,4 +95,4 @@ def _consumer(
     )  # (channels, n)
     flat, free = columns.flatten(), float(layer.bias is not None)
     return Consumer(part.tensor, weight.flatten(1)[:, columns].movedim(0, -1), gram[flat][:, flat],
-                    cross[flat][:, flat], free * mean[flat], free * dense_mean[flat], count)  # fmt: skip
+                    cross[flat][:, flat], free * mean[flat], free * dense_mean[flat], count, level[flat])  # fmt: skip

@@ -7,27 +7,19 @@ can be copied, compiled, exported and loaded like any other (cases B11, B12, B13
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain.copies import duplicate, unwrap
+
 Masks = dict[str, Tensor]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.RNNBase,
-          nn.MultiheadAttention)  # fmt: skip
-WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside DataParallel or torch.compile wrappers (case B40)."""
-    while True:
-        inner = getattr(model, "module", None) if isinstance(model, nn.DataParallel) else None
-        inner = inner or model._modules.get("_orig_mod")
-        if inner is None:
-            return model
-        model = inner
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+          nn.RNNBase, nn.RNNCellBase, nn.Bilinear, nn.MultiheadAttention)  # fmt: skip
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
@@ -35,12 +27,28 @@ def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
     recurrent and attention layers; never biases, norms, embeddings, nor heads tied to an embedding, unless
     `tied`. Shared weights count once."""
     found: dict[str, nn.Parameter] = {}
-    embeddings = [m.weight for m in unwrap(model).modules() if isinstance(m, nn.Embedding) and not tied]
+    embeddings = [m.weight for m in unwrap(model).modules() if isinstance(m, EMBEDDINGS) and not tied]
     for layer_name, layer in unwrap(model).named_modules():
         if isinstance(layer, LAYERS):
             for name, parameter in layer.named_parameters(layer_name, recurse=False):
-                if parameter.dim() >= 2 and not any(parameter is other for other in (*embeddings, *found.values())):
+                if parameter.dim() >= 2 and not any(
+                    parameter is other for other in (*embeddings, *found.values())
+                ):
                     found[name] = parameter
+    return found
+
+
+def own_matrices(model: nn.Module) -> dict[str, str]:
+    """{name: class it belongs to} of the matrices that no layer of torch holds: those of transformers' Conv1D, of
+    experts in one tensor, position tables (case B68). Norms, biases and embeddings are no such matrices."""
+    known, found = {id(weight) for weight in prunable(model, tied=True).values()}, {}
+    for owner, module in unwrap(model).named_modules():
+        if not isinstance(module, (*EMBEDDINGS, *NORMS)):
+            for name, parameter in module.named_parameters(owner, recurse=False):
+                matrix = parameter.dim() >= 2 and parameter.is_floating_point() and not name.endswith("bias")
+                if matrix and id(parameter) not in known:
+                    known.add(id(parameter))
+                    found[name] = type(module).__name__
     return found
 
 
@@ -56,9 +64,13 @@ def check(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     known = tensors(model)
     for name, mask in masks.items():
         if name not in known:
-            raise ValueError(f"mask for {name!r}, but the model has no such tensor; it has {', '.join(known)}")
+            raise ValueError(
+                f"mask for {name!r}, but the model has no such tensor; it has {', '.join(known)}"
+            )
         if mask.shape != known[name].shape:
-            raise ValueError(f"mask for {name} has shape {tuple(mask.shape)}, the tensor {tuple(known[name].shape)}")
+            raise ValueError(
+                f"mask for {name} has shape {tuple(mask.shape)}, the tensor {tuple(known[name].shape)}"
+            )
         if mask.dtype != torch.bool:
             raise ValueError(f"mask for {name} must be bool (True = kept), got {mask.dtype}; use `mask != 0`")
 
@@ -80,7 +92,16 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 
 def masked_copy(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     """A copy of the model with the masks applied; the argument stays as it was."""
-    return apply(copy.deepcopy(model), masks)
+    return apply(duplicate(model), masks)
+
+
+def check_optimizer(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """ValueError if the optimizer trains none of these weights (case B79)."""
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    weights = list(weights)
+    if weights and trained.isdisjoint(map(id, weights)):
+        raise ValueError("the optimizer trains none of the model's pruned weights, so its steps would never reach them; "
+                         "build it from the parameters of this model (after moving or copying it)")  # fmt: skip
 
 
 class Hold:
@@ -88,7 +109,10 @@ class Hold:
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.Optimizer):
         self.model, self.masks = unwrap(model), dict(masks)
-        self._factors: dict[str, tuple] = {}
+        self._gone: dict[str, tuple] = {}
+        check_optimizer(
+            [tensors(self.model)[name] for name in masks if name in tensors(self.model)], optimizer
+        )
         apply(self.model, self.masks)
         self._handle = optimizer.register_step_post_hook(lambda *_: self())
 
@@ -96,17 +120,16 @@ class Hold:
     def __call__(self) -> None:
         known = tensors(self.model)
         for name, mask in self.masks.items():
-            known[name].mul_(self._factor(name, mask, known[name]))
+            known[name].masked_fill_(self._removed(name, mask, known[name]), 0)  # a product would keep NaN
 
-    def _factor(self, name: str, mask: Tensor, tensor: Tensor) -> Tensor:
-        """The mask as numbers like the tensor's, kept from step to step: a product with a bool mask converts
-        it each time and takes three times as long."""
-        stamp = (mask._version, tensor.dtype, tensor.device)
-        seen, seen_stamp, factor = self._factors.get(name, (None, None, None))
+    def _removed(self, name: str, mask: Tensor, tensor: Tensor) -> Tensor:
+        """The inverted mask on the tensor's device, kept from step to step."""
+        stamp = (mask._version, tensor.device)
+        seen, seen_stamp, gone = self._gone.get(name, (None, None, None))
         if seen is not mask or seen_stamp != stamp:
-            factor = torch.empty_like(tensor).copy_(mask)
-            self._factors[name] = (mask, stamp, factor)
-        return factor
+            gone = ~mask.to(tensor.device)
+            self._gone[name] = (mask, stamp, gone)
+        return gone
 
     def remove(self) -> None:
         """Stop holding; the weights stay as they are."""
@@ -118,7 +141,7 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.O
 
     After each `optimizer.step()` the optimizer's own post-step hook sets the masked entries to zero, so
     momentum, weight decay and Adam's moments cannot bring them back (case B11). A second optimizer needs a
-    second `hold`. Raises ValueError for masks that do not fit the model.
+    second `hold`. Raises ValueError for masks that do not fit the model, or an optimizer of another one.
 
     >>> layer = nn.Linear(2, 1); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, weight_decay=0.1)
     >>> held = hold(layer, {"weight": torch.tensor([[True, False]])}, optimizer)
@@ -146,5 +169,6 @@ def masks_from_torch(model: nn.Module) -> Masks:
     >>> int(masks_from_torch(layer)["weight"].sum())
     1
     """
-    suffix = "_mask"
-    return {n.removesuffix(suffix): b.bool() for n, b in model.named_buffers() if n.endswith(suffix)}
+    found = {n.removesuffix("_mask"): b.bool() for n, b in model.named_buffers() if n.endswith("_mask")}
+    pruned = {name.removesuffix("_orig") for name, _ in model.named_parameters() if name.endswith("_orig")}
+    return {name: mask for name, mask in found.items() if name in pruned}  # other masks are not of pruning

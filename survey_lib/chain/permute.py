@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling import ChannelGroup, Slice, trace
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import tensors
@@ -26,7 +26,7 @@ def permuted(model: nn.Module, example, pattern: str, order: Order) -> nn.Module
     differ in float64, as behind an operation that treats channels by their number.
     """
     n, m = parse(pattern)
-    current = copy.deepcopy(model)
+    current = duplicate(model)
     probe = observe.over(example, lambda t: _noise(t).double() if t.is_floating_point() else t)
     expected = _outputs(current, probe)
     for group in trace(model, example).groups:
@@ -55,7 +55,7 @@ def _magnitudes(model: nn.Module, part: Slice) -> Tensor:
 
 
 def _reordered(model: nn.Module, group: ChannelGroup, order: Tensor) -> nn.Module:
-    moved = copy.deepcopy(model)
+    moved = duplicate(model)
     known, done = tensors(moved), set()
     for part in group.slices:
         place = (known[part.tensor].data_ptr(), part.dim, part.index.tobytes())  # a tied tensor has two names
@@ -69,7 +69,7 @@ def _reordered(model: nn.Module, group: ChannelGroup, order: Tensor) -> nn.Modul
 
 def _outputs(model: nn.Module, probe) -> list[Tensor]:
     with torch.random.fork_rng():
-        found = observe.call(copy.deepcopy(model).eval().double(), probe)
+        found = observe.call(duplicate(model).eval().double(), probe)
     return [leaf for leaf in torch.utils._pytree.tree_leaves(found) if isinstance(leaf, Tensor)]
 
 

@@ -23,7 +23,11 @@ def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:
     A tied embedding is read along the very axis it produces: then that slice is both.
     """
     read = {(part.tensor, part.dim) for part in group.consumers}
-    mine = [part for part in group.slices if part.tensor.rpartition(".")[0] == producer]
+    mine = [
+        part
+        for part in group.slices
+        if part.tensor.rpartition(".")[0] == producer and "bias" not in part.tensor
+    ]
     return [part for part in mine if (part.tensor, part.dim) not in read] or mine
 
 

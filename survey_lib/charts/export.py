@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,9 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+
+from survey_lib.experiment import files
+from survey_lib.experiment.commit import commit
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
 
@@ -38,11 +40,11 @@ def save_figure(
 ) -> list[Path]:
     """Write NAME.png, .svg, .pdf and NAME.json; two calls on one machine give the same bytes.
 
-    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, commit, versions and
-    the SHA-256 of each image. The id is also in the images, so that a lost picture can be traced.
+    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, versions, the SHA-256 of
+    each image, and the commit, with `-changed` behind it where the library's files differ from that commit. The id
+    is also in the images, so that a lost picture can be traced.
+    Raises FileExistsError where a file in `out` that is not of this function would be overwritten.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     about = f"{drawing.caption} [survey_lib figure {name}]"
     metadata = {
         "png": {"Software": None, "Title": name, "Description": about, "Source": "survey_lib"},
@@ -56,29 +58,23 @@ def save_figure(
             "Subject": about,
         },
     }
-    images = [out / f"{name}.{kind}" for kind in metadata]
-    with matplotlib.rc_context({"svg.hashsalt": "pruning-survey"}):
-        for path, (kind, fields) in zip(images, metadata.items(), strict=True):
-            drawing.figure.savefig(path, format=kind, metadata=fields)
-    sheet = {
+    names = [f"{name}.{kind}" for kind in (*metadata, "json")]
+    with files.into(Path(out), names) as fresh, matplotlib.rc_context({"svg.hashsalt": "pruning-survey"}):
+        for kind, fields in metadata.items():
+            drawing.figure.savefig(fresh / f"{name}.{kind}", format=kind, metadata=fields)
+        sheet = _sheet(drawing, name, study, profile, keys) | {
+            "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(fresh.iterdir())}}
+        text = json.dumps(sheet, indent=1, ensure_ascii=False) + "\n"
+        (fresh / f"{name}.json").write_text(text, encoding="utf-8")
+    return [Path(out) / each for each in names]
+
+
+def _sheet(drawing: Drawing, name: str, study: str, profile: str, keys: Sequence[str]) -> dict:
+    return {
         "id": name, "caption": drawing.caption, "alt": drawing.alt,
         "data": json.loads(drawing.data.to_json(orient="records", double_precision=10)),
-        "run_keys": list(keys), "study": study, "profile": profile,
-        "commit": commit(), "versions": _versions(),
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in images},
+        "run_keys": list(keys), "study": study, "profile": profile, "commit": commit(), "versions": _versions(),
     }  # fmt: skip
-    path = out / f"{name}.json"
-    path.write_text(json.dumps(sheet, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [*images, path]
-
-
-def commit() -> str:
-    """The commit of the library's source, `unknown` outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _versions() -> dict[str, str]:

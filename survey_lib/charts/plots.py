@@ -11,17 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from survey_lib.analysis.statistics import TooFew
+from survey_lib.charts.looks import DENSE, GREY, HATCHES, MARKERS, PALE, PALETTE, looks  # noqa: F401
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
-HATCHES = ("", "///", "...", "xxx", "---", "\\\\", "+++")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
-GREY, PALE, DENSE = "#999999", "#DDDDDD", "#222222"
 LABELS = {
     "accuracy": "test accuracy",
     "compression": "compression (dense / kept parameters)",
@@ -42,20 +38,6 @@ def headline(figure: Figure, text: str) -> None:
     """The finding, bold over the whole figure, wrapped to its width."""
     width = int(figure.get_figwidth() * 12)
     figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
-
-
-def looks(methods: list[str]) -> dict[str, dict]:
-    """Colour and marker of each method: grey for random, and no two methods share both.
-
-    >>> looks(["fpgm", "random"])["random"]["color"]
-    '#999999'
-    """
-    styles = {}
-    for index, name in enumerate(sorted(method for method in methods if not method.startswith("random"))):
-        styles[name] = {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
-    for index, name in enumerate(sorted(method for method in methods if method.startswith("random"))):
-        styles[name] = {"color": GREY, "marker": "x+*1234"[index % 7]}
-    return styles
 
 
 def check_baselines(frame: pd.DataFrame) -> None:
@@ -108,16 +90,33 @@ def curves(
     chosen = sorted(set(pruned["method"])) if chosen is None else list(chosen)
     for _, rows in table[~table["method"].isin(chosen)].groupby("method"):
         axes.plot(rows["x"], rows["mean"], color=PALE, linewidth=0.8, zorder=1)
-    for method, style in looks(chosen).items():
-        rows = table[table["method"] == method]
-        axes.plot(rows["x"], rows["mean"], label=method, **style)
-        axes.fill_between(rows["x"], rows["mean"] - rows["std"], rows["mean"] + rows["std"],
-                          color=style["color"], alpha=0.15, linewidth=0)  # fmt: skip
+    _bands(pruned, table, axes, metric, looks(chosen))
     dense_line(frame, axes)
     scale(axes, x)
     axes.set_ylabel(LABELS.get(metric, metric))
     note_n(axes, table["n"])
     return table
+
+
+def _bands(
+    runs: pd.DataFrame, table: pd.DataFrame, axes: Axes, metric: str, styles: Mapping[str, dict]
+) -> None:
+    """Mean over seeds as a line, and one standard deviation as a band, a method each."""
+    placed = runs.merge(table[["method", "sparsity", "x"]], on=["method", "sparsity"])
+    for method, style in styles.items():
+        rows = placed[placed["method"] == method]
+        sns.lineplot(
+            rows,
+            x="x",
+            y=metric,
+            errorbar="sd",
+            ax=axes,
+            label=method,
+            legend=False,
+            markeredgecolor=style["color"],
+            err_kws={"alpha": 0.15, "linewidth": 0},
+            **style,
+        )
 
 
 def dense_line(frame: pd.DataFrame, axes: Axes) -> None:
@@ -165,33 +164,3 @@ def small_multiples(
     figure.supxlabel(LABELS.get(x, x), fontsize=9)
     figure.supylabel(LABELS.get(metric, metric), fontsize=9)
     return figure, pd.concat(tables, ignore_index=True)
-
-
-def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
-    """Mean difference with its interval at each sparsity, a mark a method, shifted so that they do not lie on
-    each other; `table`: method, sparsity, mean, low, high, n. Raises TooFew for a table without rows."""
-    if table.empty:
-        raise TooFew("no setting has two seeds with both methods, so no interval can be drawn; run more seeds")
-    for number, (name, rows) in enumerate(table.groupby("method")):
-        reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-        shifted = rows["sparsity"] + 0.007 * (number - 1)
-        axes.errorbar(shifted, rows["mean"], yerr=reach, capsize=2, label=name, **styles[name])
-    axes.axhline(0, color=DENSE, linewidth=1)
-    axes.set(xlabel=LABELS["sparsity"], ymargin=0.12)
-    note_n(axes, table["n"])
-
-
-def layer_bars(reports: dict[str, pd.Series], axes: Axes) -> None:
-    """Kept share of each layer, one group of bars a layer and one colour a choice.
-
-    `reports`: name -> Series(layer -> density).
-    """
-    layers = list(next(iter(reports.values())).index)
-    width = 0.8 / len(reports)
-    for index, (name, density) in enumerate(reports.items()):
-        offsets = np.arange(len(layers)) + (index - (len(reports) - 1) / 2) * width
-        axes.bar(offsets, density.loc[layers], width, label=name, color=PALETTE[index], hatch=HATCHES[index],
-                 edgecolor="white", linewidth=0.3)  # fmt: skip
-    axes.set_xticks(range(len(layers)), layers, rotation=60, ha="right")
-    axes.set_ylabel("kept share of the layer")
-    axes.legend()

@@ -31,7 +31,9 @@ def critical_difference(ranks: pd.Series, distance: float, axes: Axes) -> None:
     Raises TooFew where `ranking` had too few blocks for a critical difference, which is then nan.
     """
     if np.isnan(distance):
-        raise TooFew("a critical difference needs ten independent blocks (seed, data, model); draw mean_ranks instead")
+        raise TooFew(
+            "a critical difference needs ten independent blocks (seed, data, model); draw mean_ranks instead"
+        )
     ordered = mean_ranks(ranks, axes)
     height = len(ordered)
     for level, (first, last) in enumerate(cliques(ordered.to_numpy(), distance)):

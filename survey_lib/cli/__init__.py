@@ -11,7 +11,7 @@ class Survey(click.Group):
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
             hint = "pip install -e '.[deploy,dask]' brings the optional parts"

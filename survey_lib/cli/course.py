@@ -1,4 +1,4 @@
-"""Commands about notebooks, figures, classes and the site: notebooks run|check, figure, cite, student, site."""
+"""Commands about notebooks, figures, classes and the site."""
 
 from __future__ import annotations
 
@@ -73,8 +73,9 @@ def check(names: tuple[str, ...]) -> None:
 def choose(names: tuple[str, ...]) -> list[Path]:
     """Notebooks whose names contain one of the words; FileNotFoundError names what there is."""
     from survey_lib.course.notebooks import FOLDER
+    from survey_lib.repository import needed
 
-    there = sorted(FOLDER.glob("*.ipynb"))
+    there = sorted(needed(FOLDER).glob("*.ipynb"))
     for name in names:
         if not any(name in path.name for path in there):
             known = ", ".join(path.stem for path in there)
@@ -125,7 +126,9 @@ def cite(name: str) -> None:
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--source", type=click.Path(path_type=Path), help="Another folder than the course's notebooks.")
-@click.option("--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop.")
+@click.option(
+    "--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop."
+)
 def student(out: Path, source: Path | None, check: bool) -> None:
     """Write copies of the notebooks without solutions and outputs into OUT."""
     from survey_lib.course.classroom import tried
@@ -141,16 +144,56 @@ def student(out: Path, source: Path | None, check: bool) -> None:
             raise click.ClickException(f"{(~table['good']).sum()} of {len(table)} copies do not behave")
 
 
+@click.command("class")
+@click.argument("out", metavar="NAME", type=click.Path(path_type=Path))
+@click.option("--notebooks", "numbers", required=True, help="Which ones, such as 02,07.")
+def classroom(out: Path, numbers: str) -> None:
+    """Make the folder NAME for a class: an nbgrader course, copies for students, a handout and an answer key.
+
+    \b
+    survey class pruning --notebooks 02,07
+    """
+    from survey_lib.course.course_folder import course_folder
+
+    points = course_folder(out, choose(tuple(numbers.split(","))))
+    click.echo("\n".join(f"{name}: {count} points" for name, count in points.items()))
+    click.echo(f"wrote {out}: source for nbgrader, student, handout.md, key.md; docs/teaching.md says what comes next")
+
+
 @click.command()
-def generate() -> None:
-    """Write again what is generated: tables in README.md and docs/teaching.md, references.bib, findings.json, thumbnails."""
+@click.option(
+    "--address",
+    "name",
+    metavar="OWNER/NAME",
+    help="Where the repository is published on GitHub; '' takes it out.",
+)
+@click.option(
+    "--tag", default="main", show_default=True, help="The tag or branch that links and buttons open."
+)
+def generate(name: str | None, tag: str) -> None:
+    """Write again what is generated: README and docs tables, citation files, references.bib, findings.json, thumbnails.
+
+    Links that read or launch the repository appear once it has an address: that of --address, or else
+    the one in pyproject.toml, of GITHUB_REPOSITORY, or of a git remote on GitHub.
+
+    \b
+    survey generate --address owner/name --tag v0.2.0
+    """
+    import datetime
+
+    from survey_lib.analysis.address import address, guessed, set_address
     from survey_lib.analysis.claims import write as write_findings
     from survey_lib.analysis.literature import write_bibliography
     from survey_lib.course.reading import update as update_times
     from survey_lib.figures.catalogue.draw import thumbnails
-    from survey_lib.site.readme import update
+    from survey_lib.site import citation, readme
 
-    click.echo(f"wrote {update()}, {update_times()}, {write_bibliography()}, {write_findings()} and {len(thumbnails())} thumbnails")
+    if name is None and not address():
+        name = guessed() or None
+    if name is not None:
+        set_address(name, tag, f"{datetime.date.today()}")
+    written = [write_findings(), *readme.update(), update_times(), *citation.write(), write_bibliography()]
+    click.echo(f"wrote {', '.join(path.name for path in written)} and {len(thumbnails())} thumbnails")
 
 
 @click.command()
@@ -172,4 +215,4 @@ def _helps(root: click.Context) -> Iterator[tuple[str, str]]:
             yield from _helps(inside)
 
 
-COMMANDS = (notebooks, text, figure, cite, student, generate, site)
+COMMANDS = (notebooks, text, figure, cite, student, classroom, generate, site)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
+
+from survey_lib.cli.show import JSON, records
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
 @click.option("--pixels", default=32, show_default=True, help="Side of the images, for the models named.")
 @click.option("--seconds", default=0.2, show_default=True, help="Least time for each model and setting.")
-@click.option("--compiled/--no-compiled", default=True, show_default=True, help="Also torch.compile (needs a compiler).")
+@click.option(
+    "--compiled/--no-compiled", default=True, show_default=True, help="Also torch.compile (needs a compiler)."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the four tables into this folder.")
 @click.option("--publish", is_flag=True, help="Measure what the course shows and write data/results/speed.")
+@JSON
 def speed(
-    names: tuple[str, ...], pixels: int, seconds: float, compiled: bool, out: Path | None, publish: bool
+    names: tuple[str, ...],
+    pixels: int,
+    seconds: float,
+    compiled: bool,
+    out: Path | None,
+    publish: bool,
+    as_json: bool,
 ) -> None:
     """Time a model dense, masked, cut, compiled and in ONNX Runtime on this machine, beside its MACs.
 
@@ -30,13 +43,16 @@ def speed(
         raise click.UsageError("name a model, such as resnet-20 or torchvision:resnet18, or give --publish")
     from survey_lib.cli.timings import report
     from survey_lib.experiment import speed as study
+    from survey_lib.experiment.files import into
 
     chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
-    found = study.measure_all(chosen, seconds=seconds, compiled=compiled)
-    click.echo(report(found))
-    if publish or out:
-        written = study.write(found, study.FOLDER if publish else out)
-        click.echo(f"wrote {', '.join(map(str, written))}")
+    with into(out, [f"{part}.csv" for part in study.PARTS]) if out else nullcontext(study.FOLDER) as folder:
+        found = study.measure_all(chosen, seconds=seconds, compiled=compiled)
+        tables = {part: records(table) for part, table in found.items()}
+        click.echo(json.dumps(tables, indent=1) if as_json else report(found))
+        if publish or out:
+            written = study.write(found, folder)
+            click.echo(f"wrote {', '.join(path.name for path in written)} into {out or folder}", err=as_json)
 
 
 COMMANDS = (speed,)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from survey_lib.cli.show import JSON, show
+
 
 @click.command()
 @click.option("--category", help="weight, pattern, filter, channel, depth or head.")
@@ -14,9 +16,15 @@ import click
 @click.option(
     "--described", is_flag=True, help="The literature's other methods, and why they do not run here."
 )
+@JSON
 @click.argument("words", nargs=-1)
 def methods(
-    category: str | None, when: str | None, needs: str | None, described: bool, words: tuple[str, ...]
+    category: str | None,
+    when: str | None,
+    needs: str | None,
+    described: bool,
+    as_json: bool,
+    words: tuple[str, ...],
 ) -> None:
     """List the methods; WORDS must all occur in the name or the description.
 
@@ -29,18 +37,22 @@ def methods(
     if described:
         from survey_lib.analysis import literature
 
-        for key, row in literature.described().iterrows():
-            click.echo(f"{row.method_name} ({key}, {row.granularity}, {row.when} training)")
+        table = literature.described().reset_index()
+        if as_json:
+            return show(table, as_json)
+        for row in table.itertuples():
+            click.echo(f"{row.method_name} ({row.key}, {row.granularity}, {row.when} training)")
             click.echo(f"    {row.one_line}\n    Not here: {row.reason}")
         return
     from survey_lib.analysis.tables import matching
 
     rows = matching(category, when, needs, words)
-    shown = rows[
-        ["method", "category", "unit", "structure", "when", "scope", "cost", "year", "paper", "what it does"]
-    ]
-    click.echo(shown.to_string(index=False))
-    click.echo(f"{len(rows)} methods; survey_lib.catalogue.table() has every column")
+    if rows.empty and not as_json:
+        raise click.ClickException("no method matches all of that; `survey methods` lists every one")
+    shown = ["method", "category", "when", "cost", "paper", "what it does"]
+    show(rows if as_json else rows[shown], as_json)
+    if not as_json:
+        click.echo(f"{len(rows)} methods; --json has every column, `survey cite PAPER` the reference")
 
 
 @click.command()
@@ -49,35 +61,48 @@ def methods(
 )
 @click.option("--method", required=True, help="A name of `survey methods`; nm-magnitude:2:4 picks a pattern.")
 @click.option("--sparsity", type=float, help="Fraction of the units to remove, in [0, 1).")
-@click.option("--macs", type=float, help="Instead: share of the dense multiply-adds that may stay, in (0, 1].")
-@click.option("--parameters", type=float, help="Instead: share of the dense parameters that may stay, in (0, 1].")
-@click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file with the dense weights.")
+@click.option(
+    "--macs", type=float, help="Instead: share of the dense multiply-adds that may stay, in (0, 1]."
+)
+@click.option(
+    "--parameters", type=float, help="Instead: share of the dense parameters that may stay, in (0, 1]."
+)
+@click.option(
+    "--weights", help="A safetensors file with the dense weights, or resnet-8-eurosat32 of the course."
+)
 @click.option(
     "--data",
     "dataset",
     help="Gives shape, classes and batches; else eurosat32-mini, and 224 px without data for torchvision.",
 )
+@click.option(
+    "--finetune", "epochs", type=click.IntRange(0), default=0, help="Epochs of training after the cut."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Save weights and plan as one safetensors file.")
 @click.option("--onnx", type=click.Path(path_type=Path), help="Also export to ONNX (extra `deploy`).")
+@click.option("--html", type=click.Path(path_type=Path), help="Also write the report as one HTML page.")
 @click.option("--seed", default=0, show_default=True)
-def prune(**wishes: object) -> None:
-    """Prune one model once, and report parameters, MACs and measured time before and after.
+@JSON
+def prune(as_json: bool, **wishes: object) -> None:
+    """Prune one model: accuracy, size, MACs and measured time before, after the cut, and after fine-tuning.
 
     \b
-    survey prune --model resnet-20 --data eurosat32-mini --method l1-filter --sparsity 0.5 --out s.safetensors
-    survey prune --model torchvision:resnet50 --method group-norm --macs 0.5 --out r50.safetensors
+    survey prune --model resnet-8 --weights resnet-8-eurosat32 --method l1-filter --sparsity 0.5 --finetune 3
+    survey prune --model resnet-8 --weights mine.safetensors --method l1-filter --macs 0.5 --html report.html
+    survey prune --model torchvision:resnet50 --method group-norm --parameters 0.5 --out r50.safetensors
     """
     from survey_lib.cli.pruning import prune_once
 
-    click.echo(prune_once(**wishes))
+    prune_once(**wishes).show(as_json)
 
 
 @click.command()
-def doctor() -> None:
+@JSON
+def doctor(as_json: bool) -> None:
     """Tell what is installed, how many threads are used, and which data sets and results are found."""
-    from survey_lib.cli.pruning import examine
+    from survey_lib.cli.doctor import examine
 
-    click.echo(examine())
+    show(examine(), as_json)
 
 
 COMMANDS = (methods, prune, doctor)

@@ -1,39 +1,36 @@
-"""What `survey prune` and `survey doctor` do; imported only when they run, since it brings torch."""
+"""What `survey prune` does; imported only when it runs, since it brings torch."""
 
 from __future__ import annotations
 
+import copy
 import importlib
-import os
-import platform
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import safetensors.torch
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import survey_lib
 from survey_lib.catalogue import find
-from survey_lib.experiment.data import loaders as data
+from survey_lib.cli.report import Report
+from survey_lib.experiment import files
+from survey_lib.experiment.data import loaders
 from survey_lib.experiment.networks import models
+from survey_lib.experiment.networks.fitting import check_fit
+from survey_lib.experiment.runs import trained
+from survey_lib.experiment.runs.train import evaluate, fit
 from survey_lib.measure import compare_latency, machine, measure
 from survey_lib.measure.export import export_onnx
 from survey_lib.steps.budget import budget_of
 
 BATCHES, BATCH_SIZE = 4, 64
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pandas",
-    "matplotlib",
-    "papermill",
-    "nbval",
-    "distributed",
-    "onnxruntime",
-)
+RATE = 0.02  # of fine-tuning, as in the studies
 
 
 def prune_once(
@@ -42,43 +39,82 @@ def prune_once(
     sparsity: float | None,
     macs: float | None,
     parameters: float | None,
-    weights: Path | None,
+    weights: str | None,
     dataset: str | None,
+    epochs: int,
     out: Path | None,
     onnx: Path | None,
+    html: Path | None,
     seed: int,
-) -> str:
-    """Build, prune, measure, save; the report as text. Raises ValueError before any work for a wrong name."""
+) -> Report:
+    """Build, prune, fine-tune, measure, save. Raises ValueError or an OSError before any work for a wrong wish."""
     find(method)
-    budget_of(sparsity, macs, parameters, None, None)
-    classes, example, batches = inputs(model, dataset)
-    dense = build(model, classes, tuple(example.shape[1:]), seed)
-    if weights:
-        try:
-            dense.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError) as error:
-            raise ValueError(f"{weights} does not hold the weights of {model}: {error}") from error
-    dense.eval()
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
-    result = survey_lib.prune(dense, method, **wishes, example=example, batches=batches, seed=seed)
+    budget_of(*wishes.values(), None, None)
+    wanted = [path for path in (out, onnx, html) if path]
+    for path in wanted:
+        files.new(path)
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(f"--out, --onnx and --html name one file twice ({', '.join(map(str, wanted))}); give two files")
+    data, example, classes = inputs(model, dataset)
+    if epochs and not data:
+        raise ValueError("fine-tuning needs images with labels; give --data")
+    dense, notes = _network(model, weights, example, classes, seed)
+    check_fit(dense, example, classes, f"{model} on {data.name if data else 'ImageNet-sized images'}")
+    result = survey_lib.prune(dense, method, **wishes, example=example, batches=_batches(data), seed=seed)
+    networks = {"dense": dense, "cut" if result.plan else "masked": result.model}
+    if epochs:
+        result = replace(result, model=_finetuned(result, data, epochs, seed))
+        networks[f"fine-tuned, {epochs} epochs"] = result.model
     asked = ", ".join(f"{name} {value:g}" for name, value in wishes.items() if value is not None)
-    lines = [f"{model} by {method}: asked for {asked}", repr(result), compare(dense, result, example)]
+    stages = _measured(networks, example, data)
+    notes += _doubts(stages, classes, bool(result.plan), data)
+    report = Report(model, method, asked, notes, stages, result, machine(), len(data.test[1]) if data else 0)
     if out:
         survey_lib.save(result, out)
-        lines.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
+        report.notes.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
     if onnx:
         done = export_onnx(result.model, example, onnx)
-        lines.append(f"exported {onnx}, {done['bytes'] / 1e6:.2f} MB; it differs from eager by {done['error']:.0e}")
-    return "\n".join(lines)
+        report.notes.append(
+            f"exported {onnx}, {done['bytes'] / 1e6:.2f} MB; it differs from eager by {done['error']:.0e}"
+        )
+    if html:
+        files.replace(html, report.html())
+        report.notes.append(f"wrote {html}")
+    return report
 
 
-def inputs(model: str, dataset: str | None) -> tuple[int, Tensor, list | None]:
-    """Number of classes, an example and batches: those of a data set, or ImageNet's shape and no data."""
+def inputs(model: str, dataset: str | None) -> tuple[loaders.Data | None, Tensor, int]:
+    """Data, an example and the number of classes: those of a data set, or ImageNet's shape and no data."""
     if dataset is None and model.startswith(models.TORCHVISION):
-        return 1000, torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)), None
-    read = data.load(dataset or "eurosat32-mini")
-    splits = [tensor[: BATCHES * BATCH_SIZE].split(BATCH_SIZE) for tensor in read.train]
-    return len(read.classes), read.train[0][:1], list(zip(*splits, strict=True))
+        return None, torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)), 1000
+    data = loaders.load(dataset or "eurosat32-mini")
+    return data, data.train[0][:1], len(data.classes)
+
+
+def _batches(data: loaders.Data | None) -> list | None:
+    if data is None:
+        return None
+    splits = [tensor[: BATCHES * BATCH_SIZE].split(BATCH_SIZE) for tensor in data.train]
+    return list(zip(*splits, strict=True))
+
+
+def _network(
+    name: str, weights: str | None, example: Tensor, classes: int, seed: int
+) -> tuple[nn.Module, list[str]]:
+    """The dense network in evaluation mode, and what must be said about its weights."""
+    network, notes = build(name, classes, tuple(example.shape[1:]), seed), []
+    ours = name in models.MODELS or name.startswith(models.TORCHVISION)
+    if weights:
+        try:
+            state = trained.load_trained(weights).state_dict() if weights in trained.SHA256 else None
+            network.load_state_dict(state or safetensors.torch.load_file(weights))
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise ValueError(f"{weights} does not hold the weights of {name}: {error}") from error
+    elif ours:
+        notes.append(f"UNTRAINED: the weights are random (seed {seed}), so no accuracy here says anything about the method; "
+                     "give --weights, a safetensors file or resnet-8-eurosat32, which comes with the course")  # fmt: skip
+    return network.eval(), notes
 
 
 def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Module:
@@ -89,58 +125,60 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
     module, _, function = name.partition(":")
     if not function or name.startswith(models.TORCHVISION):
         return models.build(name, classes, shape, seed)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # an installed command does not look in the folder that it is called from
     try:
-        made = getattr(importlib.import_module(module), function)
-    except (ModuleNotFoundError, AttributeError) as error:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # a path is no name of a module
         raise ValueError(f"{name!r} cannot be imported ({error}); give package.module:function") from error
     torch.manual_seed(seed)
-    return made()
-
-
-def compare(dense: nn.Module, result: survey_lib.PruneResult, example: Tensor) -> str:
-    """Parameters, MACs of one sample and measured time, before and after."""
-    counted = [measure(dense, example), measure(result.model, example)]
-    timed = compare_latency({"dense": dense, "pruned": result.model}, example)
-    table = pd.DataFrame(
-        {
-            "parameters": [f"{row['parameters']:,}" for row in counted],
-            "nonzero": [f"{row['nonzero_parameters']:,}" for row in counted],
-            "MACs": [f"{row['macs']:,}" for row in counted],
-            "median time": [f"{seconds * 1e3:.3f} ms" for seconds in timed["median_s"]],
-        },
-        index=["dense", "pruned"],
-    )
-    note = (
-        "" if result.plan else "\nA mask alone saves no time: the zeros are still multiplied (notebook 12)."
-    )
-    return f"{table.to_string()}\non {machine()}, one thread, batch 1{note}"
-
-
-def examine() -> str:
-    """Versions, threads, data sets and results of this installation, one line each."""
-    lines = [
-        f"python {platform.python_version()} on {platform.platform()}, survey_lib {survey_lib.__version__}"
-    ]
-    lines += [f"{name} {_version(name)}" for name in PACKAGES]
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    lines.append(
-        f"cores {os.cpu_count()}, torch threads {torch.get_num_threads()}, accelerator {accelerator}"
-    )
-    lines.append(f"data in {data.folder()} (SURVEY_DATA chooses another folder)")
-    lines += [f"  {name}: {_found(name)}" for name in data.SOURCES]
-    return "\n".join(lines)
-
-
-def _version(name: str) -> str:
     try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+        made = make() if callable(make) else make
+    except Exception as error:
+        raise ValueError(f"{name}() raises {type(error).__name__}: {error}; it is called without arguments") from error
+    if not isinstance(made, nn.Module):
+        raise ValueError(
+            f"{name!r} is no model but {type(made).__name__}; give a function that returns a torch module"
+        )
+    return made
 
 
-def _found(name: str) -> str:
-    try:
-        read = data.load(name)
-    except (FileNotFoundError, ValueError) as error:
-        return "not found. " + str(error).partition("Ways to get it:\n")[2].strip().splitlines()[0]
-    return f"found, {len(read.train[1]):,} / {len(read.validation[1]):,} / {len(read.test[1]):,} images"
+def _finetuned(result: survey_lib.PruneResult, data: loaders.Data, epochs: int, seed: int) -> nn.Module:
+    """A copy of the pruned network, trained as the studies recover theirs."""
+    network = copy.deepcopy(result.model)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("fine-tuning", total=epochs)
+        fit(network, data, epochs=epochs, lr=RATE, batch_size=BATCH_SIZE, seed=seed,
+            masks=None if result.plan else result.masks, on_epoch=lambda *_: bar.advance(task))  # fmt: skip
+    return network.eval()
+
+
+def _measured(networks: dict[str, nn.Module], example: Tensor, data: loaders.Data | None) -> pd.DataFrame:
+    """One row a stage: entries, MACs of one sample, bytes as a safetensors file, seconds, test accuracy."""
+    timed = compare_latency(networks, example)["median_s"]
+    rows = []
+    for (name, network), seconds in zip(networks.items(), timed, strict=True):
+        counts = measure(network, example)
+        state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
+        rows.append({
+            "network": name, "parameters": counts["parameters"], "nonzero": counts["nonzero_parameters"],
+            "macs": counts["macs"], "file_bytes": len(safetensors.torch.save(state)), "seconds": seconds,
+            "test_accuracy": evaluate(network, data.test)["accuracy"] if data else None,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _doubts(stages: pd.DataFrame, classes: int, cut: bool, data: loaders.Data | None) -> list[str]:
+    notes = []
+    if data is None:
+        notes.append("no data: accuracy is not measured; give --data")
+    elif stages["test_accuracy"][0] < 2 / classes:
+        notes.append(
+            f"the dense network is about as good as guessing one of {classes} classes: is it trained for this data?"
+        )
+    if not cut:
+        notes.append(
+            "a mask alone saves neither time nor bytes: the zeros are still stored and multiplied (notebook 12)"
+        )
+    return notes

@@ -6,20 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from survey_lib.analysis.statistics import TooFew
-from survey_lib.analysis.tables import accuracy_table, finished
+from survey_lib.analysis.tables import finished, results_table
 from survey_lib.course.notebooks import FOLDER, run_all
+from survey_lib.experiment import files
 from survey_lib.experiment.sweeps import store, sweep
 from survey_lib.figures.catalogue.draw import FIGURES, figure
 
-STUDY = "comparison"
+STUDY, FIRST = "comparison", "tradeoff"
+KINDS = ("png", "svg", "pdf", "json")
 
 
 def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], None]) -> bool:
-    """Sweep, execute the notebooks, draw the figures, say the table and where all lies; False for a failure.
+    """Draw a picture of published runs, sweep, execute the notebooks, draw the figures, say the table and where all
+    lies; False for a failure.
 
     Finished runs and notebooks are kept, so an interrupted call goes on where it stopped.
     """
     out = Path(out).resolve()
+    files.refuse_foreign(out / "figures", [f"{name}.{kind}" for name in FIGURES for kind in KINDS])
+    say(f"first a picture of the published runs: open {figure(FIRST, out / 'figures')[0].as_uri()}")
     say(f"1/4  study {STUDY}, profile {profile}")
     summary = sweep.sweep(STUDY, profile, jobs=jobs)
     say(str(summary))
@@ -37,9 +42,12 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     for study in sorted({entry.study for entry in FIGURES.values()} - {"", STUDY}):
         sweep.sweep(study, profile, jobs=jobs)  # what no notebook asked for
     faults = [name for name in FIGURES if not _drawn(name, out / "figures", profile, say)]
-    say("4/4  test accuracy, mean over seeds, method against sparsity")
-    say(accuracy_table(finished(STUDY, local=True, profile=profile)).round(3).to_string())
-    say(f"look at {out / 'notebooks'} and {out / 'figures'}; every run: {store.runs_folder() / STUDY}")
+    say("4/4  test accuracy: mean, standard deviation and number of seeds")
+    say(
+        results_table(finished(STUDY, local=True, profile=profile)).round(3).to_string(index=False, na_rep="")
+    )
+    say(f"open {(out / 'figures').as_uri()} for the figures, and jupyter lab {out / 'notebooks'} for the notebooks")
+    say(f"every run: {store.runs_folder() / STUDY}")
     return not summary.failed and not faults and not any(run.failure for run in runs)
 
 

@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
+import json
+import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+from survey_lib.cli.show import JSON, show
 
 PROFILE = click.option(
     "--profile", default="quick", show_default=True, help="quick (minutes) or full (as published)."
 )
 
 
+class OfStudy(click.ParamType):
+    """The name of a study, or the path of a study file of one's own."""
+
+    name = "study"
+
+    def convert(self, value: str, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        if not value.endswith((".yaml", ".yml")):
+            return value
+        from survey_lib.experiment.sweeps.study import use
+
+        return use(value)
+
+
+STUDY = OfStudy()
+
+
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @PROFILE
 @click.option("--engine", default="joblib", show_default=True, help="serial, joblib or dask.")
 @click.option("--jobs", default=2, show_default=True, help="Parallel workers, one torch thread each.")
 @click.option("--shard", help="i/n: only the i-th of n parts, for job arrays.")
-@click.option("--scheduler", help="Address of a dask scheduler, tcp://host:port; implies --engine dask.")
-def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, scheduler: str | None) -> None:
+@click.option("--scheduler", help="Address of a dask scheduler, tls://host:port; implies --engine dask.")
+@JSON
+def sweep(
+    study: str, profile: str, engine: str, jobs: int, shard: str | None, scheduler: str | None, as_json: bool
+) -> None:
     """Compute the runs of STUDY that are missing; interrupt it and call it again at will.
 
     \b
     survey sweep comparison --profile quick --jobs 2
+    survey sweep my_study.yaml                                    a study of your own; also for status and results
     survey sweep comparison --profile full --shard 3/8            one job of a job array
-    survey sweep comparison --scheduler tcp://node1:8786          on a dask cluster
+    survey sweep comparison --scheduler tls://node1:8786          on a dask cluster
     """
     from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and time limits end it as Ctrl-C does
     engine = "dask" if scheduler else engine
     done = run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler)
-    click.echo(done)
+    click.echo(json.dumps(asdict(done) | {"left": done.left}, indent=1) if as_json else done)
     if done.failed or done.interrupted:
         raise click.exceptions.Exit(1)
 
 
 @click.command()
 @click.argument("study")
-@click.option("--scheduler", required=True, help="Address that the workers join, tcp://host:port.")
+@click.option("--scheduler", required=True, help="Address that the workers join, tls://host:port.")
 @click.option("--cores", default=4, show_default=True, help="Workers a job, one torch thread each.")
 @click.option("--memory", default="8GB", show_default=True, help="Memory a job.")
 @click.option("--walltime", default="01:00:00", show_default=True, help="After which SLURM ends the job.")
@@ -46,9 +72,10 @@ def slurm(**wishes: object) -> None:
     """Print the SLURM job script (by dask-jobqueue) of workers for `survey sweep STUDY --scheduler ADDRESS`.
 
     \b
-    dask scheduler --port 8786 &                                   on a node that the jobs can reach
-    survey slurm comparison --scheduler tcp://login1:8786 > worker.sh && sbatch --array=1-4 worker.sh
-    survey sweep comparison --profile full --scheduler tcp://login1:8786
+    survey slurm comparison --scheduler tls://login1:8786 > worker.sh && sbatch --array=1-4 worker.sh
+    survey sweep comparison --profile full --scheduler tls://login1:8786
+
+    docs/scale.md says how to start the scheduler, and how to close it to others.
     """
     from survey_lib.experiment.sweeps.cluster import slurm_script
 
@@ -56,32 +83,50 @@ def slurm(**wishes: object) -> None:
 
 
 @click.command()
-@click.argument("study", required=False)
-def status(study: str | None) -> None:
-    """How many runs of STUDY (or of every study) are asked for, done, failed and left, for each profile."""
+@click.argument("study", type=STUDY, required=False)
+@JSON
+def status(study: str | None, as_json: bool) -> None:
+    """How many runs of STUDY (or of every study) are asked for, published, and done, failed and left on this machine.
+
+    `minutes` is what one worker needs for those that are left, if they cost what finished runs did.
+    """
     import pandas as pd
 
-    from survey_lib.experiment.sweeps.study import names
+    from survey_lib.experiment.sweeps.study import FOLDER, names
     from survey_lib.experiment.sweeps.sweep import status as count
+    from survey_lib.repository import needed
 
-    tables = [count(name) for name in ([study] if study else names())]
-    click.echo(pd.concat(tables).round(1).to_string(index=False))
+    tables = [count(name) for name in ([study] if study else names() or [needed(FOLDER).name])]
+    show(pd.concat(tables), as_json)
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", type=STUDY)
 @click.option("--csv", type=click.Path(path_type=Path), help="Also write every run to this file.")
 @click.option("--metric", default="accuracy", show_default=True, help="A column of the results.")
-def results(study: str, csv: Path | None, metric: str) -> None:
-    """Mean of a metric for each method and sparsity of STUDY; local runs lie over the published ones."""
-    from survey_lib.analysis.tables import accuracy_table, finished
+@JSON
+def results(study: str, csv: Path | None, metric: str, as_json: bool) -> None:
+    """Mean, standard deviation and number of runs of a metric, for each method and sparsity of STUDY.
 
+    Local runs take the place of published ones of the same settings.
+    """
+    import pandas as pd
+
+    from survey_lib.analysis.tables import finished, results_table
+    from survey_lib.experiment.files import new
+
+    if csv:
+        new(csv)
     frame = finished(study, local=True)
-    if metric not in frame:
+    numbers = [
+        name for name in frame if pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()
+    ]
+    if metric not in numbers:
         raise click.BadParameter(
-            f"no column {metric!r}; there are: {', '.join(frame)}", param_hint="--metric"
+            f"no column {metric!r} of numbers; there are: {', '.join(numbers)}", param_hint="--metric"
         )
-    click.echo(accuracy_table(frame, metric).round(4).to_string())
+    table = results_table(frame, metric)
+    show(table if as_json else table.round(4), as_json)
     if csv:
         frame.to_csv(csv, index=False)
 
@@ -104,17 +149,27 @@ def publish(study: str, profile: str, prune: bool) -> None:
 @click.argument("study", required=False)
 @click.option("--sample", default=5, show_default=True, help="How many published runs to compute again.")
 @click.option("--seed", default=0, show_default=True, help="Which ones are drawn.")
-def verify(study: str | None, sample: int, seed: int) -> None:
-    """Compute published runs of STUDY (or of all) again and compare; fails if a metric moved too far."""
+@JSON
+def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
+    """Compute published runs of STUDY (or of all) again and compare every number; fails if one moved too far.
+
+    Checks also, for each published file, that its runs are those the study asks for, whole and once each.
+    """
     from survey_lib.experiment.sweeps.verify import verify as again
 
-    table = again(study, sample, seed, click.echo)
-    moved = table[~table["agrees"]]
-    shown = table[table["metric"] == "recovered test accuracy"] if moved.empty else moved
-    click.echo(shown.round(4).to_string(index=False))
-    if len(moved):
-        raise click.ClickException(f"{len(moved)} of {len(table)} values differ from the published ones")
-    click.echo(f"all {len(table)} values of {table['key'].nunique()} runs came out as published")
+    table = again(study, sample, seed, lambda line: click.echo(line, err=as_json))
+    wrong = table[~table["agrees"]]
+    if as_json:
+        show(table, as_json)
+    elif len(wrong):
+        show(wrong)
+    if len(wrong):
+        raise click.ClickException(f"{len(wrong)} of {len(table)} values and checks do not agree")
+    runs = table["key"].replace("", None).nunique()
+    click.echo(
+        f"all {len(table)} values of {runs} runs came out as published, within what is said above",
+        err=as_json,
+    )
 
 
 @click.command()

@@ -18,7 +18,10 @@ def report(found: Mapping[str, pd.DataFrame]) -> str:
 
 def chain_table(chain: pd.DataFrame) -> pd.DataFrame:
     """One row a measurement: speed-ups over the dense eager model, with quartiles, and the share of the MACs ratio."""
-    spread = [f"{low:.2f} to {high:.2f}" for low, high in zip(chain["speedup_low"], chain["speedup_high"], strict=True)]
+    spread = [
+        f"{low:.2f} to {high:.2f}"
+        for low, high in zip(chain["speedup_low"], chain["speedup_high"], strict=True)
+    ]
     return pd.DataFrame({
         "model": chain["model"], "variant": chain["variant"], "runtime": chain["runtime"], "batch": chain["batch"],
         "threads": chain["threads"], "ms": (1e3 * chain["median_s"]).round(2),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nbformat
 import numpy as np
+
+from survey_lib.experiment import files
 
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 BLOCK = re.compile(rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -16,23 +18,21 @@ RIGHT = "Right."
 PLACEHOLDER = r"\1# YOUR CODE HERE" + "\n" + r"\1raise NotImplementedError"
 
 
-def student(source: str | Path, out: str | Path) -> list[Path]:
-    """Copy the notebooks of a folder without solutions and outputs; the paths written.
+def student(source: str | Path | Iterable[Path], out: str | Path) -> list[Path]:
+    """Copy notebooks, those of a folder or a list of them, without solutions and outputs; the paths written.
 
     Code between `# BEGIN SOLUTION` and `# END SOLUTION` becomes a place to write in; cells tagged
-    `solution-only` are left out. The source must not be the target.
-    Raises ValueError for an unpaired mark, before any file is written.
+    `solution-only` are left out. Raises, before any file is written, ValueError for an unpaired mark and
+    FileExistsError for a notebook in the way that somebody has worked on.
     """
-    source, out = Path(source), Path(out)
-    if source.resolve() == out.resolve():
-        raise ValueError(f"{out} holds the source; give another folder, or the solutions are lost")
-    paths = sorted(source.glob("*.ipynb"))
+    out = Path(out)
+    paths = sorted(Path(source).glob("*.ipynb")) if isinstance(source, str | Path) else list(source)
     if not paths:
-        raise FileNotFoundError(f"no notebooks in {source.resolve()}")
+        raise FileNotFoundError(f"no notebooks in {Path(source).resolve()}")
     stripped = {path.name: _without_solutions(nbformat.read(path, as_version=4), path.name) for path in paths}
-    out.mkdir(parents=True, exist_ok=True)
-    for name, notebook in stripped.items():
-        nbformat.write(notebook, out / name)
+    with files.into(out) as fresh:
+        for name, notebook in stripped.items():
+            nbformat.write(notebook, fresh / name)
     return [out / name for name in stripped]
 
 

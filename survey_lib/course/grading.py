@@ -9,6 +9,7 @@ import nbformat
 
 from survey_lib.course.exercises import BEGIN
 from survey_lib.course.notebooks import FOLDER
+from survey_lib.experiment import files
 
 # As notebooks call it: what says the same without printing.
 VERDICTS = {"check": "verdict", "check_function": "function_verdict", "check_all": "all_verdict"}
@@ -22,7 +23,8 @@ def with_points(name: str, out: str | Path) -> int:
 
     A cell with a solution is the student's; a cell that calls a check is graded and locked, and gets
     the same check once more as a hidden assertion, because nbgrader counts errors, not what a cell prints.
-    Raises FileNotFoundError for an unknown notebook and ValueError for one without checks.
+    Raises FileNotFoundError for an unknown notebook, ValueError for one without checks, and FileExistsError where
+    somebody else's file would be overwritten.
     """
     path, out = FOLDER / f"{name}.ipynb", Path(out)
     if not path.exists():
@@ -37,8 +39,8 @@ def with_points(name: str, out: str | Path) -> int:
     )
     if not points:
         raise ValueError(f"{name} has no cell that calls a check, so there is nothing to grade")
-    out.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, out / path.name)
+    with files.into(out, [path.name]) as fresh:
+        nbformat.write(notebook, fresh / path.name)
     return points
 
 

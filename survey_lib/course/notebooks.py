@@ -6,13 +6,17 @@ import difflib
 import logging
 import math
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+
+from survey_lib.experiment import files
+from survey_lib.repository import REPOSITORY
 
 try:
     import resource
@@ -21,7 +25,7 @@ except ImportError:  # Windows does not tell what a child process used
 
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 METADATA = KERNEL | {"language_info": {"name": "python"}}
-FOLDER = Path(__file__).parents[2] / "notebooks"
+FOLDER = REPOSITORY / "notebooks"
 CELL_TIMEOUT = 3600
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -60,18 +64,20 @@ def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
     Names in `parameters` must be the notebook's own: papermill itself would only warn about a misspelt one.
     A failure of any kind (a raising cell, a dead or missing kernel, a time-out) is returned, not raised; its
     partly executed notebook stays beside `out` as `NAME.failed.ipynb`.
-    Raises FileNotFoundError for a missing notebook and ValueError for an unknown parameter.
+    Raises FileNotFoundError for a missing notebook, ValueError for an unknown parameter, and FileExistsError
+    where somebody else's file would be overwritten.
     """
-    path, out = Path(path).resolve(), Path(out).resolve()
+    path, out = Path(path).resolve(), Path(out).absolute()
     _refuse_unknown(path, parameters)
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".failed.ipynb")
     start = time.perf_counter()
-    failure = _execute(path, partial, parameters)
-    if failure.startswith("RuntimeError: Kernel"):  # lost the race for a port, before any cell ran
-        failure = _execute(path, partial, parameters)
-    if not failure:
-        partial.replace(out)
+    with files.into(out.parent, [out.name, partial.name]) as fresh:
+        failure = _execute(path, fresh / partial.name, parameters)
+        if failure.startswith("RuntimeError: Kernel"):  # lost the race for a port, before any cell ran
+            failure = _execute(path, fresh / partial.name, parameters)
+        if not failure:
+            (fresh / partial.name).replace(fresh / out.name)
+            partial.unlink(missing_ok=True)
     return Run(path.stem, out, time.perf_counter() - start, failure, children_peak())
 
 
@@ -91,17 +97,36 @@ def run_all(
     waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
     for path in waiting:
         _refuse_unknown(path, parameters)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+    files.refuse_foreign(folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")])
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c, max_tasks_per_child=1) as pool:
         tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
-        for task in tasks:
-            task.add_done_callback(lambda done: report(done.result()))
+        try:
+            for task in as_completed(tasks):
+                report(task.result())
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
         return [task.result() for task in tasks]
 
 
+def _ignore_ctrl_c() -> None:
+    """It reaches all processes, and the parent ends the others; kernels end with the process that started them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def publish_all(runs: Iterable[Run], folder: Path) -> None:
-    """Normalise executed notebooks and put them into the folder that is committed."""
+    """Normalise executed notebooks and put them into the folder that is committed.
+
+    Raises ValueError for one whose cells were edited while it ran, and leaves it.
+    """
     for run in runs:
         normalise(run.out)
+        cells, now = ([cell.source for cell in nbformat.read(path, as_version=4).cells]
+                      for path in (run.out, folder / run.out.name))  # fmt: skip
+        if cells != now:
+            raise ValueError(f"{run.name} was edited while it ran, and is left as it is; run it again")
         run.out.replace(folder / run.out.name)
 
 
@@ -142,7 +167,7 @@ def _inserted_by_papermill(cell: nbformat.NotebookNode) -> bool:
 
 def _refuse_unknown(path: Path, chosen: dict) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"no notebook {path}; `survey notebooks list` shows those there are")
+        raise FileNotFoundError(f"no notebook {path}; those of the course are in {FOLDER}")
     known = parameters(path) if chosen else {}
     for name in chosen:
         if name not in known:
@@ -187,5 +212,8 @@ def _is_current(path: Path, out: Path, chosen: dict) -> bool:
         return False
     library = Path(__file__).parents[1]
     sources = [path, *library.rglob("*.py"), *(library.parent / "data").rglob("*.*")]
-    used = nbformat.read(out, as_version=4).metadata.get("papermill", {}).get("parameters", {})
+    try:
+        used = nbformat.read(out, as_version=4).metadata.get("papermill", {}).get("parameters", {})
+    except ValueError:  # no notebook
+        return False
     return dict(used) == chosen and out.stat().st_mtime > max(source.stat().st_mtime for source in sources)

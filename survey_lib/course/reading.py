@@ -24,6 +24,18 @@ def times(folder: Path = FOLDER) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["notebook", "read, min", "exercises", "with exercises, min"])
 
 
+def asks(path: Path) -> tuple[str, str]:
+    """Title and question of a notebook: its first heading, and what is bold, or else the first question, after a
+    heading that has the word in it."""
+    text = "\n\n".join(
+        cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+    )
+    title = text.lstrip("# ").partition("\n")[0]
+    after = re.split(r"^#+ .*[Qq]uestion.*$", text, maxsplit=1, flags=re.MULTILINE)[-1].strip()
+    found = re.match(r"\*\*(.+?)\*\*", after, re.DOTALL) or re.search(r"([^.?!]*\?)", after)
+    return title, " ".join(found[1].split()) if found else ""
+
+
 def _row(path: Path) -> tuple[str, int, int, int]:
     cells = nbformat.read(path, as_version=4).cells
     words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")

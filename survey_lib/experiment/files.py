@@ -1,10 +1,24 @@
-"""Write a file in one step: a reader, or a crash, sees the whole file or none."""
+"""Write files in one step, and never over what another hand wrote.
+
+A folder of results keeps `.survey-written`: sha256 and name of each file placed there, as `sha256sum --check` reads
+them. A file may be replaced only while it is what that list says.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
+import tempfile
+import time
 import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+WRITTEN = ".survey-written"
+TEMPORARY = ".survey-making-"  # how folders in the making are called
+STALE = 24 * 3600  # seconds
 
 
 def replace(path: Path, content: str | bytes) -> Path:
@@ -21,3 +35,98 @@ def replace(path: Path, content: str | bytes) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return path
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what writers that were killed left unfinished, once nobody has touched it for a day."""
+    for path in (*folder.glob(f"*.{'[0-9a-f]' * 32}.tmp"), *folder.glob(f"{TEMPORARY}????????")):
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime > STALE:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def new(path: Path) -> Path:
+    """The path, if a file can be made there. FileExistsError or FileNotFoundError says what stands in the way."""
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already; give another name, or delete it first")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path.parent} is not a folder; make it first, or write {path.name} elsewhere"
+        )
+    return path
+
+
+@contextmanager
+def into(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
+    """A temporary folder whose files move into `folder` at the end.
+
+    Raises FileExistsError for a file of another hand in their way: before any work for those in `names`, and in
+    any case before anything is moved. A link is never written through.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_stale(folder)
+    refuse_foreign(folder, names)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
+        yield Path(temporary)
+        made = sorted(path.name for path in Path(temporary).iterdir())
+        refuse_foreign(folder, made)
+        for name in made:
+            _note(Path(temporary), [name], folder)
+            os.replace(Path(temporary) / name, folder / name)
+
+
+@contextmanager
+def anew(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` at the end.
+
+    Raises FileExistsError, before any work, if that holds anything of another hand.
+    """
+    folder = folder.absolute()
+    refuse_foreign(folder, _inside(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=TEMPORARY) as temporary:
+        fresh = Path(temporary) / "new"
+        fresh.mkdir()
+        yield fresh
+        _note(fresh, _inside(fresh), fresh)
+        refuse_foreign(folder, _inside(folder))
+        if folder.exists():
+            os.replace(folder, Path(temporary) / "old")
+        os.replace(fresh, folder)
+
+
+def _inside(folder: Path) -> list[str]:
+    """Names of all files and links in a folder and below it."""
+    if folder.is_symlink() or folder.is_file():
+        raise FileExistsError(f"{folder} is a link or a file; give a new folder")
+    return [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or not path.is_dir()
+    ]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _note(source: Path, names: list[str], folder: Path) -> None:
+    """Add files, lying in `source` so far, to the list of a folder; one write, so that processes may share it."""
+    lines = "".join(f"{_digest(source / name)}  {name}\n" for name in names)
+    with open(
+        os.open(folder / WRITTEN, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a"
+    ) as file:
+        file.write(lines)
+
+
+def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
+    """Raise FileExistsError for the first name that is no file, or a file that the folder's list does not know."""
+    listed = folder / WRITTEN
+    written = set() if listed.is_symlink() or not listed.is_file() else set(listed.read_text().splitlines())
+    for name in (*names, WRITTEN):
+        path = folder / name
+        plain = path.is_file() and not path.is_symlink()
+        ours = plain and (name == WRITTEN or f"{_digest(path)}  {name}" in written)
+        if os.path.lexists(path) and not ours:
+            raise FileExistsError(f"{path} was not written by survey, or was changed since; nothing is overwritten: "
+                                  "give another folder, or move it away")  # fmt: skip

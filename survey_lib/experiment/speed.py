@@ -22,9 +22,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from survey_lib.experiment.commit import commit
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.runs.environment import commit
 from survey_lib.experiment.variants import variants
 from survey_lib.measure import compare_latency, machine, measure, reductions, sizes
 from survey_lib.measure.export import OnnxModel, export_onnx, quantize_onnx

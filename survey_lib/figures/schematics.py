@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 
 from survey_lib.analysis.tables import matching
-from survey_lib.catalogue import CATEGORIES, METHODS
+from survey_lib.catalogue import METHODS
 from survey_lib.charts import schematic
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import MARKERS, PALETTE, headline
-
-MOMENTS = ("before", "during", "after", "any")
+from survey_lib.charts.plots import headline
 
 
 def taxonomy() -> Drawing:
@@ -30,33 +28,6 @@ def taxonomy() -> Drawing:
     alt = "; ".join(f"{branch}: {', '.join(f'{twig} ({len(names)})' for twig, names in inner.items())}"
                     for branch, inner in branches.items())  # fmt: skip
     return Drawing(figure, caption, f"Tree. {alt}.", matching()[["method", "category", "when"]])
-
-
-def map_of_methods() -> Drawing:
-    """Category of the unit against the moment of pruning, one mark a method."""
-    table = matching()
-    figure, axes = plt.subplots(figsize=(9, 6))
-    for (category, when), rows in table.groupby(["category", "when"]):
-        column, row = MOMENTS.index(when), CATEGORIES.index(category)
-        text = "\n".join(
-            ", ".join(rows["method"].iloc[start : start + 3]) for start in range(0, len(rows), 3)
-        )
-        axes.plot(column - 0.42, row, MARKERS[row], color=PALETTE[row], markersize=7)
-        axes.text(column - 0.35, row, text, fontsize=7, va="center")
-    axes.set_xticks(
-        range(len(MOMENTS)), [f"{moment} training" if moment != "any" else "any time" for moment in MOMENTS]
-    )
-    axes.set_yticks(range(len(CATEGORIES)), CATEGORIES)
-    axes.set(xlim=(-0.5, len(MOMENTS) - 0.4), ylim=(len(CATEGORIES) - 0.4, -0.6))
-    late, places = (table["when"] == "after").sum(), len(table.groupby(["category", "when"]))
-    empty = len(CATEGORIES) * len(MOMENTS) - places
-    text = (
-        f"{late} of {len(table)} methods decide after training; {empty} of {empty + places} places are empty"
-    )
-    headline(figure, text)
-    axes.grid(False)
-    caption = f"What each method removes (rows) and when it decides (columns). {text}."
-    return Drawing(figure, caption, caption, table[["method", "category", "when"]])
 
 
 def patterns() -> Drawing:

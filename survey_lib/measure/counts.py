@@ -14,14 +14,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from survey_lib.chain import masks as masking
-from survey_lib.measure.observe import Example, as_inputs, effective, quiet
+from survey_lib.chain.copies import unwrap
+from survey_lib.measure.observe import (
+    Example,
+    as_inputs,
+    effective,
+    has_zeros,
+    quiet,
+    samples_of,
+    weight_names,
+)
 
 # Operators without arithmetic: nobody misses a rule for them.
 MOVES = {"cat", "stack", "unsafe_split", "_unsafe_view", "copy_", "_to_copy", "embedding", "index_select",
          "index", "gather", "constant_pad_nd", "roll", "flip"}  # fmt: skip
-# A trained weight holds a stray exact zero now and then; from this share of zeros on it counts as pruned.
-PRUNED_FROM = 1e-3
 
 
 class MacCounter(TorchDispatchMode):
@@ -33,7 +39,7 @@ class MacCounter(TorchDispatchMode):
 
     def __init__(self, weights: Iterable[Tensor]):
         super().__init__()
-        self.macs, self.nonzero_macs, self.uncounted = 0, 0.0, set()
+        self.macs, self.nonzero_macs, self.uncounted, self.output = 0, 0.0, set(), None
         self._weights = {_storage(weight): weight for weight in weights}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -68,14 +74,6 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
 
 
-def _samples(model: nn.Module, inputs: list[Tensor]) -> int:
-    """Samples in the example: axis 0, or axis 1 of a bare layer that is not `batch_first`."""
-    first = inputs[0]
-    if isinstance(model, (nn.RNNBase, nn.MultiheadAttention)) and first.dim() == 2:
-        return 1
-    return first.shape[0] if getattr(model, "batch_first", True) else first.shape[1]
-
-
 @contextmanager
 def plain_kernels() -> Iterator[None]:
     """Attention and recurrent layers as matrix products: fused kernels have no rule, they would read 0
@@ -96,7 +94,7 @@ def count_macs(model: nn.Module, example: Example, weights: Mapping[str, Tensor]
     positional, named = as_inputs(example)
     state = dict(weights) | {name: buffer.clone() for name, buffer in model.named_buffers()}
     with quiet(model), plain_kernels(), MacCounter(state.values()) as counter:
-        functional_call(model, state, positional, named)
+        counter.output = functional_call(model, state, positional, named)
     return counter
 
 
@@ -109,10 +107,10 @@ def sparsity(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dic
     {'sparsity_pruned': 0.5, 'sparsity_prunable': 0.5, 'sparsity_all': 0.4}
     """
     used = effective(model, masks)
-    weights = masking.prunable(model).keys() | set(masks or {})
+    weights = weight_names(model, used, masks)
     size = {name: tensor.numel() for name, tensor in used.items()}
     zeros = {name: size[name] - int(used[name].count_nonzero()) for name in used if name in weights}
-    pruned = [name for name, count in zeros.items() if count > PRUNED_FROM * size[name]]
+    pruned = [name for name in zeros if has_zeros(used[name])]
     return {
         "sparsity_pruned": sum(zeros[name] for name in pruned) / max(sum(size[n] for n in pruned), 1),
         "sparsity_prunable": sum(zeros.values()) / max(sum(size[name] for name in zeros), 1),
@@ -120,7 +118,13 @@ def sparsity(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dic
     }
 
 
-def measure(model: nn.Module, example: Example, masks: Mapping[str, Tensor] | None = None) -> dict:
+def measure(
+    model: nn.Module,
+    example: Example,
+    masks: Mapping[str, Tensor] | None = None,
+    *,
+    samples: int | None = None,
+) -> dict:
     """Count a model's parameters, state and multiply-adds; the model is left exactly as found.
 
     parameters, nonzero_parameters  entries, shared ones once
@@ -132,18 +136,19 @@ def measure(model: nn.Module, example: Example, masks: Mapping[str, Tensor] | No
     subnormals                      entries smaller than the dtype's smallest normal number, not zero
     uncounted                       operators that ran without a rule (views and element-wise ones aside)
 
-    `example` is the forward's input: a tensor, a tuple of tensors or a dict. MACs are those of matrix
+    `example` is the forward's input: a tensor, a tuple of tensors or a dict. `samples` is how many samples are in it,
+    by default the length of axis 0, or of axis 1 of a bare layer that is not `batch_first`; ValueError where that
+    is not clear, because inputs differ there, or a layer inside the model has its batch on axis 1. MACs are those of matrix
     products and convolutions; norms and activations appear in `uncounted`, by the usual convention.
 
     >>> result = measure(nn.Conv2d(3, 8, 3, padding=1), torch.randn(1, 3, 8, 8))
     >>> result["macs"], result["parameters"], result["uncounted"]
     (13824, 224, [])
     """
-    model = masking.unwrap(model)
+    model = unwrap(model)
     used = effective(model, masks)
-    positional, named = as_inputs(example)
-    samples = _samples(model, [leaf for leaf in tree_leaves((positional, named)) if isinstance(leaf, Tensor)])
     counter = count_macs(model, example, used)
+    samples = samples or samples_of(model, example, counter.output)
     tensors = [*used.values(), *model.buffers()]
     return {
         "parameters": sum(tensor.numel() for tensor in used.values()),

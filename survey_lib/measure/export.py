@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterable
@@ -11,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+
+from survey_lib.chain.copies import duplicate, untouched, unwrap
 
 PARITY = 1e-4  # largest difference to eager, relative to the largest output
 
@@ -38,22 +39,31 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
 
     example (n, ...): its batch axis stays free where the model allows. Returns path, bytes of the file and
     `error`, the largest difference relative to the largest output. Raises ValueError, and leaves no file, if the
-    error is above 1e-4. The model is left as found.
+    error is above 1e-4 or the model returns anything but one tensor. The model is left as found.
     """
-    still = copy.deepcopy(model).eval().requires_grad_(False)
-    pair = example if len(example) > 1 else torch.cat([example, example])  # an axis of 1 would be taken as fixed
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(still, (pair,), str(path), dynamo=True, verbose=False, external_data=False,
-                          dynamic_shapes=({0: Dim.AUTO},))  # fmt: skip
+    still = duplicate(unwrap(model)).eval().requires_grad_(False)
+    pair = (
+        example if len(example) > 1 else torch.cat([example, example])
+    )  # an axis of 1 would be taken as fixed
     other = torch.randn(pair.shape, generator=torch.Generator().manual_seed(1)).to(pair.dtype)
-    with torch.no_grad():
+    with torch.no_grad(), untouched(model):
         expected = still(other)
-    error = float((OnnxModel(path)(other) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
-    if not error <= PARITY:
-        Path(path).unlink()
-        raise ValueError(f"ONNX Runtime and eager differ by {error:.1e} of the largest output, allowed {PARITY:g}; "
-                         f"{path} was not kept")  # fmt: skip
+    if not isinstance(expected, Tensor):
+        raise ValueError(
+            f"the model returns a {type(expected).__name__}; wrap it so that it returns the one tensor to export"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(still, (pair,), str(path), dynamo=True, verbose=False, external_data=False,
+                              dynamic_shapes=({0: Dim.AUTO},))  # fmt: skip
+        error = float((OnnxModel(path)(other) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+        if not error <= PARITY:
+            raise ValueError(f"ONNX Runtime and eager differ by {error:.1e} of the largest output, allowed {PARITY:g}; "
+                             f"{path} was not kept")  # fmt: skip
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
     return {"path": Path(path), "bytes": Path(path).stat().st_size, "error": error}
 
 

@@ -7,26 +7,49 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from survey_lib.chain import masks as masking
+from survey_lib.chain.copies import leaves, untouched
 
+PRUNED_FROM = 1e-3  # share of zeros from which on a weight counts as pruned
 Example = Tensor | tuple | list | Mapping
 
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients inside; mode and attributes of each module and the random state as
-    found after. Values that a forward writes into buffers in place are not undone."""
-    found = {module: (module.training, dict(vars(module))) for module in model.modules()}
-    with torch.random.fork_rng(), torch.no_grad():
+    """Eval mode without gradients inside; the model and the random state as found after."""
+    with torch.random.fork_rng(), torch.no_grad(), untouched(model):
         model.eval()
-        try:
-            yield
-        finally:
-            for module, (mode, attributes) in found.items():
-                vars(module).clear()
-                vars(module).update(attributes)
-                module.training = mode
+        yield
+
+
+def samples_of(model: nn.Module, example: Example, output: object = None) -> int:
+    """Samples in the example: axis 0, or axis 1 of a bare layer that is not `batch_first`.
+
+    ValueError where that is not clear (case B73): inputs that differ there or are vectors, a layer inside that has
+    its batch on axis 1, an output of the model that has no such axis.
+    """
+    inputs = [leaf for leaf in tree_leaves(as_inputs(example)) if isinstance(leaf, Tensor)]
+    recurrent = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+    if isinstance(model, recurrent):
+        if inputs[0].dim() == 2:
+            return 1
+        axis = 0 if getattr(model, "batch_first", True) else 1
+        return inputs[0].shape[axis]
+    found = {len(x) if x.dim() else 0 for x in inputs}
+    made = {len(x) for x in leaves(output) if x.dim()}
+    second = [name for name, module in model.named_modules() if not getattr(module, "batch_first", True)]
+    doubts = {
+        "the inputs have different first axes": len(found) != 1 or found == {0},
+        "no input has more than one axis": all(x.dim() < 2 for x in inputs),
+        f"{second[:1]} takes its batch on axis 1": second,
+        f"the first axis is {found} long in the input and {made} in the output": made and not found <= made,
+    }
+    why = [text for text, doubt in doubts.items() if doubt]
+    if why:
+        raise ValueError(f"how many samples are in the example is not clear: {why[0]}; give samples=")
+    return found.pop()
 
 
 def as_inputs(example: Example) -> tuple[tuple, dict]:
@@ -34,6 +57,22 @@ def as_inputs(example: Example) -> tuple[tuple, dict]:
     if isinstance(example, Tensor):
         return (example,), {}
     return ((), dict(example)) if isinstance(example, Mapping) else (tuple(example), {})
+
+
+def has_zeros(weight: Tensor) -> bool:
+    """More zeros than the stray ones of a trained weight."""
+    return weight.numel() - int(weight.count_nonzero()) > PRUNED_FROM * weight.numel()
+
+
+def weight_names(
+    model: nn.Module, used: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None
+) -> list[str]:
+    """Which of the weights of `effective` are prunable ones, or masked; one that is also an embedding, once it has zeros."""
+    known, tied = masking.tensors(model), masking.prunable(model, tied=True).values()
+    found = {id(p) for p in masking.prunable(model).values()} | {id(known[name]) for name in masks or {}}
+    late = {id(p) for p in tied}
+    return [name for name, weight in used.items()
+            if id(known[name]) in found or (id(known[name]) in late and has_zeros(weight))]  # fmt: skip
 
 
 def effective(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:

@@ -11,9 +11,8 @@ import pandas as pd
 from scipy.sparse import bsr_matrix, csr_matrix
 from torch import Tensor, nn
 
-from survey_lib.chain import masks as masking
 from survey_lib.chain.patterns import parse, to_matrix
-from survey_lib.measure.observe import effective
+from survey_lib.measure.observe import effective, weight_names
 
 
 def dense(matrix: np.ndarray) -> bytes:
@@ -72,7 +71,7 @@ def sizes(
     (4096, 128)
     """
     used = effective(model, masks)
-    matrices = [to_matrix(used[name]).reshape(used[name].shape[0], -1) for name in masking.prunable(model)]
+    matrices = [to_matrix(used[n]).reshape(used[n].shape[0], -1) for n in weight_names(model, used, masks)]
     arrays = [np.ascontiguousarray(matrix.float().cpu().numpy(), dtype=dtype) for matrix in matrices]
     encoders = FORMATS | {pattern: lambda matrix: n_of_m(matrix, pattern)}
     rows = {}

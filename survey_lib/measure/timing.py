@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from survey_lib.measure.observe import Example, as_inputs, quiet
+from survey_lib.measure.observe import Example, as_inputs, quiet, samples_of
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
@@ -22,8 +22,11 @@ WARM_UP = 3  # calls before the clock starts: allocator, kernel choice, caches
 
 def machine(device: torch.device | str = "cpu") -> str:
     """Name of the processor (or GPU) that runs the model; rows of different machines are not comparable."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if str(device).startswith("cuda"):
+        try:
+            return torch.cuda.get_device_name(device)
+        except (RuntimeError, AssertionError, ValueError):  # the record of a failed run names its machine, too
+            return "no such GPU"
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -38,29 +41,31 @@ def _timer(model: nn.Module, example: Example, threads: int) -> Timer:
     return Timer("model(*positional, **named)", globals=call, num_threads=threads)
 
 
-def _environment(model: nn.Module, example: Example, threads: int) -> dict:
-    positional, named = as_inputs(example)
+def _environment(model: nn.Module, samples: int, threads: int) -> dict:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    first = next(iter([*positional, *named.values()]))
-    return {"threads": threads, "batch": len(first), "machine": machine(device), "torch": torch.__version__}
+    return {"threads": threads, "batch": samples, "machine": machine(device), "torch": torch.__version__}
 
 
-def latency(model: nn.Module, example: Example, *, threads: int = 1, seconds: float = 1.0) -> dict:
+def latency(
+    model: nn.Module, example: Example, *, threads: int = 1, seconds: float = 1.0, samples: int | None = None
+) -> dict:
     """Median time of one forward in eval mode without gradients, over at least `seconds` of repeats.
 
     Returns median_s and iqr_s (seconds a forward, spread over repeats), runs, threads, batch, machine
-    and torch version. The model is left as found. A masked model does dense work: expect no speed-up.
+    and torch version. `samples` is the batch, where the example does not say it (see `measure`). The model is left as
+    found. A masked model does dense work: expect no speed-up.
 
     >>> sorted(latency(nn.Linear(2, 2), torch.ones(1, 2), seconds=0.01))
     ['batch', 'iqr_s', 'machine', 'median_s', 'runs', 'threads', 'torch']
     """
+    samples = samples or samples_of(model, example)
     with quiet(model):
         timer = _timer(model, example, threads)
         timer.timeit(WARM_UP)
         measured = timer.blocked_autorange(min_run_time=seconds)
     runs = measured.number_per_run * len(measured.times)
     return {"median_s": measured.median, "iqr_s": measured.iqr, "runs": runs} | _environment(
-        model, example, threads
+        model, samples, threads
     )
 
 
@@ -71,6 +76,7 @@ def compare_latency(
     threads: int = 1,
     seconds: float = 1.0,
     rounds: int = 11,
+    samples: int | None = None,
 ) -> pd.DataFrame:
     """Time several models in turns, so that a change of the machine's speed meets all of them alike.
 
@@ -85,6 +91,7 @@ def compare_latency(
     """
     if not models:
         raise ValueError("compare_latency got no models; give {name: model} with the reference first")
+    samples = samples or samples_of(next(iter(models.values())), example)
     times = {name: np.empty(rounds) for name in models}
     with quiet(nn.ModuleList(models.values())):
         timers = {name: _timer(model, example, threads) for name, model in models.items()}
@@ -100,5 +107,5 @@ def compare_latency(
         spread = {"model": name, "median_s": median, "iqr_s": high - low, "runs": rounds}
         quartiles = np.percentile(times[name] / reference, (25, 50, 75)).tolist()
         ratio = dict(zip(("ratio_low", "ratio", "ratio_high"), quartiles, strict=True))
-        rows.append(spread | ratio | _environment(model, example, threads))
+        rows.append(spread | ratio | _environment(model, samples, threads))
     return pd.DataFrame(rows)

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
 
+from survey_lib.analysis import literature
 from survey_lib.catalogue import METHODS, WITHOUT_DATA, Method, chapter, cost
 from survey_lib.charts.export import save_figure
 from survey_lib.charts.plots import house_style
@@ -20,8 +21,8 @@ from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results
 from survey_lib.site.docstrings import as_html
-from survey_lib.site.literature_pages import cite, paper, reported
-from survey_lib.site.webtable import escape, html_table, raw
+from survey_lib.site.literature_pages import cite, paper, reported, who
+from survey_lib.site.webtable import escape, fence, html_table, plain, raw
 
 PARTS = {"score": "Score", "repair": "Repair", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
          "permute": "Order of the channels",
@@ -50,7 +51,7 @@ def card(method: Method, folder: Path) -> str:
         "What it does, and where it fails": _explained(method),
         "Code": _code(method),
         "Run it": _run(method),
-        "Paper": paper(method.paper),
+        _paper_heading(method.paper): paper(method.paper),
         "What papers report": reported(method.paper),
         "What we measured": _measured(method.name, folder),
         "Notebook": _notebook(method),
@@ -59,6 +60,14 @@ def card(method: Method, folder: Path) -> str:
     return (
         f"# {method.name}\n\n{raw(f'<p>{escape(method.one_line)}</p>' + html_table(_facts(method)))}\n{body}"
     )
+
+
+def _paper_heading(key: str) -> str:
+    """What the search finds the card by: title, authors and year of its paper."""
+    if not key:
+        return "Paper"
+    row = literature.papers().loc[key]
+    return f"Paper: {plain(row['title'])} ({plain(who(row))}, {row['year']})"
 
 
 def _facts(method: Method) -> pd.DataFrame:
@@ -77,7 +86,7 @@ def _facts(method: Method) -> pd.DataFrame:
 
 def _formula(method: Method) -> str:
     latex = formulas().get(method.name)
-    return f"```{{math}}\n{latex}\n```\n" if latex else ""
+    return fence("{math}", latex) if latex else ""
 
 
 def _parts(method: Method) -> Iterator[tuple[str, object]]:
@@ -91,8 +100,10 @@ def _explained(method: Method) -> str:
 
 
 def _code(method: Method) -> str:
-    return "\n".join(f"{title}, in `{part.__module__}`:\n\n````python\n{source(part)}\n````\n"
-                     for title, part in _parts(method))  # fmt: skip
+    return "\n".join(
+        f"{title}, in `{part.__module__}`:\n\n{fence('python', source(part))}"
+        for title, part in _parts(method)
+    )
 
 
 def source(part: object) -> str:
@@ -128,7 +139,7 @@ def _run(method: Method) -> str:
         sparsity = 0.25 if method.unit == "layer" else 0.5
         data = ", batches=batches" if set(method.needs) - WITHOUT_DATA or method.search else ""
         lines = [f'result = survey_lib.prune(model, "{method.name}", sparsity={sparsity}, example=x{data})']
-    return "```python\n" + "\n".join(lines) + "\n```\n"
+    return fence("python", "\n".join(lines))
 
 
 def _measured(name: str, folder: Path) -> str:
@@ -147,7 +158,8 @@ def _study(study: str, name: str, rows: pd.DataFrame, folder: Path) -> str:
     save_figure(drawn, f"{name}-{study}", folder / "drawings", study=study, keys=sorted(rows["key"]))
     plt.close(drawn.figure)
     image = f"drawings/{name}-{study}.png"
-    return f"{text}\n```{{figure}} {image}\n:alt: {drawn.alt}\n\n{drawn.caption}\n```\n"
+    about = f":alt: {' '.join(drawn.alt.split())}\n\n{escape(drawn.caption)}"
+    return f"{text}\n{fence('{figure} ' + image, about)}"
 
 
 def _notebook(method: Method) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from survey_lib.analysis import literature
 from survey_lib.catalogue import METHODS
-from survey_lib.site.webtable import WIDE, Html, escape, html_table, link, raw
+from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, raw
 
 CLASSES = ["granularity", "structure", "when", "criterion", "scope"]
 NUMBERS = {"method": "as named there", "dataset": "data", "model": "model", "metric": "metric",
@@ -16,13 +16,22 @@ NUMBERS = {"method": "as named there", "dataset": "data", "model": "model", "met
 SHOWN = 12  # rows on a method's card
 
 
-def cite(key: str, up: str = "../") -> str:
-    """A key of the literature data as a link to the references page; any other word as it is.
+def cite(key: str, up: str = "../") -> Html:
+    """A key of the literature data as author and year, a link to the references page; any other text escaped.
 
     >>> cite("relu1"), cite("he2019filter", up="")
-    ('relu1', '<a href="references.html#ref-he2019filter">he2019filter</a>')
+    ('relu1', '<a href="references.html#ref-he2019filter">He et al. 2019</a>')
     """
-    return link(key, f"{up}references.html#ref-{key}") if key in literature.papers().index else key
+    papers = literature.papers()
+    if key not in papers.index:
+        return Html(escape(key))
+    return link(f"{who(papers.loc[key])} {papers['year'][key]}", f"{up}references.html#ref-{key}")
+
+
+def who(row: pd.Series) -> str:
+    """The authors of a paper as one cites them: one or two last names, or the first and `et al.`"""
+    names = [name.split()[-1] for name in row["authors"].split("; ")]
+    return " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
 
 
 def _places(row: pd.Series) -> Html:
@@ -45,11 +54,11 @@ def paper(key: str) -> str:
     if not key:
         return "A baseline without a paper of its own.\n"
     row = literature.papers().loc[key]
-    who = (
+    written = (
         f"{escape(row['authors'])} ({row['year']}). <em>{escape(row['title'])}</em>. {escape(row['venue'])}."
     )
     where = " · ".join(filter(None, [_places(row), cite(key)]))
-    return raw(f"<p>{who} {where}</p>") + f"\n````bibtex\n{literature.bibtex(key)}````\n"
+    return raw(f"<p>{written} {where}</p>") + "\n" + fence("bibtex", literature.bibtex(key).rstrip())
 
 
 def reported(key: str) -> str:
@@ -67,18 +76,17 @@ def reported(key: str) -> str:
 
 def _numbers(rows: pd.DataFrame, up: str) -> pd.DataFrame:
     shown = rows[list(NUMBERS)].rename(columns=NUMBERS)
-    who = [
-        Html("its authors") if own else Html(cite(by, up))
+    measured = [
+        "its authors" if own else cite(by, up)
         for own, by in zip(rows["own"], rows["reported_by"], strict=True)
     ]
-    shown.insert(1, "measured by", who)
+    shown.insert(1, "measured by", measured)
     return shown
 
 
 def _entry(row: pd.Series) -> Html:
-    who = row["first_author"] + (" et al." if ";" in row["authors"] else "")
     where = " · ".join(filter(None, [_places(row), cite(row.name, up="")]))
-    return Html(f"<em>{escape(row['title'])}</em>. {escape(who)}, {escape(row['venue'])}. {where}")
+    return Html(f"<em>{escape(row['title'])}</em>. {escape(who(row))}, {escape(row['venue'])}. {where}")
 
 
 def _cards(key: str) -> Html:
@@ -105,7 +113,7 @@ def numbers_page() -> str:
     """All published numbers that were read in a named source, with filters."""
     rows = literature.published()
     shown = _numbers(rows, up="").assign(source=rows["source"], notes=rows["notes"])
-    shown.insert(0, "paper", [Html(cite(key, up="")) for key in rows["paper_key"]])
+    shown.insert(0, "paper", [cite(key, up="") for key in rows["paper_key"]])
     text = (
         f"{WIDE}# Published numbers\n\n{len(rows)} numbers that papers, repositories and benchmarks report, "
         "each read in the source named beside it. **None was measured here**, and baselines, recipes and counts differ "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import survey_lib
 from survey_lib.analysis.tables import matching
 from survey_lib.course.notebooks import FOLDER
+from survey_lib.course.reading import asks
 from survey_lib.figures.catalogue.draw import FIGURES, figure
 from survey_lib.site.literature_pages import cite
 from survey_lib.site.readme import METHOD_COLUMNS
-from survey_lib.site.webtable import WIDE, Html, escape, html_table, link, raw
+from survey_lib.site.webtable import WIDE, escape, fence, html_table, link, plain, raw
 
+SMALL = "_static/small"  # the thumbnails of docs/figures
 ROOMS = {"chain": "the mechanics every method shares", "methods": "what each paper adds, a function a method",
          "steps": "how `prune` walks the chain", "measure": "parameters, MACs, storage, time",
          "experiment": "one run, many runs", "analysis": "what results say",
@@ -24,7 +27,7 @@ ROOMS = {"chain": "the mechanics every method shares", "methods": "what each pap
 def methods_page() -> str:
     """The table of methods with filters; each name leads to the method's card."""
     table = matching()[METHOD_COLUMNS]
-    table["paper"] = [Html(cite(key)) if isinstance(key, str) else "" for key in table["paper"]]
+    table["paper"] = [cite(key) if isinstance(key, str) else "" for key in table["paper"]]
     table["notebook"] = [_notebook(name) for name in table["notebook"]]
     names = list(table["method"])
     table["method"] = [link(name, f"{name}.html") for name in names]
@@ -42,22 +45,23 @@ def _toctree(names: list[str]) -> str:
 
 
 def figures_page(folder: Path, address: str, say: Callable[[str], None]) -> str:
-    """Every figure of the catalogue, drawn into `folder`: small pictures first, then each with its caption.
+    """Every figure of the catalogue, drawn into `folder`: small pictures first, then each with caption and permalink.
 
     A figure whose study has no published runs is said, on the page too.
     """
     drawn, text = {}, []
+    say(f"drawing {len(FIGURES)} figures")
     for name, entry in FIGURES.items():
         try:
             figure(name, folder)
             drawn[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         except ValueError as refusal:
             say(f"figure {name} is not drawn: {refusal}")
-            text.append(f"## {name}\n\n{raw(escape(f'{entry.question} Not drawn: {refusal}'))}")
+            text.append(f"({name})=\n## {plain(entry.question)}\n\n{raw(escape(f'Not drawn: {refusal}'))}")
             continue
-        text.append(f"## {name}\n\n{raw(_figure(name, drawn[name], address))}")
+        text.append(f"({name})=\n## {plain(entry.question)}\n\n{raw(_figure(name, drawn[name], address))}")
     small = "".join(
-        f'<a href="#{name}">{_image(name, sheet, address)}<span>{escape(FIGURES[name].question)}</span></a>'
+        f'<a href="#{name}">{_image(name, sheet, SMALL)}<span>{escape(FIGURES[name].question)}</span></a>'
         for name, sheet in drawn.items()
     )
     return f"# Figures\n\n{raw(f'<div class=survey-gallery>{small}</div>')}\n" + "\n".join(text)
@@ -68,8 +72,7 @@ def _figure(name: str, sheet: dict, address: str) -> str:
     entry = FIGURES[name]
     runs = f" Study <code>{entry.study}</code>, {len(sheet['run_keys'])} runs." if entry.study else ""
     again = f"<code>survey figure {name}</code> · <code>survey cite {name}</code>"
-    question, caption = escape(entry.question), escape(sheet["caption"])
-    says = f"<strong>{question}</strong> {caption}{runs} Notebook {entry.notebook}."
+    says = f"{escape(sheet['caption'])}{runs} Notebook {entry.notebook}."
     picture = f'<a href="{address}/{name}.png">{_image(name, sheet, address)}</a>'
     below = f"<figcaption>{says}<br>{files} · {again}</figcaption>"
     return f'<figure class="survey-figure">{picture}{below}</figure>'
@@ -81,9 +84,7 @@ def _image(name: str, sheet: dict, address: str) -> str:
 
 def commands_page(helps: Mapping[str, str]) -> str:
     """What `survey COMMAND --help` prints, one section a command."""
-    return "# Commands\n\n" + "\n".join(
-        f"## {name}\n\n````text\n{text}\n````\n" for name, text in helps.items()
-    )
+    return "# Commands\n\n" + "\n".join(f"## {name}\n\n{fence('text', text)}" for name, text in helps.items())
 
 
 def library_pages() -> dict[str, str]:
@@ -93,11 +94,16 @@ def library_pages() -> dict[str, str]:
     for room, says in ROOMS.items():
         pages[f"{room}.rst"] = _page(room, says, _modules(room))
     names = [name.removesuffix(".rst") for name in pages]
-    public = "\n".join(f"* `survey_lib.{name}`" for name in survey_lib.__all__)
+    public = "\n".join(f"* `survey_lib.{name}`: {_says(getattr(survey_lib, name))}" for name in survey_lib.__all__)
     rooms = "\n".join(f"* [{name}]({name}.rst)" for name in names)
     text = f"`import survey_lib` gives\n\n{public}\n\nThe rooms, with what is public in them:\n\n{rooms}\n"
     pages["index.md"] = f"# Library\n\n{text}{_toctree(names)}"
     return pages
+
+
+def _says(public: object) -> str:
+    """The first sentence about a public name."""
+    return "every method by name" if isinstance(public, dict) else plain(inspect.getdoc(public).partition("\n\n")[0])
 
 
 def _page(name: str, says: str, modules: list[str]) -> str:
@@ -112,3 +118,16 @@ def _modules(room: str) -> list[str]:
     found = sorted((library / "survey_lib" / room).rglob("*.py"))
     names = [".".join(path.relative_to(library).with_suffix("").parts) for path in found]
     return [name for name in names if not name.endswith("__init__")]
+
+
+def question_cards() -> str:
+    """One card a notebook for the start page: its question, with a figure that answers it where there is one."""
+    pictures = {entry.notebook: name for name, entry in reversed(FIGURES.items())}
+    cards = []
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        title, question = asks(path)
+        figure = pictures.get(path.stem[:2])
+        image = f'<img src="{SMALL}/{figure}.png" alt="" loading="lazy">' if figure else ""
+        text = f"<strong>{escape(question)}</strong><span>{escape(title)}</span>"
+        cards.append(f'<a href="notebooks/{path.stem}.html">{image}{text}</a>')
+    return raw(f'<div class="survey-cards">{"".join(cards)}</div>')

@@ -1,29 +1,78 @@
-"""The generated tables of the README: methods, figures, and the networks that can be cut."""
+"""The generated parts of README.md and of the tables in docs/."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from survey_lib.analysis.address import address
+from survey_lib.analysis.numbers import finding
 from survey_lib.analysis.tables import markdown, matching
+from survey_lib.course.notebooks import FOLDER
+from survey_lib.course.reading import asks
+from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.figures.catalogue.entries import FIGURES
+from survey_lib.site import citation
 
-README = Path(__file__).parents[2] / "README.md"
-
+README = REPOSITORY / "README.md"
 METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper", "notebook"]
+# What the README shows: each line is one finding, or two that belong together.
+SHOWN = (
+    ("obs-against-magnitude-before-recovery", "obs-against-magnitude-after-recovery"),
+    ("filters-random-against-l1", "random-against-l1"),
+    ("snip-shuffled",),
+)
 
 
-def figures_table() -> pd.DataFrame:
+def badges() -> str:
+    """Links that launch the course, once it has an address."""
+    where = address()
+    if not where:
+        return ""
+    launch = [f"[Open in {service}]({url})" for service, url in where.launches("00_start_here").items()]
+    return " · ".join([f"[{where.name} {where.tag}]({where.home})", *launch])
+
+
+def findings() -> str:
+    """The findings of `SHOWN` as a list: statement with interval, n and corrected p."""
+    said = ["; ".join(finding(name).statement for name in names) for names in SHOWN]
+    return "\n".join(f"{number}. {line[0].upper()}{line[1:]}." for number, line in enumerate(said, 1))
+
+
+def notebooks() -> str:
+    """One row a notebook: name, question, and where it is launched, once there is an address."""
+    where, rows = address(), []
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        title, question = asks(path)
+        launch = (
+            [f"[{service}]({url})" for service, url in where.launches(path.stem).items()] if where else []
+        )
+        rows.append((f"[{title}](notebooks/{path.name})", question, " · ".join(launch)))
+    table = pd.DataFrame(rows, columns=["notebook", "asks", "run it"])
+    return markdown(table if where else table.drop(columns="run it"))
+
+
+def colab() -> str:
+    """The cell that fetches the course on Colab, once there is an address."""
+    where = address()
+    if not where:
+        return "The repository has no address yet: `survey generate --address owner/name --tag TAG` writes the cell here."
+    lines = [f"!{command}" for command in where.colab_setup()]
+    return "\n".join(["```text", *lines, f"%cd {where.name.partition('/')[2]}/notebooks", "```"])
+
+
+def figures_table() -> str:
     """One row a figure: thumbnail, name, what it asks, the notebook that discusses it, the study it is drawn from."""
-    rows = [(f'<img src="docs/figures/{name}.png" width="220" alt="{e.question}">', f"`{name}`", e.question, e.notebook,
+    rows = [(f'<img src="{name}.png" width="220" alt="{e.question}">', f"`{name}`", e.question, e.notebook,
              e.study or "none") for name, e in FIGURES.items()]  # fmt: skip
-    return pd.DataFrame(rows, columns=["", "figure", "asks", "notebook", "study"])
+    return markdown(pd.DataFrame(rows, columns=["", "figure", "asks", "notebook", "study"]))
 
 
-def zoo_table() -> pd.DataFrame:
+def zoo_table() -> str:
     """One row a torchvision family, from what benchmarks/zoo.py measured; at most two of its fixed layers."""
-    rows = pd.read_csv(README.parent / "benchmarks" / "zoo.csv")
+    rows = pd.read_csv(REPOSITORY / "benchmarks" / "zoo.csv")
     rows["left"] = rows["parameters_after"] / rows["parameters_before"]
     left = rows.pivot(index="model", columns="sparsity", values="left")
     groups = rows.groupby("model", sort=False)
@@ -35,23 +84,36 @@ def zoo_table() -> pd.DataFrame:
     table["trace, s"] = groups["trace_s"].median().round(2)
     table["peak, GB"] = groups["peak_gb"].max()
     table["fixed, and why"] = groups["fixed"].last().map(lambda text: "; ".join(text.split("; ")[:2]))
-    return table.reset_index()
+    return markdown(table.reset_index())
 
 
-def generated(text: str) -> str:
-    """The text with every part between `<!-- begin NAME -->` and `<!-- end NAME -->` drawn again.
+PARTS: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {
+        "badges": badges, "findings": findings, "notebooks": notebooks,
+        "citation": lambda: f"```bibtex\n{citation.bibtex()}\n```",
+    },
+    REPOSITORY / "docs" / "methods.md": {"methods": lambda: markdown(matching()[METHOD_COLUMNS])},
+    REPOSITORY / "docs" / "install.md": {"colab": colab},
+    REPOSITORY / "docs" / "networks.md": {"zoo": zoo_table},
+    REPOSITORY / "docs" / "figures" / "README.md": {"figures": figures_table},
+}  # fmt: skip
+
+
+def generated(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """The text with every part between `<!-- begin NAME -->` and `<!-- end NAME -->` made again.
 
     Raises ValueError if a mark is missing.
     """
-    for name, table in (("methods", matching()[METHOD_COLUMNS]), ("figures", figures_table()), ("zoo", zoo_table())):
+    for name, make in parts.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         if begin not in text or end not in text:
             raise ValueError(f"the text lacks the marks {begin} and {end}")
-        text = f"{text.partition(begin)[0]}{begin}\n{markdown(table)}\n{end}{text.partition(end)[2]}"
+        text = f"{text.partition(begin)[0]}{begin}\n{make()}\n{end}{text.partition(end)[2]}"
     return text
 
 
-def update() -> Path:
-    """Write the README with its tables drawn again."""
-    README.write_text(generated(README.read_text(encoding="utf-8")), encoding="utf-8")
-    return README
+def update() -> list[Path]:
+    """Write every file of `PARTS` with its parts made again."""
+    for path, parts in PARTS.items():
+        path.write_text(generated(path.read_text(encoding="utf-8"), parts), encoding="utf-8")
+    return list(PARTS)

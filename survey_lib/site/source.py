@@ -8,29 +8,41 @@ from pathlib import Path
 
 import nbformat
 
+from survey_lib.analysis.address import address
 from survey_lib.course.notebooks import FOLDER
+from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.figures.catalogue.draw import THUMBNAILS
 from survey_lib.site.cards import write_cards
 from survey_lib.site.literature_pages import numbers_page, papers_page
-from survey_lib.site.pages import commands_page, figures_page, library_pages, methods_page
+from survey_lib.site.pages import commands_page, figures_page, library_pages, methods_page, question_cards
+from survey_lib.site.readme import findings, generated
 from survey_lib.site.webbook import for_web
-
-HOME, TAG = "https://github.com/OWNER/REPO", "TAG"  # where the repository is read and launched from
 
 
 def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str], None] = print) -> Path:
     """Write the folder that Sphinx builds the site from, in place of an older one; the folder.
 
-    `helps`: command -> what it prints with --help. Raises ValueError for a folder that holds something else.
+    `helps`: command -> what it prints with --help. Raises FileExistsError for a folder that holds anything else.
     """
-    out = Path(out)
-    _clear(out)
-    shutil.copytree(REPOSITORY / "docs", out)
+    with files.anew(Path(out)) as fresh:
+        _write(fresh, helps, say)
+    return Path(out)
+
+
+def _write(out: Path, helps: Mapping[str, str], say: Callable[[str], None]) -> None:
+    shutil.copytree(REPOSITORY / "docs", out, dirs_exist_ok=True)
+    start = (out / "index.md").read_text(encoding="utf-8")
+    parts = {"questions": question_cards, "findings": findings}
+    (out / "index.md").write_text(generated(start, parts), encoding="utf-8")
+    shutil.copytree(THUMBNAILS, out / "_static" / "small", ignore=shutil.ignore_patterns("*.md"))
     (out / "notebooks").mkdir()
+    where = address()
     for path in sorted(FOLDER.glob("*.ipynb")):
-        notebook = for_web(nbformat.read(path, as_version=4), f"{HOME}/blob/{TAG}")
+        notebook = for_web(nbformat.read(path, as_version=4), where.file("").rstrip("/") if where else "")
         nbformat.write(notebook, out / "notebooks" / path.name)
-    say(f"cards of {len(write_cards(out / 'methods'))} methods")
+    say("writing a card for each method")
+    write_cards(out / "methods")
     figures = figures_page(out / "_static" / "figures", "_static/figures", say)
     pages = {"methods/index.md": methods_page(), "figures.md": figures, "literature.md": papers_page(),
              "published.md": numbers_page(), "commands.md": commands_page(helps)}  # fmt: skip
@@ -38,10 +50,3 @@ def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str],
     for name, text in pages.items():
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text(text, encoding="utf-8")
-    return out
-
-
-def _clear(out: Path) -> None:
-    if out.exists() and any(out.iterdir()) and not (out / "conf.py").exists():
-        raise ValueError(f"{out} holds something that is no source of the site; give a new folder")
-    shutil.rmtree(out, ignore_errors=True)

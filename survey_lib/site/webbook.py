@@ -10,7 +10,7 @@ from survey_lib.course.exercises import BEGIN
 from survey_lib.site.docstrings import KEY
 from survey_lib.site.literature_pages import cite
 
-OUTSIDE = re.compile(r"\]\(\.\./([^)\s]+)\)")
+OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)\s]+)\)")
 NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
 CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
 
@@ -18,14 +18,14 @@ CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
 def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNode:
     """The notebook as the site shows it; what it says is not changed.
 
-    Keys of papers lead to the references, links to files of the repository to `files`; cells with a solution
-    are folded; a picture is described by the heading it stands under.
+    Keys of papers lead to the references, links to files of the repository to `files`, or are left out where that is
+    empty; cells with a solution are folded; a picture is described by the heading it stands under.
     """
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = ([line for line in cell.source.splitlines() if line.startswith("#")] or [heading])[-1]
-            cell.source = _linked(OUTSIDE.sub(rf"]({files}/\1)", cell.source))
+            cell.source = _linked(OUTSIDE.sub(rf"[\1]({files}/\2)" if files else r"\1", cell.source))
         elif cell.cell_type == "code":
             _dress(cell, heading.lstrip("# "))
     return notebook

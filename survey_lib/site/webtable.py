@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Collection
 
 import pandas as pd
@@ -61,10 +62,30 @@ def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: boo
     return f'<div class="survey-scroll"><table class="{kind}">\n{inner}\n</table></div>'
 
 
+def plain(text: str) -> str:
+    """Text of a file in a line of MyST: every sign of punctuation stands for itself.
+
+    >>> plain("a <b>\\n*c*")
+    'a \\\\<b\\\\> \\\\*c\\\\*'
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+def fence(kind: str, text: str) -> str:
+    """Text as a block of a MyST page, between fences that are longer than any row of backticks in it.
+
+    >>> fence("text", "a ``` b")
+    '````text\\na ``` b\\n````\\n'
+    """
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return f"{ticks}{kind}\n{text}\n{ticks}\n"
+
+
 def raw(text: str) -> str:
-    """HTML as a block of a MyST page; three backticks inside cannot end the block.
+    """HTML as a block of a MyST page.
 
     >>> raw("<hr>")
     '```{raw} html\\n<hr>\\n```\\n'
     """
-    return "```{raw} html\n" + text.replace("```", "&#96;&#96;&#96;") + "\n```\n"
+    return fence("{raw} html", text)

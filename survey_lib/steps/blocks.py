@@ -43,6 +43,10 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
     plan = surgery.block_plan(model, removed) if request.cut else None
     sparsity = overall_sparsity(keep)
     report = report_of([(name, 1, int(kept), name) for name, kept in keep.items()], request, sparsity)
-    macs = [measure(one, request.example)["macs"] for one in (pruned, model)] if request.cut else (1, 1)
+    macs = (
+        [measure(one, request.example, samples=1)["macs"] for one in (pruned, model)]
+        if request.cut
+        else (1, 1)
+    )
     left = shares(model, pruned, request.cut, macs[0] / macs[1])
     return PruneResult(pruned, masks, plan, report, sparsity, skipped, left)

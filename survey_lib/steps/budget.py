@@ -34,7 +34,10 @@ class Budget:
         if self.cost:
             return float(self.cost(masked_copy(model, masks) if masks else model))
         if self.kind == "macs":
-            return measure(model, example, masks)["macs" if masks is None else "nonzero_macs"] / self.dense
+            return (
+                measure(model, example, masks, samples=1)["macs" if masks is None else "nonzero_macs"]
+                / self.dense
+            )
         used = effective(model, masks).values()
         kept = sum(tensor.numel() if masks is None else int(tensor.count_nonzero()) for tensor in used)
         return kept / self.dense

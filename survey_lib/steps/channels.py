@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 from torch import nn
 
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
 from survey_lib.chain.coupling.groups import parameters
-from survey_lib.chain.masks import masked_copy, overall_sparsity
+from survey_lib.chain.masks import masked_copy, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.steps.request import UNSEEN, Request, choose, report_of
 from survey_lib.steps.result import PruneResult, shares
 from survey_lib.steps.structured import Keep, Ranking
 
+NOTHING = "the model has no layer whose channels another one reads"
+WHOLE = "nothing of it goes with a channel that can be cut"
+
 
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
-    coupling = request.coupling or trace(model, request.example)
+    coupling = request.coupling or trace(model, request.example, *request.more)
     coupling.check(model)
     groups, skipped = _chosen_groups(model, coupling, request)
     skipped += [(name, UNSEEN) for name in coupling.unseen]
@@ -25,7 +30,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         repaired, keep = ranking.repaired(keep)
         if not request.cut:
             return masked_copy(repaired, group_masks(model, coupling, keep)), keep, None
-        done = surgery.cut(repaired, coupling, keep, request.example)
+        done = surgery.cut(repaired, coupling, keep, request.example, *request.more)
         return (
             done.model,
             {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()},
@@ -49,6 +54,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
             break
         ranking.drop(refused)
     masks = group_masks(model, coupling, keep)
+    skipped += [(name, WHOLE) for name in _unmentioned(model, coupling, skipped)]
     rows = [(layer, group.size, int(keep[group.name].sum()), group.name)
             for group in ranking.groups for layer in group.producers]  # fmt: skip
     sparsity = overall_sparsity(keep)
@@ -57,6 +63,13 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     report, over_kept = report_of(rows, request, sparsity), done.over_kept if done else ()
     left = shares(model, pruned, request.cut, coupling.macs(keep) / whole if whole else 1.0)
     return PruneResult(pruned, masks, plan, report, sparsity, skipped, left, over_kept)
+
+
+def _unmentioned(model: nn.Module, coupling: Coupling, skipped: list[tuple[str, str]]) -> list[str]:
+    """Matrices of which nothing is in a group and nothing was said (case B68)."""
+    said = {part.tensor for group in coupling.groups for part in group.slices} | {name for name, _ in skipped}
+    return [name for name in (*prunable(model), *own_matrices(model))
+            if name not in said and said.isdisjoint(accumulate(name.split(".")[:-1], "{}.{}".format))]  # fmt: skip
 
 
 def _chosen_groups(
@@ -84,5 +97,6 @@ def _chosen_groups(
     }
     skipped += [(name, f"tied by count to {', '.join(set(ties) - {name})}") for name, ties in tied.items()]
     if names <= tied.keys():
-        raise ValueError("no channel can be cut: " + "; ".join(f"{name}: {why}" for name, why in skipped))
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped)
+        raise ValueError(f"no channel can be cut: {reasons or NOTHING}")
     return [group for group in groups if group.name not in tied], skipped

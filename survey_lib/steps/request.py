@@ -25,6 +25,7 @@ class Request:
     sparsity: float | None
     budget: Budget | None
     example: object
+    more: tuple
     batches: Iterable | None
     loss: Callable | None
     scope: str

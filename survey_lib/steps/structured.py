@@ -5,7 +5,6 @@ score, then select by sparsity or within a budget | solve: choose and reconstruc
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
 from survey_lib.chain import channels
+from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import masked_copy
@@ -121,7 +121,7 @@ class Ranking:
         `repair` methods correct the readers of what goes."""
         request = self.request
         if request.method.repair:
-            model = copy.deepcopy(self.model)
+            model = duplicate(self.model)
             for group in self.groups:
                 evidence = self.found[group.name][0]
                 channels.write_consumers(model, group, request.method.repair(evidence, keep[group.name]))
@@ -162,7 +162,7 @@ def _reconstruct(
     batches: list | None,
 ) -> tuple[nn.Module, Keep]:
     """Group after group, each seen in the network that is pruned and repaired so far."""
-    repaired, keep = copy.deepcopy(model), {}
+    repaired, keep = duplicate(model), {}
     for group in groups:
         pruned = masked_copy(repaired, group_masks(model, coupling, keep))
         (seen, *_) = channels.collect(pruned, Coupling((group,), {}), method.needs, batches, dense=model)[

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
+from survey_lib.chain.copies import duplicate
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
-from survey_lib.chain.masks import Masks, apply, overall_sparsity, prunable
+from survey_lib.chain.masks import Masks, apply, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
@@ -19,6 +19,10 @@ from survey_lib.steps.budget import MADE
 from survey_lib.steps.request import Request, choose, report_of
 from survey_lib.steps.result import PruneResult, shares
 
+OF_NO_LAYER = (
+    "a matrix of {}, which is no layer of torch; single weights of it are pruned where layers= names it"
+)
+NOTHING = "the model has no linear, convolution, recurrent or attention layer of torch in floating point"
 INPUTS = {"act_norm", "gram"}
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attention and recurrent layers
 
@@ -32,22 +36,27 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             )
         model = permuted(model, request.example, method.pattern, method.permute)
     tied = [name for name in prunable(model, tied=True) if name not in names]
-    owners = list(dict.fromkeys(map(_layer, names)))
+    own, named = own_matrices(model), request.layers is not None and method.unit == "weight"
+    layer = {name: _layer(name) for name in names} | {name: name.removesuffix(".weight") for name in own}
+    names += own if named else []
+    owners = list(dict.fromkeys(layer[name] for name in names))
     wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
     skipped = [
-        (layer, "not among the layers asked for, or protected") for layer in owners if layer not in wanted
+        (owner, "not among the layers asked for, or protected") for owner in owners if owner not in wanted
     ]
     skipped += [
         (_layer(name), "its weight is also an embedding; name it in layers= to prune both") for name in tied
     ]
-    names = [name for name in names if _layer(name) in wanted]
-    dense = pruned = apply(copy.deepcopy(model), request.masks)
+    skipped += [(layer[name], OF_NO_LAYER.format(kind)) for name, kind in own.items() if not named]
+    names = [name for name in names if layer[name] in wanted]
+    dense = pruned = apply(duplicate(model), request.masks)
     reasons = {name: _unfit(model, name, method) for name in names}
-    skipped += [(_layer(name), reason) for name, reason in reasons.items() if reason]
+    skipped += [(layer[name], reason) for name, reason in reasons.items() if reason]
     names = [name for name in names if not reasons[name]]
     if not names:
         raise ValueError(
-            f"{method.name} finds no layer to prune: " + "; ".join(f"{n}: {r}" for n, r in skipped)
+            f"{method.name} finds no layer to prune: "
+            + ("; ".join(f"{n}: {r}" for n, r in skipped) or NOTHING)
         )
     masks, goal = dict(request.masks), request.sparsity
     if request.budget and (method.solve or method.schedule != "one-shot"):
@@ -57,7 +66,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
                                  example=request.example, batch_statistics=method.when == "before")  # fmt: skip
         if method.revive:
             found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
-            pruned, masks = copy.deepcopy(dense), dict(request.masks)
+            pruned, masks = duplicate(dense), dict(request.masks)
         if method.solve:
             masks |= _solve(pruned, found, sparsity, method)
         else:
@@ -65,6 +74,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             if sparsity is None:
                 sparsity = _sparsity_within(pruned, masks, scores, found, request)
             masks |= _select(scores, found, sparsity, request)
+        masks |= {name: masks[name] & mask for name, mask in request.masks.items()}  # what is gone stays gone
         if method.repair:
             _repair(pruned, found, masks, method)
         apply(pruned, masks)
@@ -78,7 +88,8 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
 
 def _unfit(model: nn.Module, name: str, method: Method) -> str:
     """Why a weight is left whole by this method; empty if it is not."""
-    if INPUTS.intersection(method.needs) and type(model.get_submodule(_layer(name))) not in WATCHED:
+    watched = type(model.get_submodule(_layer(name))) in WATCHED and name.endswith("weight")
+    if INPUTS.intersection(method.needs) and not watched:
         return f"{method.name} watches the inputs of layers, and this weight is used without its layer being called"
     weight = model.get_parameter(name)
     return misfit(weight.shape, method.unit, method.pattern) if method.unit != "weight" else ""

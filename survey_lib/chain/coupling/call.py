@@ -46,6 +46,16 @@ class Call:
             self.labels.fix_all(self.axes(tensor), f"unknown operation {self.name}")
         return Axes()
 
+    def held(self, sizes: Sequence[int]) -> str:
+        """Which attributes of the module under way hold these constant sizes, for the reason of a refusal (case B91)."""
+        where = self.run.stack[-1]
+        values = {name: v if isinstance(v, (list, tuple)) else [v]
+                  for name, v in vars(self.run.model.get_submodule(where)).items()}  # fmt: skip
+        names = [
+            name for name, found in values.items() if any(type(one) is int and one in sizes for one in found)
+        ]
+        return f", held by {', '.join(names)} of {where or 'the model'}" if names else ""
+
     def paired(self, tensors, skip: int | None = None, shape=None, given: dict | None = None) -> Axes:
         """Tie the labels of operands position by position under broadcasting, and return those of the output.
 

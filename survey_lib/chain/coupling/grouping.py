@@ -117,7 +117,7 @@ def _group(labels, classes, own, axis, marked, number, member, groups) -> Channe
         roles = (role for role, axes in zip(("output", "input"), marked, strict=True) if one in axes)
         piece = Slice(tensor, dim, (own[here] - labels.starts[one]).reshape(size, -1), ", ".join(roles))
         slices.append(piece)
-        if one in marked[0]:
+        if one in marked[0] and tensor not in labels.buffers:
             produced.append(tensor.rpartition(".")[0])
         if one in marked[1]:
             read.append(piece)
@@ -170,7 +170,7 @@ def _reasons(labels, classes, member) -> dict[str, str]:
     prunable = set()
     for one in sorted(produced):
         tensor, dim = labels.axes_of[one]
-        layer = tensor.rpartition(".")[0]
+        layer = tensor.rpartition(".")[0] or tensor
         end = labels.starts[one + 1] if one + 1 < len(labels.starts) else labels.of_parameters
         run = np.arange(labels.starts[one], end)
         if (member[run, 0] >= 0).any():

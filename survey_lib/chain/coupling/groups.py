@@ -169,7 +169,9 @@ def check_keep(coupling: Coupling, keep: Mapping[str, Tensor]) -> None:
     for name, mask in keep.items():
         group, size = coupling[name].name, coupling[name].size
         if group != name:
-            raise ValueError(f"{name} is a layer of group {group!r}; give the keep-mask under the group's name")
+            raise ValueError(
+                f"{name} is a layer of group {group!r}; give the keep-mask under the group's name"
+            )
         if mask.shape != (size,) or mask.dtype != torch.bool:
             raise ValueError(
                 f"{name}: the keep-mask must be bool of shape ({size},); got {mask.dtype} {mask.shape}"

@@ -45,6 +45,7 @@ class Labels:
         self.counted: list[tuple[np.ndarray, np.ndarray]] = []
         self.reparametrised: dict[str, str] = {}  # layer -> how to fold it
         self._reasons: dict[str, int] = {}
+        self.buffers = {name for name, _ in model.named_buffers()}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if tensor.is_floating_point() and tensor not in self.known:
                 self.known[tensor] = self._label(name, tensor)
@@ -109,6 +110,7 @@ class Labels:
     def fix(self, vector: np.ndarray, why: str) -> None:
         """These channels must stay."""
         if (vector > 0).any():
+            why = why if " " in why else f"meets an axis in {why} that cannot go"
             self.fixed.append((vector[vector > 0], why))
 
     def fix_all(self, axes: Axes, why: str) -> None:

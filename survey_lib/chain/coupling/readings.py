@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.rules.table import rule_of
@@ -37,6 +38,7 @@ class LabelledRun(TorchDispatchMode):
         super().__init__()
         self.model, self.labels, self.second = model, labels, second
         self.choices: list[Choice] = []
+        self.counting = True
         self.products: list[
             tuple[int, tuple[np.ndarray, ...]]
         ] = []  # multiply-adds, and the axes they scale with
@@ -57,8 +59,9 @@ class LabelledRun(TorchDispatchMode):
         finally:
             for handle in handles:
                 handle.remove()
-        for tensor in leaves(output):
-            self.labels.fix_all(self.labels.axes(tensor), "reaches the model's output")
+        for why, value in _outputs(output):
+            for tensor in leaves(value):
+                self.labels.fix_all(self.labels.axes(tensor), why)
         return output
 
     def _hooks(self, name: str, module: nn.Module):
@@ -111,7 +114,7 @@ class LabelledRun(TorchDispatchMode):
 
     def multiply(self, macs: int, *vectors: np.ndarray) -> None:
         """Multiply-adds of an operation, and the labels of all axes they are proportional to."""
-        if not self.model.training:
+        if self.counting and not self.model.training:
             self.products.append((macs, tuple(vector for vector in vectors if (vector > 0).any())))
 
     def attribute(self, name: str, channels) -> None:
@@ -131,6 +134,18 @@ class LabelledRun(TorchDispatchMode):
 _SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}
 
 
+def _outputs(output) -> list[tuple[str, object]]:
+    """(reason, value) of each output; the first is what the model is for, others may be left out by a wrapper."""
+    named = dict(enumerate(output)) if isinstance(output, tuple) else output
+    if not isinstance(named, dict) or len(named) < 2:
+        return [("reaches the model's output", output)]
+    hints = ["", *["; wrap the model to return only what you need"] * (len(named) - 1)]
+    return [
+        (f"reaches the model's output {name!r}{hint}", named[name])
+        for name, hint in zip(named, hints, strict=True)
+    ]
+
+
 @contextlib.contextmanager
 def plain_kernels(model: nn.Module):
     """No gradients, no fused attention, no opaque recurrent kernel: every operation is seen."""
@@ -144,17 +159,3 @@ def plain_kernels(model: nn.Module):
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         torch._C._set_mkldnn_enabled(onednn)
-
-
-def leaves(value):
-    """All tensors in nested lists, dicts and plain objects."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from leaves(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from leaves(one)
-    elif hasattr(value, "__dict__") and not isinstance(value, type):
-        yield from leaves(vars(value))

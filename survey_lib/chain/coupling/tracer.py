@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
+from survey_lib.chain.copies import check_kind, leaves, untouched, unwrap
 from survey_lib.chain.coupling.grouping import Classes, coupling
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
-from survey_lib.chain.coupling.readings import Choice, LabelledRun, leaves
+from survey_lib.chain.coupling.readings import Choice, LabelledRun
 from survey_lib.chain.coupling.sizes import Size
-from survey_lib.chain.masks import unwrap
 from survey_lib.chain.surgery.resize import structure
 
 FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
@@ -34,8 +34,8 @@ def arguments(example) -> tuple[tuple, dict]:
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
 
 
-def trace(model: nn.Module, example) -> Coupling:
-    """The coupled channels of a model, found by running it once on an example with labels beside every tensor.
+def trace(model: nn.Module, example, *more) -> Coupling:
+    """The coupled channels of a model, found by running it once on each example with labels beside every tensor.
 
     Ambiguous operations (a channel axis split in two, grouped convolution, group norm) are read the usual
     way first; where that leaves nothing to prune the run is repeated with the next reading. Parameters that
@@ -47,6 +47,8 @@ def trace(model: nn.Module, example) -> Coupling:
     model : nn.Module
     example : tensor, tuple or dict
         An input of the forward; at least two steps long where a recurrent layer reads it.
+    more : more inputs
+        Each in the same form, for optional arguments, branches and experts that the first does not reach (case B69).
 
     Returns
     -------
@@ -58,7 +60,7 @@ def trace(model: nn.Module, example) -> Coupling:
     Raises
     ------
     ValueError
-        For lazy layers and for an example without a tensor.
+        For an example without a tensor, and for models without values that can be ranked (lazy, meta, int8, scripted).
 
     Examples
     --------
@@ -75,14 +77,15 @@ def trace(model: nn.Module, example) -> Coupling:
     0.bias    0     4         addmm in 0, addmm in 2
     2.weight  1     4         input, addmm in 2
     """
-    model, inputs = unwrap(model), arguments(example)
-    lazy = [
-        name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)
-    ]
-    if lazy:
-        raise ValueError(
-            f"{lazy[0]} is not initialised yet; run the model once on an example before tracing it"
-        )
+    model, inputs = unwrap(model), [arguments(one) for one in (example, *more)]
+    check_kind(model)
+    with untouched(model):
+        best = _best(model, inputs)
+    return coupling(best.run, best.classes)
+
+
+def _best(model: nn.Module, inputs: list) -> Attempt:
+    """The run whose readings of ambiguous operations leave most to prune."""
     found = [_attempt(model, inputs, frozenset())]
     dead = found[0].dead
     if dead:
@@ -91,8 +94,7 @@ def trace(model: nn.Module, example) -> Coupling:
         for second in (dead | found[0].siblings(stuck), dead - stuck) if stuck else ():
             if second not in (dead, frozenset()) and len(found[-1].dead) > 0:
                 found.append(_attempt(model, inputs, second))
-    best = min(found, key=lambda attempt: len(attempt.dead))
-    return coupling(best.run, best.classes)
+    return min(found, key=lambda attempt: len(attempt.dead))
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,15 @@ def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> Attempt:
     )
 
 
-def _run(run: LabelledRun, inputs) -> None:
-    """LabelledRun in evaluation mode, and in training mode too where that alone uses some parameters."""
+def _run(run: LabelledRun, inputs: list) -> None:
+    """All inputs in evaluation mode, and the first in training mode too where that alone uses some parameters."""
     with torch.random.fork_rng(devices=[]):
         run.model.eval()
-        run(_copies(inputs, 1))
+        for number, one in enumerate(inputs):
+            run.counting = number == 0  # multiply-adds are those of the first
+            run(_copies(one, 1))
         if any(id(p) not in run.seen for p in run.model.parameters()):
-            _ = any(_run_training(run, _copies(inputs, times)) for times in (1, 2))
+            _ = any(_run_training(run, _copies(inputs[0], times)) for times in (1, 2))
 
 
 def _run_training(run: LabelledRun, inputs) -> bool:

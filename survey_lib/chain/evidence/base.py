@@ -6,7 +6,6 @@ mode, flags, hooks and gradients, also when the forward raises; the random state
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from survey_lib.chain.copies import duplicate, unwrap
 from survey_lib.chain.evidence import weights as observe
-from survey_lib.chain.masks import unwrap
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Consumer:
     cross           X Dᵀ, D what it reads in the dense network
     mean, dense_mean  (channels·n,) means of X and D over positions; zeros if the layer has no bias
     count           number of positions
+    level           (channels·n,) root of Σ over examples of (mean of |X| over the example's positions)²
     """
 
     tensor: str
@@ -38,6 +38,7 @@ class Consumer:
     mean: Tensor
     dense_mean: Tensor
     count: int
+    level: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def _pairs(batches: Iterable, needs: tuple[str, ...]) -> list[tuple]:
 
 def copied(model: nn.Module, batch_statistics: bool = False) -> nn.Module:
     """A frozen copy to observe, in eval mode but for the batch norms if they are to use the batch."""
-    subject = copy.deepcopy(unwrap(model)).eval().requires_grad_(False)
+    subject = duplicate(unwrap(model)).eval().requires_grad_(False)
     for layer in subject.modules():
         if isinstance(layer, _BatchNorm):
             layer.train(batch_statistics)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from survey_lib.chain.evidence.unfold import input_columns
 
@@ -24,9 +25,20 @@ INPUTS = ("act_norm", "gram")
 
 def call(model: nn.Module, x: Tensor | tuple | dict):
     """The model's output for a tensor, a tuple of arguments or a dict of keyword arguments."""
-    if isinstance(x, dict):
-        return model(**x)
-    return model(*x) if isinstance(x, tuple | list) else model(x)
+    named, positional = (x, ()) if isinstance(x, dict) else ({}, x if isinstance(x, tuple | list) else (x,))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(
+        False
+    )  # it runs an encoder layer as one operation, without its layers
+    try:
+        return model(*positional, **named)
+    except TypeError as error:
+        if "positional argument" in str(error):
+            raise ValueError(f"{error}. A batch is (input, target), and an input a tensor, a tuple or a dict: two inputs "
+                             "without targets are ((first, second), None)") from error  # fmt: skip
+        raise
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def over(x, change: Callable[[Tensor], Tensor]):
@@ -84,7 +96,8 @@ def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | No
             inner = sum((gradient[name] * average[name]).sum() for name in weights)
             yield _differentiate(inner, weights)
 
-    return mean(products())
+    with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivative
+        return mean(products())
 
 
 def fisher(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
@@ -135,7 +148,9 @@ def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weig
                 summed = columns.square().sum(-1) if need == "act_norm" else columns @ columns.mT
                 total[name] = total.get(name, 0) + summed
 
-        model.get_submodule(name.rpartition(".")[0]).register_forward_pre_hook(observe)
+        for layer in model.modules():  # a shared weight has several owners
+            if any(weight is weights[name] for weight in layer.parameters(recurse=False)):
+                layer.register_forward_pre_hook(observe)
 
     for name in weights:
         watch(name)

@@ -6,7 +6,6 @@ on a fresh dense model it rebuilds the small architecture, so that a slim model 
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from survey_lib.chain import blocks
 from survey_lib.chain import masks as masking
+from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, removed
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
@@ -41,11 +41,12 @@ class Cut:
     over_kept: tuple[str, ...] = ()
 
 
-def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], example) -> Cut:
+def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], example, *more) -> Cut:
     """Cut the channels that `keep` (group name -> bool tensor) marks False out of a copy of the model.
 
-    Count ties are balanced first. Every cut is checked: the masked and the cut model must agree in float64 to
-    1e-9. Where they do not, groups are tried by halves, and the ones that fail are left whole and reported.
+    Count ties are balanced first. Every cut is checked on each example: the masked and the cut model must agree in
+    float64 to 1e-9. Where they do not, the groups at the module that fails are set apart, else the groups are tried by
+    halves; the ones that fail are left whole and reported.
     Raises ValueError for masks that do not fit the groups; the model itself never changes.
 
     >>> import torch; from survey_lib.chain.coupling import trace
@@ -55,22 +56,41 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     """
     check_keep(coupling, keep)
     keep = {name: mask for name, mask in coupling.balance(keep).items() if not mask.all()}
-    check, accepted, refused = Check(model, coupling, example), {}, []
+    check, accepted, refused = Check(model, coupling, (example, *more)), {}, []
 
-    def grow(units: list[list[str]]) -> None:
+    def grow(units: list[list[str]], known: str = "") -> None:
+        """`known`: what is wrong with these units together with all that was accepted."""
         more = {name: keep[name] for unit in units for name in unit}
-        problem = check.problem(accepted | more) if more else ""
+        problem = known or (check.problem(accepted | more) if more else "")
         if not problem:
             accepted.update(more)
         elif len(units) == 1:
             refused.extend((name, problem) for name in units[0])
         else:
-            grow(units[: len(units) // 2])
-            grow(units[len(units) // 2 :])
+            first, second = _apart(units, coupling, "" if known else check.failing)
+            before = len(refused)
+            grow(first)
+            grow(second, problem if len(refused) == before else "")
 
     grow(coupling.units(keep))
+    check.state_widths()
     plan = make_plan(model, removed(coupling, accepted), check.attributes)
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
+
+
+def _apart(units: list[list[str]], coupling: Coupling, failing: str) -> tuple[list, list]:
+    """The units that have nothing to do with the failing module and those that have; halves where that says nothing."""
+
+    def there(unit: list[str]) -> bool:
+        return any(
+            f"{part.tensor}.".startswith(f"{failing}.") for name in unit for part in coupling[name].slices
+        )
+
+    if failing:
+        first, second = ([unit for unit in units if there(unit) is side] for side in (False, True))
+        if first and second:
+            return first, second
+    return units[: len(units) // 2], units[len(units) // 2 :]
 
 
 def replay(model: nn.Module, plan: Mapping) -> nn.Module:
@@ -90,7 +110,7 @@ def biased(model: nn.Module, layers: Iterable[str]) -> nn.Module:
     >>> biased(nn.Sequential(nn.Linear(3, 2, bias=False)), ["0"])[0].bias.tolist()
     [0.0, 0.0]
     """
-    model = copy.deepcopy(model)
+    model = duplicate(model)
     for name in layers:
         layer = model.get_submodule(name)
         if layer.bias is None:

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from survey_lib.chain.coupling.readings import leaves, plain_kernels
+from survey_lib.chain.copies import leaves
+from survey_lib.chain.coupling.readings import plain_kernels
 from survey_lib.chain.surgery.masked_norms import OverKept
 from survey_lib.chain.surgery.resize import plain_tensors
 
@@ -47,6 +48,7 @@ class Double(TorchFunctionMode):
         super().__init__()
         self.value, self.over_kept = value, over_kept
         own = [*model.named_parameters(), *model.named_buffers(), *(("", x) for x in plain_tensors(model))]
+        self.own = own  # held, so that no other tensor gets the id of one that a forward replaces
         self.names = {id(x): name for name, x in own}
         self.held = {id(x): value(name, x) for name, x in own if not isinstance(x, nn.Parameter)}
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
-from survey_lib.chain.coupling.readings import LabelledRun, leaves
+from survey_lib.chain.coupling.readings import LabelledRun
 from survey_lib.chain.coupling.rules.grouped import group_norm
 from survey_lib.chain.coupling.rules.table import layer_norm, reduce, reduced, rule_of
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling.groups import Coupling
 
 # attribute -> (tensor, axis): widths that modules of torch state about themselves
@@ -20,6 +19,9 @@ STATED = {
     nn.RNNBase: {"input_size": ("weight_ih_l0", 1), "hidden_size": ("weight_hh_l0", 1)},
 }
 PROJECTED = {"hidden_size": ("weight_hr_l0", 1), "proj_size": ("weight_hr_l0", 0)}  # LSTM with proj_size
+# start of an attribute's name -> the axes of weights whose size it states
+WIDTHS = {"in_": (1,), "out_": (0,), "num_features": (0, 1), "embed_dim": (0, 1), "head_hidden_size": (0, 1),
+          "hidden_size": (0, 1)}  # fmt: skip
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 Removed = Mapping[str, Mapping[int, np.ndarray]]
@@ -33,7 +35,7 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
         replaced[id(tensor)] = shorten(tensor, removed.get(name, {}))
     for tensor in plain_tensors(model):
         replaced[id(tensor)] = tensor.detach().clone()
-    small = copied(model, replaced)
+    small = duplicate(model, replaced)
     for (module, attribute), value in attributes.items():
         setattr(small.get_submodule(module), attribute, value)
     return small
@@ -41,15 +43,7 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
 
 def structure(model: nn.Module) -> nn.Module:
     """A copy of the modules that shares the parameters and has buffers of its own."""
-    return copied(model, {id(tensor): tensor for tensor in [*model.parameters(), *plain_tensors(model)]})
-
-
-def copied(model: nn.Module, replaced: Mapping[int, Tensor]) -> nn.Module:
-    """A deep copy with other tensors for those of these ids; the many empty tables of hooks are not traversed."""
-    tables = [
-        v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v
-    ]
-    return copy.deepcopy(model, {**replaced, **{id(table): OrderedDict() for table in tables}})
+    return duplicate(model, {id(tensor): tensor for tensor in [*model.parameters(), *plain_tensors(model)]})
 
 
 def plain_tensors(model: nn.Module) -> list[Tensor]:
@@ -91,6 +85,49 @@ def new_attributes(model: nn.Module, coupling: Coupling, removed: Removed, alive
 def _stated(module: nn.Module) -> dict[str, tuple[str, int]]:
     found = {a: place for kind, row in STATED.items() if isinstance(module, kind) for a, place in row.items()}
     return found | PROJECTED if getattr(module, "proj_size", 0) else found
+
+
+def resized(
+    small: nn.Module, names: Iterable[tuple[str, str]], coupling: Coupling, alive: np.ndarray
+) -> Attributes:
+    """Set these attributes, which an earlier cut of the model needed repaired, to the widths of this one."""
+    changes: Attributes = {}
+    for name, attribute in names:
+        module = small.get_submodule(name)
+        old = getattr(module, attribute)
+        new = _new_widths(coupling.widths.get(name, ()), old, alive)
+        if new != old:
+            changes[name, attribute] = new
+            setattr(module, attribute, new)
+    return changes
+
+
+def unread(model: nn.Module, small: nn.Module) -> Attributes:
+    """Widths that modules state and no forward reads, such as `num_features` or those of a branch to be fused (case B94).
+
+    A width has gone where the tensors nearest inside the module, on that side, all went from it to one other. Whether
+    the model still computes the same with them is for the caller to check.
+    """
+    changes: Attributes = {}
+    for name, module in model.named_modules():
+        for attribute, old in vars(module).items():
+            side = next((axes for key, axes in WIDTHS.items() if attribute.startswith(key)), ())
+            if type(old) is int and side and getattr(small.get_submodule(name), attribute) == old:
+                new = _nearest(module, small.get_submodule(name), old, side)
+                if new != old:
+                    changes[name, attribute] = new
+    return changes
+
+
+def _nearest(module: nn.Module, small: nn.Module, old: int, side: tuple[int, ...]) -> int:
+    """What this width became in the tensors of the module and its children, else deeper; `old` if they disagree."""
+    levels: dict[int, set[int]] = {}
+    for (name, tensor), short in zip(module.named_parameters(), small.parameters(), strict=True):
+        for dim in side:
+            if dim < tensor.dim() and tensor.shape[dim] == old:
+                levels.setdefault(max(name.count("."), 1), set()).add(short.shape[dim])
+    found = levels[min(levels)] if levels else {old}
+    return found.pop() if len(found) == 1 else old
 
 
 def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray) -> Attributes:

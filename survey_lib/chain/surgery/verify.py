@@ -1,12 +1,12 @@
 """Masked equals cut, in float64: what carries the soundness of every cut.
 
-The check is against another batch, and where the model takes it another size, than the trace saw. Norms and
-layer scales are randomised first, because zeros, ones and 1e-6 of a fresh model hide errors.
+The check is against another batch, and where the model takes it another size, than the trace saw. Norms and layer
+scales are randomised and small matrices scaled up first, because zeros, ones and 1e-6 of a fresh model hide errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,21 @@ from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
 from survey_lib.chain.coupling.tracer import arguments
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
-from survey_lib.chain.surgery.resize import Removed, new_attributes, repair, shorten, slim, structure
+from survey_lib.chain.surgery.resize import (
+    Removed,
+    failing_modules,
+    new_attributes,
+    repair,
+    resized,
+    shorten,
+    slim,
+    structure,
+    unread,
+)
 
 TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
 ROUNDS = 12
+EXPERTS = "; of transformers build the model with experts_implementation='batched_mm'"
 SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # large images, for the check
 
 
@@ -27,21 +38,26 @@ class Check:
     """Compares the masked and the cut model for sets of groups.
 
     problem(keep) is empty where the two agree; then `small` is the cut model, `attributes` what it needed, and
-    `over_kept` names the modules whose norms had to be taken over the kept channels.
+    `over_kept` names the modules whose norms had to be taken over the kept channels. Where the cut model raises,
+    `failing` names the module that did.
     """
 
-    def __init__(self, model: nn.Module, coupling: Coupling, example):
+    def __init__(self, model: nn.Module, coupling: Coupling, examples: Iterable):
         self.model, self.coupling = model, coupling
-        self.random = random_values(model)
-        self.inputs = variants(arguments(example))  # from the first run on: only those the model takes
-        self.small, self.attributes, self.over_kept = None, {}, ()
+        self.random, self.gains = random_values(model), gains(model)
+        self.inputs = [
+            variants(arguments(one)) for one in examples
+        ]  # from the first run on: one the model takes
+        self.small, self.gone, self.attributes, self.over_kept = None, {}, {}, ()
+        self.settled, self.repaired, self.failing = False, set(), ""
 
     def problem(self, keep: Mapping[str, Tensor]) -> str:
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
-        flagged = any(self.coupling[name].flags for name in keep)
-        expected, over_kept = self._masked(keep, gone, flagged)
+        flagged, self.failing = any(self.coupling[name].flags for name in keep), ""
+        expected = None if self.settled else self._masked(keep, gone, flagged)
         attributes = new_attributes(self.model, self.coupling, gone, alive)
         small = slim(self.model, gone, attributes)
+        attributes |= resized(small, self.repaired, self.coupling, alive)
         for _ in range(ROUNDS):
             try:
                 found = self._cut(small, gone)
@@ -50,43 +66,91 @@ class Check:
                 change = repair(error, small, self.coupling, alive)
                 attributes |= change
                 if not change:
-                    return f"the cut model fails: {' '.join(str(error).split())[:200]}"
+                    self.failing = self._name(failing_modules(error))
+                    return f"the cut model fails: {reason(error)}"
         else:
             return "the cut model still fails after repairing its attributes"
+        expected, over_kept = expected or self._masked(keep, gone, flagged)
         if not equal(expected, found):
             if not over_kept or not equal(self._masked(keep, gone, False)[0], found):
                 return "the cut model computes something else than the masked one"
             over_kept = ()
-        self.small, self.attributes, self.over_kept = small, attributes, over_kept
+        self.small, self.gone, self.attributes, self.over_kept = small, gone, attributes, over_kept
+        self.repaired |= attributes.keys()
         return ""
+
+    def state_widths(self) -> None:
+        """Set the attributes that no forward reads to the new widths, unless the model computes something else with them."""
+        changes = unread(self.model, self.small) if self.small else {}
+        before = self._cut(self.small, self.gone) if changes else []
+        for (name, attribute), value in changes.items():
+            setattr(self.small.get_submodule(name), attribute, value)
+        try:
+            same = equal(before, self._cut(self.small, self.gone)) if changes else True
+        except Exception:  # a forward reads one after all
+            same = False
+        self.attributes |= changes if same else {}
+        for name, attribute in () if same else changes:
+            setattr(
+                self.small.get_submodule(name), attribute, getattr(self.model.get_submodule(name), attribute)
+            )
+
+    def _name(self, modules: list[nn.Module]) -> str:
+        """The innermost module that failed, by its name in the model."""
+        names = {id(module): name for name, module in self.running.named_modules()}
+        return next((names[id(module)] for module in modules if id(module) in names), "")
 
     def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], tuple[str, ...]]:
         """Outputs of the dense model with zeros where `group_masks` has them; where did norms run over kept ones?"""
 
         def value(name: str, tensor: Tensor) -> Tensor:
             statistic = name.rpartition(".")[2] in STATISTICS
-            return zero(double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {}))
+            return zero(
+                self._double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {})
+            )
 
-        model = structure(self.model).eval()
-        for inputs in self.inputs:
-            over_kept = OverKept(model, self.coupling, keep) if flagged else None
+        model, outputs, needed = structure(self.model).eval(), [], {}
+        for number, sizes in enumerate(self.inputs):
+            found, over_kept, self.inputs[number] = self._first(
+                model, sizes, value, keep if flagged else None
+            )
+            outputs += found
+            needed |= over_kept
+        self.settled = True
+        return outputs, tuple(needed)
+
+    def _first(self, model: nn.Module, sizes: Iterable, value, keep) -> tuple[list[Tensor], dict, list]:
+        """Outputs on the first of the inputs that the model takes, where norms ran over kept ones, and that input."""
+        for inputs in sizes:
+            over_kept = OverKept(model, self.coupling, keep) if keep else None
             try:
-                found = run(model, inputs, value, over_kept)
-                self.inputs = [inputs]
-                return found, tuple(over_kept.needed) if flagged else ()
+                return run(model, inputs, value, over_kept), over_kept.needed if keep else {}, [inputs]
             except Exception as refused:  # a model may take one size only
                 error = refused
-        raise ValueError(f"the model does not run on its example in float64: {error}") from error
+        hint = EXPERTS if "grouped_mm" in str(error) else ""
+        raise ValueError(
+            f"the model does not run on its example in float64: {reason(error)}{hint}"
+        ) from error
+
+    def _double(self, name: str, tensor: Tensor) -> Tensor:
+        value = double(name, tensor)
+        return value.mul_(self.gains[name]) if name in self.gains else value
 
     def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
             return (
                 shorten(self.random[name], gone.get(name, {}))
                 if name in self.random
-                else double(name, tensor)
+                else self._double(name, tensor)
             )
 
-        return run(structure(small).eval(), *self.inputs, value)
+        self.running = structure(small).eval()
+        return [x for (inputs,) in self.inputs for x in run(self.running, inputs, value)]
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line; its kind where it says nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
@@ -114,6 +178,17 @@ def random_values(model: nn.Module) -> dict[str, Tensor]:
             noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
             found[name] = noise - 0.5 if kind in ("running_mean", "bias") else noise + 0.5
     return found
+
+
+def gains(model: nn.Module) -> dict[str, float]:
+    """Factors that bring small matrices to unit gain: behind fresh weights of 0.02 a difference hides (case B95)."""
+    matrices = {
+        name: p.detach() for name, p in model.named_parameters() if p.dim() >= 2 and p.is_floating_point()
+    }
+    norms = {name: float(torch.linalg.vector_norm(p, dtype=torch.float64)) for name, p in matrices.items()}
+    return {
+        n: len(matrices[n]) ** 0.5 / norm for n, norm in norms.items() if 0 < norm < len(matrices[n]) ** 0.5
+    }
 
 
 def _constant(tensor: Tensor) -> bool:

@@ -7,14 +7,17 @@ gradients stay dense: growth criteria read them from `param.grad`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.masks import Masks, apply, prunable, unwrap
+from survey_lib.chain.copies import unwrap
+from survey_lib.chain.masks import Masks, apply, check_optimizer, prunable
 from survey_lib.chain.selection import check_sparsity
 
+BORROWED = {"model", "weights", "coupling"}  # what a rule does not own
 END = 0.75  # share of the steps after which masks rest and the weights settle (evci2020rigging)
 
 
@@ -22,6 +25,7 @@ class Rule(Protocol):
     """What a training-time method does: `masks` hold before the first step and after every step."""
 
     masks: Masks
+    weights: dict[str, nn.Parameter]
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Before optimizer step `step` (counted from 0), with fresh gradients."""
@@ -58,12 +62,55 @@ class Session:
 
     @torch.no_grad()
     def _before(self, optimizer: torch.optim.Optimizer) -> None:
+        if _overflown(optimizer):
+            return
+        _unscale(optimizer)
+        for name, mask in self.masks.items():
+            gradient = self.rule.weights[name].grad
+            if gradient is not None:
+                gradient.masked_fill_(~mask & ~gradient.isfinite(), 0)  # momentum would keep a NaN for ever
         self.rule.before(self.step, optimizer)
 
     @torch.no_grad()
     def _after(self, optimizer: torch.optim.Optimizer) -> None:
-        self.rule.after(self.step, optimizer)
-        self.step += 1
+        if not _overflown(optimizer):
+            self.rule.after(self.step, optimizer)
+            self.step += 1
+
+    def state_dict(self) -> dict:
+        """All that the session needs to go on, the weights it acts on included; `torch.save` takes it.
+
+        Save it beside the states of model and optimizer. Loaded into a session of `during` with the same arguments,
+        before or after those two, training goes on bit for bit as if it had not stopped (case B77).
+
+        >>> layer = nn.Linear(4, 4); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        >>> from survey_lib import during
+        >>> session = during(layer, "gradual", 0.5, optimizer, steps=9); sorted(session.state_dict())
+        ['kind', 'rule', 'step', 'weights']
+        """
+        own = {name: value for name, value in vars(self.rule).items() if name not in BORROWED}
+        kind, weights = type(self.rule).__name__, _saved(dict(self.rule.weights))
+        return {"kind": kind, "step": self.step, "weights": weights, "rule": _saved(own)}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping) -> None:
+        """Go on where `state_dict` was taken; ValueError for a session of another method, model or length."""
+        there = {"method": state["kind"], "weights": _shapes(state["weights"])}
+        here = {"method": type(self.rule).__name__, "weights": _shapes(self.rule.weights)}
+        for name in ("sparsity", "steps", "seed"):
+            there[name], here[name] = state["rule"].get(name), getattr(self.rule, name)
+        differ = [
+            f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
+        ]
+        if differ:
+            raise ValueError(
+                f"the state is of another session: {differ[0]}; start this one with the same arguments"
+            )
+        for name, weight in state["weights"].items():
+            self.rule.weights[name].copy_(weight)
+        for name, value in state["rule"].items():
+            setattr(self.rule, name, _loaded(getattr(self.rule, name, None), value))
+        self.step = state["step"]
 
     @torch.no_grad()
     def finish(self) -> Masks:
@@ -92,9 +139,59 @@ def start(model: nn.Module, method, sparsity: float, optimizer: torch.optim.Opti
     if steps < 1:
         raise ValueError(f"steps must be at least 1, the number of optimizer steps to come; got {steps}")
     bare = unwrap(model)
+    check_optimizer(prunable(bare).values(), optimizer)
     choice = {"pattern": method.pattern} if method.pattern else {}
     rule = method.during(bare, float(sparsity), steps, seed=seed, example=example, **choice)
     return Session(bare, rule, optimizer)
+
+
+def _overflown(optimizer: torch.optim.Optimizer) -> bool:
+    """A GradScaler found infinite gradients; a fused optimizer then steps without changing anything (case B76)."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
+
+
+def _unscale(optimizer: torch.optim.Optimizer) -> None:
+    """Divide the gradients by the GradScaler's scale now, where a fused optimizer would have done so in its step."""
+    scale = getattr(optimizer, "grad_scale", None)
+    if scale is not None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.div_(scale.to(parameter.grad.device))
+        optimizer.grad_scale = None
+
+
+def _saved(value):
+    """A copy of a rule's state as tensors, numbers and dicts."""
+    if isinstance(value, dict):
+        return {name: _saved(one) for name, one in value.items()}
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, torch.optim.Optimizer):
+        return _saved(value.state_dict())
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _loaded(now, saved):
+    """The opposite of `_saved`; generators, optimizers and what these optimizers train stay the same objects."""
+    if isinstance(now, torch.Generator):
+        now.set_state(saved)
+    elif isinstance(now, torch.optim.Optimizer):
+        now.load_state_dict(saved)
+    elif isinstance(now, Tensor) and now.requires_grad:
+        now.copy_(saved)
+    elif isinstance(saved, dict):
+        return {name: _loaded((now or {}).get(name), one) for name, one in saved.items()}
+    elif isinstance(saved, Tensor):
+        return saved.to(saved.device if now is None else now.device, copy=True)
+    else:
+        return saved
+    return now
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 class Held:
@@ -118,7 +215,7 @@ class Held:
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         self.masks = self.choose(step + 1)
         for name, mask in self.masks.items():
-            self.weights[name].mul_(mask)
+            self.weights[name].masked_fill_(~mask, 0)  # a product would keep NaN
 
     def finish(self) -> None:
         self.masks = self.choose(self.steps)

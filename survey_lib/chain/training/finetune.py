@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
+from survey_lib.chain.copies import duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, over
 from survey_lib.chain.training.descent import descend, make_optimizer
 
@@ -41,7 +41,8 @@ def finetune(
     Parameters
     ----------
     model : nn.Module
-        Any model; it is not changed. Scores are its output or, as in transformers, the `logits` of its output.
+        Any model; it is not changed. Scores are its output or, as in transformers, the `logits` of its output:
+        (n, classes, ...), or (n, length, classes) for targets (n, length), as language models return them.
     batches : iterable
         (input, target) pairs, as many in every epoch: a list or a DataLoader. An input is a tensor, a tuple of
         arguments or a dict of named ones. Both are moved to the device of the model.
@@ -72,33 +73,34 @@ def finetune(
     [0, 1]
     """
     _check(model, batches, epochs, lr, temperature, weight)
-    student = copy.deepcopy(masking.unwrap(model))
+    student = duplicate(unwrap(model))
     modes = {module: module.training for module in student.modules()}
     optimizer = make_optimizer(student, "sgd", lr, weight_decay=5e-4)
     if masks:
         masking.hold(student, masks, optimizer)
     else:
         _warn_of_zeros(student)
-    parent = copy.deepcopy(masking.unwrap(teacher)).eval() if teacher else None
+    parent = duplicate(unwrap(teacher)).eval() if teacher else None
 
     def objective(x, y: Tensor) -> Tensor:
         output = call(student, x)
-        value = loss(output, y) if loss else F.cross_entropy(scores(output), y)
+        value = loss(output, y) if loss else F.cross_entropy(scores(output, y), y)
         if parent is None:
             return value
         with torch.no_grad():
-            target = scores(call(parent, x))
-        return (1 - weight) * value + weight * distillation(scores(output), target, temperature)
+            target = scores(call(parent, x), y)
+        return (1 - weight) * value + weight * distillation(scores(output, y), target, temperature)
 
     steps = _length(batches)
 
     def shown(epoch: int) -> Iterator[tuple]:
         return tqdm(_pairs(batches, student), f"epoch {epoch + 1}/{epochs}", steps, disable=None)
 
-    for _ in descend(
-        student, shown, optimizer, objective, lr=lr, schedule="one-cycle", epochs=epochs, steps=steps
-    ):
-        pass
+    with untouched(*filter(None, (model, teacher))):
+        for _ in descend(
+            student, shown, optimizer, objective, lr=lr, schedule="one-cycle", epochs=epochs, steps=steps
+        ):
+            pass
     optimizer.zero_grad()
     for module, mode in modes.items():
         module.training = mode
@@ -120,15 +122,27 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     return temperature**2 * F.kl_div(*soft, reduction="none", log_target=True).sum(1).mean()
 
 
-def scores(output) -> Tensor:
-    """Class scores (n, classes, ...) in what a model returned: the output itself or its `logits`."""
+def scores(output, target: Tensor) -> Tensor:
+    """Class scores (n, classes, ...) in what a model returned: the output itself or its `logits`.
+
+    Language models return (n, length, classes) for targets (n, length); then the classes are moved to axis 1.
+
+    >>> scores(torch.zeros(2, 7, 512), torch.zeros(2, 7)).shape
+    torch.Size([2, 512, 7])
+    """
     found = getattr(output, "logits", output)
     if not isinstance(found, Tensor):
         raise ValueError(
             f"the model returned a {type(output).__name__}, neither class scores nor an object with `logits`; "
             "wrap the model so that it returns its scores"
         )
-    return found
+    last = found.dim() > 2 and found.shape[:-1] == target.shape
+    if last and found.shape[1] == found.shape[2]:
+        raise ValueError(
+            f"scores of shape {tuple(found.shape)} have as many classes as positions, so either axis may be the "
+            "classes; use inputs of another length"
+        )
+    return found.movedim(-1, 1) if last else found
 
 
 def _check(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from survey_lib.chain.copies import duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, pairs
-from survey_lib.chain.masks import unwrap
 
 
 @torch.no_grad()
@@ -41,8 +40,8 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     >>> recalibrate(norm, [torch.tensor([[4.0], [6.0]]), torch.tensor([[0.0], [2.0]])]).running_mean
     tensor([3.])
     """
-    result = copy.deepcopy(unwrap(model))
-    subject = copy.deepcopy(
+    result = duplicate(unwrap(model))
+    subject = duplicate(
         result
     ).eval()  # runs the batches: what else a forward writes does not reach the result
     norms = {n: m for n, m in subject.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
@@ -51,7 +50,7 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
         norm.momentum = None
         norm.train()
     batch = None
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), untouched(model):
         for batch in batches:
             call(subject, pairs([batch])[0][0])
     if batch is None:

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from survey_lib.experiment.data.parts import Arrays, split
+from survey_lib.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 SHA256 = {
     "eurosat32_mini": {
         "labels.csv": "c144bb3899db0d15820cf5abfb161e32f2a82a77538cee13a812ff3c0966ada4",

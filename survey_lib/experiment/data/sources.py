@@ -38,8 +38,9 @@ class Source:
 
 
 def folder() -> Path:
-    """The folder of data sets: SURVEY_DATA, or `data` in the repository."""
-    return Path(os.environ.get("SURVEY_DATA") or REPOSITORY / "data")
+    """The folder of data sets: SURVEY_DATA, or `data` in the repository, or a cache where there is no repository."""
+    own = REPOSITORY / "data" if (REPOSITORY / "pyproject.toml").exists() else Path.home() / ".cache" / "survey_lib"
+    return Path(os.environ.get("SURVEY_DATA") or own)
 
 
 def _read_digits(root: Path) -> Read:

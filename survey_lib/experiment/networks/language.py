@@ -17,8 +17,9 @@ from survey_lib.chain.evidence.base import collect
 from survey_lib.chain.masks import Masks, prunable
 from survey_lib.experiment.networks.llama import Llama, read_model
 from survey_lib.prune import prune
+from survey_lib.repository import REPOSITORY
 
-STORIES = Path(__file__).parents[3] / "data" / "stories260K"
+STORIES = REPOSITORY / "data" / "stories260K"
 SHA256 = {
     "stories260K.bin": "b0a507e7ad0f626624f17112325e66691f9076d622e1d3274d103d00299f2696",
     "tok512.bin": "037cb335abb25d1fa9e8ecae30ed2a3a8ace9302862ebcdc05d51a6bbb10c312",

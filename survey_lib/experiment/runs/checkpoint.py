@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from survey_lib.experiment.data.loaders import Data, shared
+from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.experiment.runs.environment import one_thread
 from survey_lib.experiment.runs.train import evaluate, fit
 from survey_lib.measure.training_costs import stopwatch
 
@@ -49,40 +51,73 @@ def recipe(config: RunConfig) -> dict:
 def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
     """The dense network of this config's seed, from its checkpoint in `folder` or trained now.
 
-    Two processes that train it at once write the same file. The validation accuracy is measured again and
-    compared with the stored one before anything is pruned: ValueError where weights, data and
-    preprocessing do not belong together (case B53).
+    Two processes that train it at once write the same file. A checkpoint that is damaged, of another run, or
+    does not have its stored validation accuracy on this data is named in a warning and trained again (B53).
     """
     path = _file(config, folder)
-    if not path.exists():
-        _train(config, data, path)
     try:
-        with safe_open(path, "pt", device=config.device) as file:
-            about = json.loads(file.metadata()["about"])
+        return _belonging(config, data, path)
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        _warn(path, error)
+    _train(config, data, path)
+    return _belonging(config, data, path)
+
+
+def prepare(config: RunConfig, folder: Path) -> None:
+    """Train the dense network of this config's seed unless its checkpoint is there and whole."""
+    path = _file(config, folder)
+    try:
+        _whole(config, path)
+    except (FileNotFoundError, ValueError) as error:
+        if isinstance(error, ValueError):
+            _warn(path, error)
+        with one_thread():
+            _train(config, data_of(config), path)
+
+
+def _warn(path: Path, error: ValueError) -> None:
+    warnings.warn(f"{path.name} is trained again: {error}", stacklevel=3)
+
+
+def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Notes and tensors of a checkpoint; ValueError if it is not the file that `_train` wrote for this config."""
+    try:
+        with safe_open(path, "pt") as file:
+            stored = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a dense checkpoint ({error}); delete it and run again") from error
-    states = {part: {name.removeprefix(part + "/"): tensor for name, tensor in tensors.items()
+    except SafetensorError as error:
+        raise ValueError(f"it is no safetensors file ({error})") from error
+    if stored.get("key") != config.dense_key():
+        raise ValueError(f"it holds the dense network {stored.get('key')}, not {config.dense_key()}")
+    if stored.get("sha256") != _digest(tensors, stored.get("about", "")):
+        raise ValueError("its content does not have the stored sha256")
+    return json.loads(stored["about"]), tensors
+
+
+def _digest(tensors: dict[str, Tensor], about: str) -> str:
+    """sha256 over the notes and over name, type, shape and bytes of each tensor."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _belonging(config: RunConfig, data: Data, path: Path) -> Dense:
+    """The checkpoint as a network; ValueError where weights, data and preprocessing do not belong together."""
+    about, tensors = _whole(config, path)
+    states = {part: {name.removeprefix(part + "/"): tensor.to(config.device) for name, tensor in tensors.items()
                      if name.startswith(part + "/")} for part in ("trained", "rewind")}  # fmt: skip
     model = fresh(config, data, config.seed)
     model.load_state_dict(states["trained"])
     found = evaluate(model, data.validation)["accuracy"]
     stored, tolerance = about["validation_accuracy"], 2 / len(data.validation[1])
     if about["preprocessing"] != _preprocessing(data) or abs(found - stored) > tolerance:
-        raise ValueError(
-            f"{path}: stored validation accuracy {stored:.4f} with {about['preprocessing']}, "
-            f"measured {found:.4f} with {_preprocessing(data)}; the weights do not belong to this data: "
-            "delete the file and run again"
-        )
+        raise ValueError(f"stored validation accuracy {stored:.4f} with {about['preprocessing']}, measured "
+                         f"{found:.4f} with {_preprocessing(data)}")  # fmt: skip
     return Dense(model, states["rewind"], about["curve"], about["spent"])
-
-
-def prepare(config: RunConfig, folder: Path) -> None:
-    """Train the dense network of this config's seed unless its checkpoint is there."""
-    path = _file(config, folder)
-    if not path.exists():
-        with one_thread():
-            _train(config, data_of(config), path)
 
 
 def _file(config: RunConfig, folder: Path) -> Path:
@@ -110,11 +145,10 @@ def _train(config: RunConfig, data: Data, path: Path) -> None:
     }  # fmt: skip
     tensors = {f"trained/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"rewind/{name}": tensor for name, tensor in early.items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    notes = json.dumps(about, allow_nan=False)
+    stored = {"about": notes, "key": config.dense_key(), "sha256": _digest(tensors, notes)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            Path(folder) / path.name,
-            {"about": json.dumps(about, allow_nan=False)},
-        )
+        save_file(tensors, Path(folder) / path.name, stored)
         os.replace(Path(folder) / path.name, path)

@@ -59,7 +59,8 @@ class RunConfig(BaseModel):
 
     >>> RunConfig(data="digits", model="lenet-300-100", method="magnitude", sparsity=0.5).recovery
     'finetune'
-    >>> RunConfig(data="digits", model="lenet-5", method="imp", schedule="iterative", rounds=3, rate=0.2).sparsity
+    >>> RunConfig(data="digits", model="lenet-5", method="imp", schedule="iterative", rounds=3, rate=0.2,
+    ...           recovery="rewind").sparsity
     0.488
     """
 

@@ -8,9 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.experiment.data.corruption import corrupted
+from survey_lib.experiment.environment import environment
 from survey_lib.experiment.records.schema import bits, unpack
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
-from survey_lib.experiment.runs.environment import environment
 from survey_lib.experiment.runs.run_state import Journey
 from survey_lib.experiment.runs.stories import Pruned
 from survey_lib.experiment.runs.train import predict, score_metrics

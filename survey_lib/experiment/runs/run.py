@@ -16,9 +16,9 @@ from survey_lib.chain.evidence import groups as observe_groups
 from survey_lib.chain.masks import Masks, overall_sparsity, prunable
 from survey_lib.chain.training import during
 from survey_lib.experiment.data.loaders import Data
+from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh, recipe
 from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig
-from survey_lib.experiment.runs.environment import one_thread
 from survey_lib.experiment.runs.record import finished, finished_stories, recalibrated
 from survey_lib.experiment.runs.run_state import Journey
 from survey_lib.experiment.runs.stories import prune_stories

@@ -11,8 +11,8 @@ from torch import nn
 from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders
 from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.runs.environment import one_thread
 from survey_lib.experiment.runs.train import evaluate, fit
 
 FOLDER = REPOSITORY / "data" / "checkpoints"

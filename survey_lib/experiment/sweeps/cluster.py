@@ -29,5 +29,6 @@ def slurm_script(study: str, scheduler: str, cores: int = 4, memory: str = "8GB"
 
     prologue = ["export OMP_NUM_THREADS=1", f"export SURVEY_RUNS={shlex.quote(str(runs_folder().resolve()))}"]
     job = SLURMJob(scheduler, "survey-$SLURM_JOB_ID", cores=cores, processes=cores, memory=memory, walltime=walltime,
-                   queue=partition, job_name=f"survey-{study}", job_script_prologue=prologue)  # fmt: skip
+                   queue=partition, job_name=f"survey-{study}", job_script_prologue=prologue,
+                   worker_extra_args=["--dashboard-address", "127.0.0.1:0"])  # fmt: skip
     return job.job_script()

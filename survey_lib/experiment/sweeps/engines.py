@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
@@ -49,7 +53,20 @@ def _parallel(task: Task, chains: list[Job], jobs: int) -> Iterator[tuple[int, l
 def _work(task: Task, number: int, chain: Job) -> tuple[int, list[Outcome]]:
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends them
+        _end_with(multiprocessing.parent_process().pid)
     return number, task(chain)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Watch the parent from now on, once in a process: a worker whose sweep was killed ends within a second."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _alone(task: Task, chain: Job) -> list[Outcome]:
@@ -69,11 +86,14 @@ def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Ite
     Raises ConnectionError when the scheduler cannot be reached, or is lost on the way.
     """
     try:
+        import dask.config
+
+        dask.config.set({"logging.distributed": "error"})  # read when distributed is first imported
         from distributed import Client, LocalCluster, as_completed
         from distributed.comm import CommClosedError
     except ImportError as error:
         raise ImportError("engine dask needs the extra: pip install 'survey_lib[dask]'") from error
-    local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
+    local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     try:
         connected = Client(scheduler or LocalCluster(**local), timeout=CONNECT_SECONDS)
     except OSError as error:

@@ -38,7 +38,8 @@ def rows(folder: Path, read: Callable[[Path], dict | None]) -> dict[str, dict]:
             found[name] = entry
     if changed or known:  # what is left in `known` has no file any more
         with contextlib.suppress(OSError):  # a read-only or full disk: the next reader reads the files again
-            files.replace(folder / NAME, json.dumps({"made by": _maker(), "files": found}))
+            content = json.dumps(found)
+            files.replace(folder / NAME, f"{_head(content.encode())}\n{content}")
     return {name.removesuffix(".json"): row for name, (_, row) in found.items()}
 
 
@@ -48,7 +49,7 @@ def _stamps(folder: Path) -> list[tuple[str, list[int]]]:
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".json"):
-                with contextlib.suppress(FileNotFoundError):  # another sweep just set it aside
+                with contextlib.suppress(OSError):  # another sweep just set it aside, or a link leads nowhere
                     about = entry.stat()
                     found.append((entry.name, [about.st_size, about.st_mtime_ns, about.st_ino]))
     return found
@@ -56,10 +57,15 @@ def _stamps(folder: Path) -> list[tuple[str, list[int]]]:
 
 def _load(path: Path) -> dict[str, list]:
     try:
-        index = json.loads(path.read_bytes())
-        return index["files"] if index["made by"] == _maker() else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        head, _, content = path.read_bytes().partition(b"\n")
+        return json.loads(content) if head == _head(content).encode() else {}
+    except OSError:
         return {}
+
+
+def _head(content: bytes) -> str:
+    """First line of an index: who made it, and the hash of the rest, so that damage is noticed."""
+    return f"{_maker()}, {hashlib.sha256(content).hexdigest()}"
 
 
 @cache

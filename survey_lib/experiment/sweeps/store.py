@@ -6,7 +6,9 @@ data/results/STUDY.jsonl    published runs, one sorted line each
 
 from __future__ import annotations
 
+import errno
 import os
+import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,10 @@ CROWDED = (
 
 def runs_folder(runs: str | Path | None = None) -> Path:
     """Folder of local runs: the argument, else SURVEY_RUNS, else `runs` in the repository."""
-    return Path(runs or os.environ.get("SURVEY_RUNS") or REPOSITORY / "runs")
+    folder = Path(runs or os.environ.get("SURVEY_RUNS") or REPOSITORY / "runs")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; set SURVEY_RUNS to a folder for the records of runs")
+    return folder
 
 
 def study_folder(study: str, runs: str | Path | None = None) -> Path:
@@ -90,28 +95,37 @@ def _read(path: Path) -> dict | None:
     except FileNotFoundError:  # another sweep just set it aside
         return None
     except ValueError as error:  # JSON and Unicode errors are ValueErrors
-        aside = path.parent / ASIDE / path.name
-        try:
-            aside.parent.mkdir(exist_ok=True)
-            os.replace(path, aside)
-            done = f"set aside as {aside}, the run will be done again"
-        except OSError as why:  # a read-only disk
-            done = f"left out, and not set aside ({why})"
-        warnings.warn(f"{path} {done}: {error}", stacklevel=2)
+        reason = error
+    except OSError as error:  # a folder of that name, a file that nobody may read, links in a circle
+        if error.errno not in (errno.EISDIR, errno.EACCES, errno.ELOOP):
+            raise
+        reason = error
+    aside = path.parent / ASIDE / f"{path.stem}.{uuid.uuid4().hex[:8]}.json"
+    try:
+        aside.parent.mkdir(exist_ok=True)
+        os.replace(path, aside)
+        done = f"set aside as {aside}, the run will be done again"
+    except OSError as why:  # a read-only disk
+        done = f"left out, and not set aside ({why})"
+    warnings.warn(f"{path} {done}: {reason}", stacklevel=2)
     return None
 
 
 def published_records(study: str, published: str | Path | None = None) -> dict[str, dict]:
     """Published runs by key. Raises ValueError that names the file and line for a damaged one."""
-    path, found = published_file(studies.check_name(study), published), {}
+    return {record["key"]: record for record in published_lines(study, published)}
+
+
+def published_lines(study: str, published: str | Path | None = None) -> list[dict]:
+    """The record of each line of a published file; errors as of `published_records`."""
+    path, found = published_file(studies.check_name(study), published), []
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
     for number, line in enumerate(written, 1):
         try:
-            record = lines.parse(line)
+            found.append(lines.parse(line))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}; restore the file") from error
-        found[record["key"]] = record
     return found
 
 
@@ -142,11 +156,13 @@ def results(study: str, runs: str | Path | None = None, published: str | Path | 
     """One tidy row a run (columns: see `tidy.COLUMNS`), local runs over the published ones.
 
     local=False reads only what was published; profile ("quick", "full") only that profile's runs.
-    Failed runs stand in it with their status and reason. An unknown study gives an empty table.
+    Failed runs stand in it with their status and reason. Raises ValueError for a study that nobody knows.
     """
     found = {key: _row(study, record) for key, record in published_records(study, published).items()}
     if local:
         found = _over(study, local_rows(study, runs), found, lambda row: row["same"])
+    if not found:
+        studies.load(study)
     return tidy.frame([row for row in found.values() if profile in (None, row["profile"])])
 
 

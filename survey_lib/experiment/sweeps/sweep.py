@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,10 @@ from functools import partial
 import pandas as pd
 from tqdm import tqdm
 
+from survey_lib.experiment import files
+from survey_lib.experiment.data.loaders import shared
+from survey_lib.experiment.networks import models
+from survey_lib.experiment.networks.fitting import check_fit
 from survey_lib.experiment.runs.checkpoint import prepare
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.record import failed
@@ -18,6 +23,7 @@ from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.engines import ENGINES, Outcome
 
 FINAL = ("done", "refused")  # what a sweep does not try again
+RUN = re.compile(r"(.*?, seed \d+): (.*)", re.DOTALL)  # a run and why it ended
 DIED = "the worker process died (killed, or out of memory)"
 
 
@@ -41,12 +47,26 @@ class Summary:
     def __str__(self) -> str:
         lines = [f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
                  f"{len(self.failed)} failed, {len(self.refused)} refused, {self.left} left"]  # fmt: skip
-        lines += [f"  failed: {what}" for what in self.failed.values()]
-        lines += [f"  refused: {what}" for what in self.refused.values()]
+        lines += [f"  failed: {what}" for what in grouped(self.failed)]
+        lines += [f"  refused: {what}" for what in grouped(self.refused)]
         lines += [f"  stopped: {self.interrupted}"] if self.interrupted else []
         if self.left or self.failed:
             lines.append("  the same command goes on from here")
         return "\n".join(lines)
+
+
+def grouped(ends: dict[str, str]) -> list[str]:
+    """One line for all runs that ended for the same reason, with the first of them.
+
+    >>> grouped({"k1": "random at 0.5, seed 0: disk full", "k2": "random at 0.5, seed 1: disk full"})
+    ['disk full (random at 0.5, seed 0 and 1 more)']
+    """
+    runs: dict[str, list[str]] = {}
+    for end in ends.values():
+        run, reason = RUN.match(end).groups()
+        runs.setdefault(reason, []).append(run)
+    more = [f" and {len(names) - 1} more" if names[1:] else "" for names in runs.values()]
+    return [f"{reason} ({names[0]}{rest})" for (reason, names), rest in zip(runs.items(), more, strict=True)]
 
 
 def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int = 2, shard: str | None = None,
@@ -62,10 +82,14 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    files.remove_stale(store.study_folder(study))
     jobs_asked = part(chains(studies.by_key(study, profile).values()), shard)
     asked = {config.key(): config for chain in jobs_asked for config in chain}
     have = store.local_rows(study)
     missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") not in FINAL}
+    _check_networks(missing.values())
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
     interrupted = ""
     with tqdm(total=len(asked), initial=len(asked) - len(missing), desc=study, unit="run",
@@ -82,6 +106,17 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
         except OSError as error:  # a full disk, a lost scheduler: what is finished is safe
             interrupted = str(error)
     return _summary(study, profile, asked, interrupted)
+
+
+def _check_networks(configs: Iterable[RunConfig]) -> None:
+    """Raise ValueError for a model that does not read the data of its runs. Data that only workers have is left to them."""
+    for name, model in sorted({(config.data, config.model) for config in configs if config.data != STORIES}):
+        try:
+            data = shared(name)
+        except FileNotFoundError:
+            continue
+        network = models.build(model, len(data.classes), data.in_shape)
+        check_fit(network, data.train[0][:1], len(data.classes), f"{model} on {name}")
 
 
 def chains(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
@@ -155,17 +190,16 @@ def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted:
 
 
 def status(study: str, profile: str | None = None) -> pd.DataFrame:
-    """One row a profile of a study: runs asked, done, failed, refused and left on this machine, and published; the
-    minutes_left take one worker if a run costs what the finished ones did on average."""
+    """One row a profile of a study: runs asked for, published, and done, failed and refused on this machine; left is
+    what a sweep would compute, and takes `minutes` with one worker if a run costs what the finished ones did on
+    average (missing where none is finished)."""
     rows, published = [], store.published_records(study).keys()
     for name in [profile] if profile else studies.load(study).profiles:
         asked = studies.by_key(study, name)
         now = _summary(study, name, asked)
         runs = store.results(study, profile=name)
         minutes = now.left * runs.loc[runs["status"] == "done", "seconds"].mean() / 60
-        public = len(asked.keys() & published)
-        rows.append(
-            (study, name, now.asked, now.done, len(now.failed), len(now.refused), now.left, public, minutes)
-        )
-    return pd.DataFrame(rows, columns=["study", "profile", "asked", "done", "failed", "refused", "left", "published",
-                                       "minutes_left"])  # fmt: skip
+        counts = (now.done, len(now.failed), len(now.refused), now.left)
+        rows.append((study, name, now.asked, len(asked.keys() & published), *counts, round(minutes, 1)))
+    return pd.DataFrame(rows, columns=["study", "profile", "asked", "published", "done", "failed", "refused", "left",
+                                       "minutes"])  # fmt: skip

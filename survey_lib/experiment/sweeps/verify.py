@@ -2,78 +2,111 @@
 
 from __future__ import annotations
 
+import math
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
 from survey_lib.experiment.data.loaders import available
-from survey_lib.experiment.runs.config import SCHEMA, STORIES, RunConfig
-from survey_lib.experiment.runs.environment import environment
+from survey_lib.experiment.records.differences import NOT_COMPARED, Pair, compare
+from survey_lib.experiment.runs import record_json
+from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.run import run
-from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps import soundness, store
 from survey_lib.experiment.sweeps import study as studies
 
-COLUMNS = ["study", "key", "metric", "published", "now", "allowed", "agrees"]
-COUNTS = ("parameters", "nonzero_parameters", "macs")
+STEADY = "metrics.recovered.test.accuracy"
 
 
 def verify(study: str | None = None, sample: int = 5, seed: int = 0,
            report: Callable[[str], None] = print) -> pd.DataFrame:  # fmt: skip
-    """Compute `sample` published runs again, drawn by `seed` from one study or all; one row a metric.
+    """Check the published files of one study or all, and compute `sample` of their runs again, drawn by `seed`.
 
-    Accuracies must agree within the study's tolerance, and exactly where versions, processor and threads are
-    those of the record; sparsity, parameters and MACs always exactly. Runs whose data set is not on this
-    machine cannot be drawn, and are counted in the report.
-    Raises ValueError when nothing that can be computed here is published.
+    One row for each value that was compared (`differences.compare` says which, and what is allowed) and for each
+    fault of a file (`soundness.faults`), which never agrees. `report` is told what was left out and why, and
+    what was compared. It cannot notice times made up, nor values that another processor could have found.
+    Raises ValueError for a sample below one, and when nothing that can be computed here is published.
     """
+    if sample < 1:
+        raise ValueError(f"sample must be at least one run, got {sample}")
     names = [study] if study else [name for name in studies.names() if store.published_file(name).exists()]
-    published = [(name, record) for name in names for record in store.records(name, local=False)
-                 if record["status"] == "done"]  # fmt: skip
-    sets = {record["config"]["data"] for _, record in published}
-    at_hand = {data for data in sets if data == STORIES or available(data)}
-    here = [(name, record) for name, record in published if record["config"]["data"] in at_hand]
-    if not here:
+    absent = {*studies.names()} - {*names}
+    if absent and not study:
+        report(f"not published: {', '.join(sorted(absent))}")
+    published = [(name, record) for name in names for record in store.published_lines(name)]
+    rows = [(name, key, Pair(fault, "", "a fault", 0.0)) for name in names for key, fault in
+            _faults(name, [record for one, record in published if one == name])]  # fmt: skip
+    report(
+        f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of keys, counts and fields"
+    )
+    here = _computable(published, report)
+    if not (here or rows):
         where = store.published_file(study) if study else store.published_file("*").parent
         raise ValueError(f"{where} holds no run that can be computed here; `survey publish STUDY` writes it, "
                          "`survey doctor` shows which data are missing")  # fmt: skip
-    if len(here) < len(published):
-        report(
-            f"{len(published) - len(here)} of {len(published)} runs need data that are not on this machine"
-        )
     drawn = random.Random(seed).sample(here, min(sample, len(here)))
-    rows = []
     with tempfile.TemporaryDirectory() as cache:
         for number, (name, old) in enumerate(drawn, 1):
-            config = RunConfig(**old["config"])
-            report(f"{number} of {len(drawn)}: {name}, {config.data}, {config.model}, {config.method} at "
-                   f"{config.sparsity:g}, seed {config.seed}")  # fmt: skip
-            rows += [
-                (name, old["key"], *pair)
-                for pair in _pairs(old, run(config, Path(cache)), _tolerance(name, old))
-            ]
-    table = pd.DataFrame(rows, columns=COLUMNS[:-1])
-    return table.assign(agrees=(table["published"] - table["now"]).abs() <= table["allowed"])
+            report(f"{number} of {len(drawn)}: {name}, {_title(old['config'])}")
+            pairs = _again(old, Path(cache), studies.load(name).tolerance)
+            report(f"  {_kinds(pairs)}")
+            rows += [(name, old["key"], pair) for pair in pairs]
+    steady = [pair for _, _, pair in rows if pair.path == STEADY and pair.allowed < 1]
+    rows += [(study or "all", "", _mean(steady))] if len(steady) > 1 else []
+    table = pd.DataFrame([(name, key, pair.path, pair.published, pair.now, pair.allowed, pair.agrees)
+                          for name, key, pair in rows])  # fmt: skip
+    return table.set_axis(["study", "key", "metric", "published", "now", "allowed", "agrees"], axis=1)
 
 
-def _tolerance(name: str, old: dict) -> float:
-    """Zero where the machine, the schema and all versions are the record's own; else what the study allows."""
-    now, then = environment(), old["environment"]
-    same = old["schema"] == SCHEMA and all(
-        now[field] == then.get(field) for field in now if field != "commit"
+def _faults(name: str, records: list[dict]) -> list[soundness.Fault]:
+    """Faults of a published file: of its runs, and of its bytes, which `store.publish` writes in one way only."""
+    path = store.published_file(name)
+    lines = [record_json.dump(record) + "\n" for record in sorted(records, key=lambda record: record["key"])]
+    changed = path.exists() and (not lines or "".join(lines).encode() != path.read_bytes())
+    return soundness.faults(name, records) + [("", "the file is not as survey publish writes it")] * changed
+
+
+def _computable(published: list[tuple[str, dict]], report: Callable[[str], None]) -> list[tuple[str, dict]]:
+    """The runs whose methods and data are as they were on this machine; says how many are left out."""
+    total = len(published)
+    published = [pair for pair in published if not soundness.outdated(pair[1])]
+    if old := total - len(published):
+        report(f"{old} of {total} runs left out: their methods have newer versions")
+    sets = [record["config"]["data"] for _, record in published]
+    missing = {data for data in {*sets} - {STORIES} if not available(data)}
+    for data, count in Counter(data for data in sets if data in missing).items():
+        report(f"{count} of {total} runs left out: {data} is not on this machine")
+    return [pair for pair, data in zip(published, sets, strict=True) if data not in missing]
+
+
+def _title(config: dict) -> str:
+    return f"{config['data']}, {config['model']}, {config['method']} at {config['sparsity']:g}, seed {config['seed']}"
+
+
+def _again(old: dict, cache: Path, tolerance: float) -> list[Pair]:
+    try:
+        new = store._short(run(RunConfig(**old["config"]), cache))
+    except ValueError as error:
+        new = old | {"status": "refused", "reason": str(error)}
+    return compare(old, record_json.load(record_json.dump(new)), tolerance)
+
+
+def _mean(pairs: list[Pair]) -> Pair:
+    """The mean of n values, which may differ by 1/√n of what each may: all raised by a little are noticed."""
+    published, now, allowed = (
+        fmean(getattr(pair, name) for pair in pairs) for name in ("published", "now", "allowed")
     )
-    return 0.0 if same else studies.load(name).tolerance
+    return Pair(f"mean of {pairs[0].path}", published, now, allowed / math.sqrt(len(pairs)))
 
 
-def _pairs(old: dict, new: dict, tolerance: float) -> Iterator[tuple[str, float, float, float]]:
-    for stage, splits in old["metrics"].items():
-        for split in (
-            splits.keys() & new["metrics"][stage].keys()
-        ):  # schema 1 measured more of the pruned stage
-            before, now = (one["metrics"][stage][split]["accuracy"] for one in (old, new))
-            yield f"{stage} {split} accuracy", before, now, tolerance
-    yield "sparsity", old["sparsity"], new["sparsity"], 0.0
-    for name in COUNTS:
-        yield name, old["sizes"]["pruned"][name], new["sizes"]["pruned"][name], 0.0
+def _kinds(pairs: list[Pair]) -> str:
+    """How many values were compared how."""
+    counts = Counter(pair.allowed for pair in pairs)
+    parts = [f"{counts.pop(0.0, 0)} values must be equal"]
+    parts += [f"{count} may differ by {allowed:.2g}" for allowed, count in sorted(counts.items())]
+    return f"{', '.join(parts)}; not compared: {', '.join(sorted(NOT_COMPARED))}"

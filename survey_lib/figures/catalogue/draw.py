@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import importlib.metadata
+import hashlib
+import subprocess
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
 from survey_lib.analysis import literature
+from survey_lib.analysis.address import address, project
 from survey_lib.analysis.tables import finished
-from survey_lib.charts.export import Drawing, commit, save_figure
+from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.plots import house_style
 from survey_lib.figures.catalogue.entries import FIGURES, Entry
+from survey_lib.repository import REPOSITORY, needed
 
-THUMBNAILS = Path(__file__).parents[3] / "docs" / "figures"
+THUMBNAILS = REPOSITORY / "docs" / "figures"
 
 
 def figure(name: str, out: str | Path = "figures", profile: str = "published") -> list[Path]:
@@ -55,25 +58,35 @@ def find(name: str) -> Entry:
     """The entry of this name in the catalogue of figures."""
     if name not in FIGURES:
         near = difflib.get_close_matches(name, FIGURES, 4, 0.4) or list(FIGURES)
-        raise ValueError(f"no figure {name!r}; near: {', '.join(near)}. README.md lists all")
+        raise ValueError(f"no figure {name!r}; near: {', '.join(near)}. docs/figures lists all")
     return FIGURES[name]
 
 
 def cite(name: str) -> str:
     """BibTeX of a figure of the catalogue, or of a paper of the literature data.
 
+    A figure is cited as it was published: the commit, the sha256 and the address of docs/figures/NAME.png.
+
     >>> print(cite("taxonomy").splitlines()[0])
     @misc{survey_lib:taxonomy,
     """
     if name not in FIGURES and name in literature.papers().index:
         return literature.bibtex(name)
-    entry, version = find(name), importlib.metadata.version("survey_lib")
+    entry, picture, where = find(name), THUMBNAILS / f"{name}.png", address()
+    needed(picture)
+    git = ["git", "-C", str(THUMBNAILS), "log", "-1", "--format=%H %cs", "--", picture.name]
+    commit, _, date = subprocess.run(git, capture_output=True, text=True).stdout.strip().partition(" ")
+    if not commit:
+        raise ValueError(f"{name} is cited by the commit of docs/figures/{name}.png; this is no git repository that holds it")
+    digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     fields = {
         "title": f"{{{entry.question}}}",
-        "author": "{The survey_lib maintainers}",
-        "year": "2026",
-        "howpublished": f"Figure \\texttt{{{name}}} of survey\\_lib {version}, notebook {entry.notebook}",
-        "note": f"CC BY 4.0; made by \\texttt{{survey figure {name}}} at commit {commit()}",
+        "author": " and ".join(f"{{{author['name']}}}" for author in project()["authors"]),
+        "year": date[:4],
+        "howpublished": f"Figure \\texttt{{{name}}} of survey\\_lib, notebook {entry.notebook}",
+        "note": f"CC BY 4.0; published in commit {commit}; sha256 {digest}",
     }
+    if where:
+        fields["url"] = f"{where.home}/blob/{commit}/docs/figures/{name}.png"
     lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
     return "\n".join([f"@misc{{survey_lib:{name},", *lines, "}"])

@@ -25,7 +25,6 @@ from survey_lib.figures.comparisons import (
     surveyed,
     your_model,
 )
-from survey_lib.figures.structured import between as granularity
 from survey_lib.figures.structured import (
     channel_pruning,
     depth_and_heads,
@@ -198,9 +197,7 @@ FIGURES: dict[str, Entry] = {
     ),
     "accuracy-lost": Entry(cost, "15", "Where is the loss above the noise of the seeds?", "comparison"),
     "decision-guide": Entry(your_model.decision_guide, "20", "Which method for which need?", "comparison"),
-    "reach": Entry(your_model.reach_chart, "20", "How far can one prune at a loss of one point?", "comparison"),
-    "layer-sensitivity": Entry(redundancy.sensitivity, "01", "Which layers can be pruned without loss?", "redundancy"),
-    "redundancy": Entry(redundancy.whole_network, "01", "How much can go before any recovery?", "redundancy"),
+    "stale-statistics": Entry(redundancy.stale_statistics, "01", "Why does a pruned network fail more than it should?"),
     "scope-and-schedule": Entry(scopes.scope_and_schedule, "02", "What are scope and schedule worth?", "weight"),
     "saliency-before-and-after": Entry(
         saliency_gains.before_and_after, "03", "How far apart are criteria before and after recovery?", "saliency"
@@ -208,13 +205,12 @@ FIGURES: dict[str, Entry] = {
     "saliency-gains": Entry(saliency_gains.gains, "03", "Who beats magnitude, and what does recovery leave of it?", "saliency"),
     "sanity-checks": Entry(lottery_tickets.early, "04", "Does the pattern found before training matter?", "before-training"),
     "winning-tickets": Entry(lottery_tickets.winning, "05", "Are winning tickets better than random ones?", "lottery"),
-    "sparse-training": Entry(during_training.spent, "06", "What does sparse training cost and give?", "during-training"),
+    "sparse-training": Entry(during_training.moving, "06", "Does a sparse network learn better if its mask may move?", "during-training"),
     "three-ideas": Entry(filter_pruning.three_ideas, "07", "Which filters would three ideas of importance remove?"),
     "choice-and-repair": Entry(
         channel_pruning.choice_and_repair, "08", "What is the choice of channels worth, and what the repair?"
     ),
-    "granularity": Entry(granularity.curves, "10", "What does it cost to remove weights in groups?", "between"),
-    "granularity-ladder": Entry(granularity.ladder, "10", "What does each step in granularity cost?", "between"),
+    "granularity": Entry(frontier, "10", "What does it cost to remove weights in groups?", "between"),
     "recipe-or-criterion": Entry(
         controls.recipe_or_criterion, "16", "Does the learning rate or the criterion matter more?", "controls"
     ),
@@ -222,7 +218,7 @@ FIGURES: dict[str, Entry] = {
         depth_and_heads.depth_against_width, "11", "Is it better to make a network shallower or narrower?", "depth"
     ),
     "taxonomy": Entry(schematics.taxonomy, "00", "Which kinds of pruning are there?"),
-    "map-of-methods": Entry(schematics.map_of_methods, "00", "What does each method remove, and when?"),
+    "story": Entry(anatomy.story, "00", "What becomes of a network, its size and its time?"),
     "chain": Entry(anatomy.chain, "00", "What does every method do, step by step?"),
     "patterns": Entry(schematics.patterns, "10", "What does one matrix look like at each granularity?"),
     "coupled-channels": Entry(schematics.coupled_channels, "09", "Which channels must go together?"),
@@ -233,7 +229,7 @@ FIGURES: dict[str, Entry] = {
         language_models.losses, "13", "What does a language model lose when pruned in one shot?", "language"
     ),
     "language-structures": Entry(
-        language_models.structures, "13", "What do heads, channels and blocks cost at equal parameters?", "language"
+        language_models.structures, "14", "What do heads, channels and blocks cost at equal parameters?", "language"
     ),
     "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),

@@ -1,4 +1,4 @@
-"""The chain of every method, drawn on one small matrix: weight, score, select, mask, and what is left."""
+"""What pruning does: the chain of every method on one small matrix, and the story from network to time on a real layer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,47 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from survey_lib.analysis.numbers import timing
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.plots import DENSE, GREY, PALETTE, headline
 from survey_lib.charts.schematic import EMPTY
+from survey_lib.experiment.runs.trained import load_trained
 
 WEIGHT = np.array([[0.0, 0.3, 1.0], [-1.1, 2.0, -2.1], [0.5, -3.0, 0.9], [4.0, 0.1, -0.2]])
 STEPS = ("weight", "score", "select", "mask", "what is left")
+LAYER, TIMED = "layer2.0.conv2.weight", "resnet-20-b"  # drawn; and timed once on a quiet machine
+
+
+def story() -> Drawing:
+    """A layer of the course's network whole, masked and cut, and the time of each kind of network."""
+    weight = load_trained("resnet-8-eurosat32").state_dict()[LAYER].abs().numpy()
+    norms = weight.sum((1, 2, 3)), weight.sum((0, 2, 3))
+    rows, columns = (np.sort(norm.argsort()[len(norm) // 2 :]) for norm in norms)
+    masked = np.where(weight > np.quantile(weight, 0.8), weight, 0)
+    layers = {"1. The network": weight, "2. The mask: 80 % zeros": masked,
+              "3. The cut: half the filters": weight[rows][:, columns]}  # fmt: skip
+    figure, (*pictures, clock) = plt.subplots(1, 4, figsize=(9.6, 2.7), width_ratios=(3, 3, 3, 2.4))
+    for axes, (title, layer) in zip(pictures, layers.items(), strict=True):
+        mosaic = layer.transpose(0, 2, 1, 3).reshape(3 * layer.shape[0], -1)  # a kernel is a tile of 3x3
+        axes.imshow(mosaic, cmap="Blues", vmin=0, vmax=np.quantile(weight, 0.98))
+        axes.set(title=title, xlim=(-0.5, 95.5), ylim=(95.5, -0.5), xticks=[], yticks=[])
+        axes.set_xlabel(f"{layer.size:,} numbers stored")
+        axes.spines[:].set_visible(False)
+        axes.grid(False)
+    time = {name: 1000 * timing(TIMED, name).median_s for name in ("dense", "masked", "cut")}
+    clock.bar(list(time), list(time.values()), color=[GREY, PALETTE[0], PALETTE[1]], width=0.6)
+    clock.bar_label(clock.containers[0], [f"{value:.0f}" for value in time.values()], fontsize=8)
+    clock.set(title="4. The time", ylabel="ms for 16 images", ymargin=0.12)
+    clock.grid(axis="x", visible=False)
+    assert time["masked"] > 0.9 * time["dense"] > time["cut"]
+    text = "Zeros take as long as other numbers; only the cut is faster"
+    headline(figure, text)
+    caption = (f"The weights of {LAYER} in the trained ResNet-8 (dark: large), without the smallest 80 %, and with half "
+               f"of its filters and inputs cut out. Times: {TIMED} with half of its filters. {text}.")  # fmt: skip
+    data = pd.DataFrame(
+        {"stored": [layer.size for layer in layers.values()], "ms": list(time.values())}, list(time)
+    )
+    return Drawing(figure, caption, f"Three pictures of a layer and three bars. {caption}", data)
 
 
 def chain() -> Drawing:

@@ -11,6 +11,7 @@ from survey_lib.analysis.equal_compression import against, mean_gap, on_front
 from survey_lib.analysis.findings import finding, is_control, leaders, main_setting
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
+from survey_lib.charts.intervals import intervals, names
 
 KINDS = {
     "unstructured": {"color": plots.PALETTE[0], "marker": "o"},
@@ -117,15 +118,11 @@ def differences(frame: pd.DataFrame) -> Drawing:
 
 
 def _intervals(axes: Axes, table: pd.DataFrame, reference: str) -> None:
-    for place, row in enumerate(table.sort_values("mean").itertuples()):
-        style = KINDS[row.structure]
-        axes.plot([100 * row.low, 100 * row.high], [place, place], color=style["color"], linewidth=1.4)
-        axes.plot(100 * row.mean, place, **style)
-        axes.plot(
-            100 * np.array(row.seeds), [place - 0.25] * len(row.seeds), ".", color=plots.GREY, markersize=3
-        )
-    axes.axvline(0, color=plots.DENSE, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(table)), table.sort_values("mean")["method"])
+    """A row a method, the largest difference on top; colour and marker say its kind of structure."""
+    table = table.sort_values("mean", ascending=False, ignore_index=True)
+    for kind, rows in table.groupby("structure"):
+        intervals(rows, axes, len(table) - 1 - rows.index, **KINDS[kind])
+    names(table, table["method"], axes)
     axes.set(xlabel="accuracy difference, points", title=f"minus {reference}")
     plots.note_n(axes, table["n"])
 

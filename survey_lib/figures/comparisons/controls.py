@@ -14,6 +14,7 @@ from survey_lib.analysis.equal_compression import compare, contrast
 from survey_lib.analysis.statistics import holm
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
+from survey_lib.charts.intervals import intervals, names
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
@@ -33,14 +34,10 @@ def against_one(variants: Mapping[str, pd.DataFrame], reference: str) -> pd.Data
     return table.assign(corrected=holm(table["p"]))
 
 
-def intervals(table: pd.DataFrame, reference: str, axes: Axes) -> None:
-    """Differences in points with their intervals, a row a variant; filled where it is significant after correction."""
-    for place, (_, row) in enumerate(table[::-1].iterrows()):
-        clear = row["corrected"] < 0.05
-        axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color=plots.PALETTE[0])
-        axes.plot(100 * row["mean"], place, "o", color=plots.PALETTE[0], markerfacecolor=plots.PALETTE[0] if clear else "white")
-    axes.axvline(0, color=plots.DENSE, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(table)), table.index[::-1])
+def against_reference(table: pd.DataFrame, reference: str, axes: Axes) -> None:
+    """Differences from a reference in points, a row a variant; hollow where it is a tie after correction."""
+    intervals(table, axes)
+    names(table, table.index, axes)
     axes.set_xlabel(f"accuracy minus that of {reference}, points")
     plots.note_n(axes, table["n"])
 

@@ -18,6 +18,7 @@ from survey_lib.analysis import claims, literature
 from survey_lib.analysis.statistics import interval
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
+from survey_lib.charts.intervals import intervals
 from survey_lib.experiment import speed
 
 SOURCE = literature.FOLDER / "open_problems.yaml"
@@ -142,16 +143,15 @@ def open_problems() -> Drawing:
 
 def strip(rows: pd.DataFrame, axes: Axes) -> None:
     """One problem's differences around zero, each under its name."""
-    for place, row in enumerate(rows[::-1].itertuples()):
-        color = plots.PALETTE[0] if row.source == OURS else plots.PALETTE[1]
-        axes.plot([row.low, row.high], [place, place], color=color)
-        axes.plot(row.mean, place, "o" if row.source == OURS else "s", color=color,
-                  markerfacecolor="white" if row.verdict == "tie" else color)  # fmt: skip
+    rows = rows.iloc[::-1].reset_index(drop=True)
+    for source, some in rows.groupby("source"):
+        colour, marker = (plots.PALETTE[0], "o") if source == OURS else (plots.PALETTE[1], "s")
+        intervals(some, axes, some.index, unit=1, color=colour, marker=marker)
+    for place, row in enumerate(rows.itertuples()):
         name = textwrap.shorten(f"{row.says} {row.where}", 88, placeholder=" …")
         text = axes.annotate(name, (0.01, place + 0.27), xycoords=("axes fraction", "data"), fontsize=6,
                              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
         text.set_in_layout(False)  # or a long name would narrow its plot
-    axes.axvline(0, color=plots.DENSE, linestyle="--", linewidth=1)
     axes.set(ylim=(-0.5, len(rows) - 0.25), yticks=[])
     axes.set_xlabel(rows["unit"].iloc[0], fontsize=7, labelpad=1)
     axes.tick_params(labelsize=7)

@@ -1,4 +1,4 @@
-"""The decision guide and the reach of methods, drawn from what `decisions` found."""
+"""The decision guide: which method loses least where a need is served, and what ties with it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from survey_lib.analysis.recommendations import RATIOS, TRAINING, advice, reach, settle
+from survey_lib.analysis.recommendations import RATIOS, TRAINING, advice, settle
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import DENSE, GREY, LABELS, PALETTE, headline, note_n, scale
+from survey_lib.charts.plots import DENSE, GREY, PALETTE, headline
 
 RING = {"marker": "o", "markersize": 5, "markerfacecolor": "none"}
 MARKS = {
@@ -44,7 +44,7 @@ def draw(settled: pd.DataFrame) -> Drawing:
     rivals = advised[advised["of"] > 0]
     clear = int((rivals["ties with"] == "-").sum())
     text = (
-        f"In {clear} of {len(rivals)} needs with several methods one is clearly best; in the others methods tie"
+        f"One method is clearly best in {clear or 'none'} of {len(rivals)} needs; elsewhere methods tie"
     )
     headline(figure, text)
     facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in advised.itertuples())
@@ -73,35 +73,3 @@ def _panel(rows: pd.DataFrame, axes: Axes) -> None:
     axes.axvline(0, color=DENSE, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(needs)), [textwrap.fill(need, 26) for need in needs])
     axes.set_ylim(len(needs) - 0.5, -0.7)
-
-
-def reach_chart(runs: pd.DataFrame, points: float = 1.0) -> Drawing:
-    """How far each method goes within a loss of `points`, by parameters and by MACs."""
-    reached = reach(runs, points)
-    figure, axes = plt.subplots(figsize=(6.4, 0.27 * len(reached) + 1.6))
-    draw_reach(reached, axes)
-    cuttable = reached.loc[reached["structure"] == "structured", "speedup_theoretical"].astype(float)
-    text = f"Within {points:g} point: {reached.index[0]} reaches {reached['compression'].iloc[0]:.1f}× compression"
-    if len(cuttable):
-        text += f"; of what can be cut, {cuttable.idxmax()} saves {cuttable.max():.1f}× MACs"
-    headline(figure, text)
-    caption = (
-        f"The largest compression and theoretical speed-up at which a method loses at most {points:g} point of "
-        f"accuracy on average over seeds, interpolated between runs. {text}."
-    )
-    return Drawing(
-        figure, caption, f"A chart of two marks a method. {text}.", reached.reset_index(names="method")
-    )
-
-
-def draw_reach(reached: pd.DataFrame, axes: Axes) -> None:
-    """What `reach` found, a row a method: a circle for compression, a triangle for MACs."""
-    rows = range(len(reached))
-    axes.hlines(rows, reached["compression"], reached["speedup_theoretical"], color=GREY, linewidth=0.8)
-    for number, (x, marker) in enumerate(zip(RATIOS, "o^", strict=True)):
-        axes.plot(reached[x], rows, marker, color=PALETTE[number], label=LABELS[x])
-    scale(axes, "compression")
-    axes.set_yticks(rows, reached.index)
-    axes.set(xlabel="dense / kept", ylim=(len(reached) - 0.5, -0.5))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1)
-    note_n(axes, reached["n"])

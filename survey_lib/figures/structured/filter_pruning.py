@@ -15,7 +15,8 @@ from survey_lib.catalogue import find
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import Coupling, trace
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import DENSE, MARKERS, PALETTE, headline, note_n
+from survey_lib.charts.intervals import intervals
+from survey_lib.charts.plots import MARKERS, PALETTE, headline, note_n
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.trained import load_trained
 
@@ -66,11 +67,7 @@ def forest(differences: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     names = list(dict.fromkeys(name for table in differences.values() for name in table["method"]))
     for number, (reference, table) in enumerate(differences.items()):
         rows = np.array([names.index(name) for name in table["method"]]) + 0.26 * number - 0.13
-        points = 100 * table[["mean", "low", "high"]].astype(float)
-        reach = [points["mean"] - points["low"], points["high"] - points["mean"]]
-        axes.errorbar(points["mean"], rows, xerr=reach, fmt=MARKERS[number], color=PALETTE[number], capsize=2,
-                      linewidth=1.2, markersize=5, label=f"minus {reference}")  # fmt: skip
-    axes.axvline(0, color=DENSE, linewidth=1)
+        intervals(table, axes, rows, label=f"minus {reference}", color=PALETTE[number], marker=MARKERS[number])
     axes.set_yticks(range(len(names)), names)
     axes.set(
         ylim=(len(names) - 0.5, -0.5), xlabel="difference of accuracy, points (95 % interval over seeds)"

@@ -8,6 +8,7 @@ import pandas as pd
 from survey_lib.analysis.equal_compression import compare, contrast
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
+from survey_lib.charts.intervals import gain_lines
 
 STAGES = {"none": "without recovery", "finetune": "after recovery"}
 
@@ -56,7 +57,7 @@ def gains(frame: pd.DataFrame) -> Drawing:
     styles, tables = plots.looks(sorted(set(main["method"]) - {"dense"})), {}
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
         tables[title] = table = _gains_of(main[main["recovery"] == stage])
-        plots.gain_lines(table, axes, styles)
+        gain_lines(table, axes, styles)
         axes.set_title(title)
     grid[0].set_ylabel("minus magnitude of the same scope, points")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

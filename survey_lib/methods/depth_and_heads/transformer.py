@@ -91,6 +91,26 @@ def flap_bias(evidence: Evidence, keep: Tensor) -> dict[str, Tensor]:
     return repaired
 
 
+def minitron(evidence: Evidence) -> Tensor:
+    """How large what a channel feeds to its readers is on average (muralidharan2024compact).
+
+    s = Σ over readers of ‖a‖₂ with a_j = √(Σ over texts of (mean over tokens of |x_j|)²), where j runs over the inputs
+    of the reader that meet the channel: one for a hidden channel, all of a head. No gradient is needed. Layerwise, so
+    that heads, hidden channels and embedding channels each lose the same share in every layer; `layers=` chooses
+    among the three. As in the reference implementation; it counts each norm once for the embedding, here each layer
+    that reads the norm counts. The recipe goes on: `block-influence` takes out blocks, and
+    `finetune(teacher=dense)` recovers. Fails for a channel that is large but constant, which a bias could replace:
+    see `flap`.
+
+    >>> from survey_lib.chain.evidence.base import Consumer
+    >>> gram, zero = torch.eye(2), torch.zeros(2)
+    >>> reader = Consumer("down", torch.ones(2, 1, 1), gram, gram, zero, zero, 1, level=torch.tensor([3.0, 4.0]))
+    >>> minitron(Evidence("ffn", torch.zeros(2, 1), consumers=(reader,)))
+    tensor([3., 4.])
+    """
+    return sum(reader.level.view(reader.weight.shape[:2]).norm(dim=1) for reader in evidence.consumers)
+
+
 def is_coupled(group: ChannelGroup, model: nn.Module) -> bool:
     """Is this what LLM-Pruner cuts: attention heads or the hidden channels of a feed-forward layer?"""
     return is_heads(group, model) or is_hidden(group, model)

@@ -47,7 +47,7 @@ class Moving(Held):
             self.moved(optimizer)
         for name, weight in self.weights.items():
             if weight.grad is not None:
-                weight.grad.mul_(self.masks[name])
+                weight.grad.masked_fill_(~self.masks[name], 0)
 
     def moved(self, optimizer: torch.optim.Optimizer) -> None:
         """Weights have moved, and the optimizer is about to step."""
@@ -64,7 +64,7 @@ class Moving(Held):
         for name, weight in self.weights.items():
             for value in optimizer.state.get(weight, {}).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
-                    value.mul_(self.masks[name])
+                    value.masked_fill_(~self.masks[name], 0)
 
 
 class Set(Moving):

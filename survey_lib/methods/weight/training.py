@@ -61,7 +61,7 @@ class Movement(Shadowed):
     @torch.no_grad()
     def adjust(self, name: str, weight: nn.Parameter) -> None:
         self.scores[name] -= weight.grad * weight
-        weight.grad.mul_(self.masks[name])
+        weight.grad.masked_fill_(~self.masks[name], 0)
 
     def choose(self, done: int) -> Masks:
         return select(
@@ -101,7 +101,7 @@ class SoftThreshold(Shadowed):
             self.masks[name] = weight != 0
 
     def adjust(self, name: str, weight: nn.Parameter) -> None:
-        weight.grad.mul_(self.masks[name])
+        weight.grad.masked_fill_(~self.masks[name], 0)
         share = self.s[name].sigmoid()
         self.slopes[name] = -share * (1 - share) * (weight.grad * weight.sign()).sum()
 
@@ -156,12 +156,12 @@ class Alternating(Held):
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         for name, weight in self.weights.items():
             if weight.grad is not None:
-                weight.grad.mul_(self.masks[name])
+                weight.grad.masked_fill_(~self.masks[name], 0)
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         was = self.compressed
         for name, weight in self.weights.items():
-            weight.mul_(self.masks[name])  # momentum has moved what was removed
+            weight.masked_fill_(~self.masks[name], 0)  # momentum has moved what was removed
         super().after(step, optimizer)
         if was and not self.compressed:
             optimizer.state.clear()

@@ -57,7 +57,10 @@ def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
     else:
         for bound in bounds:
             addressed = axes[dim][:bound] if bound > 0 else axes[dim][bound:]
-            call.labels.fix(addressed, f"{call.name} with a constant bound ({bound}) on the channel axis")
+            call.labels.fix(
+                addressed,
+                f"{call.name} with a constant bound ({bound}) on the channel axis{call.held([bound])}",
+            )
     axes[dim] = axes[dim][first:last:step]
     return axes
 
@@ -75,7 +78,9 @@ def split(call: Call, x, size, dim=0) -> list[Axes]:
     if dim in axes:
         constant = call.hint and call.hint.kind == "split" and not any(map(call.hint.computed, sizes))
         if constant:
-            call.labels.fix(axes[dim], f"{call.name} with constant sizes on the channel axis")
+            call.labels.fix(
+                axes[dim], f"{call.name} with constant sizes on the channel axis{call.held(sizes)}"
+            )
         else:
             tie_parts(call, axes[dim], math.gcd(total, *sizes))
     parts = []

@@ -1,0 +1,132 @@
+"""Copies of anyone's model, and the caller's model put back as it was found."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
+
+WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
+RANKED = {
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+}  # numbers that can be compared and zeroed
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside data-parallel, averaging or torch.compile wrappers (cases B40, B84)."""
+    while True:
+        inner = model.module if isinstance(model, WRAPPERS) else getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def check_kind(model: nn.Module) -> None:
+    """ValueError for a model that cannot be pruned whatever the method, with the way out (case B84)."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            "a ScriptModule is compiled code; prune the model it was made from, then script the result"
+        )
+    for name, tensor in model.named_parameters():
+        if is_lazy(tensor):
+            raise ValueError(f"{name} is not initialised yet; run the model once on an example first")
+        if tensor.is_meta:
+            raise ValueError(f"{name} is a meta tensor, a shape without values; load the weights first (to_empty, "
+                             "then load_state_dict)")  # fmt: skip
+        if tensor.is_floating_point() and tensor.dtype not in RANKED:
+            raise ValueError(f"{name} is {tensor.dtype}, which cannot be ranked; prune in float32 or bfloat16 and "
+                             "quantize the result")  # fmt: skip
+    for name, module in model.named_modules():
+        if "quantized" in type(module).__module__:
+            raise ValueError(f"{name or 'the model'} is a quantized {type(module).__name__}; prune the float model "
+                             "and quantize the result")  # fmt: skip
+
+
+def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) -> nn.Module:
+    """A deep copy, with other tensors for those of these ids.
+
+    What no copy can be made of is shared (a lock, an open file); a kept activation is copied without its graph.
+    """
+    tables = (
+        v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v
+    )
+    memo = {
+        **(replaced or {}),
+        **{id(table): OrderedDict() for table in tables},
+    }  # empty tables of hooks, many
+    try:
+        return copy.deepcopy(model, dict(memo))
+    except Exception:
+        return copy.deepcopy(model, _uncopyable(model) | memo)
+
+
+def _uncopyable(model: nn.Module) -> dict[int, object]:
+    """What stands in a copy for the attributes that deepcopy refuses."""
+    whole, found = {id(module): module for module in model.modules()}, {}
+    for module in model.modules():
+        for value in (v for name, v in vars(module).items() if name != "_modules"):
+            found |= {id(x): x.detach().clone() for x in leaves(value) if not x.is_leaf}
+            try:
+                copy.deepcopy(value, whole | found)
+            except Exception:
+                found[id(value)] = value
+    return found
+
+
+@contextmanager
+def untouched(*models: nn.Module) -> Iterator[None]:
+    """Put back what is written inside: tensors bit by bit, modes, attributes and the lists they hold (case B72).
+
+    Embeddings with `max_norm`, forwards that count, and hooks on a copy that reach the original all write.
+    """
+    modules = [module for model in models for module in model.modules()]
+    tensors = [
+        t
+        for model in models
+        for t in (*model.parameters(), *model.buffers())
+        if not (is_lazy(t) or t.is_meta)
+    ]
+    values = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    attributes = [(module, dict(vars(module))) for module in modules]
+    held = [
+        (v, v.copy())
+        for _, found in attributes
+        for v in found.values()
+        if isinstance(v, (list, dict, set, deque))
+    ]
+    try:
+        yield
+    finally:
+        for module, found in attributes:
+            vars(module).clear()
+            vars(module).update(found)
+        for container, before in held:
+            container.clear()
+            (container.extend if isinstance(container, (list, deque)) else container.update)(before)
+        for tensor, before in values:
+            if not torch.equal(tensor, before):
+                tensor.data.copy_(before)
+
+
+def leaves(value) -> Iterator[Tensor]:
+    """All tensors in nested lists, dicts and plain objects."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from leaves(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from leaves(one)
+    elif hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module)):
+        yield from leaves(vars(value))

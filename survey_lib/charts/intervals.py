@@ -1,0 +1,75 @@
+"""The one chart of differences with their intervals, lying or standing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from survey_lib.analysis.statistics import TooFew
+from survey_lib.charts.looks import DENSE, GREY, PALETTE
+from survey_lib.charts.plots import LABELS, note_n
+
+SIGNIFICANT = 0.05
+NO_PAIRS = "no setting has two seeds with both methods, so no interval can be drawn; run more seeds"
+
+
+def intervals(
+    table: pd.DataFrame,
+    axes: Axes,
+    at: Sequence[float] | None = None,
+    *,
+    unit: float = 100,
+    standing: bool = False,
+    label: str | None = None,
+    **style,
+) -> None:
+    """Draw `mean` with the interval `low` to `high` of each row, times `unit`, and a line at zero.
+
+    A mark is hollow where the row's `corrected` p (or `verdict`) says that the difference is a tie; the grey dots
+    beside it are the row's `seeds`. Both columns may be missing. Rows are drawn from top to bottom, or at `at`;
+    `standing` intervals are vertical, over `at`. Raises TooFew for a table without rows.
+    """
+    if table.empty:
+        raise TooFew(
+            "no setting has two seeds with both methods, so no interval can be drawn; run more seeds"
+        )
+    at = np.arange(len(table))[::-1] if at is None else np.asarray(at, dtype=float)
+    mean, low, high = (unit * table[name].to_numpy(float) for name in ("mean", "low", "high"))
+    style = {"color": PALETTE[0], "marker": "o", "markersize": 5} | style
+    reach = [np.nan_to_num(mean - low), np.nan_to_num(high - mean)]  # a published row has no interval
+    x, y, bars = (at, mean, {"yerr": reach}) if standing else (mean, at, {"xerr": reach})
+    line = "-" if standing and len(table) > 1 else ""
+    axes.errorbar(x, y, **bars, capsize=2, linestyle=line, linewidth=1.2, label=label, **style)
+    hollow = _ties(table)
+    axes.plot(x[hollow], y[hollow], linestyle="", **style | {"markerfacecolor": "white"}, zorder=3)
+    for place, seeds in zip(at, table["seeds"] if "seeds" in table else (), strict=False):
+        axes.plot(unit * np.array(seeds), [place - 0.25] * len(seeds), ".", color=GREY, markersize=3)
+    zero = axes.axhline if standing else axes.axvline
+    zero(0, color=DENSE, linestyle="--", linewidth=1)
+
+
+def names(table: pd.DataFrame, labels: Sequence[str], axes: Axes) -> None:
+    """Write the labels beside rows that were drawn from top to bottom."""
+    axes.set_yticks(range(len(table)), list(labels)[::-1])
+
+
+def _ties(table: pd.DataFrame) -> np.ndarray:
+    if "verdict" in table:
+        return (table["verdict"] == "tie").to_numpy()
+    if "corrected" in table:
+        return (table["corrected"].astype(float) >= SIGNIFICANT).to_numpy()
+    return np.zeros(len(table), bool)
+
+
+def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
+    """`intervals` over sparsity, joined by a line a method; `table`: method, sparsity, mean, low, high in points, n."""
+    if table.empty:
+        raise TooFew(NO_PAIRS)
+    for number, (name, rows) in enumerate(table.groupby("method")):
+        beside = rows["sparsity"] + 0.007 * (number - 1)  # so that they do not hide each other
+        intervals(rows, axes, beside, unit=1, standing=True, label=name, **styles[name])
+    axes.set(xlabel=LABELS["sparsity"], ymargin=0.12)
+    note_n(axes, table["n"])

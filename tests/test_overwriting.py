@@ -1,0 +1,195 @@
+"""No command deletes, changes or writes through what it did not write: each is driven over a folder that is in use."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest.mock import Mock
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from survey_lib.cli import main, reproduce
+from survey_lib.course import notebooks
+from survey_lib.experiment import files, speed
+from survey_lib.figures.catalogue import draw
+from survey_lib.site import source as site
+
+FIXTURES = Path(__file__).parent / "fixtures"
+COMMANDS = {
+    "site": (("site", "OUT"), "index.md"),
+    "student": (("student", "OUT", "--source", FIXTURES), "tiny.ipynb"),
+    "figure": (("figure", "patterns", "--out", "OUT"), "patterns.svg"),
+    "notebooks": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.ipynb"),
+    "failed notebook": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.failed.ipynb"),
+    "reproduce": (("reproduce", "--out", "OUT"), "figures/patterns.svg"),
+    "speed": (("speed", "resnet-8", "--out", "OUT"), "chain.csv"),
+}
+
+
+@pytest.fixture(params=COMMANDS.values(), ids=COMMANDS)
+def command(request, tmp_path, monkeypatch):
+    """Call a command that writes into a folder, with its slow parts replaced; the name of one file it writes."""
+    monkeypatch.setattr(notebooks, "FOLDER", FIXTURES)
+    monkeypatch.setattr(notebooks, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(notebooks, "_execute", lambda path, out, _: shutil.copy(path, out) and "")
+    monkeypatch.setattr(speed, "measure_all", lambda *_, **__: {"chain": speed.read()["chain"].head(1)})
+    monkeypatch.setattr("survey_lib.cli.timings.report", lambda found: "")
+    monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
+    monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
+    monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
+    monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
+    monkeypatch.setattr(reproduce, "FIRST", "patterns")
+    monkeypatch.setattr(reproduce, "results_table", lambda frame: frame)
+    monkeypatch.setattr(reproduce.sweep, "sweep", lambda *_, **__: Mock(interrupted="", failed={}))
+    words, name = request.param
+
+    def call():
+        return CliRunner().invoke(main, [str(tmp_path / "out" if word == "OUT" else word) for word in words])
+
+    return call, name
+
+
+def tree(folder: Path) -> dict:
+    """All that lies in a folder: the content of files, the target of links."""
+    return {
+        path.relative_to(folder): os.readlink(path) if path.is_symlink() else hashlib.md5(path.read_bytes()).digest()
+        for path in folder.rglob("*") if path.is_symlink() or path.is_file()
+    }  # fmt: skip
+
+
+def refused(call, root: Path) -> None:
+    before = tree(root)
+    done = call()
+    assert done.exit_code == 1 and "nothing is overwritten" in done.output, done.output
+    assert tree(root) == before
+
+
+def test_a_file_of_another_hand_is_refused_and_stays(command, tmp_path):
+    call, name = command
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).write_text("my thesis")
+    refused(call, tmp_path)
+
+
+def test_a_link_to_a_file_elsewhere_is_not_written_through(command, tmp_path):
+    call, name = command
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    shutil.copy(FIXTURES / "tiny.ipynb", tmp_path / "master.ipynb")
+    (tmp_path / "out" / name).symlink_to(tmp_path / "master.ipynb")
+    refused(call, tmp_path)
+
+
+def test_a_dangling_link_and_a_folder_of_that_name_are_refused(command, tmp_path):
+    call, name = command
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).symlink_to(tmp_path / "nowhere")
+    refused(call, tmp_path)
+    (tmp_path / "out" / name).unlink()
+    (tmp_path / "out" / name).mkdir()
+    (tmp_path / "out" / name / "thesis.tex").write_text("my thesis")
+    refused(call, tmp_path)
+
+
+def test_its_own_file_is_written_again_until_somebody_works_on_it(command, tmp_path):
+    call, name = command
+    if name.endswith("failed.ipynb"):
+        pytest.skip("this one is left by a failure only")
+    assert [call().exit_code for _ in range(2)] == [0, 0]
+    path = tmp_path / "out" / name
+    path.write_text(path.read_text() + "\n")
+    refused(call, tmp_path)
+
+
+def test_the_list_of_what_was_written_is_no_way_out_of_the_folder(command, tmp_path):
+    call, name = command
+    folder = (tmp_path / "out" / name).parent
+    folder.mkdir(parents=True)
+    (tmp_path / "precious").write_text("mine")
+    (folder / files.WRITTEN).symlink_to(tmp_path / "precious")
+    refused(call, tmp_path)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_site_replaces_only_a_folder_that_is_wholly_its_own(link, tmp_path, monkeypatch):
+    """`docs` has a conf.py, as the source of a site has; it is not one that the command wrote."""
+    monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
+    monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
+    monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
+    monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
+    monkeypatch.setattr(reproduce, "FIRST", "patterns")
+    monkeypatch.setattr(reproduce, "results_table", lambda frame: frame)
+    monkeypatch.setattr(reproduce.sweep, "sweep", lambda *_, **__: Mock(interrupted="", failed={}))
+    shutil.copytree(site.REPOSITORY / "docs", tmp_path / "docs")
+    if link:
+        (tmp_path / "site").mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "site" / "more").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "docs").rename(tmp_path / "elsewhere" / "docs")
+    before = tree(tmp_path)
+    with pytest.raises(FileExistsError, match="nothing is overwritten"):
+        site.write_source(tmp_path / ("site" if link else "docs"), {})
+    assert tree(tmp_path) == before
+    site.write_source(tmp_path / "new", {})
+    (tmp_path / "new" / "stale.md").write_text("a page of mine")
+    with pytest.raises(FileExistsError, match="stale.md"):
+        site.write_source(tmp_path / "new", {})
+
+
+def test_site_refuses_a_file_or_a_link_in_place_of_the_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with pytest.raises(FileExistsError, match="give a new folder"):
+            site.write_source(tmp_path / name, {})
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_nothing_moves_when_the_work_fails(tmp_path):
+    for make in (files.into, files.anew):
+        with pytest.raises(RuntimeError), make(tmp_path / "out") as fresh:
+            (fresh / "half.md").write_text("half")
+            raise RuntimeError
+        assert tree(tmp_path) == {}
+
+
+SINGLE = [
+    ("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", 0.5, option)
+    for option in ("--out", "--onnx")
+]
+
+
+@pytest.mark.parametrize(
+    "words", [*SINGLE, ("results", "weight", "--csv")], ids=["prune --out", "prune --onnx", "results --csv"]
+)
+def test_a_single_file_is_never_replaced_and_its_folder_must_exist(words, tmp_path):
+    for path, said in (
+        (tmp_path / "mine", "is there already"),
+        (tmp_path / "no" / "such", "is not a folder"),
+    ):
+        (tmp_path / "mine").write_text("my thesis")
+        done = CliRunner().invoke(main, [*map(str, words), str(path)])
+        assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output
+    assert tree(tmp_path).keys() == {Path("mine")} and (tmp_path / "mine").read_text() == "my thesis"
+
+
+def test_two_results_of_one_command_are_two_files(tmp_path):
+    words = [*SINGLE[0], tmp_path / "one", "--onnx", tmp_path / "one"]
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 1 and "give two files" in done.output and tree(tmp_path) == {}
+
+
+def test_the_list_reads_as_sha256sum_writes_it(tmp_path):
+    with files.into(tmp_path) as fresh:
+        (fresh / "a.txt").write_text("a")
+    done = subprocess.run(["sha256sum", "--check", "--quiet", files.WRITTEN], cwd=tmp_path)
+    assert done.returncode == 0
+
+
+def test_the_package_itself_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "survey_lib", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("survey, version")
