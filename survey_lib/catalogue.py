@@ -215,7 +215,7 @@ ROWS: tuple[Method, ...] = (
            "wen2016learning", scope="global", during=channel_training.GroupLasso, ranking="group-norm"),
     Method("thinet", "channel", "channel", "after", None,
            "Greedily remove what changes the next layer's output least, then rescale it.", "luo2017thinet",
-           needs=("consumers",), solve=reconstruction.thinet, version=2),
+           needs=("consumers",), solve=reconstruction.thinet, version=3),
     Method("lasso", "channel", "channel", "after", None,
            "LASSO picks the next layer's inputs, least squares refits its weights.", "he2017channel",
            needs=("consumers",), solve=reconstruction.lasso, version=2),

@@ -25,7 +25,12 @@ from survey_lib.figures.comparisons import (
     surveyed,
     your_model,
 )
-from survey_lib.figures.structured import channel_pruning, depth_and_heads, structure_and_surgery
+from survey_lib.figures.structured import (
+    channel_pruning,
+    depth_and_heads,
+    filter_pruning,
+    structure_and_surgery,
+)
 from survey_lib.figures.unstructured import (
     during_training,
     lottery_tickets,
@@ -201,11 +206,10 @@ FIGURES: dict[str, Entry] = {
     "sanity-checks": Entry(lottery_tickets.early, "04", "Does the pattern found before training matter?", "before-training"),
     "winning-tickets": Entry(lottery_tickets.winning, "05", "Are winning tickets better than random ones?", "lottery"),
     "sparse-training": Entry(during_training.moving, "06", "Does a sparse network learn better if its mask may move?", "during-training"),
-    "filter-criteria": Entry(frontier, "07", "Is there a best criterion for filters?", "filter"),
-    "channels-before-and-after": Entry(
-        channel_pruning.before_and_after, "08", "What is a repair worth right after the cut, and after recovery?", "channel"
+    "three-ideas": Entry(filter_pruning.three_ideas, "07", "Which filters would three ideas of importance remove?"),
+    "choice-and-repair": Entry(
+        channel_pruning.choice_and_repair, "08", "What is the choice of channels worth, and what the repair?"
     ),
-    "channel-gains": Entry(channel_pruning.worth, "08", "Which choice of channels beats a random one?", "channel"),
     "granularity": Entry(frontier, "10", "What does it cost to remove weights in groups?", "between"),
     "recipe-or-criterion": Entry(
         controls.recipe_or_criterion, "16", "Does the learning rate or the criterion matter more?", "controls"
