@@ -31,7 +31,8 @@ def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str],
 
 
 def _write(out: Path, helps: Mapping[str, str], say: Callable[[str], None]) -> None:
-    shutil.copytree(REPOSITORY / "docs", out, dirs_exist_ok=True)
+    repository_only = shutil.ignore_patterns("reading_the_code.md")  # its links lead to lines of files
+    shutil.copytree(REPOSITORY / "docs", out, ignore=repository_only, dirs_exist_ok=True)
     start = (out / "index.md").read_text(encoding="utf-8")
     parts = {"questions": question_cards, "findings": findings}
     (out / "index.md").write_text(generated(start, parts), encoding="utf-8")
