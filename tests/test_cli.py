@@ -285,14 +285,20 @@ def test_a_study_file_of_ones_own_is_swept_and_read(own):
     assert [row["n"] for row in json.loads(survey("results", own, "--json").stdout)] == [2, 2]
 
 
-@pytest.mark.parametrize(("wrong", "said"), [
-    (STUDY.replace("lenet-300-100", "torchvision:resnet18"), "torchvision:resnet18 reads 3 channels, the data has 1"),
-    (STUDY.replace("lenet-300-100", "lenet-5"), "lenet-5 needs images of at least 16x16"),
-    (STUDY.replace("epochs: 2,", "epochs: two,", 1), "epochs: must be a valid integer, got 'two'"),
-    (STUDY.replace("question", "qestion"), "question: is missing; qestion: is not a field here"),
-    ("name: [", "no valid YAML"),
-    ("", "got None"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            STUDY.replace("lenet-300-100", "torchvision:resnet18"),
+            "torchvision:resnet18 reads 3 channels, the data has 1",
+        ),
+        (STUDY.replace("lenet-300-100", "lenet-5"), "lenet-5 needs images of at least 16x16"),
+        (STUDY.replace("epochs: 2,", "epochs: two,", 1), "epochs: must be a valid integer, got 'two'"),
+        (STUDY.replace("question", "qestion"), "question: is missing; qestion: is not a field here"),
+        ("name: [", "no valid YAML"),
+        ("", "got None"),
+    ],
+)
 def test_a_wrong_study_is_refused_before_any_work_in_words_of_our_own(own, wrong, said):
     own.write_text(wrong)
     done = survey("sweep", own, "--engine", "serial")

@@ -82,8 +82,17 @@ def nasty(kind: str) -> nn.Module:
     return model.eval()
 
 
-KINDS = ["renormalised", "counting", "reassigning", "keeping", "hooked", "listed twice", "tied", "locked",
-         "reparametrised"]  # fmt: skip
+KINDS = [
+    "renormalised",
+    "counting",
+    "reassigning",
+    "keeping",
+    "hooked",
+    "listed twice",
+    "tied",
+    "locked",
+    "reparametrised",
+]
 CALLS = {
     "measure": lambda model: survey_lib.measure(model, X),
     "latency": lambda model: survey_lib.latency(model, X, seconds=0.001),
@@ -199,8 +208,15 @@ class Padded(nn.Module):
 
 
 PADDING = torch.tensor([[False] * 5, [False] * 4 + [True]])
-ONE_CALL = [n for n, row in METHODS.items() if row.status == "works" and (row.score or row.solve)
-            and row.category not in ("head",) and row.unit not in ("kernel", "vector") and "gamma" not in row.needs]  # fmt: skip
+ONE_CALL = [
+    n
+    for n, row in METHODS.items()
+    if row.status == "works"
+    and (row.score or row.solve)
+    and row.category not in ("head",)
+    and row.unit not in ("kernel", "vector")
+    and "gamma" not in row.needs
+]
 
 
 @pytest.mark.parametrize("method", ONE_CALL)

@@ -16,8 +16,19 @@ from survey_lib.chain.copies import duplicate, unwrap
 
 Masks = dict[str, Tensor]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-          nn.RNNBase, nn.RNNCellBase, nn.Bilinear, nn.MultiheadAttention)  # fmt: skip
+LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.Bilinear,
+    nn.MultiheadAttention,
+)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an entry
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -110,8 +121,10 @@ def check_optimizer(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer)
     trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     weights = list(weights)
     if weights and trained.isdisjoint(map(id, weights)):
-        raise ValueError("the optimizer trains none of the model's pruned weights, so its steps would never reach them; "
-                         "build it from the parameters of this model (after moving or copying it)")  # fmt: skip
+        raise ValueError(
+            "the optimizer trains none of the model's pruned weights, so its steps would never reach them; "
+            "build it from the parameters of this model (after moving or copying it)"
+        )
 
 
 class Hold:

@@ -45,8 +45,13 @@ def _write(out: Path, helps: Mapping[str, str], say: Callable[[str], None]) -> N
     say("writing a card for each method")
     write_cards(out / "methods")
     figures = figures_page(out / "_static" / "figures", "_static/figures", say)
-    pages = {"methods/index.md": methods_page(), "figures.md": figures, "literature.md": papers_page(),
-             "published.md": numbers_page(), "commands.md": commands_page(helps)}  # fmt: skip
+    pages = {
+        "methods/index.md": methods_page(),
+        "figures.md": figures,
+        "literature.md": papers_page(),
+        "published.md": numbers_page(),
+        "commands.md": commands_page(helps),
+    }
     pages |= {f"library/{name}": text for name, text in library_pages().items()}
     for name, text in pages.items():
         (out / name).parent.mkdir(exist_ok=True)

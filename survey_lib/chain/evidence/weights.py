@@ -35,8 +35,10 @@ def call(model: nn.Module, x: Tensor | tuple | dict):
         return model(*positional, **named)
     except TypeError as error:
         if "positional argument" in str(error):
-            raise ValueError(f"{error}. A batch is (input, target), and an input a tensor, a tuple or a dict: two inputs "
-                             "without targets are ((first, second), None)") from error  # fmt: skip
+            raise ValueError(
+                f"{error}. A batch is (input, target), and an input a tensor, a tuple or a dict: two inputs "
+                "without targets are ((first, second), None)"
+            ) from error
         raise
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -118,8 +120,13 @@ def in_blocks(flat: Tensor) -> Tensor:
     return F.pad(flat, (0, -flat.shape[-1] % FISHER_BLOCK)).unflatten(-1, (-1, FISHER_BLOCK))
 
 
-GRADIENTS = {"grad": grad, "grad_sq": grad_sq, "example_grad_sq": example_grad_sq, "hess_grad": hess_grad,
-             "fisher": fisher}  # fmt: skip
+GRADIENTS = {
+    "grad": grad,
+    "grad_sq": grad_sq,
+    "example_grad_sq": example_grad_sq,
+    "hess_grad": hess_grad,
+    "fisher": fisher,
+}
 NEEDS = (*GRADIENTS, *INPUTS, "flow")
 
 

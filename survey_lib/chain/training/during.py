@@ -124,8 +124,16 @@ class Session:
         return self.masks
 
 
-def start(model: nn.Module, method, sparsity: float, optimizer: torch.optim.Optimizer, steps: int, *,
-          example=None, seed: int = 0) -> Session:  # fmt: skip
+def start(
+    model: nn.Module,
+    method,
+    sparsity: float,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    *,
+    example=None,
+    seed: int = 0,
+) -> Session:
     """Begin a training-time method on a model; `method` is a row of the catalogue with a `during` builder.
 
     `steps` optimizer steps are expected; schedules end by then. Call `finish()` after training.

@@ -49,8 +49,11 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     the published record is of an older schema.
     """
     older = published.get("schema") != now.get("schema")
-    leaves = [(path, a, b) for path, a, b in _leaves(published, now)
-              if not (older and None in (a, b) or path[0] == "config" and a is None)]  # fmt: skip
+    leaves = [
+        (path, a, b)
+        for path, a, b in _leaves(published, now)
+        if not (older and None in (a, b) or path[0] == "config" and a is None)
+    ]
     losses = [
         (a, b)
         for path, a, b in leaves

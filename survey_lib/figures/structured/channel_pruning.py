@@ -32,23 +32,41 @@ def choice_and_repair() -> Drawing:
     )
     size = seen.weight.flatten(1).abs().sum(1)
     draws = [torch.rand(len(size), generator=torch.Generator().manual_seed(seed)) for seed in range(10)]
-    choices = {"chance": [keep_largest(draw, REMOVED) for draw in draws], "L1 norm": [keep_largest(size, REMOVED)],
-               "ThiNet": [thinet(seen, REMOVED)[0]], "LASSO": [lasso(seen, REMOVED)[0]]}  # fmt: skip
+    choices = {
+        "chance": [keep_largest(draw, REMOVED) for draw in draws],
+        "L1 norm": [keep_largest(size, REMOVED)],
+        "ThiNet": [thinet(seen, REMOVED)[0]],
+        "LASSO": [lasso(seen, REMOVED)[0]],
+    }
     reader, gram = seen.consumers[0], new.consumers[0].gram
-    table = pd.DataFrame({
-        name: pd.DataFrame([_lost(reader, keep, gram) for keep in masks]).mean() for name, masks in choices.items()
-    }).T  # fmt: skip
+    table = pd.DataFrame(
+        {
+            name: pd.DataFrame([_lost(reader, keep, gram) for keep in masks]).mean()
+            for name, masks in choices.items()
+        }
+    ).T
     figure, axes = plt.subplots(figsize=(6.4, 3.2))
-    sns.heatmap(table, annot=True, fmt=".0%", cmap="cividis_r", vmin=0, ax=axes,
-                cbar_kws={"label": "output lost (share)"})  # fmt: skip
+    sns.heatmap(
+        table,
+        annot=True,
+        fmt=".0%",
+        cmap="cividis_r",
+        vmin=0,
+        ax=axes,
+        cbar_kws={"label": "output lost (share)"},
+    )
     axes.set(xlabel="repair", ylabel="choice")
     axes.tick_params(axis="y", rotation=0)
     chance, best = table.loc["chance"], table.loc["ThiNet"]
     gains = [chance["none"] / lost for lost in (best["none"], chance["all weights"], best["all weights"])]
-    text = "The choice divides what is lost by {:.0f}, the full repair by {:.0f}, both by {:.0f}".format(*gains)
+    text = "The choice divides what is lost by {:.0f}, the full repair by {:.0f}, both by {:.0f}".format(
+        *gains
+    )
     headline(figure, text)
-    caption = (f"{text}. Share of the output of the next layer that is lost when {REMOVED} of {len(size)} channels go "
-               "(ResNet-8, 128 unseen satellite photographs; chance: mean of ten draws).")  # fmt: skip
+    caption = (
+        f"{text}. Share of the output of the next layer that is lost when {REMOVED} of {len(size)} channels go "
+        "(ResNet-8, 128 unseen satellite photographs; chance: mean of ten draws)."
+    )
     return Drawing(figure, caption, caption, table.rename_axis("choice").reset_index())
 
 

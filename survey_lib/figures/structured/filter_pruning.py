@@ -38,8 +38,10 @@ def three_ideas() -> Drawing:
     halves = [set(np.argsort(score, kind="stable")[:removed]) for score in scores.values()]
     text = f"Three ideas of importance: of the {removed} filters that each removes, {len(set.intersection(*halves))} are common"
     headline(figure, text)
-    caption = (f"{text}. The feature maps of one layer of a ResNet-8 for one satellite photograph, weakest on the left; "
-               "size: L1 norm of the filter; content: mean rank of the map; effect: first-order change of the loss.")  # fmt: skip
+    caption = (
+        f"{text}. The feature maps of one layer of a ResNet-8 for one satellite photograph, weakest on the left; "
+        "size: L1 norm of the filter; content: mean rank of the map; effect: first-order change of the loss."
+    )
     return Drawing(figure, caption, caption, pd.DataFrame(scores).rename_axis("filter").reset_index())
 
 
@@ -67,7 +69,9 @@ def forest(differences: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     names = list(dict.fromkeys(name for table in differences.values() for name in table["method"]))
     for number, (reference, table) in enumerate(differences.items()):
         rows = np.array([names.index(name) for name in table["method"]]) + 0.26 * number - 0.13
-        intervals(table, axes, rows, label=f"minus {reference}", color=PALETTE[number], marker=MARKERS[number])
+        intervals(
+            table, axes, rows, label=f"minus {reference}", color=PALETTE[number], marker=MARKERS[number]
+        )
     axes.set_yticks(range(len(names)), names)
     axes.set(
         ylim=(len(names) - 0.5, -0.5), xlabel="difference of accuracy, points (95 % interval over seeds)"
