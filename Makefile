@@ -17,11 +17,11 @@ export OMP_NUM_THREADS ?= 1
 all: $(READY)
 	$(BIN)survey reproduce --profile quick
 
-test: $(READY)
+test: lint
 	$(BIN)pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=600 tests survey_lib notebooks
 
 lint: $(READY)
-	$(BIN)ruff check . && $(BIN)lint-imports
+	$(BIN)ruff check . && $(BIN)ruff format --check --quiet survey_lib tests benchmarks && $(BIN)lint-imports
 
 lab: $(READY)
 	$(BIN)jupyter lab notebooks/00_start_here.ipynb

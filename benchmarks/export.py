@@ -34,7 +34,9 @@ def row(name: str) -> dict:
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
     model = torchvision.models.get_model(name, weights=None).eval()
-    for tensor in model.parameters():  # as they come, googlenet forgets its input and vit_b_16 answers zero: no error would show
+    for tensor in (
+        model.parameters()
+    ):  # as they come, googlenet forgets its input and vit_b_16 answers zero: no error would show
         if tensor.dim() > 1:
             torch.nn.init.kaiming_normal_(tensor)
     size = 299 if name == "inception_v3" else 224
@@ -53,7 +55,9 @@ def row(name: str) -> dict:
 
 def main(names: list[str]) -> None:
     path = HERE / "export.csv"
-    rows = {one["model"]: one for one in pd.read_csv(path).to_dict("records")} if names and path.exists() else {}
+    rows = (
+        {one["model"]: one for one in pd.read_csv(path).to_dict("records")} if names and path.exists() else {}
+    )
     for name in names or MODELS:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             rows[name] = pool.submit(row, name).result()

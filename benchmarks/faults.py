@@ -41,8 +41,18 @@ profiles:
       - {method: [random, magnitude], sparsity: [0.5, 0.6, 0.7, 0.8, 0.9]}
       - {method: dense, recovery: none}
 """
-KINDS = ("sweep", "joblib worker", "dask worker", "interrupt", "cluster scheduler", "sweep", "cluster worker", "joblib worker",
-         "dask worker", "sweep")  # fmt: skip
+KINDS = (
+    "sweep",
+    "joblib worker",
+    "dask worker",
+    "interrupt",
+    "cluster scheduler",
+    "sweep",
+    "cluster worker",
+    "joblib worker",
+    "dask worker",
+    "sweep",
+)
 ENGINES = {"joblib": "joblib", "dask": "dask", "cluster": "dask"}
 FORK = multiprocessing.get_context("fork")
 
@@ -65,8 +75,14 @@ def cluster(wanted: bool) -> Iterator[tuple[str | None, dict[str, list[int]]]]:
         about = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
         roles = [["dask_scheduler", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
         here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-        started = [subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here,
-                                    stderr=subprocess.DEVNULL) for role, *options in roles]  # fmt: skip
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{role}", *options, *about],
+                env=here,
+                stderr=subprocess.DEVNULL,
+            )
+            for role, *options in roles
+        ]
         try:
             while not (file.exists() and file.read_text().endswith("}")):
                 time.sleep(0.05)
@@ -156,7 +172,13 @@ def campaign(kills: int) -> dict:
             for key in sorted(now)[::2]:
                 (store.runs_folder() / NAME / f"{key}.json").unlink()
             before = finished()
-    return {"kills": dict(hit), "lost": lost, "written again": again, "without a summary": silent, "rounds": rounds}
+    return {
+        "kills": dict(hit),
+        "lost": lost,
+        "written again": again,
+        "without a summary": silent,
+        "rounds": rounds,
+    }
 
 
 def main(kills: int) -> None:
@@ -169,9 +191,21 @@ def main(kills: int) -> None:
         killed = accuracies()
         os.environ["SURVEY_RUNS"] = f"{root}/undisturbed"
         sweep.sweep(NAME, engine="serial", progress=False)
-        told |= {"runs": done.asked, "done": done.done, "failed": len(done.failed), "equal to undisturbed": accuracies() == killed}
+        told |= {
+            "runs": done.asked,
+            "done": done.done,
+            "failed": len(done.failed),
+            "equal to undisturbed": accuracies() == killed,
+        }
     print(json.dumps(told, indent=1))
-    if told["lost"] or told["written again"] or told["without a summary"] or done.left or done.failed or not told["equal to undisturbed"]:
+    if (
+        told["lost"]
+        or told["written again"]
+        or told["without a summary"]
+        or done.left
+        or done.failed
+        or not told["equal to undisturbed"]
+    ):
         raise SystemExit("something was lost or counted twice")
 
 

@@ -53,7 +53,12 @@ READERS = (results_line, study_file, plan, name_of_study)
 def examples(folder: Path) -> None:
     """One true input of each kind; the first byte chooses the reader."""
     record = store.records("weight", local=False)[0]
-    found = (record_json.dump(record | {"curve": []}), (study.FOLDER / "weight.yaml").read_text(), json.dumps(PLAN), "weight")
+    found = (
+        record_json.dump(record | {"curve": []}),
+        (study.FOLDER / "weight.yaml").read_text(),
+        json.dumps(PLAN),
+        "weight",
+    )
     for number, text in enumerate(found):
         (folder / str(number)).write_bytes(bytes([number]) + text.encode())
 

@@ -125,9 +125,14 @@ def prune_peer(model: nn.Module) -> nn.Module:
     classifiers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1000]
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
     torch_pruning.pruner.BasePruner(
-        model, torch.randn(IMAGE), importance, pruning_ratio=0.3, global_pruning=True, num_heads=heads,
+        model,
+        torch.randn(IMAGE),
+        importance,
+        pruning_ratio=0.3,
+        global_pruning=True,
+        num_heads=heads,
         ignored_layers=classifiers,
-    ).step()  # fmt: skip
+    ).step()
     return model
 
 

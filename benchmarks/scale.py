@@ -31,8 +31,17 @@ from survey_lib.measure import machine
 
 COUNTS = (1_000, 10_000, 100_000)
 NAME = "scale"
-FIELDS = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "sparsity": 0.5, "epochs": 15,
-          "recovery_epochs": 6, "lr": 0.05, "batch_size": 32, "profile": "quick"}  # fmt: skip
+FIELDS = {
+    "data": "digits",
+    "model": "lenet-300-100",
+    "method": "magnitude",
+    "sparsity": 0.5,
+    "epochs": 15,
+    "recovery_epochs": 6,
+    "lr": 0.05,
+    "batch_size": 32,
+    "profile": "quick",
+}
 EMPTY_RUNS, LONG_RUNS, LONG = 300, 16, {"epochs": 2, "recovery_epochs": 80}
 STEPS = {
     "results, first": "store.results('scale')",
@@ -77,7 +86,9 @@ def usual_record() -> dict:
 def timed(call: str, folder: Path) -> tuple[float, float]:
     """Seconds of wall and of processor time of a call in a fresh process."""
     code = TIMED.format(call=call)
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
     wall, processor = done.stdout.split()[-2:]
     return float(wall), float(processor)
 
@@ -90,8 +101,15 @@ def stored(root: Path) -> pd.DataFrame:
         write_study(root / f"studies-{count}", count)
         for name, call in STEPS.items():
             wall, processor = timed(call, root / f"studies-{count}")
-            rows.append({"call": name, "runs": count, "wall s": wall, "processor s": processor,
-                         "processor us a run": 1e6 * processor / count})  # fmt: skip
+            rows.append(
+                {
+                    "call": name,
+                    "runs": count,
+                    "wall s": wall,
+                    "processor s": processor,
+                    "processor us a run": 1e6 * processor / count,
+                }
+            )
     return pd.DataFrame(rows).sort_values(["call", "runs"])
 
 
@@ -128,7 +146,9 @@ def workers(root: Path) -> pd.DataFrame:
     list(ENGINES["serial"](sweep._checkpoint, [[RunConfig(**FIELDS | LONG)]], 1, None))
     for turn in range(2):
         for engine, jobs in (("joblib", 1), ("joblib", 2), ("dask", 1), ("dask", 2)):
-            changes = [FIELDS | LONG | {"evidence": 250 + turn, "sparsity": 0.5 + i / 100} for i in range(LONG_RUNS)]
+            changes = [
+                FIELDS | LONG | {"evidence": 250 + turn, "sparsity": 0.5 + i / 100} for i in range(LONG_RUNS)
+            ]
             task = partial(sweep.attempt, f"{engine}-{jobs}")
             done = list(arrivals(task, [RunConfig(**fields) for fields in changes], engine, jobs))
             rates.setdefault((engine, jobs), []).append((len(done) - jobs) / (done[-1] - done[jobs - 1]))
@@ -146,7 +166,9 @@ def main(names: list[str]) -> None:
     unknown = sorted(set(names) - set(PARTS))
     if unknown:
         raise SystemExit(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    print(f"{machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, study files in {study.FOLDER}")
+    print(
+        f"{machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, study files in {study.FOLDER}"
+    )
     for name in names or PARTS:
         print(f"\n{name}: {PARTS[name].__doc__}")
         with tempfile.TemporaryDirectory() as root:

@@ -28,7 +28,10 @@ from survey_lib.experiment.runs import train
 from survey_lib.measure import machine
 
 PAIRS = [("digits", "lenet-300-100", 32), ("eurosat32-mini", "resnet-8", 16)]
-EPOCHS = {"digits": 15, "eurosat32-mini": 1}  # a training of digits is as short as setting it up for one epoch
+EPOCHS = {
+    "digits": 15,
+    "eurosat32-mini": 1,
+}  # a training of digits is as short as setting it up for one epoch
 IMAGES, ROUNDS = 512, 9
 
 
@@ -39,7 +42,9 @@ class Images(Dataset):
         self.x, self.y = subset.train
         flips = {3: v2.RandomHorizontalFlip(), 2: v2.RandomVerticalFlip()}
         crop = [v2.RandomCrop(self.x.shape[-1], padding=subset.pad)] if subset.pad else []
-        self.transform = v2.Compose([*[flips[axis] for axis in subset.flips], *crop]) if subset.flips or crop else None
+        self.transform = (
+            v2.Compose([*[flips[axis] for axis in subset.flips], *crop]) if subset.flips or crop else None
+        )
 
     def __len__(self) -> int:
         return len(self.y)
@@ -61,8 +66,17 @@ def few(name: str) -> data.Data:
     """The first images of a data set; one validation image, so that evaluating costs next to nothing."""
     whole = data.load(name)
     cut = lambda split, count: (split[0][:count], split[1][:count])  # noqa: E731
-    return data.Data(whole.name, cut(whole.train, IMAGES), cut(whole.validation, 1), cut(whole.test, 1), whole.classes,
-                     whole.mean, whole.std, whole.flips, whole.pad)  # fmt: skip
+    return data.Data(
+        whole.name,
+        cut(whole.train, IMAGES),
+        cut(whole.validation, 1),
+        cut(whole.test, 1),
+        whole.classes,
+        whole.mean,
+        whole.std,
+        whole.flips,
+        whole.pad,
+    )
 
 
 def fresh(name: str, subset: data.Data, last: bool = True) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -100,7 +114,9 @@ def loading(name: str, subset: data.Data, size: int) -> Callable[[], None]:
     return run
 
 
-def in_turns(peers: dict[str, Callable[[], None]], clock: Callable[[], float] = time.process_time) -> dict[str, float]:
+def in_turns(
+    peers: dict[str, Callable[[], None]], clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
     """Median seconds of each peer, after one round to warm up; of processor time, unless more threads are compared."""
     times: dict[str, list[float]] = {name: [] for name in peers}
     for turn in range(ROUNDS + 1):
@@ -117,11 +133,23 @@ def loop() -> pd.DataFrame:
     rows = []
     for name, network, size in PAIRS:
         subset = few(name)
-        seconds = in_turns({"fit": fitting(network, subset, size), "limit": resident(network, subset, size),
-                            "loader": loading(network, subset, size)})  # fmt: skip
-        rows.append({"data": name, "model": network, "batch": size, "images/s": EPOCHS[name] * IMAGES / seconds["fit"],
-                     "of the limit": seconds["limit"] / seconds["fit"],
-                     "over DataLoader": seconds["loader"] / seconds["fit"]})  # fmt: skip
+        seconds = in_turns(
+            {
+                "fit": fitting(network, subset, size),
+                "limit": resident(network, subset, size),
+                "loader": loading(network, subset, size),
+            }
+        )
+        rows.append(
+            {
+                "data": name,
+                "model": network,
+                "batch": size,
+                "images/s": EPOCHS[name] * IMAGES / seconds["fit"],
+                "of the limit": seconds["limit"] / seconds["fit"],
+                "over DataLoader": seconds["loader"] / seconds["fit"],
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -138,8 +166,14 @@ def threads() -> pd.DataFrame:
             torch.set_num_threads(1)
 
         seconds = in_turns({"last": last, "plain": plain, "many": many}, time.perf_counter)
-        rows.append({"model": network, "batch": size, "channels_last over contiguous": seconds["plain"] / seconds["last"],
-                     f"{cores} threads over 1": seconds["last"] / seconds["many"]})  # fmt: skip
+        rows.append(
+            {
+                "model": network,
+                "batch": size,
+                "channels_last over contiguous": seconds["plain"] / seconds["last"],
+                f"{cores} threads over 1": seconds["last"] / seconds["many"],
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -84,28 +84,38 @@ def rows(name: str) -> list[dict]:
         start = time.perf_counter()
         result = cut(model, coupling, random_keep(coupling, sparsity), example)
         seconds = time.perf_counter() - start
-        found.append({
-            "model": name, "sparsity": sparsity, "groups": len(coupling.groups),
-            "channels": sum(group.size for group in coupling.groups),
-            "parameters_before": parameters(model), "parameters_after": parameters(result.model),
-            "masked_equals_cut": "over kept channels" if result.over_kept else "exact",
-            "error": largest_error(model, coupling, result, example), "refused": len(result.refused),
-            "trace_s": round(sorted(times)[1], 3), "trace_added_gb": round(added, 3), "cut_s": round(seconds, 2),
-            "peak_gb": round(peak_memory(), 2),
-            "fixed": "; ".join(f"{layer}: {why}" for layer, why in coupling.fixed.items()),
-        })  # fmt: skip
+        found.append(
+            {
+                "model": name,
+                "sparsity": sparsity,
+                "groups": len(coupling.groups),
+                "channels": sum(group.size for group in coupling.groups),
+                "parameters_before": parameters(model),
+                "parameters_after": parameters(result.model),
+                "masked_equals_cut": "over kept channels" if result.over_kept else "exact",
+                "error": largest_error(model, coupling, result, example),
+                "refused": len(result.refused),
+                "trace_s": round(sorted(times)[1], 3),
+                "trace_added_gb": round(added, 3),
+                "cut_s": round(seconds, 2),
+                "peak_gb": round(peak_memory(), 2),
+                "fixed": "; ".join(f"{layer}: {why}" for layer, why in coupling.fixed.items()),
+            }
+        )
     return found
 
 
 def markdown(table: pd.DataFrame) -> str:
     lines = [
-        "# Coupled channels on torchvision's classification families", "",
+        "# Coupled channels on torchvision's classification families",
+        "",
         f"Made by `python benchmarks/zoo.py`; torch {torch.__version__}, one thread, 224 px (inception 299), random",
-        "weights and random kept sets. Error: max |masked − cut| / max |masked| in float64. Peak: whole process.", "",
+        "weights and random kept sets. Error: max |masked − cut| / max |masked| in float64. Peak: whole process.",
+        "",
         "| model | groups | channels | sparsity: M parameters | masked against cut | largest error | trace s | trace GB "
         "| peak GB | fixed |",
         "|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for name, part in table.groupby("model", sort=False):
         one = part.iloc[0]
         sizes = [f"{one.parameters_before / 1e6:.1f}"]

@@ -38,13 +38,17 @@ class _Lazy(types.ModuleType):
 
     def __getattr__(self, name: str) -> object:
         if name not in _WHERE:
-            raise AttributeError(f"module 'survey_lib' has no attribute {name!r}; it has: {', '.join(_WHERE)}")
+            raise AttributeError(
+                f"module 'survey_lib' has no attribute {name!r}; it has: {', '.join(_WHERE)}"
+            )
         value = getattr(importlib.import_module(f"survey_lib.{_WHERE[name]}"), name)
         setattr(self, name, value)
         return value
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _WHERE and isinstance(value, types.ModuleType)):  # `prune` is the function, not its module
+        if not (
+            name in _WHERE and isinstance(value, types.ModuleType)
+        ):  # `prune` is the function, not its module
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

@@ -126,9 +126,22 @@ def prune(
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
     with untouched(original):  # hooks of the caller's may reach it from a copy
-        request = Request(chosen, sparsity, budget and budget.of(bare, example), example, tuple(more),
-                          batches if batches is None else list(batches), loss, scope or chosen.scope, layers, protect,
-                          cuttable if cut is None else cut, masks or {}, coupling, seed)  # fmt: skip
+        request = Request(
+            chosen,
+            sparsity,
+            budget and budget.of(bare, example),
+            example,
+            batches if batches is None else list(batches),
+            loss,
+            scope or chosen.scope,
+            layers,
+            protect,
+            cuttable if cut is None else cut,
+            masks or {},
+            coupling,
+            seed,
+            tuple(more),
+        )
         result = step(bare, request)
         while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
             request = replace(request, budget=replace(request.budget, limit=request.budget.limit / over))
@@ -168,12 +181,16 @@ def _check_one_shot(method: Method) -> None:
     if method.score or method.solve:
         return
     if not method.during:
-        raise ValueError(f"{method.name} prunes in rounds and rewinds the weights after each: run it as RunConfig(method="
-                         f"{method.name!r}, schedule='iterative', rounds=..., recovery='rewind'), or call prune(model, "
-                         f"{method.ranking!r}, ..., scope={method.scope!r}, masks=...) in a loop of your own")  # fmt: skip
+        raise ValueError(
+            f"{method.name} prunes in rounds and rewinds the weights after each: run it as RunConfig(method="
+            f"{method.name!r}, schedule='iterative', rounds=..., recovery='rewind'), or call prune(model, "
+            f"{method.ranking!r}, ..., scope={method.scope!r}, masks=...) in a loop of your own"
+        )
     later = f"; after its finish(), prune(model, {method.ranking!r}, ...) cuts out what it pushed to zero"
-    raise ValueError(f"{method.name} lives in training: use survey_lib.during(model, {method.name!r}, ...)"
-                     + (later if method.ranking else ""))  # fmt: skip
+    raise ValueError(
+        f"{method.name} lives in training: use survey_lib.during(model, {method.name!r}, ...)"
+        + (later if method.ranking else "")
+    )
 
 
 def _overspent(result: PruneResult, request: Request, budget: Budget | None) -> float:
@@ -215,8 +232,13 @@ def save(result: PruneResult, path: str | Path) -> Path:
     >>> load(save(result, tempfile.mkdtemp() + "/small.safetensors"), nn.Sequential(nn.Linear(2, 2))).sparsity
     0.5
     """
-    meta = {"report": result.report.to_dict("split"), "sparsity": result.sparsity, "skipped": result.skipped,
-            "left": result.left, "over_kept": result.over_kept}  # fmt: skip
+    meta = {
+        "report": result.report.to_dict("split"),
+        "sparsity": result.sparsity,
+        "skipped": result.skipped,
+        "left": result.left,
+        "over_kept": result.over_kept,
+    }
     surgery.save_file(path, result.model, result.plan, None if result.plan else result.masks, meta)
     return Path(path)
 

@@ -24,6 +24,8 @@ LITERATURE = _literature()
 def needed(path: Path) -> Path:
     """The path, if it is there; FileNotFoundError that says where it comes from."""
     if not path.exists():
-        raise FileNotFoundError(f"{path} is not there: it is part of the repository, not of the installed package; "
-                                "clone the repository and run the command inside it")  # fmt: skip
+        raise FileNotFoundError(
+            f"{path} is not there: it is part of the repository, not of the installed package; "
+            "clone the repository and run the command inside it"
+        )
     return path

@@ -26,7 +26,9 @@ class KernelMemory:
             lines = status.read_text().splitlines() if status.exists() else []
             peaks = [int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM")]  # kB
             if peaks and peaks[0] > NOTEBOOK_MEMORY:
-                pytest.fail(f"the kernel of {item.path.name} held {peaks[0]:.2f} GB, more than {NOTEBOOK_MEMORY}")
+                pytest.fail(
+                    f"the kernel of {item.path.name} held {peaks[0]:.2f} GB, more than {NOTEBOOK_MEMORY}"
+                )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,7 +41,9 @@ class ResidualNet(nn.Module):
 
     def __init__(self, width: int = 8):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
@@ -105,7 +109,12 @@ def shake(model: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for tensor, low in ((module.weight, 0.5), (module.bias, -0.5), (module.running_mean, -0.5), (module.running_var, 0.5)):
+            for tensor, low in (
+                (module.weight, 0.5),
+                (module.bias, -0.5),
+                (module.running_mean, -0.5),
+                (module.running_var, 0.5),
+            ):
                 tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + low)
     return model
 
@@ -114,7 +123,9 @@ def shake(model: nn.Module, seed: int = 0) -> nn.Module:
 def net(request) -> nn.Module:
     """A small network of the kind that the tested method, if the test has one, can prune."""
     method = getattr(request.node, "callspec", None) and request.node.callspec.params.get("method")
-    kind = {"depth": BlockNet, "head": AttentionNet}.get(method in METHODS and METHODS[method].category, ResidualNet)
+    kind = {"depth": BlockNet, "head": AttentionNet}.get(
+        method in METHODS and METHODS[method].category, ResidualNet
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return shake(kind()).eval()

@@ -13,8 +13,12 @@ class Residual(nn.Module):
     def __init__(self, channels, draw):
         super().__init__()
         width = draw.choice([3, 4, 6])
-        self.body = nn.Sequential(nn.Conv2d(channels, width, 1), nn.BatchNorm2d(width), nn.ReLU(),
-                                  nn.Conv2d(width, channels, 3, padding=1))  # fmt: skip
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, channels, 3, padding=1),
+        )
 
     def forward(self, x):
         return F.relu(x + self.body(x))
@@ -50,7 +54,10 @@ class Gate(nn.Module):
     def __init__(self, channels, draw):
         super().__init__()
         self.kind = draw.choice(["excite", "expand_as", "scalar"])
-        self.reduce, self.expand = nn.Conv2d(channels, 3, 1), nn.Conv2d(3, 1 if self.kind == "scalar" else channels, 1)
+        self.reduce, self.expand = (
+            nn.Conv2d(channels, 3, 1),
+            nn.Conv2d(3, 1 if self.kind == "scalar" else channels, 1),
+        )
 
     def forward(self, x):
         gate = torch.sigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
@@ -60,7 +67,10 @@ class Gate(nn.Module):
 class Halves(nn.Module):
     def __init__(self, channels, draw):
         super().__init__()
-        self.conv, self.kind = nn.Conv2d(channels, 8, 1), draw.choice(["chunk", "slice", "glu", "maxout", "split"])
+        self.conv, self.kind = (
+            nn.Conv2d(channels, 8, 1),
+            draw.choice(["chunk", "slice", "glu", "maxout", "split"]),
+        )
 
     def forward(self, x):
         x = self.conv(x)
@@ -87,7 +97,9 @@ class Shuffle(nn.Module):
             return self.module(x)
         if self.kind == "unflatten":
             return x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
-        return x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(batch, -1, height, width)
+        return (
+            x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(batch, -1, height, width)
+        )
 
 
 class ChannelLast(nn.Module):
@@ -130,7 +142,10 @@ class Table(nn.Module):
 
     def __init__(self, channels, draw):
         super().__init__()
-        self.scale, self.act = nn.Parameter(torch.rand(channels, 1, 1) + 0.5), nn.PReLU(draw.choice([1, channels]))
+        self.scale, self.act = (
+            nn.Parameter(torch.rand(channels, 1, 1) + 0.5),
+            nn.PReLU(draw.choice([1, channels])),
+        )
         self.register_buffer("shift", torch.rand(1, channels, 1, 1))
 
     def forward(self, x):
@@ -150,21 +165,46 @@ def depthwise(channels, draw):
 
 def grouped(channels, draw):
     conv = nn.ConvTranspose2d if draw.random() < 0.3 else nn.Conv2d
-    return nn.Sequential(nn.Conv2d(channels, 8, 1), conv(8, draw.choice([4, 8]), 3, padding=1, groups=draw.choice([2, 4])))
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 1), conv(8, draw.choice([4, 8]), 3, padding=1, groups=draw.choice([2, 4]))
+    )
 
 
 def norm(channels, draw):
     groups = draw.choice([g for g in (1, 2, 3, 4) if channels % g == 0])
-    kinds = [nn.BatchNorm2d(channels), nn.InstanceNorm2d(channels, affine=True), nn.GroupNorm(groups, channels)]
+    kinds = [
+        nn.BatchNorm2d(channels),
+        nn.InstanceNorm2d(channels, affine=True),
+        nn.GroupNorm(groups, channels),
+    ]
     return nn.Sequential(draw.choice(kinds), draw.choice([nn.ReLU(), nn.Hardswish(), nn.Tanh()]))
 
 
 def pixels(channels, draw):
-    return nn.Sequential(nn.Conv2d(channels, 8, 1), nn.PixelShuffle(2), nn.Conv2d(2, 4, 1), nn.PixelUnshuffle(2))
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 1), nn.PixelShuffle(2), nn.Conv2d(2, 4, 1), nn.PixelUnshuffle(2)
+    )
 
 
-BLOCKS = [convolution, convolution, depthwise, grouped, norm, norm, pixels, Residual, Residual, OptionA, Concat, Gate,
-          Halves, Shuffle, ChannelLast, Attention, Table]  # fmt: skip
+BLOCKS = [
+    convolution,
+    convolution,
+    depthwise,
+    grouped,
+    norm,
+    norm,
+    pixels,
+    Residual,
+    Residual,
+    OptionA,
+    Concat,
+    Gate,
+    Halves,
+    Shuffle,
+    ChannelLast,
+    Attention,
+    Table,
+]
 
 
 class RandomNet(nn.Module):
@@ -176,7 +216,9 @@ class RandomNet(nn.Module):
         torch.manual_seed(seed)
         shape = (6, 6, 6)
         for _ in range(draw.randint(3, 9)):
-            kinds = [kind for kind in BLOCKS if kind is not OptionA or shape[1] > 3]  # instance norm needs 2 pixels
+            kinds = [
+                kind for kind in BLOCKS if kind is not OptionA or shape[1] > 3
+            ]  # instance norm needs 2 pixels
             self.body.append(draw.choice(kinds)(shape[0], draw))
             with torch.no_grad():
                 shape = self.body.eval()(torch.zeros(1, 2, 6, 6)).shape[1:]

@@ -120,10 +120,16 @@ def test_an_address_that_is_none_is_refused(name, tag, tmp_path):
         set_address(name, tag, "2026-11-26", tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize(("remote", "name"), [
-    ("https://github.com/a/b.git", "a/b"), ("git@github.com:a/b.git", "a/b"), ("https://github.com/a/b", "a/b"),
-    ("/home/me/b.git", ""), ("https://git.example.org/a/b.git", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("remote", "name"),
+    [
+        ("https://github.com/a/b.git", "a/b"),
+        ("git@github.com:a/b.git", "a/b"),
+        ("https://github.com/a/b", "a/b"),
+        ("/home/me/b.git", ""),
+        ("https://git.example.org/a/b.git", ""),
+    ],
+)
 def test_a_remote_is_an_address_if_it_is_on_github(remote, name, monkeypatch):
     import subprocess
 

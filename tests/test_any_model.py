@@ -40,7 +40,9 @@ class ScaledConv(nn.Conv2d):
     """As in timm: the class overrides forward and calls the functional form."""
 
     def forward(self, x):
-        return F.conv2d(x, self.weight * 0.5, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(
+            x, self.weight * 0.5, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
 
 class Functional(nn.Module):
@@ -64,7 +66,9 @@ def of(kind, seed=0):
 @pytest.mark.parametrize("kind", [UNet, Upscaler, Functional])
 def test_masked_equals_cut_on_models_of_other_peoples_making(kind):
     model, x = of(kind), torch.randn(2, 3, 8, 8)
-    masked, small = (prune(model, "l1-filter", 0.5, example=x, cut=cut).model.double() for cut in (False, True))
+    masked, small = (
+        prune(model, "l1-filter", 0.5, example=x, cut=cut).model.double() for cut in (False, True)
+    )
     other = torch.randn(3, 3, 12, 12, dtype=torch.float64)
     assert torch.allclose(masked(other), small(other), rtol=1e-9, atol=1e-12)
     assert sum(p.numel() for p in small.parameters()) < 0.7 * sum(p.numel() for p in model.parameters())

@@ -145,9 +145,16 @@ def test_blocks_go_until_the_macs_fit(net, batches, method):
 # masked weights
 
 
-@pytest.mark.parametrize("method, wishes", [
-    ("magnitude", {"scope": "erk"}), ("magnitude", {"scope": "global"}), ("lamp", {}), ("kernel", {}), ("obs", {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "method, wishes",
+    [
+        ("magnitude", {"scope": "erk"}),
+        ("magnitude", {"scope": "global"}),
+        ("lamp", {}),
+        ("kernel", {}),
+        ("obs", {}),
+    ],
+)
 @pytest.mark.parametrize("kind", ["macs", "parameters"])
 def test_of_masked_weights_those_that_are_not_zero_count(net, batches, method, wishes, kind):
     x = batches[0][0]
@@ -184,18 +191,21 @@ def test_any_cost_with_its_limit(method):
     assert 900 <= nonzero(result.model) <= 1000
 
 
-@pytest.mark.parametrize("wishes, message", [
-    ({}, "got none"),
-    ({"sparsity": 0.5, "macs": 0.5}, "got sparsity, macs"),
-    ({"macs": 0.5, "parameters": 0.5}, "got macs, parameters"),
-    ({"cost": count}, "at_most"),
-    ({"sparsity": 0.5, "at_most": 3}, "at_most"),
-    ({"macs": 0}, r"in \(0, 1\]; got 0"),
-    ({"macs": 50}, r"in \(0, 1\]; got 50"),
-    ({"parameters": "half"}, r"in \(0, 1\]; got 'half'"),
-    ({"parameters": 0.01}, "cannot be met: the smallest result costs 0.016"),
-    ({"cost": count, "at_most": 3}, "cannot be met: the smallest result costs 9"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wishes, message",
+    [
+        ({}, "got none"),
+        ({"sparsity": 0.5, "macs": 0.5}, "got sparsity, macs"),
+        ({"macs": 0.5, "parameters": 0.5}, "got macs, parameters"),
+        ({"cost": count}, "at_most"),
+        ({"sparsity": 0.5, "at_most": 3}, "at_most"),
+        ({"macs": 0}, r"in \(0, 1\]; got 0"),
+        ({"macs": 50}, r"in \(0, 1\]; got 50"),
+        ({"parameters": "half"}, r"in \(0, 1\]; got 'half'"),
+        ({"parameters": 0.01}, "cannot be met: the smallest result costs 0.016"),
+        ({"cost": count, "at_most": 3}, "cannot be met: the smallest result costs 9"),
+    ],
+)
 def test_wrong_budgets_are_named(wishes, message):
     with pytest.raises(ValueError, match=message):
         prune(chain(4, 80, 2), "l1-filter", example=torch.ones(1, 4), **wishes)

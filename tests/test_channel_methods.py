@@ -33,7 +33,7 @@ EXAMPLE = torch.zeros(2, 3, 8, 8)
 def choose(net, method, sparsity=0.5, batches=None, scope=None, seed=0):
     coupling, row = trace(net, EXAMPLE), find(method)
     request = Request(
-        row, sparsity, None, EXAMPLE, batches, None, scope or row.scope, None, (), True, {}, None, seed
+        row, sparsity, None, EXAMPLE, (), batches, None, scope or row.scope, None, (), True, {}, None, seed
     )
     ranking = Ranking(net, coupling, coupling.groups, request)
     return ranking.repaired(ranking.at(sparsity))
@@ -111,8 +111,16 @@ def test_isomorphic_ranks_the_same_structures_together():
 
 
 def test_isomorphic_divides_by_the_mean_of_the_group():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.ReLU(), nn.Conv2d(4, 4, 1, bias=False), nn.ReLU(),
-                        nn.Conv2d(4, 4, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 1, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    ).eval()
     for index, scale in ((0, 1.0), (2, 0.0), (4, 10.0)):  # the two alike: rows of 0 alone, columns of 4 alone
         net[index].weight.data.fill_(scale)
     net[0].weight.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1).expand(4, 3, 1, 1))
@@ -222,9 +230,10 @@ def test_thinet_takes_the_best_channel_at_each_step(problem, removed):
         assert torch.equal(keep, best)
 
 
-def test_thinet_rescales_by_least_squares(problem):
-    x, weight, evidence = problem
-    keep, repaired = reconstruction.thinet(evidence, 2)
+def test_thinet_rescales_to_the_output_of_the_network_pruned_so_far(problem):
+    x, weight, _ = problem
+    reader = consumer(weight, x, dense=x.flip(0))  # what the dense network read must not matter
+    keep, repaired = reconstruction.thinet(Evidence("g", torch.zeros(6, 1), consumers=(reader,)), 2)
     single = torch.stack(
         [output(x, weight, torch.eye(6, dtype=torch.bool)[c]).flatten() for c in range(6)], 1
     )
@@ -269,8 +278,10 @@ def test_lasso_with_intercept_takes_inputs_of_the_pruned_and_targets_of_the_dens
     single = (single - single.mean(0)).flatten(0, 1).numpy()  # an intercept for each of the outputs
     goal = output(dense, weight)
     centred = (goal - goal.mean(0)).flatten().numpy()
-    paths = [Lasso(a, fit_intercept=False, max_iter=100_000, tol=1e-10).fit(single, centred).coef_ != 0
-             for a in abs(single.T @ centred).max() / len(centred) * 0.97 ** torch.arange(400.0).numpy()]  # fmt: skip
+    paths = [
+        Lasso(a, fit_intercept=False, max_iter=100_000, tol=1e-10).fit(single, centred).coef_ != 0
+        for a in abs(single.T @ centred).max() / len(centred) * 0.97 ** torch.arange(400.0).numpy()
+    ]
     chosen = [kept.tolist() for kept in paths if kept.sum() == 6 - removed]
     assert keep.tolist() == chosen[-1]
     fit = LinearRegression().fit(x[:, keep.repeat_interleave(2)].numpy(), goal.numpy())
@@ -410,9 +421,14 @@ def test_group_lasso_adds_the_gradient_of_the_sum_of_channel_norms(net):
     (1e-3 * torch.cat(found, 1).norm(dim=1).sum()).backward()
     assert torch.allclose(ours["bn1.weight"], net.bn1.weight.grad, rtol=1e-4)
     columns = net.conv2.weight.grad
-    trunk = [net.stem[0].weight.flatten(1), net.stem[1].weight[:, None], net.bn2.weight[:, None],
-             net.conv1.weight.transpose(0, 1).flatten(1), net.conv2.weight.flatten(1),
-             net.head.weight.mT]  # fmt: skip
+    trunk = [
+        net.stem[0].weight.flatten(1),
+        net.stem[1].weight[:, None],
+        net.bn2.weight[:, None],
+        net.conv1.weight.transpose(0, 1).flatten(1),
+        net.conv2.weight.flatten(1),
+        net.head.weight.mT,
+    ]
     (1e-3 * torch.cat(trunk, 1).norm(dim=1).sum()).backward()
     assert columns is net.conv2.weight.grad  # the two groups' gradients add up in the kernel they share
     assert torch.allclose(ours["conv2.weight"], net.conv2.weight.grad, rtol=1e-4, atol=1e-9)
@@ -432,7 +448,8 @@ def test_depgraph_pulls_the_smallest_channel_16_times_as_hard_as_the_largest():
 
 def test_greg_schedule_and_its_penalty_only_on_the_chosen_filters(net):
     assert [channel_training.growing(step, 400) for step in (0, 9, 10, 150, 300, 399)] == pytest.approx(
-        [0, 0, 10 / 300, 0.5, 1, 1])  # fmt: skip
+        [0, 0, 10 / 300, 0.5, 1, 1]
+    )
     rule = channel_training.GrowingRegularisation(net, 0.5, 40, example=EXAMPLE)
     sum(p.sum() * 0 for p in net.parameters()).backward()
     rule.before(39, None)
@@ -473,8 +490,16 @@ def test_methods_find_their_groups_and_grouped_queries_stay_whole(llama, texts):
 
 
 def test_groups_of_a_convolution_are_no_heads(batches):
-    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=4), nn.ReLU(), nn.Conv2d(8, 4, 1),
-                        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)).eval()  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=4),
+        nn.ReLU(),
+        nn.Conv2d(8, 4, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 4),
+    ).eval()
     with pytest.raises(ValueError, match="2: not what head-gradient prunes"):
         prune(net, "head-gradient", 0.5, example=EXAMPLE, batches=batches)
 
@@ -525,8 +550,11 @@ def test_ffn_channel_reads_gate_up_and_down(llama, texts):
 def test_llm_pruner_takes_the_same_share_of_heads_and_hidden_channels(llama, texts):
     result = prune(llama, "llm-pruner", 0.5, example=texts[0][0], batches=texts, loss=token_loss)
     kept = result.report.groupby("group")["kept"].first().to_dict()
-    assert kept == {f"blocks.{i}.{name}": count for i in range(2)
-                    for name, count in (("attention.query", 1), ("feed_forward.gate", 6))}  # fmt: skip
+    assert kept == {
+        f"blocks.{i}.{name}": count
+        for i in range(2)
+        for name, count in (("attention.query", 1), ("feed_forward.gate", 6))
+    }
 
 
 def test_llm_pruner_scores_a_head_by_all_that_is_cut_with_it(llama, texts):
@@ -535,10 +563,12 @@ def test_llm_pruner_scores_a_head_by_all_that_is_cut_with_it(llama, texts):
     part = llama.blocks[0].attention
     product = {name: (layer.weight * layer.weight.grad).abs() for name, layer in part.named_children()}
     expected = [
-        product["query"][8 * h : 8 * h + 8].sum() + product["output"][:, 8 * h : 8 * h + 8].sum()
-        + product["key"][4 * h : 4 * h + 4].sum() + product["value"][4 * h : 4 * h + 4].sum()
+        product["query"][8 * h : 8 * h + 8].sum()
+        + product["output"][:, 8 * h : 8 * h + 8].sum()
+        + product["key"][4 * h : 4 * h + 4].sum()
+        + product["value"][4 * h : 4 * h + 4].sum()
         for h in range(2)
-    ]  # fmt: skip
+    ]
     score = transformer.ffn_channel(found["blocks.0.attention.query"][0])
     assert torch.allclose(score, torch.stack(expected), rtol=1e-4)
 
@@ -584,8 +614,11 @@ def test_minitron_by_hand_two_texts_of_two_tokens():
 def test_minitron_of_heads_and_of_the_embedding_agrees_with_hooks(llama, texts):
     """A head: the norm over its eight inputs of the output layer. The embedding: attention norm read by three layers,
     feed-forward norm by two; the final norm is read by the embedding itself, which is tied."""
-    readers = {f"blocks.{i}.{name}": count for i in range(2) for name, count in
-               (("attention_norm", 3), ("feed_forward_norm", 2))}  # fmt: skip
+    readers = {
+        f"blocks.{i}.{name}": count
+        for i in range(2)
+        for name, count in (("attention_norm", 3), ("feed_forward_norm", 2))
+    }
     seen = {name: [] for name in (*readers, "blocks.1.attention.output")}
     for name in readers:
         llama.get_submodule(name).register_forward_hook(lambda _, x, y, name=name: seen[name].append(y))
@@ -608,8 +641,11 @@ def test_minitron_prunes_the_parts_that_are_named(llama, texts):
         result = prune(llama, "minitron", 0.5, example=texts[0][0], batches=texts, loss=token_loss, **wishes)
         return result.report.groupby("group")["kept"].first().to_dict()
 
-    inner = {f"blocks.{i}.{name}": count for i in range(2)
-             for name, count in (("attention.query", 1), ("feed_forward.gate", 6))}  # fmt: skip
+    inner = {
+        f"blocks.{i}.{name}": count
+        for i in range(2)
+        for name, count in (("attention.query", 1), ("feed_forward.gate", 6))
+    }
     assert kept() == inner | {"embedding": 8}
     assert kept(protect=["embedding"]) == inner
 

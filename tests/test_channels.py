@@ -12,8 +12,19 @@ from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, Slice
 from survey_lib.chain.evidence.base import Evidence
 
-NEEDS = ("grad", "grad_sq", "example_grad_sq", "filter_saliency", "gamma", "slices", "slices_grad",
-         "gate_grad", "act_out", "act_grad", "consumers")  # fmt: skip
+NEEDS = (
+    "grad",
+    "grad_sq",
+    "example_grad_sq",
+    "filter_saliency",
+    "gamma",
+    "slices",
+    "slices_grad",
+    "gate_grad",
+    "act_out",
+    "act_grad",
+    "consumers",
+)
 
 
 def piece(tensor: str, dim: int, size: int, k: int = 1) -> Slice:
@@ -22,16 +33,25 @@ def piece(tensor: str, dim: int, size: int, k: int = 1) -> Slice:
 
 def group(producers, consumers, others, size) -> ChannelGroup:
     out = tuple(piece(f"{name}.weight", 0, size) for name in producers)
-    return ChannelGroup(producers[0], size, (*out, *(piece(name, 0, size) for name in others), *consumers),
-                        tuple(producers), tuple(consumers))  # fmt: skip
+    return ChannelGroup(
+        producers[0],
+        size,
+        (*out, *(piece(name, 0, size) for name in others), *consumers),
+        tuple(producers),
+        tuple(consumers),
+    )
 
 
 @pytest.fixture
 def coupling() -> Coupling:
     """The two groups of ResidualNet, by hand."""
     norm = [f"stem.1.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
-    trunk = group(["stem.0", "conv2"], [piece("conv1.weight", 1, 8), piece("head.weight", 1, 8)],
-                  [*norm, "conv2.bias", "bn2.weight", "bn2.bias"], 8)  # fmt: skip
+    trunk = group(
+        ["stem.0", "conv2"],
+        [piece("conv1.weight", 1, 8), piece("head.weight", 1, 8)],
+        [*norm, "conv2.bias", "bn2.weight", "bn2.bias"],
+        8,
+    )
     inner = group(["conv1"], [piece("conv2.weight", 1, 8)], ["conv1.bias", "bn1.weight", "bn1.bias"], 8)
     return Coupling((trunk, inner), {"head": "reaches the output"})
 
@@ -39,8 +59,9 @@ def coupling() -> Coupling:
 def test_one_evidence_for_each_producer_in_the_groups_order(net, coupling, batches):
     found = channels.collect(net, coupling, NEEDS, batches)
     assert {name: [e.name for e in members] for name, members in found.items()} == {
-        "stem.0": ["stem.0:stem.0", "stem.0:conv2"], "conv1": ["conv1:conv1"],
-    }  # fmt: skip
+        "stem.0": ["stem.0:stem.0", "stem.0:conv2"],
+        "conv1": ["conv1:conv1"],
+    }
     stem, conv2 = found["stem.0"]
     assert torch.equal(stem.weight, net.stem[0].weight) and torch.equal(conv2.weight, net.conv2.weight)
     assert torch.equal(stem.gamma, torch.stack([net.stem[1].weight, net.bn2.weight]))

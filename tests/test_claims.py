@@ -14,8 +14,18 @@ CLAIM = Claim("trial", "sparsity == 0.5", "method == 'a'", "method == 'b'", ("a"
 
 
 def runs(first, second):
-    rows = [{"method": name, "seed": seed, "accuracy": value, "loss": 1 - value, "compression": 2.0, "key": f"{name}{seed}"}
-            for name, values in (("a", first), ("b", second)) for seed, value in enumerate(values)]  # fmt: skip
+    rows = [
+        {
+            "method": name,
+            "seed": seed,
+            "accuracy": value,
+            "loss": 1 - value,
+            "compression": 2.0,
+            "key": f"{name}{seed}",
+        }
+        for name, values in (("a", first), ("b", second))
+        for seed, value in enumerate(values)
+    ]
     return pd.DataFrame(rows).assign(sparsity=0.5, status="done", data="toy", model="net")
 
 
@@ -45,8 +55,10 @@ def test_a_difference_by_hand(published):
         1,
     )
     assert found["keys"] == ["a0", "a1", "a2", "b0", "b1", "b2"]
-    assert found["statement"] == ("a is 10.0 points above b here (95 % interval 10.0 to 10.0, n = 3 seeds, over seeds only, "
-                                  "Holm-corrected p < 0.001)")  # fmt: skip
+    assert found["statement"] == (
+        "a is 10.0 points above b here (95 % interval 10.0 to 10.0, n = 3 seeds, over seeds only, "
+        "Holm-corrected p < 0.001)"
+    )
 
 
 def test_what_correction_does_not_leave_is_a_tie(published):

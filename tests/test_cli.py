@@ -16,6 +16,7 @@ from survey_lib.analysis.tables import accuracy_table, matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
 from survey_lib.course import reading
+from survey_lib.measure.export import export_onnx
 from survey_lib.site.readme import README
 
 ROOT = Path(__file__).parents[1]
@@ -284,14 +285,20 @@ def test_a_study_file_of_ones_own_is_swept_and_read(own):
     assert [row["n"] for row in json.loads(survey("results", own, "--json").stdout)] == [2, 2]
 
 
-@pytest.mark.parametrize(("wrong", "said"), [
-    (STUDY.replace("lenet-300-100", "torchvision:resnet18"), "torchvision:resnet18 reads 3 channels, the data has 1"),
-    (STUDY.replace("lenet-300-100", "lenet-5"), "lenet-5 needs images of at least 16x16"),
-    (STUDY.replace("epochs: 2,", "epochs: two,", 1), "epochs: must be a valid integer, got 'two'"),
-    (STUDY.replace("question", "qestion"), "question: is missing; qestion: is not a field here"),
-    ("name: [", "no valid YAML"),
-    ("", "got None"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            STUDY.replace("lenet-300-100", "torchvision:resnet18"),
+            "torchvision:resnet18 reads 3 channels, the data has 1",
+        ),
+        (STUDY.replace("lenet-300-100", "lenet-5"), "lenet-5 needs images of at least 16x16"),
+        (STUDY.replace("epochs: 2,", "epochs: two,", 1), "epochs: must be a valid integer, got 'two'"),
+        (STUDY.replace("question", "qestion"), "question: is missing; qestion: is not a field here"),
+        ("name: [", "no valid YAML"),
+        ("", "got None"),
+    ],
+)
 def test_a_wrong_study_is_refused_before_any_work_in_words_of_our_own(own, wrong, said):
     own.write_text(wrong)
     done = survey("sweep", own, "--engine", "serial")
@@ -373,7 +380,10 @@ def own_module(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("ownmodels:needs",), "missing 1 required positional argument: 'width'; it is called without arguments"),
+        (
+            ("ownmodels:needs",),
+            "missing 1 required positional argument: 'width'; it is called without arguments",
+        ),
         (("ownmodels:fails",), "raises OSError: no such device"),
         (("ownmodels:number",), "is no model but int"),
         (("ownmodels:absent",), "cannot be imported"),
@@ -388,11 +398,24 @@ def test_b87_what_cannot_be_done_is_said_in_one_line(own_module, words, message)
     assert done.exit_code == 1 and message in done.output and "Traceback" not in done.output
 
 
-def test_b87_a_module_beside_the_caller_is_found_and_a_second_output_leaves_no_file(own_module):
-    pytest.importorskip("onnxscript")
+def test_b87_a_module_beside_the_caller_is_found(own_module):
+    done = survey(*PRUNE, "ownmodels:good", "--out", "x.safetensors")
+    assert done.exit_code == 0 and (own_module / "x.safetensors").exists()
+
+
+def test_b87_a_model_that_returns_no_scores_is_refused_before_any_work(own_module):
     done = survey(*PRUNE, "ownmodels:Two", "--out", "x.safetensors", "--onnx", "x.onnx")
-    assert (own_module / "x.safetensors").exists()
-    assert "returns a tuple; wrap it" in done.output and not (own_module / "x.onnx").exists()
+    assert done.exit_code == 1 and "the model returns tuple, not scores" in done.output
+    assert not list(own_module.glob("x.*"))
+
+
+def test_b87_an_export_that_fails_leaves_no_file(own_module):
+    pytest.importorskip("onnxscript")
+    sys.path.insert(0, str(own_module))
+    two = __import__("ownmodels").Two()
+    with pytest.raises(ValueError, match="returns a tuple; wrap it"):
+        export_onnx(two, torch.ones(2, 3, 8, 8), own_module / "x.onnx")
+    assert not (own_module / "x.onnx").exists()
 
 
 @pytest.mark.parametrize("study", ["nothing", "comparsion"])

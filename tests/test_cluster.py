@@ -39,11 +39,20 @@ def cluster(tmp_path_factory):
     (root / "studies").mkdir()
     (root / "studies" / "trial.yaml").write_text(YAML)
     here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), "SURVEY_RUNS": str(root / "runs")}
-    about = ["--scheduler-file", str(root / "scheduler.json"), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    about = [
+        "--scheduler-file",
+        str(root / "scheduler.json"),
+        "--host",
+        "127.0.0.1",
+        "--dashboard-address",
+        "127.0.0.1:0",
+    ]
     roles = [["dask_scheduler", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
     with open(root / "log", "w") as log:
         processes = [
-            subprocess.Popen([sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here, stderr=log)
+            subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here, stderr=log
+            )
             for role, *options in roles
         ]
     wait(lambda: (root / "scheduler.json").exists() and (root / "scheduler.json").read_text().endswith("}"))
@@ -109,7 +118,9 @@ def test_a_scheduler_that_dies_ends_the_sweep_with_a_summary(cluster, trial, mon
     killer.start()
     done = sweep.sweep("trial", "long", engine="dask", scheduler=address, progress=False)
     killer.join()
-    assert (done.done, done.left) == (1, 2) and f"stopped: the dask scheduler at {address} is gone" in str(done)
+    assert (done.done, done.left) == (1, 2) and f"stopped: the dask scheduler at {address} is gone" in str(
+        done
+    )
 
 
 def listening() -> set[str]:
@@ -123,7 +134,9 @@ def listening() -> set[str]:
 
 def test_a_local_cluster_listens_on_loopback_alone(trial):
     trial("loopback")
-    work = threading.Thread(target=sweep.sweep, args=("trial",), kwargs={"engine": "dask", "jobs": 1, "progress": False})
+    work = threading.Thread(
+        target=sweep.sweep, args=("trial",), kwargs={"engine": "dask", "jobs": 1, "progress": False}
+    )
     work.start()
     found = set()
     while work.is_alive():
@@ -141,9 +154,17 @@ def test_no_scheduler_at_the_address_is_said(trial, monkeypatch):
 
 def test_the_slurm_script_starts_one_threaded_workers_that_share_the_store(monkeypatch, tmp_path):
     monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "my runs"))
-    script = slurm_script("weight", "tcp://login1:8786", cores=8, memory="16GB", walltime="02:00:00", partition="cpu")
-    for line in ("#SBATCH -J survey-weight", "#SBATCH -p cpu", "#SBATCH --cpus-per-task=8", "#SBATCH -t 02:00:00",
-                 "export OMP_NUM_THREADS=1", f"export SURVEY_RUNS='{tmp_path}/my runs'"):  # fmt: skip
+    script = slurm_script(
+        "weight", "tcp://login1:8786", cores=8, memory="16GB", walltime="02:00:00", partition="cpu"
+    )
+    for line in (
+        "#SBATCH -J survey-weight",
+        "#SBATCH -p cpu",
+        "#SBATCH --cpus-per-task=8",
+        "#SBATCH -t 02:00:00",
+        "export OMP_NUM_THREADS=1",
+        f"export SURVEY_RUNS='{tmp_path}/my runs'",
+    ):
         assert line in script.splitlines()
     (command,) = [line for line in script.splitlines() if "dask_worker" in line]
     assert "--dashboard-address 127.0.0.1:0" in command  # all else of dask listens on the cluster's network
@@ -152,14 +173,17 @@ def test_the_slurm_script_starts_one_threaded_workers_that_share_the_store(monke
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"scheduler": "login1:8786"}, "scheduler must look like tcp://login1:8786"),
-    ({"memory": "lots"}, "memory must look like 8GB"),
-    ({"cores": 0}, "cores must look like 4, got '0'"),
-    ({"walltime": "1h; rm -rf ~"}, "walltime must look like"),
-    ({"partition": "cpu\nrm -rf ~"}, "partition must look like"),
-    ({"study": "wieght"}, "near: weight"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"scheduler": "login1:8786"}, "scheduler must look like tcp://login1:8786"),
+        ({"memory": "lots"}, "memory must look like 8GB"),
+        ({"cores": 0}, "cores must look like 4, got '0'"),
+        ({"walltime": "1h; rm -rf ~"}, "walltime must look like"),
+        ({"partition": "cpu\nrm -rf ~"}, "partition must look like"),
+        ({"study": "wieght"}, "near: weight"),
+    ],
+)
 def test_values_that_are_none_are_refused_before_a_script_is_made(change, said):
     with pytest.raises(ValueError, match=said):
         slurm_script(**{"study": "weight", "scheduler": "tcp://login1:8786"} | change)

@@ -15,46 +15,55 @@ from survey_lib.experiment.sweeps import store
 BASE = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "sparsity": 0.5}
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"data": "digit"}, "near: digits"),
-    ({"model": "lenet300"}, "near: lenet-300-100"),
-    ({"method": "magnitud"}, "near: magnitude"),
-    ({"sparsity": 1.0}, "less than 1"),
-    ({"sparsity": -0.1}, "greater than or equal to 0"),
-    ({"sparsity": float("nan")}, "finite"),
-    ({"sparsity": "0.5"}, "valid number"),
-    ({"scope": "local"}, "'layerwise', 'global' or 'erk'"),
-    ({"schedule": "slow"}, "'one-shot', 'iterative' or 'gradual'"),
-    ({"recovery": "retrain"}, "'finetune'"),
-    ({"optimizer": "adan"}, "'sgd', 'adam' or 'adamw'"),
-    ({"rounds": 3}, "one-shot has one round"),
-    ({"rounds": 0, "schedule": "iterative"}, "greater than or equal to 1"),
-    ({"recovery": "scratch-e", "schedule": "iterative", "rounds": 2}, "schedule one-shot"),
-    ({"epochs": 3, "rewind_epoch": 3}, "rewind_epoch must lie before epochs=3"),
-    ({"method": "snip", "recovery": "rewind"}, "nothing to rewind to"),
-    ({"method": "snip", "schedule": "iterative", "rounds": 2}, "prunes before training"),
-    ({"method": "imp"}, "schedule iterative, rounds of at least 2, recovery rewind"),
-    ({"method": "imp", "schedule": "iterative", "rounds": 3}, "got iterative, 3, finetune"),
-    ({"method": "imp", "schedule": "iterative", "recovery": "rewind"}, "got iterative, 1, rewind"),
-    ({"method": "dense"}, "dense is the baseline"),
-    ({"method": "dense", "sparsity": 0.0, "recovery": "rewind"}, "finetune or lr-rewind, or none; got rewind"),
-    ({"macs": 0.5}, "macs is for a structured method, one-shot, without sparsity; got magnitude 0.5"),
-    ({"method": "l1-filter", "sparsity": 0.0, "macs": 1.5}, "less than or equal to 1"),
-    ({"method": "l1-filter", "protect": "ends"}, "protect is for masks"),
-    ({"method": "set", "protect": "ends"}, "protect is for masks"),
-    ({"method": "snip", "when": "before"}, "snip acts before it anyway"),
-    ({"when": "before", "recovery": "rewind"}, "nothing to rewind to"),
-    ({"rate": 0.2}, "schedule iterative and sparsity 0.2; got one-shot 0.5"),
-    ({"rate": 0.2, "schedule": "iterative", "rounds": 2}, "sparsity 0.36; got iterative 0.5"),
-    ({"output_rate": 0.1}, "output_rate needs rate"),
-    ({"distill": True, "recovery": "none"}, "distill needs a recovery"),
-    ({"connect": True}, "connect is for recovery rewind"),
-    ({"validation": 3}, "greater than or equal to 10"),
-    ({"data": "stories260K", "model": "stories260K", "recovery": "none", "inputs": "unit"}, "without inputs"),
-    ({"method": "nm-magnitude:2:4", "sparsity": 0.8}, "removes exactly 0.5"),
-    ({"spasity": 0.5}, "unknown field 'spasity'; near: sparsity"),
-    ({"lr": 0.0}, "greater than 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"data": "digit"}, "near: digits"),
+        ({"model": "lenet300"}, "near: lenet-300-100"),
+        ({"method": "magnitud"}, "near: magnitude"),
+        ({"sparsity": 1.0}, "less than 1"),
+        ({"sparsity": -0.1}, "greater than or equal to 0"),
+        ({"sparsity": float("nan")}, "finite"),
+        ({"sparsity": "0.5"}, "valid number"),
+        ({"scope": "local"}, "'layerwise', 'global' or 'erk'"),
+        ({"schedule": "slow"}, "'one-shot', 'iterative' or 'gradual'"),
+        ({"recovery": "retrain"}, "'finetune'"),
+        ({"optimizer": "adan"}, "'sgd', 'adam' or 'adamw'"),
+        ({"rounds": 3}, "one-shot has one round"),
+        ({"rounds": 0, "schedule": "iterative"}, "greater than or equal to 1"),
+        ({"recovery": "scratch-e", "schedule": "iterative", "rounds": 2}, "schedule one-shot"),
+        ({"epochs": 3, "rewind_epoch": 3}, "rewind_epoch must lie before epochs=3"),
+        ({"method": "snip", "recovery": "rewind"}, "nothing to rewind to"),
+        ({"method": "snip", "schedule": "iterative", "rounds": 2}, "prunes before training"),
+        ({"method": "imp"}, "schedule iterative, rounds of at least 2, recovery rewind"),
+        ({"method": "imp", "schedule": "iterative", "rounds": 3}, "got iterative, 3, finetune"),
+        ({"method": "imp", "schedule": "iterative", "recovery": "rewind"}, "got iterative, 1, rewind"),
+        ({"method": "dense"}, "dense is the baseline"),
+        (
+            {"method": "dense", "sparsity": 0.0, "recovery": "rewind"},
+            "finetune or lr-rewind, or none; got rewind",
+        ),
+        ({"macs": 0.5}, "macs is for a structured method, one-shot, without sparsity; got magnitude 0.5"),
+        ({"method": "l1-filter", "sparsity": 0.0, "macs": 1.5}, "less than or equal to 1"),
+        ({"method": "l1-filter", "protect": "ends"}, "protect is for masks"),
+        ({"method": "set", "protect": "ends"}, "protect is for masks"),
+        ({"method": "snip", "when": "before"}, "snip acts before it anyway"),
+        ({"when": "before", "recovery": "rewind"}, "nothing to rewind to"),
+        ({"rate": 0.2}, "schedule iterative and sparsity 0.2; got one-shot 0.5"),
+        ({"rate": 0.2, "schedule": "iterative", "rounds": 2}, "sparsity 0.36; got iterative 0.5"),
+        ({"output_rate": 0.1}, "output_rate needs rate"),
+        ({"distill": True, "recovery": "none"}, "distill needs a recovery"),
+        ({"connect": True}, "connect is for recovery rewind"),
+        ({"validation": 3}, "greater than or equal to 10"),
+        (
+            {"data": "stories260K", "model": "stories260K", "recovery": "none", "inputs": "unit"},
+            "without inputs",
+        ),
+        ({"method": "nm-magnitude:2:4", "sparsity": 0.8}, "removes exactly 0.5"),
+        ({"spasity": 0.5}, "unknown field 'spasity'; near: sparsity"),
+        ({"lr": 0.0}, "greater than 0"),
+    ],
+)
 def test_a_wrong_value_is_named_with_what_is_allowed(change, said):
     with pytest.raises(ValidationError) as error:
         RunConfig(**BASE | change)
@@ -66,21 +75,53 @@ def test_configs_are_frozen():
         RunConfig(**BASE).sparsity = 0.9
 
 
-OTHER = {"data": "eurosat32-mini", "model": "resnet-8", "method": "random", "sparsity": 0.6, "scope": "global",
-         "recovery": "none", "epochs": 9, "recovery_epochs": 9, "rewind_epoch": 2, "lr": 0.3, "recovery_lr": 0.3,
-         "optimizer": "adamw", "lr_schedule": "step", "batch_size": 9, "weight_decay": 0.3, "evidence": 9, "seed": 9,
-         "device": "cuda", "layer": "1", "profile": "quick", "when": "before", "protect": "ends", "distill": True,
-         "init": "he", "inputs": "unit", "validation": 99, "track_test": True}  # fmt: skip
+OTHER = {
+    "data": "eurosat32-mini",
+    "model": "resnet-8",
+    "method": "random",
+    "sparsity": 0.6,
+    "scope": "global",
+    "recovery": "none",
+    "epochs": 9,
+    "recovery_epochs": 9,
+    "rewind_epoch": 2,
+    "lr": 0.3,
+    "recovery_lr": 0.3,
+    "optimizer": "adamw",
+    "lr_schedule": "step",
+    "batch_size": 9,
+    "weight_decay": 0.3,
+    "evidence": 9,
+    "seed": 9,
+    "device": "cuda",
+    "layer": "1",
+    "profile": "quick",
+    "when": "before",
+    "protect": "ends",
+    "distill": True,
+    "init": "he",
+    "inputs": "unit",
+    "validation": 99,
+    "track_test": True,
+}
 
 
 def test_b67_every_field_changes_the_key():
-    together = {"schedule": {"schedule": "gradual"}, "rounds": {"schedule": "iterative", "rounds": 2},
-                "ticket": {"ticket": "shuffled", "recovery": "rewind"},
-                "connect": {"connect": True, "recovery": "rewind"},
-                "macs": {"macs": 0.5, "method": "l1-filter", "sparsity": 0.0},
-                "rate": {"rate": 0.2, "schedule": "iterative", "rounds": 2, "sparsity": 0.36},
-                "output_rate": {"rate": 0.2, "schedule": "iterative", "rounds": 2, "sparsity": 0.36,
-                                "output_rate": 0.1}}  # fmt: skip
+    together = {
+        "schedule": {"schedule": "gradual"},
+        "rounds": {"schedule": "iterative", "rounds": 2},
+        "ticket": {"ticket": "shuffled", "recovery": "rewind"},
+        "connect": {"connect": True, "recovery": "rewind"},
+        "macs": {"macs": 0.5, "method": "l1-filter", "sparsity": 0.0},
+        "rate": {"rate": 0.2, "schedule": "iterative", "rounds": 2, "sparsity": 0.36},
+        "output_rate": {
+            "rate": 0.2,
+            "schedule": "iterative",
+            "rounds": 2,
+            "sparsity": 0.36,
+            "output_rate": 0.1,
+        },
+    }
     changes = {name: {name: value} for name, value in OTHER.items()} | together
     assert changes.keys() == RunConfig.model_fields.keys()
     keys = [RunConfig(**BASE | change).key() for change in changes.values()]
@@ -89,8 +130,13 @@ def test_b67_every_field_changes_the_key():
 
 def test_b67_the_methods_version_and_the_schema_change_the_key(monkeypatch):
     before = RunConfig(**BASE).key()
-    monkeypatch.setitem(METHODS, "magnitude", METHODS["magnitude"].__class__(
-        **METHODS["magnitude"].__dict__ | {"version": METHODS["magnitude"].version + 1}))  # fmt: skip
+    monkeypatch.setitem(
+        METHODS,
+        "magnitude",
+        METHODS["magnitude"].__class__(
+            **METHODS["magnitude"].__dict__ | {"version": METHODS["magnitude"].version + 1}
+        ),
+    )
     raised = RunConfig(**BASE).key()
     monkeypatch.setattr(configs, "SCHEMA", configs.SCHEMA + 1)
     assert len({before, raised, RunConfig(**BASE).key()}) == 3
@@ -106,7 +152,9 @@ def test_every_published_key_is_that_of_its_config_schema_and_version():
         version = record["method"]["version"]
         version = 1 if version == "dense" else version
         assert configs.key_of(record["config"], record["schema"], version) == record["key"]
-        assert configs.identity(RunConfig(**record["config"]).model_dump()) == configs.identity(record["config"])
+        assert configs.identity(RunConfig(**record["config"]).model_dump()) == configs.identity(
+            record["config"]
+        )
 
 
 def test_keys_stay_what_they_are():
@@ -116,8 +164,16 @@ def test_keys_stay_what_they_are():
     assert RunConfig(**BASE).dense_key() == "2fa0dfe55e7c7f09"
 
 
-LATER = {"optimizer": "adam", "when": "before", "protect": "ends", "distill": True, "init": "he", "inputs": "unit",
-         "validation": 99, "track_test": True}  # fmt: skip
+LATER = {
+    "optimizer": "adam",
+    "when": "before",
+    "protect": "ends",
+    "distill": True,
+    "init": "he",
+    "inputs": "unit",
+    "validation": 99,
+    "track_test": True,
+}
 
 
 def test_a_field_that_comes_later_changes_only_the_keys_of_runs_that_use_it(monkeypatch):
@@ -139,8 +195,14 @@ def test_a_rate_sets_the_sparsity_and_its_rounds_are_a_prefix_of_longer_chains()
     assert RunConfig(**RATE, rounds=2, seed=1).chain_key() != short.chain_key()
 
 
-RATE = {"data": "digits", "model": "lenet-300-100", "method": "imp", "schedule": "iterative", "recovery": "rewind",
-        "rate": 0.2}  # fmt: skip
+RATE = {
+    "data": "digits",
+    "model": "lenet-300-100",
+    "method": "imp",
+    "schedule": "iterative",
+    "recovery": "rewind",
+    "rate": 0.2,
+}
 
 
 def test_keys_are_equal_in_another_process():
@@ -157,7 +219,17 @@ def test_methods_of_a_seed_share_the_dense_network():
         {"recovery_lr": 0.5},
         {"profile": "full"},
     ]
-    different = [{"seed": 1}, {"inputs": "unit"}, {"init": "he"}, {"validation": 99}, {"track_test": True}, {"epochs": 9}, {"lr": 0.5}, {"model": "resnet-8"}, {"rewind_epoch": 0}]
+    different = [
+        {"seed": 1},
+        {"inputs": "unit"},
+        {"init": "he"},
+        {"validation": 99},
+        {"track_test": True},
+        {"epochs": 9},
+        {"lr": 0.5},
+        {"model": "resnet-8"},
+        {"rewind_epoch": 0},
+    ]
     key = RunConfig(**BASE).dense_key()
     assert {RunConfig(**BASE | change).dense_key() for change in same} == {key}
     assert len({RunConfig(**BASE | change).dense_key() for change in different} | {key}) == 10

@@ -10,7 +10,9 @@ from survey_lib.figures.comparisons import controls
 
 def test_against_one_sorts_and_leaves_the_reference_out():
     runs = pd.DataFrame({"seed": [0, 1, 2], "accuracy": [0.5, 0.6, 0.7]})
-    table = controls.against_one({"a": runs, "b": runs.assign(accuracy=runs.accuracy + 0.1), "c": runs - 0}, "a")
+    table = controls.against_one(
+        {"a": runs, "b": runs.assign(accuracy=runs.accuracy + 0.1), "c": runs - 0}, "a"
+    )
     assert list(table.index) == ["b", "c"] and table.loc["b", "mean"] == pytest.approx(0.1)
 
 
@@ -20,8 +22,10 @@ def test_one_seed_has_no_interval():
 
 
 def test_ranges_by_hand():
-    runs = pd.DataFrame([(0.5, 0.01, "a", 0.9), (0.5, 0.01, "b", 0.8), (0.5, 0.1, "a", 0.7), (0.5, 0.1, "b", 0.7)],
-                        columns=["sparsity", "recovery_lr", "method", "accuracy"])  # fmt: skip
+    runs = pd.DataFrame(
+        [(0.5, 0.01, "a", 0.9), (0.5, 0.01, "b", 0.8), (0.5, 0.1, "a", 0.7), (0.5, 0.1, "b", 0.7)],
+        columns=["sparsity", "recovery_lr", "method", "accuracy"],
+    )
     found = controls.ranges(runs).loc[0.5]
     assert found["between criteria"] == pytest.approx(5)  # 10 points at one rate, 0 at the other
     assert found["between learning rates"] == pytest.approx(15)  # 20 for a, 10 for b
@@ -29,8 +33,10 @@ def test_ranges_by_hand():
 
 def test_pictures_show_every_row_once():
     figure, (left, right) = plt.subplots(1, 2)
-    table = pd.DataFrame({"mean": [0.1, 0.0], "low": [0.05, -0.1], "high": [0.2, 0.1], "n": [3, 3],
-                          "corrected": [0.01, 0.3]}, ["up", "flat"])  # fmt: skip
+    table = pd.DataFrame(
+        {"mean": [0.1, 0.0], "low": [0.05, -0.1], "high": [0.2, 0.1], "n": [3, 3], "corrected": [0.01, 0.3]},
+        ["up", "flat"],
+    )
     controls.against_reference(table, "x", left)
     ties = [line for line in left.lines if line.get_markerfacecolor() == "white"]
     assert [line.get_ydata().tolist() for line in ties] == [[0]]  # flat, the lower row, is a tie
@@ -41,6 +47,8 @@ def test_pictures_show_every_row_once():
 
 
 def test_classes_of_a_record():
-    record = {"config": {"data": "d", "method": "m", "sparsity": 0.5, "recovery": "none", "seed": 0},
-              "metrics": {"recovered": {"test": {"per_class_accuracy": [0.9, 0.8]}}}}  # fmt: skip
+    record = {
+        "config": {"data": "d", "method": "m", "sparsity": 0.5, "recovery": "none", "seed": 0},
+        "metrics": {"recovered": {"test": {"per_class_accuracy": [0.9, 0.8]}}},
+    }
     assert controls.per_class([record], ("a", "b"))[["a", "b"]].to_numpy().tolist() == [[0.9, 0.8]]

@@ -72,8 +72,16 @@ class Functional(nn.Module):
 
 @pytest.mark.parametrize("mean", [0.0, -2.0])
 def test_b19_cut_channel_takes_its_batch_norm_along(mean):
-    model = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
-                          nn.Conv2d(4, 3, 3, padding=1)).double().eval()  # fmt: skip
+    model = (
+        nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 3, 3, padding=1),
+        )
+        .double()
+        .eval()
+    )
     nn.init.constant_(model[1].bias, 0.5)
     nn.init.constant_(model[1].running_mean, mean)
     x = torch.randn(2, 2, 6, 6).double()
@@ -99,9 +107,17 @@ def test_b21_consumer_loses_the_removed_inputs_and_not_the_last_ones():
     assert torch.equal(result.model[1].weight, model[1].weight[:, [0, 2, 5]])
 
 
-@pytest.mark.parametrize("norm", [
-    nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False), nn.BatchNorm2d(8, track_running_stats=False),
-    nn.InstanceNorm2d(8, affine=True), nn.PReLU(8), nn.PReLU(1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.BatchNorm2d(8),
+        nn.BatchNorm2d(8, affine=False),
+        nn.BatchNorm2d(8, track_running_stats=False),
+        nn.InstanceNorm2d(8, affine=True),
+        nn.PReLU(8),
+        nn.PReLU(1),
+    ],
+)
 def test_b22_norms_and_activations_follow(norm):
     for tensor in [*norm.parameters(), *norm.buffers()]:
         if tensor.shape == (8,):
@@ -119,8 +135,14 @@ def test_b22_norms_and_activations_follow(norm):
 
 
 def test_b23_depthwise_follows_and_changes_its_groups():
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 8, 3, groups=8),
-                          nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1))  # fmt: skip
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1),
+        nn.BatchNorm2d(8),
+        nn.ReLU6(),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 4, 1),
+    )
     small = cut_without(model, torch.randn(1, 3, 8, 8), _0=[0, 3, 6]).model
     depthwise = small[3]
     assert depthwise.weight.shape == (5, 1, 3, 3)
@@ -183,9 +205,15 @@ class PaddedShortcut(nn.Module):
 
 def resnet_a():
     widths = [(16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1)]
-    return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-                         *(PaddedShortcut(*w) for w in widths), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                         nn.Linear(64, 10))  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        *(PaddedShortcut(*w) for w in widths),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    )
 
 
 def test_b27_padded_shortcut_ties_3_11_and_27():
@@ -203,8 +231,12 @@ def test_b27_padded_shortcut_ties_3_11_and_27():
 
 
 def test_b28_concatenation_shifts_by_the_first_input():
-    model = Functional(lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 1)), a=nn.Conv2d(2, 3, 1), b=nn.Conv2d(2, 4, 1),
-                       c=nn.Conv2d(7, 2, 1))  # fmt: skip
+    model = Functional(
+        lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 1)),
+        a=nn.Conv2d(2, 3, 1),
+        b=nn.Conv2d(2, 4, 1),
+        c=nn.Conv2d(7, 2, 1),
+    )
     small = cut_without(model, torch.randn(1, 2, 5, 5), b=[1]).model
     assert torch.equal(small.c.weight, model.c.weight[:, [0, 1, 2, 3, 5, 6]])
     assert torch.equal(small.a.weight, model.a.weight)
@@ -236,8 +268,13 @@ def test_b31_squeeze_and_excitation(seed):
         y = F.relu(m.trunk(x))
         return m.out(y * torch.sigmoid(m.expand(F.relu(m.reduce(y.mean((2, 3), keepdim=True))))))
 
-    model = Functional(forward, trunk=nn.Conv2d(3, 8, 1), reduce=nn.Conv2d(8, 4, 1), expand=nn.Conv2d(4, 8, 1),
-                       out=nn.Conv2d(8, 4, 1))  # fmt: skip
+    model = Functional(
+        forward,
+        trunk=nn.Conv2d(3, 8, 1),
+        reduce=nn.Conv2d(8, 4, 1),
+        expand=nn.Conv2d(4, 8, 1),
+        out=nn.Conv2d(8, 4, 1),
+    )
     left = sorted(torch.randperm(8, generator=torch.Generator().manual_seed(seed))[:4].tolist())
     small = cut_without(model, torch.randn(1, 3, 6, 6), trunk=[c for c in range(8) if c not in left]).model
     assert torch.equal(small.trunk.weight, model.trunk.weight[left])
@@ -296,8 +333,12 @@ def test_b37_bare_parameters_and_buffers_follow(table):
 
 def test_b37_a_table_whose_axes_fit_twice_is_read_as_broadcasting_reads_it():
     """(8, 8) against (n, 8, 8, 8) meets height and width: it keeps its size, the channels go."""
-    model = Functional(lambda m, x: m.out(m.conv(x) * m.g), conv=nn.Conv2d(3, 8, 3), g=nn.Parameter(torch.rand(8, 8)),
-                       out=nn.Conv2d(8, 4, 1))  # fmt: skip
+    model = Functional(
+        lambda m, x: m.out(m.conv(x) * m.g),
+        conv=nn.Conv2d(3, 8, 3),
+        g=nn.Parameter(torch.rand(8, 8)),
+        out=nn.Conv2d(8, 4, 1),
+    )
     assert cut_without(model, torch.randn(1, 3, 10, 10), conv=[0]).model.g.shape == (8, 8)
 
 
@@ -353,12 +394,19 @@ def test_b40_an_unknown_group_lists_the_known_ones():
 
 
 def test_b41_outputs_keep_their_width_whatever_their_container():
-    model = Functional(lambda m, x: {"first": m.one(m.stem(x)), "more": [m.two(m.stem(x))]}, stem=nn.Linear(5, 6),
-                       one=nn.Linear(6, 3), two=nn.Linear(6, 2))  # fmt: skip
+    model = Functional(
+        lambda m, x: {"first": m.one(m.stem(x)), "more": [m.two(m.stem(x))]},
+        stem=nn.Linear(5, 6),
+        one=nn.Linear(6, 3),
+        two=nn.Linear(6, 2),
+    )
     coupling = trace(model, torch.randn(2, 5))
     assert [group.name for group in coupling.groups] == ["stem"]
     wrap = "; wrap the model to return only what you need"
-    assert coupling.fixed == {"one": "reaches the model's output 'first'", "two": f"reaches the model's output 'more'{wrap}"}
+    assert coupling.fixed == {
+        "one": "reaches the model's output 'first'",
+        "two": f"reaches the model's output 'more'{wrap}",
+    }
 
 
 @pytest.mark.parametrize(
@@ -424,8 +472,12 @@ def test_grouped_query_attention_by_hand_loses_whole_heads():
 
 
 def test_multi_head_attention_keeps_trunk_and_heads_in_step():
-    model = Functional(lambda m, x: m.out(m.stem(x) + m.mha(*[m.stem(x)] * 3)[0]), stem=nn.Linear(5, 12),
-                       mha=nn.MultiheadAttention(12, 4, batch_first=True), out=nn.Linear(12, 3))  # fmt: skip
+    model = Functional(
+        lambda m, x: m.out(m.stem(x) + m.mha(*[m.stem(x)] * 3)[0]),
+        stem=nn.Linear(5, 12),
+        mha=nn.MultiheadAttention(12, 4, batch_first=True),
+        out=nn.Linear(12, 3),
+    )
     x = torch.randn(2, 6, 5)
     coupling = trace(model, x)
     assert coupling.counts == (("stem", "mha"),)
@@ -458,13 +510,17 @@ def test_train_only_heads_are_cut_too():
     assert small.training and small(torch.randn(2, 4))[1].shape == (2, 2)
 
 
-@pytest.mark.parametrize("forward, reason", [
-    (lambda m, x: m.b(torch.softmax(m.a(x), 1)), "_softmax over the channel axis"),
-    (lambda m, x: m.b(m.a(x).roll(1, 1)), "roll takes a constant place"),
-    (lambda m, x: m.b(m.a(x)[:, torch.tensor([3, 1, 0, 2, 4, 5])]), "index takes a constant place"),
-    (lambda m, x: m.b(torch.fft.fft(m.a(x)).real), "unknown operation"),
-    (lambda m, x: m.b(torch.cat(m.a(x).split([2, 4], 1), 1)), "constant sizes"),
-    (lambda m, x: m.b(m.a(x) * torch.arange(6)), "cannot go")])  # fmt: skip
+@pytest.mark.parametrize(
+    "forward, reason",
+    [
+        (lambda m, x: m.b(torch.softmax(m.a(x), 1)), "_softmax over the channel axis"),
+        (lambda m, x: m.b(m.a(x).roll(1, 1)), "roll takes a constant place"),
+        (lambda m, x: m.b(m.a(x)[:, torch.tensor([3, 1, 0, 2, 4, 5])]), "index takes a constant place"),
+        (lambda m, x: m.b(torch.fft.fft(m.a(x)).real), "unknown operation"),
+        (lambda m, x: m.b(torch.cat(m.a(x).split([2, 4], 1), 1)), "constant sizes"),
+        (lambda m, x: m.b(m.a(x) * torch.arange(6)), "cannot go"),
+    ],
+)
 def test_what_cannot_be_followed_is_fixed_with_the_reason(forward, reason):
     coupling = trace(Functional(forward, a=nn.Linear(3, 6), b=nn.Linear(6, 2)), torch.randn(2, 3))
     assert not coupling.groups and reason in coupling.fixed["a"]
@@ -507,8 +563,11 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(ValueError, match="example must be"):
         trace(nn.Linear(2, 2), "image.png")
     coupling = trace(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1)), torch.ones(1, 2))
-    for mask, message in [(torch.ones(3, dtype=torch.bool), "shape"), (torch.ones(4), "bool"),
-                          (torch.zeros(4, dtype=torch.bool), "keep at least one")]:  # fmt: skip
+    for mask, message in [
+        (torch.ones(3, dtype=torch.bool), "shape"),
+        (torch.ones(4), "bool"),
+        (torch.zeros(4, dtype=torch.bool), "keep at least one"),
+    ]:
         with pytest.raises(ValueError, match=message):
             group_masks(nn.Linear(2, 4), coupling, {"0": mask})
 

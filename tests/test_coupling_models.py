@@ -20,9 +20,17 @@ def cut_third(model, size=64):
     return coupling, cut(model, coupling, third_removed(coupling), example)
 
 
-@pytest.mark.parametrize("name, groups", [
-    ("resnet18", 12), ("mobilenet_v3_small", 27), ("shufflenet_v2_x0_5", 20), ("squeezenet1_1", 25),
-    ("mnasnet0_5", 25), ("regnet_y_400mf", 53)])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, groups",
+    [
+        ("resnet18", 12),
+        ("mobilenet_v3_small", 27),
+        ("shufflenet_v2_x0_5", 20),
+        ("squeezenet1_1", 25),
+        ("mnasnet0_5", 25),
+        ("regnet_y_400mf", 53),
+    ],
+)
 def test_convolutional_families_are_exact(name, groups):
     coupling, result = cut_third(tv.get_model(name, weights=None))
     assert len(coupling.groups) == groups
@@ -61,7 +69,9 @@ def test_transformers_are_exact_over_kept_channels(build, size):
     coupling, result = cut_third(build(), size)
     assert not result.refused and result.over_kept
     assert result.model(torch.randn(3, 3, size, size)).shape == (3, 5)
-    assert sum(p.numel() for p in result.model.parameters()) < 0.75 * sum(p.numel() for p in build().parameters())
+    assert sum(p.numel() for p in result.model.parameters()) < 0.75 * sum(
+        p.numel() for p in build().parameters()
+    )
 
 
 def test_heads_are_chosen_whole_where_their_width_is_a_scale():

@@ -40,7 +40,9 @@ def check_net(seed) -> str:
     masked = masks.masked_copy(dense, group_masks(dense, coupling, result.keep))
     over_kept = OverKept(masked, coupling, result.keep) if result.over_kept else None
     inputs = ((torch.randn(5, 2, 11, 9, dtype=torch.float64),), {})
-    assert equal(run(masked, inputs, over_kept=over_kept), run(small, inputs)), f"seed {seed}: wrong cut accepted"
+    assert equal(run(masked, inputs, over_kept=over_kept), run(small, inputs)), (
+        f"seed {seed}: wrong cut accepted"
+    )
     if result.refused:
         return "part refused" if result.keep else "refused"
     return "nothing to cut" if not result.keep else "over kept" if result.over_kept else "exact"

@@ -24,10 +24,13 @@ def empty(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name, shape, counts, first, last", [
-    ("eurosat32-mini", (3, 32, 32), (2500, 500, 1000), "AnnualCrop", "SeaLake"),
-    ("fashion-mini", (1, 28, 28), (1600, 400, 1000), "T-shirt/top", "Ankle boot"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, shape, counts, first, last",
+    [
+        ("eurosat32-mini", (3, 32, 32), (2500, 500, 1000), "AnnualCrop", "SeaLake"),
+        ("fashion-mini", (1, 28, 28), (1600, 400, 1000), "T-shirt/top", "Ankle boot"),
+    ],
+)
 def test_data_of_the_repository_are_split_evenly_by_class_and_normalised(name, shape, counts, first, last):
     loaded = data.load(name)
     for (x, y), count in zip((loaded.train, loaded.validation, loaded.test), counts, strict=True):
@@ -86,11 +89,14 @@ def _write_idx(path, array, packed):
         file.write(header + array.tobytes())
 
 
-@pytest.mark.parametrize("name, last, place, packed", [
-    ("fashion-mnist", "Ankle boot", "debian", True),
-    ("fashion-mnist", "Ankle boot", "downloads/FashionMNIST/raw", False),
-    ("mnist", "9", "downloads/MNIST/raw", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, last, place, packed",
+    [
+        ("fashion-mnist", "Ankle boot", "debian", True),
+        ("fashion-mnist", "Ankle boot", "downloads/FashionMNIST/raw", False),
+        ("mnist", "9", "downloads/MNIST/raw", False),
+    ],
+)
 def test_mnists_file_format_is_read_packed_and_unpacked(name, last, place, packed, empty, monkeypatch):
     base = empty / place
     base.mkdir(parents=True)

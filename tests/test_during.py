@@ -22,14 +22,23 @@ STEPS = 40
 def network() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(),
-                             nn.Linear(128, 12), nn.ReLU(), nn.Linear(12, 4))  # fmt: skip
+        return nn.Sequential(
+            nn.Conv2d(4, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(128, 12),
+            nn.ReLU(),
+            nn.Linear(12, 4),
+        )
 
 
 def optimizers(model: nn.Module) -> dict[str, torch.optim.Optimizer]:
-    return {"momentum": torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.1),
-            "adam": torch.optim.Adam(model.parameters(), 0.01),
-            "adamw": torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1)}  # fmt: skip
+    return {
+        "momentum": torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.1),
+        "adam": torch.optim.Adam(model.parameters(), 0.01),
+        "adamw": torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1),
+    }
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, index: int) -> None:
@@ -312,8 +321,10 @@ def test_l0_gradients_are_those_of_a_model_written_with_gates():
     dense = rule.dense["weight"].clone().requires_grad_()
     log_alpha = rule.log_alpha["weight"].detach().clone().requires_grad_()
     opened = gates.hard_concrete(log_alpha, rule.uniform["weight"])
-    (F.linear(x, dense * opened).square().sum()
-     + rule.PENALTY * gates.gate_probability(log_alpha).sum() * (rule.penalty(0) > 0)).backward()  # fmt: skip
+    (
+        F.linear(x, dense * opened).square().sum()
+        + rule.PENALTY * gates.gate_probability(log_alpha).sum() * (rule.penalty(0) > 0)
+    ).backward()
     layer(x).square().sum().backward()
     before = rule.dense["weight"].clone()
     optimizer.step()

@@ -52,8 +52,10 @@ def test_equal_sparsity_and_equal_compression_may_disagree_in_sign():
 
 
 def test_the_interval_counts_seeds_not_points():
-    frames = [runs({"a": {2: 0.9, 8: 0.9}, "b": {2: 0.9 + gap, 8: 0.9 + gap}}, seed)
-              for seed, gap in enumerate((0.01, 0.02, 0.03))]  # fmt: skip
+    frames = [
+        runs({"a": {2: 0.9, 8: 0.9}, "b": {2: 0.9 + gap, 8: 0.9 + gap}}, seed)
+        for seed, gap in enumerate((0.01, 0.02, 0.03))
+    ]
     row = against(pd.concat(frames, ignore_index=True), lambda structure: "a").iloc[0]
     assert row["n"] == 3 and row["mean"] == pytest.approx(0.02)
     assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3))
@@ -84,12 +86,34 @@ def test_runs_of_two_data_sets_are_not_paired():
 def test_stored_answers_widen_the_interval_to_test_examples(monkeypatch):
     """The same gaps by seed; the answers of each run are in its record, or are not."""
     right = np.random.default_rng(0).random((3, 2, 40)) < np.array([0.9, 0.7])[:, None]
-    frame = pd.DataFrame([{"study": "toy", "key": f"{seed}{side}", "seed": seed, "method": "ab"[side], "accuracy": right[seed, side].mean()}
-                          for seed in range(3) for side in range(2)])  # fmt: skip
+    frame = pd.DataFrame(
+        [
+            {
+                "study": "toy",
+                "key": f"{seed}{side}",
+                "seed": seed,
+                "method": "ab"[side],
+                "accuracy": right[seed, side].mean(),
+            }
+            for seed in range(3)
+            for side in range(2)
+        ]
+    )
     weighted = contrast(frame[frame["method"] == "a"], frame[frame["method"] == "b"])
-    records = {f"{seed}{side}": {"metrics": {"recovered": {"test": {
-        "n": 40, "correct": base64.b64encode(np.packbits(right[seed, side]).tobytes()).decode()}}}}
-        for seed in range(3) for side in range(2)}  # fmt: skip
+    records = {
+        f"{seed}{side}": {
+            "metrics": {
+                "recovered": {
+                    "test": {
+                        "n": 40,
+                        "correct": base64.b64encode(np.packbits(right[seed, side]).tobytes()).decode(),
+                    }
+                }
+            }
+        }
+        for seed in range(3)
+        for side in range(2)
+    }
     monkeypatch.setattr(equal_compression.store, "published_records", lambda study: records)
     equal_compression.correct.cache_clear()
     expected = crossed_interval(right[:, 0].astype(float) - right[:, 1])
@@ -111,14 +135,33 @@ def test_the_table_of_differences_is_corrected_as_one_family():
 
 
 def recovered(**changes) -> dict:
-    return {"key": "k", "method": "l1-filter", "data": "d", "model": "m", "seed": 0, "epochs": 20, "lr": 0.1,
-            "recovery": "finetune", "recovery_epochs": 4, "recovery_lr": 0.02, "rewind_epoch": 1, "accuracy": 0.9} | changes  # fmt: skip
+    return {
+        "key": "k",
+        "method": "l1-filter",
+        "data": "d",
+        "model": "m",
+        "seed": 0,
+        "epochs": 20,
+        "lr": 0.1,
+        "recovery": "finetune",
+        "recovery_epochs": 4,
+        "recovery_lr": 0.02,
+        "rewind_epoch": 1,
+        "accuracy": 0.9,
+    } | changes
 
 
 def test_the_gain_is_over_the_dense_network_that_trained_as_long():
     """Against the plain dense network (0.88) the gain would be 2 points; against its twin (0.895) it is half a point."""
-    table = pd.DataFrame([recovered(), recovered(method="dense", accuracy=0.895), recovered(method="dense", recovery="none", accuracy=0.88),
-                          recovered(method="dense", recovery_lr=0.2, accuracy=0.5), recovered(recovery="scratch-b")])  # fmt: skip
+    table = pd.DataFrame(
+        [
+            recovered(),
+            recovered(method="dense", accuracy=0.895),
+            recovered(method="dense", recovery="none", accuracy=0.88),
+            recovered(method="dense", recovery_lr=0.2, accuracy=0.5),
+            recovered(recovery="scratch-b"),
+        ]
+    )
     found = gain_over_twin(table)
     assert found["gain"].tolist() == pytest.approx([0.005]) and found["twin"].tolist() == [0.895]
 

@@ -75,8 +75,10 @@ def test_default_loss_of_hess_grad_divides_the_logits_by_200(net, batches):
     def cooled(output, y):
         return F.cross_entropy(output / 200, y)
 
-    default, explicit = (collect(net, ["head.weight"], ("hess_grad",), batches, loss)["head.weight"].hess_grad
-                         for loss in (None, cooled))  # fmt: skip
+    default, explicit = (
+        collect(net, ["head.weight"], ("hess_grad",), batches, loss)["head.weight"].hess_grad
+        for loss in (None, cooled)
+    )
     assert torch.equal(default, explicit)
 
 

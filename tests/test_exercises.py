@@ -24,9 +24,12 @@ def folder(tmp_path, source=SOLVED):
         new_markdown_cell("# Exercises"),
         new_code_cell(source, execution_count=1),
         new_code_cell("print('the secret way')", metadata={"tags": ["solution-only"]}, execution_count=2),
-        new_code_cell("keep_largest([1, -3], 1)", execution_count=3,
-                      outputs=[new_output("stream", name="stdout", text="[-3]")]),
-    ]  # fmt: skip
+        new_code_cell(
+            "keep_largest([1, -3], 1)",
+            execution_count=3,
+            outputs=[new_output("stream", name="stdout", text="[-3]")],
+        ),
+    ]
     (tmp_path / "notebooks").mkdir()
     nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_a.ipynb")
     return tmp_path / "notebooks"
@@ -40,8 +43,10 @@ def test_student_copies_hold_no_solution_and_no_output(tmp_path):
     for secret in ("SOLUTION", "order", "secret way", "[-3]"):
         assert secret not in text
     assert copy.cells[1].source.splitlines() == [
-        "def keep_largest(weight, count):", "    # YOUR CODE HERE", "    raise NotImplementedError",
-    ]  # fmt: skip
+        "def keep_largest(weight, count):",
+        "    # YOUR CODE HERE",
+        "    raise NotImplementedError",
+    ]
     assert [cell.get("execution_count") for cell in copy.cells] == [None] * 3
     assert (source / "01_a.ipynb").read_bytes() == before
 

@@ -46,7 +46,9 @@ sweep.prepare = sweep.attempt = slow
 if __name__ == "__main__":
     sweep.sweep("trial", engine="joblib", jobs=2, progress=False)
 """
-CHILDREN = multiprocessing.get_context("forkserver")  # autograd does not survive a fork of a process that used it
+CHILDREN = multiprocessing.get_context(
+    "forkserver"
+)  # autograd does not survive a fork of a process that used it
 CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweeps.sweep"])
 
 
@@ -70,7 +72,9 @@ def finished(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
 
 
-def test_kill_9_of_the_sweep_at_random_moments_loses_and_repeats_nothing(trial, tmp_path, monkeypatch, accuracies):
+def test_kill_9_of_the_sweep_at_random_moments_loses_and_repeats_nothing(
+    trial, tmp_path, monkeypatch, accuracies
+):
     moments, before = random.Random(0), {}
     for _ in range(6):
         victim = child()
@@ -96,7 +100,10 @@ def test_two_sweeps_on_one_store_end_with_each_run_once(trial):
         one.join()
     assert [one.exitcode for one in pair] == [0, 0]
     assert len(finished(trial)) == 6 == store.results("trial", published="nowhere")["status"].eq("done").sum()
-    assert sorted(path.suffix for path in trial.iterdir()) == ["", *[".json"] * 6]  # the index, no temporary file
+    assert sorted(path.suffix for path in trial.iterdir()) == [
+        "",
+        *[".json"] * 6,
+    ]  # the index, no temporary file
 
 
 def test_a_full_disk_stops_the_sweep_with_the_reason_and_it_goes_on_when_there_is_room(trial, monkeypatch):
@@ -111,7 +118,9 @@ def test_a_full_disk_stops_the_sweep_with_the_reason_and_it_goes_on_when_there_i
     monkeypatch.setattr(files.os, "fsync", full)
     stopped = serial()
     assert (stopped.done, stopped.left) == (2, 4)
-    assert "stopped: [Errno 28] No space left on device" in str(stopped) and "goes on from here" in str(stopped)
+    assert "stopped: [Errno 28] No space left on device" in str(stopped) and "goes on from here" in str(
+        stopped
+    )
     assert len(list(trial.iterdir())) == 2
     before = finished(trial)
     monkeypatch.setattr(files.os, "fsync", real)
@@ -133,7 +142,9 @@ DAMAGE = {
     "foreign": lambda text: json.dumps({"name": "someone else's"}),
     "future schema": lambda text: text.replace('"schema": 2', '"schema": 99'),
     "another shape": lambda text: text.replace('"accuracy": ', '"acuracy": '),
-    "text for a number": lambda text: text.replace('"seed": 0', '"seed": "0"').replace('"seed": 1', '"seed": "1"'),
+    "text for a number": lambda text: text.replace('"seed": 0', '"seed": "0"').replace(
+        '"seed": 1', '"seed": "1"'
+    ),
     "too deep": lambda text: "[" * 100_000,
 }
 
@@ -161,10 +172,17 @@ def test_damaged_copies_of_one_run_are_all_kept_aside(trial, accuracies):
     assert sorted(path.read_text() for path in (trial / store.ASIDE).iterdir()) == ["first", "second"]
 
 
-@pytest.mark.parametrize("damage", [
-    lambda text: "", lambda text: "{", lambda text: text.partition("\n")[2], lambda text: text.partition("\n")[0],
-    lambda text: text.replace('"accuracy": 0.', '"accuracy": 0.9'),
-], ids=["empty", "cut off", "no head", "no rows", "a changed value"])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: "{",
+        lambda text: text.partition("\n")[2],
+        lambda text: text.partition("\n")[0],
+        lambda text: text.replace('"accuracy": 0.', '"accuracy": 0.9'),
+    ],
+    ids=["empty", "cut off", "no head", "no rows", "a changed value"],
+)
 def test_a_damaged_index_is_made_again(damage, trial, accuracies):
     serial()
     whole = accuracies()
@@ -208,7 +226,9 @@ def test_a_file_in_place_of_the_runs_folder_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("device", ["cuda", "cuda:7", "cdua", "meta", "mps", ""])
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_gives_failed_runs_and_a_summary(device, trial):
-    text = YAML.replace("epochs: 2, recovery_epochs: 1,", f"epochs: 2, recovery_epochs: 1, device: '{device}',")
+    text = YAML.replace(
+        "epochs: 2, recovery_epochs: 1,", f"epochs: 2, recovery_epochs: 1, device: '{device}',"
+    )
     (study.FOLDER / "trial.yaml").write_text(text)
     study.keys.cache_clear()
     done = serial()
@@ -241,7 +261,9 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(trial, tmp
         if path.stat().st_uid == os.getuid() and str(path).startswith("/tmp/"):
             path.chmod(path.stat().st_mode | 0o055)
     tmp_path.chmod(0o755)
-    fork = multiprocessing.get_context("fork")  # a reader computes no gradients; root must give up its rights first
+    fork = multiprocessing.get_context(
+        "fork"
+    )  # a reader computes no gradients; root must give up its rights first
     queue = fork.Queue()
     child = fork.Process(target=_read_only, args=(trial.parent, queue))
     child.start()
@@ -253,7 +275,9 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(trial, tmp
 
 def test_what_a_killed_writer_leaves_is_no_run_and_goes_after_a_day(trial, accuracies):
     serial()
-    left, new, mine = (trial / name for name in (f"abc.{'d' * 32}.tmp", f"abc.{'e' * 32}.tmp", "my.notes.tmp"))
+    left, new, mine = (
+        trial / name for name in (f"abc.{'d' * 32}.tmp", f"abc.{'e' * 32}.tmp", "my.notes.tmp")
+    )
     for path in (left, new, mine):
         path.write_text('{"schema": 1')
     for path in (left, mine):
@@ -266,7 +290,9 @@ def test_joblib_workers_end_soon_after_their_sweep_was_killed(trial, tmp_path):
     """Long runs; when the first worker has begun one, the parent is killed, and no process of its group is left."""
     script = tmp_path / "long.py"
     script.write_text(LONG)
-    child = subprocess.Popen([sys.executable, script, study.FOLDER, tmp_path / "begun"], start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, script, study.FOLDER, tmp_path / "begun"], start_new_session=True
+    )
     while len(list(tmp_path.glob("begun*"))) < 2:
         assert child.poll() is None
         time.sleep(0.05)

@@ -99,8 +99,10 @@ def test_chip_is_the_drop_of_the_nuclear_norm():
 
 
 WEIGHTED = {
-    "l1": filters.l1_filter, "l2": filters.l2_filter, "fpgm": filters.fpgm,
-}  # fmt: skip
+    "l1": filters.l1_filter,
+    "l2": filters.l2_filter,
+    "fpgm": filters.fpgm,
+}
 
 
 @pytest.mark.parametrize("score", WEIGHTED.values(), ids=WEIGHTED.keys())
@@ -133,8 +135,12 @@ def expected_scores(map: torch.Tensor, grad: torch.Tensor) -> dict[str, torch.Te
     without = torch.stack([map.flatten(2)[:, torch.arange(count) != c] for c in range(count)])
     drop = torch.linalg.matrix_norm(map.flatten(2), "nuc") - torch.linalg.matrix_norm(without, "nuc")
     taylor = (map * grad).mean((2, 3)).abs().mean(0)
-    return {"hrank": torch.linalg.matrix_rank(map).float().mean(0), "apoz": (map > 0).float().mean((0, 2, 3)),
-            "chip": drop.mean(1), "taylor-activation": taylor / taylor.norm()}  # fmt: skip
+    return {
+        "hrank": torch.linalg.matrix_rank(map).float().mean(0),
+        "apoz": (map > 0).float().mean((0, 2, 3)),
+        "chip": drop.mean(1),
+        "taylor-activation": taylor / taylor.norm(),
+    }
 
 
 def scores_of(net, method, batches):
@@ -145,9 +151,18 @@ def scores_of(net, method, batches):
 @pytest.mark.parametrize("method", ["hrank", "apoz", "chip", "taylor-activation"])
 def test_maps_are_read_after_norm_and_relu_and_before_pooling(method, batches):
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-                        nn.Conv2d(6, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                        nn.Linear(5, 4)).eval()  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 5, 3, padding=1),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 4),
+    ).eval()
     (x, y), *_ = batches
     first = net[:3](x)
     second = net[4:7](net[3](first))

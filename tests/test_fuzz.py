@@ -31,10 +31,28 @@ ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "fixtures" / "tiny.ipynb"
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 anything = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=8
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
 )
-known = st.sampled_from(["digits", "lenet-300-100", "magnitude", "dense", "nm-magnitude:0:0", "block:1:x", "finetune"])
-TRICKS = ["../evil", "/etc/passwd", "a\0b", "", ".", "..", "~", "x" * 5000, "weight\n", "weight/../../evil", "*", "-", "--"]
+known = st.sampled_from(
+    ["digits", "lenet-300-100", "magnitude", "dense", "nm-magnitude:0:0", "block:1:x", "finetune"]
+)
+TRICKS = [
+    "../evil",
+    "/etc/passwd",
+    "a\0b",
+    "",
+    ".",
+    "..",
+    "~",
+    "x" * 5000,
+    "weight\n",
+    "weight/../../evil",
+    "*",
+    "-",
+    "--",
+]
 
 
 def often(count: int):
@@ -52,7 +70,9 @@ def refused_or_right(call, *arguments):
 def paths(value, at=()):
     """Every place in nested lists and dicts."""
     yield at
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    inner = (
+        value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    )
     for name, child in inner:
         yield from paths(child, (*at, name))
 
@@ -66,22 +86,44 @@ def changed(value, place, new):
 
 
 @often(200)
-@given(st.dictionaries(st.sampled_from(list(RunConfig.model_fields)) | st.text(max_size=5), anything | known, max_size=6))
+@given(
+    st.dictionaries(
+        st.sampled_from(list(RunConfig.model_fields)) | st.text(max_size=5), anything | known, max_size=6
+    )
+)
 def test_configs(fields):
     refused_or_right(lambda: RunConfig(**{"data": "digits", "model": "lenet-300-100"} | fields).key())
 
 
-grids = st.fixed_dictionaries({"data": known, "model": known}, optional={"method": known | anything, "sparsity": anything})
-profiles = st.fixed_dictionaries({"grids": st.lists(grids, max_size=2) | anything}, optional={"common": grids | anything})
-studies = st.fixed_dictionaries({
-    "name": st.just("trial") | anything, "question": st.text(max_size=3),
-    "profiles": st.dictionaries(st.just("quick"), profiles | anything) | anything,
-})  # fmt: skip
-HOSTILE = [b"a: !!python/object/apply:os.system ['touch evil']", b"&a [*a]", b"[" * 3000, b"{a: " * 3000, b"? [a]\n: b", b"\xff\xfe"]
+grids = st.fixed_dictionaries(
+    {"data": known, "model": known}, optional={"method": known | anything, "sparsity": anything}
+)
+profiles = st.fixed_dictionaries(
+    {"grids": st.lists(grids, max_size=2) | anything}, optional={"common": grids | anything}
+)
+studies = st.fixed_dictionaries(
+    {
+        "name": st.just("trial") | anything,
+        "question": st.text(max_size=3),
+        "profiles": st.dictionaries(st.just("quick"), profiles | anything) | anything,
+    }
+)
+HOSTILE = [
+    b"a: !!python/object/apply:os.system ['touch evil']",
+    b"&a [*a]",
+    b"[" * 3000,
+    b"{a: " * 3000,
+    b"? [a]\n: b",
+    b"\xff\xfe",
+]
 
 
 @often(100)
-@given(content=(studies | anything).map(lambda made: yaml.safe_dump(made).encode()) | st.binary(max_size=40) | st.sampled_from(HOSTILE))
+@given(
+    content=(studies | anything).map(lambda made: yaml.safe_dump(made).encode())
+    | st.binary(max_size=40)
+    | st.sampled_from(HOSTILE)
+)
 def test_study_files(tmp_path, content):
     (tmp_path / "trial.yaml").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
@@ -117,7 +159,10 @@ def test_lines_of_results_changed_at_one_place(tmp_path, place, new):
 
 
 @often(200)
-@given(st.text(max_size=60) | st.integers(0, len(record_json.dump(SMALL)) - 1).map(lambda end: record_json.dump(SMALL)[:end]))
+@given(
+    st.text(max_size=60)
+    | st.integers(0, len(record_json.dump(SMALL)) - 1).map(lambda end: record_json.dump(SMALL)[:end])
+)
 def test_lines_of_results_that_are_none(text):
     with pytest.raises(ValueError):
         record_json.parse(text)
@@ -126,7 +171,9 @@ def test_lines_of_results_that_are_none(text):
 @often(100)
 @given(st.text() | st.text(alphabet="\u2028\u2029\x85\x0c\x1c\n\r"))
 def test_any_text_in_a_record_survives_publishing(tmp_path, reason):
-    (tmp_path / "trial.jsonl").write_text(record_json.dump(SMALL | {"warnings": [reason]}) + "\n", encoding="utf-8", newline="")
+    (tmp_path / "trial.jsonl").write_text(
+        record_json.dump(SMALL | {"warnings": [reason]}) + "\n", encoding="utf-8", newline=""
+    )
     assert store.records("trial", published=tmp_path, local=False)[0]["warnings"] == [reason]
 
 
@@ -145,13 +192,27 @@ def saved(tmp_path_factory):
 @given(data=st.data())
 def test_plans_changed_at_one_place(saved, data):
     place = data.draw(st.sampled_from([place for place in paths(saved[1]) if place]))
-    new = data.draw(anything | st.lists(st.integers(-3, 100), max_size=5) | st.lists(st.sampled_from(["layer1.0", "layer1", "fc", ""])))
+    new = data.draw(
+        anything
+        | st.lists(st.integers(-3, 100), max_size=5)
+        | st.lists(st.sampled_from(["layer1.0", "layer1", "fc", ""]))
+    )
     refused_or_right(surgery.replay, dense(), changed(saved[1], place, new))
     refused_or_right(surgery.replay, dense(), saved[1] | {"blocks": new})
 
 
-NOTES = ["", "{", "[]", "5", "null", "[" * 100_000, '{"schema": 1}', '{"schema": 1, "plan": 5, "meta": {}}',
-         '{"schema": 1, "plan": {}, "meta": 5}', '{"schema": 99, "plan": null, "meta": {}}']  # fmt: skip
+NOTES = [
+    "",
+    "{",
+    "[]",
+    "5",
+    "null",
+    "[" * 100_000,
+    '{"schema": 1}',
+    '{"schema": 1, "plan": 5, "meta": {}}',
+    '{"schema": 1, "plan": {}, "meta": 5}',
+    '{"schema": 99, "plan": null, "meta": {}}',
+]
 
 
 @pytest.mark.parametrize("notes", NOTES, ids=[notes[:30] for notes in NOTES])
@@ -166,8 +227,12 @@ def test_files_with_other_tensors_or_damaged_headers(saved, tmp_path):
     with safetensors.safe_open(saved[0], "pt") as file:
         notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
     path = tmp_path / "other.safetensors"
-    others = [tensors | {"mask:x": torch.ones(3)}, tensors | {"weight:x": torch.ones(3)}, {"weight:x": torch.ones(1)},
-              {name: tensor.flatten()[:1] for name, tensor in tensors.items()}]  # fmt: skip
+    others = [
+        tensors | {"mask:x": torch.ones(3)},
+        tensors | {"weight:x": torch.ones(3)},
+        {"weight:x": torch.ones(1)},
+        {name: tensor.flatten()[:1] for name, tensor in tensors.items()},
+    ]
     for other in others:
         safetensors.torch.save_file(other, path, metadata=notes)
         with pytest.raises(ValueError):
@@ -196,19 +261,39 @@ def test_a_renamed_pickle_is_refused_and_never_run(tmp_path, monkeypatch):
     for name in ("a.safetensors", "b.safetensors"):
         with pytest.raises(ValueError, match="not a safetensors file"):
             survey_lib.load(name, dense())
-        done = CliRunner().invoke(main, ["prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5", "--weights", name])
+        done = CliRunner().invoke(
+            main,
+            ["prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5", "--weights", name],
+        )
         assert done.exit_code != 0 and done.output and isinstance(done.exception, SystemExit), done.exception
     assert sorted(os.listdir()) == ["a.safetensors", "b.safetensors"]
 
 
-values = st.text(max_size=12) | st.sampled_from(TRICKS + ["1e400", "nan", "-1", "0.5", "digits", "magnitude", "resnet-8", "os:system"])
-COMMANDS = [["methods", "--category"], ["methods", "--when"], ["cite"], ["figure"], ["status"], ["results"],
-            ["results", "weight", "--metric"], ["publish"], ["sweep"], ["sweep", "weight", "--profile"], ["sweep", "weight", "--engine"],
-            ["sweep", "weight", "--shard"], ["slurm", "--scheduler", "tcp://a:1"], ["slurm", "weight", "--scheduler"],
-            ["prune", "--model", "lenet-5", "--data", "digits", "--sparsity", "0.5", "--method"],
-            ["prune", "--model", "lenet-5", "--data", "digits", "--method", "nm-magnitude:3:4", "--sparsity"],
-            ["prune", "--method", "magnitude", "--sparsity", "0.5", "--data", "digits", "--model"],
-            ["notebooks", "run"], ["notebooks", "check"], []]  # fmt: skip
+values = st.text(max_size=12) | st.sampled_from(
+    TRICKS + ["1e400", "nan", "-1", "0.5", "digits", "magnitude", "resnet-8", "os:system"]
+)
+COMMANDS = [
+    ["methods", "--category"],
+    ["methods", "--when"],
+    ["cite"],
+    ["figure"],
+    ["status"],
+    ["results"],
+    ["results", "weight", "--metric"],
+    ["publish"],
+    ["sweep"],
+    ["sweep", "weight", "--profile"],
+    ["sweep", "weight", "--engine"],
+    ["sweep", "weight", "--shard"],
+    ["slurm", "--scheduler", "tcp://a:1"],
+    ["slurm", "weight", "--scheduler"],
+    ["prune", "--model", "lenet-5", "--data", "digits", "--sparsity", "0.5", "--method"],
+    ["prune", "--model", "lenet-5", "--data", "digits", "--method", "nm-magnitude:3:4", "--sparsity"],
+    ["prune", "--method", "magnitude", "--sparsity", "0.5", "--data", "digits", "--model"],
+    ["notebooks", "run"],
+    ["notebooks", "check"],
+    [],
+]
 
 
 @often(100)

@@ -20,9 +20,22 @@ def runs(noise: float = 0.0) -> pd.DataFrame:
     ):
         sway = noise * (seed - 1) if method == "fpgm" else 0.001 * seed
         accuracy = 0.9 - lost * (compression - 2) / 2 - sway
-        rows.append({"study": "toy", "data": "toy", "model": "toy", "method": method, "structure": "structured",
-                     "sparsity": 1 - 1 / compression, "compression": compression, "speedup_theoretical": 2 * compression,
-                     "seed": seed, "accuracy": accuracy, "pruned_accuracy": accuracy / 2, "dense_accuracy": 0.9})  # fmt: skip
+        rows.append(
+            {
+                "study": "toy",
+                "data": "toy",
+                "model": "toy",
+                "method": method,
+                "structure": "structured",
+                "sparsity": 1 - 1 / compression,
+                "compression": compression,
+                "speedup_theoretical": 2 * compression,
+                "seed": seed,
+                "accuracy": accuracy,
+                "pruned_accuracy": accuracy / 2,
+                "dense_accuracy": 0.9,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -42,7 +55,9 @@ def test_with_one_seed_all_tie():
 
 
 def test_without_recovery_the_accuracy_after_the_cut_counts():
-    branch = recommendations.Branch("now", "toy", "method == 'l1-filter'", "speedup_theoretical", 4, recover=False)
+    branch = recommendations.Branch(
+        "now", "toy", "method == 'l1-filter'", "speedup_theoretical", 4, recover=False
+    )
     assert recommendations.settle(runs(), (branch,))["lost"].iloc[0] == pytest.approx(45.05)
 
 

@@ -68,8 +68,10 @@ def test_texts_colours_surprise_and_wraps():
 
 def test_reported_puts_every_point_on_its_row():
     _, axes = plt.subplots()
-    points = pd.DataFrame([("A", "2:4", "wanda", 0.5), ("A", "2:4", "magnitude", 0.9), ("B", "2:4", "wanda", 0.2)],
-                          columns=["model", "pattern", "method", "nats"])  # fmt: skip
+    points = pd.DataFrame(
+        [("A", "2:4", "wanda", 0.5), ("A", "2:4", "magnitude", 0.9), ("B", "2:4", "wanda", 0.2)],
+        columns=["model", "pattern", "method", "nats"],
+    )
     language_models.reported(points, axes)
     drawn = {
         line.get_label(): sorted(zip(line.get_ydata(), line.get_xdata(), strict=True)) for line in axes.lines

@@ -1,10 +1,10 @@
-"""The drawings of filters and channels in notebooks 07 and 09."""
+"""The drawings of filters and channels in notebooks 07 to 09."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from survey_lib.figures.structured import filter_pruning, structure_and_surgery
+from survey_lib.figures.structured import channel_pruning, filter_pruning, structure_and_surgery
 
 
 def test_a_forest_names_each_method_once_though_references_differ():
@@ -26,16 +26,24 @@ def test_the_padded_shortcut_moves_four_labels_and_fixes_the_others():
     plt.close(drawing.figure)
 
 
-def test_the_weakest_picture_stands_left():
-    weight = np.stack([np.full((3, 2, 2), size) for size in (3.0, 1.0, 2.0)])
-    figure = filter_pruning.sorted_pictures(weight, {"size": np.array([3.0, 1.0, 2.0])}, removed=1)
+def test_the_weakest_map_stands_left_and_the_removed_are_framed():
+    maps = np.stack([np.full((2, 2), size) for size in (3.0, 1.0, 2.0)])
+    figure = filter_pruning.sorted_maps(maps, {"size": np.array([3.0, 1.0, 2.0])}, removed=1)
     assert [axes.get_xlabel() for axes in figure.axes] == ["1", "2", "0"]
+    assert [axes.spines["left"].get_visible() for axes in figure.axes] == [True, False, False]
     plt.close(figure)
 
 
-def test_distances_are_ordered_with_the_most_replaceable_first():
-    figure, axes = plt.subplots()
-    filter_pruning.distance_matrix(np.array([[0.0], [1.0], [3.0]]), [1], axes)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "0", "2"]
-    assert axes.images[0].get_array().tolist() == [[0, 1, 2], [1, 0, 3], [2, 3, 0]]
-    plt.close(figure)
+def test_three_ideas_names_every_filter_once_an_idea():
+    drawing = filter_pruning.three_ideas()
+    assert drawing.data["filter"].tolist() == list(range(16))
+    labels = [axes.get_xlabel() for axes in drawing.figure.axes]
+    assert all(sorted(map(int, labels[row : row + 16])) == list(range(16)) for row in (0, 16, 32))
+    plt.close(drawing.figure)
+
+
+def test_each_repair_loses_no_more_than_the_one_with_less_freedom():
+    table = channel_pruning.choice_and_repair().data.set_index("choice")
+    assert set(table.index) == {"chance", "L1 norm", "ThiNet", "LASSO"}
+    assert (table["all weights"] < table["one factor"]).all() and (table["one factor"] < table["none"]).all()
+    plt.close("all")

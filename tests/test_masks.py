@@ -318,15 +318,22 @@ def test_b58_onnx_runtime_agrees_and_initializers_hold_the_zeros():
     assert not stored["4.weight"][~masks["4.weight"].numpy()].any()
 
 
-@pytest.mark.parametrize("build", [
-    lambda: nn.MultiheadAttention(8, 2, batch_first=True),
-    lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.MultiheadAttention(8, 2, batch_first=True),
+        lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0),
+    ],
+)
 def test_b33_masks_inside_attention_are_the_weights_that_are_used(build):
     torch.manual_seed(0)
     layer, x = build(), torch.randn(2, 3, 8)
     run = (lambda: layer(x, x, x)[0]) if isinstance(layer, nn.MultiheadAttention) else (lambda: layer(x))
-    masks = {n: torch.rand(p.shape) > 0.5 for n, p in layer.named_parameters() if n.endswith(("in_proj_weight", "out_proj.weight"))}
+    masks = {
+        n: torch.rand(p.shape) > 0.5
+        for n, p in layer.named_parameters()
+        if n.endswith(("in_proj_weight", "out_proj.weight"))
+    }
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
     masking.hold(layer, masks, optimizer)
     for _ in range(2):

@@ -8,16 +8,19 @@ import torch
 from survey_lib.experiment.networks import models, pretrained
 
 
-@pytest.mark.parametrize("name, in_shape, count", [
-    ("lenet-300-100", (1, 28, 28), 266_610),
-    ("lenet-5", (1, 28, 28), 431_080),
-    ("lenet-5-caffe", (1, 28, 28), 431_080),
-    ("resnet-8", (3, 32, 32), 75_290),
-    ("resnet-20", (3, 32, 32), 269_722),
-    ("resnet-20-b", (3, 32, 32), 269_722 + 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64),
-    ("resnet-56", (3, 32, 32), 853_018),
-    ("torchvision:resnet18", (3, 32, 32), 11_181_642),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, in_shape, count",
+    [
+        ("lenet-300-100", (1, 28, 28), 266_610),
+        ("lenet-5", (1, 28, 28), 431_080),
+        ("lenet-5-caffe", (1, 28, 28), 431_080),
+        ("resnet-8", (3, 32, 32), 75_290),
+        ("resnet-20", (3, 32, 32), 269_722),
+        ("resnet-20-b", (3, 32, 32), 269_722 + 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64),
+        ("resnet-56", (3, 32, 32), 853_018),
+        ("torchvision:resnet18", (3, 32, 32), 11_181_642),
+    ],
+)
 def test_parameter_counts(name, in_shape, count):
     assert sum(p.numel() for p in models.build(name, 10, in_shape).parameters()) == count
 

@@ -137,8 +137,18 @@ def test_a_file_that_is_no_notebook(tmp_path):
 
 
 def nbval(path: Path) -> int:
-    command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider",
-               f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}", str(path)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--nbval",
+        "--nbval-current-env",
+        "-p",
+        "no:cacheprovider",
+        f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}",
+        str(path),
+    ]
     return subprocess.run(command, capture_output=True, cwd=path.parent).returncode
 
 

@@ -37,15 +37,26 @@ def test_an_effect_of_nothing_is_refused():
 
 
 def test_a_difference_of_two_published_rows():
-    pair = {"says": ["HRank", "random", ""], "where": "reported_by == 'li2024pruningbench' and model == 'ResNet-50' and dataset == 'CIFAR-100' and speedup == 2",
-            "first": "method == 'HRank (PruningBench)'", "second": "method == 'random (PruningBench)'"}  # fmt: skip
+    pair = {
+        "says": ["HRank", "random", ""],
+        "where": "reported_by == 'li2024pruningbench' and model == 'ResNet-50' and dataset == 'CIFAR-100' and speedup == 2",
+        "first": "method == 'HRank (PruningBench)'",
+        "second": "method == 'random (PruningBench)'",
+    }
     assert open_problems.difference(pair) == pytest.approx(76.13 - 77.97)
     assert open_problems.difference(pair, "nats") == pytest.approx(math.log(76.13 / 77.97), abs=1e-4)
 
 
 def test_a_side_that_is_not_one_row_is_named():
-    pair = {"says": ["a", "b", "c"], "where": "speedup == 2", "first": "method == 'nobody'", "second": "method == 'nobody'"}
-    with pytest.raises(ValueError, match=r"'a', 'b', 'c'.*each side must be one published row, found \[0, 0\]"):
+    pair = {
+        "says": ["a", "b", "c"],
+        "where": "speedup == 2",
+        "first": "method == 'nobody'",
+        "second": "method == 'nobody'",
+    }
+    with pytest.raises(
+        ValueError, match=r"'a', 'b', 'c'.*each side must be one published row, found \[0, 0\]"
+    ):
         open_problems.difference(pair)
 
 

@@ -37,6 +37,9 @@ def command(request, tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "FOLDER", FIXTURES)
     monkeypatch.setattr(notebooks, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
     monkeypatch.setattr(notebooks, "_execute", lambda path, out, _: shutil.copy(path, out) and "")
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig", lambda _, path, **__: path.write_text("a picture")
+    )
     monkeypatch.setattr(speed, "measure_all", lambda *_, **__: {"chain": speed.read()["chain"].head(1)})
     monkeypatch.setattr("survey_lib.cli.timings.report", lambda found: "")
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
@@ -57,9 +60,12 @@ def command(request, tmp_path, monkeypatch):
 def tree(folder: Path) -> dict:
     """All that lies in a folder: the content of files, the target of links."""
     return {
-        path.relative_to(folder): os.readlink(path) if path.is_symlink() else hashlib.md5(path.read_bytes()).digest()
-        for path in folder.rglob("*") if path.is_symlink() or path.is_file()
-    }  # fmt: skip
+        path.relative_to(folder): os.readlink(path)
+        if path.is_symlink()
+        else hashlib.md5(path.read_bytes()).digest()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
 
 
 def refused(call, root: Path) -> None:

@@ -134,7 +134,7 @@ def test_ci_and_the_workflow_call_make_test_and_nothing_else():
 def test_make_without_a_venv_uses_the_python_it_is_given():
     command = ["make", "--no-print-directory", "--dry-run", "test", "VENV=", "PYTHON=/opt/conda/bin/python"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("/opt/conda/bin/pytest ")
+    assert "\n/opt/conda/bin/pytest " in said and said.startswith("/opt/conda/bin/ruff ")
     assert "venv" not in said
 
 

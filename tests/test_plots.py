@@ -19,8 +19,15 @@ from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.looks import ORDER
 from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find
 
-METHODS = {"random": "weight", "magnitude": "weight", "lamp": "weight", "random-filter": "filter",
-           "l1-filter": "filter", "fpgm": "filter", "slimming": "channel"}  # fmt: skip
+METHODS = {
+    "random": "weight",
+    "magnitude": "weight",
+    "lamp": "weight",
+    "random-filter": "filter",
+    "l1-filter": "filter",
+    "fpgm": "filter",
+    "slimming": "channel",
+}
 
 
 def results(seeds: int = 3) -> pd.DataFrame:
@@ -32,16 +39,30 @@ def results(seeds: int = 3) -> pd.DataFrame:
     for place, (method, category) in enumerate(reversed(METHODS.items())):
         structured = category != "weight"
         for model, compression, seed in product(("small", "large"), (2.0, 4.0, 8.0), range(seeds)):
-            rows.append({
-                "key": f"{method}{model}{compression}{seed}", "data": "toy", "model": model, "method": method,
-                "category": category, "structure": "structured" if structured else "unstructured",
-                "sparsity": 1 - compression ** (-0.5 if structured else -1), "seed": seed,
-                "accuracy": 0.9 - 0.01 * place * (1 - 1 / compression) + 0.001 * seed,
-                "dense_accuracy": 0.92 + 0.001 * seed, "compression": compression,
-                "speedup_theoretical": compression, "recovery": "finetune",
-                "training_macs": 13e11, "pruning_macs": 1e11, "recovery_macs": 2e11,
-                "study": "comparison", "when": "after", "pattern": "", "pruned_accuracy": 0.5 - 0.01 * place,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "key": f"{method}{model}{compression}{seed}",
+                    "data": "toy",
+                    "model": model,
+                    "method": method,
+                    "category": category,
+                    "structure": "structured" if structured else "unstructured",
+                    "sparsity": 1 - compression ** (-0.5 if structured else -1),
+                    "seed": seed,
+                    "accuracy": 0.9 - 0.01 * place * (1 - 1 / compression) + 0.001 * seed,
+                    "dense_accuracy": 0.92 + 0.001 * seed,
+                    "compression": compression,
+                    "speedup_theoretical": compression,
+                    "recovery": "finetune",
+                    "training_macs": 13e11,
+                    "pruning_macs": 1e11,
+                    "recovery_macs": 2e11,
+                    "study": "comparison",
+                    "when": "after",
+                    "pattern": "",
+                    "pruned_accuracy": 0.5 - 0.01 * place,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -175,7 +196,10 @@ def test_every_figure_has_its_small_picture_in_the_readme():
 
 def test_the_title_of_the_frontier_is_computed_from_the_table():
     drawing = find("frontier").draw(results())
-    assert "At 8.0× compression the mean accuracies of 7 methods span 84.9% (random) to 90.1% (slimming)" in drawing.caption
+    assert (
+        "At 8.0× compression the mean accuracies of 7 methods span 84.9% (random) to 90.1% (slimming)"
+        in drawing.caption
+    )
 
 
 def test_methods_are_ranked_only_within_a_structure():

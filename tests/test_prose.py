@@ -25,7 +25,10 @@ def test_a_stale_number_is_named_and_rewritten(tmp_path):
         "a.md: '10 %' should be '25 %' (percent(0.25))",
     ]
     assert prose.write(path) == 1
-    assert path.read_text() == "Half go for **50 %**<!--= percent(0.5) -->, and 25 %<!--= percent(0.25) --> stay.\n"
+    assert (
+        path.read_text()
+        == "Half go for **50 %**<!--= percent(0.5) -->, and 25 %<!--= percent(0.25) --> stay.\n"
+    )
     assert prose.faults(path) == [] and prose.write(path) == 0
 
 
@@ -42,7 +45,9 @@ def test_only_markdown_cells_of_a_notebook_are_changed(tmp_path):
     assert now[0].source.startswith("50 %") and now[1].source == f"# {text}"
 
 
-@pytest.mark.parametrize("text", ["It loses 2.3 points.", "A share of 40 %.", "It is 3 times faster.", "It takes 12 ms."])
+@pytest.mark.parametrize(
+    "text", ["It loses 2.3 points.", "A share of 40 %.", "It is 3 times faster.", "It takes 12 ms."]
+)
 def test_a_measured_number_without_comment_is_found(text):
     assert len(prose.uncommented(text)) == 1
 
@@ -84,6 +89,8 @@ def test_a_comment_that_fits_nothing_before_it_is_named():
 def test_a_timing_names_what_pruning_gains_in_one_runtime():
     dense, aligned = (numbers.timing("torchvision:resnet18", name, "onnx") for name in ("dense", "aligned"))
     assert dense.pruning == 1
-    assert abs(aligned.pruning - dense.median_s / aligned.median_s) < 0.15  # medians of ratios, ratio of medians
+    assert (
+        abs(aligned.pruning - dense.median_s / aligned.median_s) < 0.15
+    )  # medians of ratios, ratio of medians
     with pytest.raises(ValueError, match="no timing of"):
         numbers.timing("torchvision:resnet18", "cut", "onnx")

@@ -177,17 +177,20 @@ def test_a_transformer_block_learns_with_a_loss_of_its_own():
     assert error(done(batches[0][0]), batches[0][1]) < 0.5 * error(block(batches[0][0]), batches[0][1])
 
 
-@pytest.mark.parametrize("batches, wishes, message", [
-    ([], {}, "batches is empty"),
-    (iter(classes()), {}, "after one epoch"),
-    ([torch.ones(2, 4)], {}, "pair"),
-    (classes(), {"epochs": 0}, "epochs must be at least 1"),
-    (classes(), {"lr": -1.0}, "lr=-1.0"),
-    (classes(), {"temperature": 0.0}, "temperature=0.0"),
-    (classes(), {"weight": 1.5}, r"in \[0, 1\]; got 1.5"),
-    (classes(), {"masks": {"9.weight": torch.ones(1).bool()}}, "9.weight"),
-    (classes(), {"teacher": nn.Linear(4, 3)}, r"\(16, 3\), the model's \(16, 2\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "batches, wishes, message",
+    [
+        ([], {}, "batches is empty"),
+        (iter(classes()), {}, "after one epoch"),
+        ([torch.ones(2, 4)], {}, "pair"),
+        (classes(), {"epochs": 0}, "epochs must be at least 1"),
+        (classes(), {"lr": -1.0}, "lr=-1.0"),
+        (classes(), {"temperature": 0.0}, "temperature=0.0"),
+        (classes(), {"weight": 1.5}, r"in \[0, 1\]; got 1.5"),
+        (classes(), {"masks": {"9.weight": torch.ones(1).bool()}}, "9.weight"),
+        (classes(), {"teacher": nn.Linear(4, 3)}, r"\(16, 3\), the model's \(16, 2\)"),
+    ],
+)
 def test_wrong_wishes_are_named(batches, wishes, message):
     with pytest.raises(ValueError, match=message):
         survey_lib.finetune(network(), batches, **({"epochs": 1} | wishes))

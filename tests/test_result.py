@@ -69,14 +69,17 @@ class Reading(nn.Module):
         return self.b(h / self.statistic(h))
 
 
-@pytest.mark.parametrize("model, modules", [
-    (nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2)), ("1",)),
-    (nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 2, 1)), ("1",)),
-    (Reading(lambda h: h.mean().item()), ("the forward of Reading",)),
-    (Reading(lambda h: h.std(1, keepdim=True)), ("the forward of Reading",)),
-    (Reading(lambda h: h.sum(1, keepdim=True)), ()),  # zeros add nothing
-    (chain(), ()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "model, modules",
+    [
+        (nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2)), ("1",)),
+        (nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 2, 1)), ("1",)),
+        (Reading(lambda h: h.mean().item()), ("the forward of Reading",)),
+        (Reading(lambda h: h.std(1, keepdim=True)), ("the forward of Reading",)),
+        (Reading(lambda h: h.sum(1, keepdim=True)), ()),  # zeros add nothing
+        (chain(), ()),
+    ],
+)
 def test_b71_modules_whose_statistics_are_over_kept_channels_are_named(model, modules, tmp_path):
     x = (
         torch.randn(2, 3, 4, 4)

@@ -21,13 +21,23 @@ STEPS, X = 32, torch.zeros(2, 4, 4, 4)
 def network(seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(4, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, bias=False),
-                             nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4))  # fmt: skip
+        return nn.Sequential(
+            nn.Conv2d(4, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 3, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16, 4),
+        )
 
 
 def optimizers(model: nn.Module, **wishes) -> dict[str, torch.optim.Optimizer]:
-    return {"sgd": torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=0.01, **wishes),
-            "adamw": torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1, **wishes)}  # fmt: skip
+    return {
+        "sgd": torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=0.01, **wishes),
+        "adamw": torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1, **wishes),
+    }
 
 
 def begin(method: str, optimizer: str = "sgd", seed: int = 0, sparsity: float = 0.5, **wishes):

@@ -180,8 +180,14 @@ def test_rule_13_b77_a_resumed_session_equals_the_uninterrupted_one_bit_for_bit(
 ):
     def begin(width: int, states=()):
         torch.manual_seed(width)
-        model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
-                              nn.Flatten(), nn.Linear(32, 4))  # fmt: skip
+        model = nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32, 4),
+        )
         optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=0.01)
         for part, state in zip((model, optimizer), states, strict=False):
             part.load_state_dict(state)
@@ -266,9 +272,12 @@ def test_b39_frozen_models_are_pruned_like_others_and_stay_frozen(method, net, b
 
 def test_b10_channel_parameter_and_mac_reductions_are_three_numbers():
     net = nn.Sequential(
-        nn.Conv2d(3, 64, 3, bias=False), nn.Conv2d(64, 64, 3, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Conv2d(3, 64, 3, bias=False),
+        nn.Conv2d(64, 64, 3, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
         nn.Linear(64, 10),
-    )  # fmt: skip
+    )
     x = torch.zeros(1, 3, 8, 8)
     result = prune(net, "l1-filter", 0.5, example=x)
     before, after = survey_lib.measure(net, x), survey_lib.measure(result.model, x)

@@ -67,8 +67,10 @@ def test_dense_network_is_trained_once_a_seed_and_shared_by_methods(cache):
 def test_training_longer_is_the_dense_control_of_each_recovery(recovery, lrs, cache):
     """The twin of a pruned run: the same extra epochs under the same schedule."""
     twin, pruned = (run(RunConfig(**BASE, recovery=recovery, **more), cache) for more in ({}, MAGNITUDE))
-    extra = [[(point["epoch"], point["lr"]) for point in record["curve"] if point["stage"] == "recovery"]
-             for record in (twin, pruned)]  # fmt: skip
+    extra = [
+        [(point["epoch"], point["lr"]) for point in record["curve"] if point["stage"] == "recovery"]
+        for record in (twin, pruned)
+    ]
     assert extra[0] == extra[1] and twin["sparsity"] == 0
     assert [stage["epochs"] for stage in twin["ledger"]] == [2, 1]
 
@@ -101,13 +103,16 @@ DAMAGE = {
     "a weight": (lambda p: rewrite(p, lambda t: t["trained/5.weight"][0, :1].mul_(1.001)), "stored sha256"),
     "a rewind weight": (lambda p: rewrite(p, lambda t: t["rewind/5.weight"][0, :1].add_(1)), "stored sha256"),
     "a tensor gone": (lambda p: rewrite(p, lambda t: t.pop("rewind/5.bias")), "stored sha256"),
-    "the curve": (lambda p: rewrite(p, change_notes=lambda n: n.update(about=n["about"].replace("0.", "0.9"))), "stored sha256"),
+    "the curve": (
+        lambda p: rewrite(p, change_notes=lambda n: n.update(about=n["about"].replace("0.", "0.9"))),
+        "stored sha256",
+    ),
     "no notes": (lambda p: rewrite(p, change_notes=lambda n: n.clear()), "it holds the dense network None"),
     "a flipped bit": (lambda p: flip(p, -1000), "stored sha256"),
     "a flipped bit of the header": (lambda p: flip(p, 3), "no safetensors file"),
     "cut off": (lambda p: p.write_bytes(p.read_bytes()[:5000]), "no safetensors file"),
     "foreign": (lambda p: p.write_bytes(b"\x80\x04not tensors"), "no safetensors file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("damage", "said"), DAMAGE.values(), ids=DAMAGE)
@@ -129,7 +134,9 @@ def test_b53_a_damaged_checkpoint_is_named_and_trained_again(damage, said, tmp_p
 def test_b53_a_checkpoint_of_other_preprocessing_is_trained_again(tmp_path, monkeypatch):
     config = RunConfig(**BASE, recovery="none")
     run(config, tmp_path)
-    monkeypatch.setitem(data.SOURCES, "digits", dataclasses.replace(data.SOURCES["digits"], mean=(0.5,), std=(0.5,)))
+    monkeypatch.setitem(
+        data.SOURCES, "digits", dataclasses.replace(data.SOURCES["digits"], mean=(0.5,), std=(0.5,))
+    )
     assert "stored validation accuracy" in run(config, tmp_path)["warnings"][0]
     assert run(config, tmp_path)["warnings"] == []
 
@@ -137,7 +144,8 @@ def test_b53_a_checkpoint_of_other_preprocessing_is_trained_again(tmp_path, monk
 def test_b15_rewinding_brings_back_the_early_weights_bit_for_bit(cache, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "survey_lib.experiment.runs.run_state.fit", lambda model, *_, **choices: seen.append((model, choices)) or []
+        "survey_lib.experiment.runs.run_state.fit",
+        lambda model, *_, **choices: seen.append((model, choices)) or [],
     )
     config = RunConfig(**BASE, method="magnitude", sparsity=0.5, recovery="rewind")
     run(config, cache)
@@ -150,10 +158,17 @@ def test_b15_rewinding_brings_back_the_early_weights_bit_for_bit(cache, monkeypa
         assert not torch.equal(stored[f"rewind/{name}"], stored[f"trained/{name}"])
 
 
-@pytest.mark.parametrize("recovery, epochs, lr", [
-    ("none", [2], None), ("finetune", [2, 1], 0.02), ("rewind", [2, 1], 0.1), ("lr-rewind", [2, 1], 0.1),
-    ("scratch-e", [2, 2], 0.1), ("scratch-b", [2, 4], 0.1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "recovery, epochs, lr",
+    [
+        ("none", [2], None),
+        ("finetune", [2, 1], 0.02),
+        ("rewind", [2, 1], 0.1),
+        ("lr-rewind", [2, 1], 0.1),
+        ("scratch-e", [2, 2], 0.1),
+        ("scratch-b", [2, 4], 0.1),
+    ],
+)
 def test_each_recovery_costs_what_it_says(recovery, epochs, lr, cache):
     record = run(RunConfig(**BASE, method="magnitude", sparsity=0.8, recovery=recovery), cache)
     assert [stage["epochs"] for stage in record["ledger"] if stage["epochs"]] == epochs
@@ -204,19 +219,30 @@ def test_methods_during_training_reach_the_asked_sparsity(method, cache):
 def test_greg_starts_from_the_trained_network(cache, monkeypatch):
     seen = []
     start = during.start
-    monkeypatch.setattr(during, "start", lambda model, *a, **k: seen.append(copy.deepcopy(model)) or start(model, *a, **k))
+    monkeypatch.setattr(
+        during, "start", lambda model, *a, **k: seen.append(copy.deepcopy(model)) or start(model, *a, **k)
+    )
     config = RunConfig(**CONV, method="greg", sparsity=0.5)
     record = run(config, cache)
     stored = load_file(cache / f"dense-{config.dense_key()}.safetensors")
     assert torch.equal(seen[0].conv1.weight, stored["trained/conv1.weight"])
-    assert [stage["stage"] for stage in record["ledger"]] == ["dense", "sparsity training", "pruning", "recovery"]
+    assert [stage["stage"] for stage in record["ledger"]] == [
+        "dense",
+        "sparsity training",
+        "pruning",
+        "recovery",
+    ]
 
 
 def test_the_test_set_is_read_once_after_all_training(cache, monkeypatch):
     events = []
-    monkeypatch.setattr("survey_lib.experiment.runs.record.predict",
-                        lambda _, x: events.append("evaluation") or torch.zeros(len(x), 10))  # fmt: skip
-    monkeypatch.setattr("survey_lib.experiment.runs.run_state.fit", lambda *_, **__: events.append("training") or [])
+    monkeypatch.setattr(
+        "survey_lib.experiment.runs.record.predict",
+        lambda _, x: events.append("evaluation") or torch.zeros(len(x), 10),
+    )
+    monkeypatch.setattr(
+        "survey_lib.experiment.runs.run_state.fit", lambda *_, **__: events.append("training") or []
+    )
     run(RunConfig(**BASE, method="magnitude", sparsity=0.5), cache)
     assert events == ["training"] + ["evaluation"] * 8  # dense and recovered on three splits, as cut on two
 
@@ -248,7 +274,10 @@ def test_a_ticket_needs_masks_on_untrained_weights():
 def test_one_layer_alone_is_pruned(cache):
     record = run(RunConfig(**BASE, method="magnitude", sparsity=0.5, layer="3", recovery="none"), cache)
     assert [layer["layer"] for layer in record["layers"]] == ["3"]
-    assert record["sizes"]["pruned"]["nonzero_parameters"] == record["sizes"]["dense"]["parameters"] - 300 * 100 // 2
+    assert (
+        record["sizes"]["pruned"]["nonzero_parameters"]
+        == record["sizes"]["dense"]["parameters"] - 300 * 100 // 2
+    )
 
 
 def test_the_corrupted_copy_is_harder_than_the_test_set(cache):
@@ -288,8 +317,13 @@ def test_a_mask_that_empties_a_layer_is_refused(cache):
 
 
 def test_a_random_mask_can_be_trained_from_scratch(cache):
-    record = run(RunConfig(**BASE, method="random", scope="erk", when="before", sparsity=0.9, recovery="none"), cache)
-    assert [stage["stage"] for stage in record["ledger"]] == ["pruning", "training"]  # no dense training is paid for
+    record = run(
+        RunConfig(**BASE, method="random", scope="erk", when="before", sparsity=0.9, recovery="none"), cache
+    )
+    assert [stage["stage"] for stage in record["ledger"]] == [
+        "pruning",
+        "training",
+    ]  # no dense training is paid for
     assert record["sparsity"] == pytest.approx(0.9, abs=1e-4)
 
 
@@ -311,12 +345,20 @@ def test_masked_training_is_counted_dense_and_without_its_zeros(cache):
 
 def test_distillation_pays_for_the_teacher_and_changes_the_result(cache):
     plain, taught = (run(RunConfig(**BASE, **MAGNITUDE, distill=distill), cache) for distill in (False, True))
-    assert taught["ledger"][-1]["training_macs"] == pytest.approx(4 / 3 * plain["ledger"][-1]["training_macs"])
+    assert taught["ledger"][-1]["training_macs"] == pytest.approx(
+        4 / 3 * plain["ledger"][-1]["training_macs"]
+    )
     assert taught["metrics"]["recovered"] != plain["metrics"]["recovered"]
     assert taught["metrics"]["pruned"] == plain["metrics"]["pruned"]
 
 
-LAYERWISE = {"method": "imp", "scope": "layerwise", "schedule": "iterative", "recovery": "rewind", "rate": 0.2}
+LAYERWISE = {
+    "method": "imp",
+    "scope": "layerwise",
+    "schedule": "iterative",
+    "recovery": "rewind",
+    "rate": 0.2,
+}
 
 
 def test_lottery_rounds_take_half_the_rate_from_the_output_layer(cache):
@@ -328,7 +370,10 @@ def test_lottery_rounds_take_half_the_rate_from_the_output_layer(cache):
 def test_the_path_between_two_orders_of_batches(cache):
     record = run(RunConfig(**BASE, recovery="none", connect=True), cache)
     path = record["path"]
-    assert len(path["accuracy"]) == 11 and path["accuracy"][0] == record["metrics"]["recovered"]["test"]["accuracy"]
+    assert (
+        len(path["accuracy"]) == 11
+        and path["accuracy"][0] == record["metrics"]["recovered"]["test"]["accuracy"]
+    )
     assert path["accuracy"][-1] != path["accuracy"][0] and -0.1 < path["barrier"] < 1
 
 
@@ -340,7 +385,9 @@ def test_a_replication_chooses_inputs_first_weights_and_validation_and_follows_t
     assert followed[-1] == record["metrics"]["recovered"]["test"]["accuracy"] and len(followed) == 2
     assert 0 <= checkpoint.data_of(config).train[0].min() and checkpoint.data_of(config).train[0].max() == 1
     first = checkpoint.fresh(config, checkpoint.data_of(config), 0)[3]
-    assert not first.bias.any() and float(first.weight.detach().std()) == pytest.approx((2 / 400) ** 0.5, rel=0.02)
+    assert not first.bias.any() and float(first.weight.detach().std()) == pytest.approx(
+        (2 / 400) ** 0.5, rel=0.02
+    )
 
 
 STORIES = {"data": "stories260K", "model": "stories260K", "recovery": "none"}
@@ -348,12 +395,17 @@ STORIES = {"data": "stories260K", "model": "stories260K", "recovery": "none"}
 
 def test_the_language_model_is_a_study_like_any_other():
     dense, pruned = (run(RunConfig(**STORIES, **more)) for more in ({}, {"method": "wanda", "sparsity": 0.5}))
-    loss = {name: record["metrics"]["recovered"]["test"]["loss"] for name, record in (("dense", dense), ("wanda", pruned))}
+    loss = {
+        name: record["metrics"]["recovered"]["test"]["loss"]
+        for name, record in (("dense", dense), ("wanda", pruned))
+    }
     assert loss["dense"] < loss["wanda"] and pruned["sparsity"] == pytest.approx(0.5, abs=0.01)
     assert dense["metrics"]["recovered"]["test"]["divergence"] == 0
 
 
-@pytest.mark.parametrize("wrong", [{"model": "lenet-300-100"}, {"recovery": "finetune"}, {"method": "snip", "sparsity": 0.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"model": "lenet-300-100"}, {"recovery": "finetune"}, {"method": "snip", "sparsity": 0.5}]
+)
 def test_the_language_model_is_pretrained_data_and_model_at_once(wrong):
     with pytest.raises(ValueError, match="stories260K is"):
         RunConfig(**(STORIES | wrong))

@@ -13,11 +13,20 @@ def frame():
     """Two seeds; OBS 10 and 12 points above magnitude without recovery, equal after it; a run of more evidence apart."""
     accuracy = {("magnitude", "none"): 0.5, ("obs", "none"): 0.6, ("random", "none"): 0.1}
     rows = [
-        {"method": method, "recovery": recovery, "seed": seed, "evidence": evidence, "sparsity": 0.9,
-         "accuracy": accuracy.get((method, recovery), 0.8) + 0.02 * seed * (method == "obs") * (recovery == "none")}
-        for method in ("magnitude", "obs", "random") for recovery in ("none", "finetune")
-        for seed in (0, 1) for evidence in (250, 1000)
-    ]  # fmt: skip
+        {
+            "method": method,
+            "recovery": recovery,
+            "seed": seed,
+            "evidence": evidence,
+            "sparsity": 0.9,
+            "accuracy": accuracy.get((method, recovery), 0.8)
+            + 0.02 * seed * (method == "obs") * (recovery == "none"),
+        }
+        for method in ("magnitude", "obs", "random")
+        for recovery in ("none", "finetune")
+        for seed in (0, 1)
+        for evidence in (250, 1000)
+    ]
     fixed = {"data": "digits", "model": "m", "scope": "layerwise", "compression": 10.0, "dense_accuracy": 0.9}
     return pd.DataFrame(rows).assign(**fixed)
 

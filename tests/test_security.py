@@ -42,11 +42,28 @@ def test_no_module_runs_code_from_files_unpickles_or_downloads(path):
     assert faults(path.read_text(encoding="utf-8")) == []
 
 
-BAD = ["eval(text)", "exec(text)", "import pickle", "from pickle import loads", "torch.load(path)", "os.system('x')",
-       "torch.load(path, weights_only=False)", "yaml.load(text)", "np.load(path, allow_pickle=True)",
-       "subprocess.run(text, shell=True)", "urllib.request.urlopen(address)"]  # fmt: skip
-GOOD = ["model.eval()", "torch.load(path, weights_only=True)", "yaml.safe_load(text)", "np.load(path)", "re.compile('a')",
-        "subprocess.run(['git', 'diff'])", "torch.compile(model)"]  # fmt: skip
+BAD = [
+    "eval(text)",
+    "exec(text)",
+    "import pickle",
+    "from pickle import loads",
+    "torch.load(path)",
+    "os.system('x')",
+    "torch.load(path, weights_only=False)",
+    "yaml.load(text)",
+    "np.load(path, allow_pickle=True)",
+    "subprocess.run(text, shell=True)",
+    "urllib.request.urlopen(address)",
+]
+GOOD = [
+    "model.eval()",
+    "torch.load(path, weights_only=True)",
+    "yaml.safe_load(text)",
+    "np.load(path)",
+    "re.compile('a')",
+    "subprocess.run(['git', 'diff'])",
+    "torch.compile(model)",
+]
 
 
 @pytest.mark.parametrize("code", BAD)

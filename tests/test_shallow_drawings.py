@@ -20,10 +20,21 @@ def runs() -> pd.DataFrame:
     rows = []
     for method, speed, seed in product(("block-influence", "l1-filter"), (2.0, 4.0), range(3)):
         better = method == "block-influence"
-        rows.append({"data": "toy", "model": "toy", "method": method, "structure": "structured", "recovery": "finetune",
-                     "sparsity": 1 - 1 / speed, "seed": seed, "speedup_theoretical": speed, "dense_accuracy": 0.9,
-                     "accuracy": 0.8 + 0.02 * better + 0.01 * seed,
-                     "pruned_accuracy": 0.3 + 0.1 * better + 0.01 * seed})  # fmt: skip
+        rows.append(
+            {
+                "data": "toy",
+                "model": "toy",
+                "method": method,
+                "structure": "structured",
+                "recovery": "finetune",
+                "sparsity": 1 - 1 / speed,
+                "seed": seed,
+                "speedup_theoretical": speed,
+                "dense_accuracy": 0.9,
+                "accuracy": 0.8 + 0.02 * better + 0.01 * seed,
+                "pruned_accuracy": 0.3 + 0.1 * better + 0.01 * seed,
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -205,7 +205,9 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
         "[how](https://host/blob/CONTRIBUTING.md), [02](02_x.ipynb)\n`survey cite li2017pruning`\n```\nli2017pruning\n```"
         in text.source
     )
-    without = for_web(notebook(nbformat.v4.new_markdown_cell("[how](../CONTRIBUTING.md), [02](02_x.ipynb)")), "")
+    without = for_web(
+        notebook(nbformat.v4.new_markdown_cell("[how](../CONTRIBUTING.md), [02](02_x.ipynb)")), ""
+    )
     assert without.cells[0].source == "how, [02](02_x.ipynb)"
     assert "nobody2020nothing;" in text.source
     assert other.outputs[0].data["text/markdown"] == "see [02](02_x.html)"
@@ -215,5 +217,9 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
 
 def test_every_page_of_docs_is_in_the_contents():
     contents = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8").splitlines()
-    written = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {"index", "methods"}  # has a table of its own there
+    written = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {
+        "index",
+        "methods",
+        "reading_the_code",
+    }  # see source.py
     assert written <= set(contents), f"add to a toctree of docs/index.md: {written - set(contents)}"

@@ -103,8 +103,12 @@ def browser():
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
-                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"):  # fmt: skip
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
@@ -150,10 +154,15 @@ def test_page_shows_everything_without_a_network(browser, address, page, width):
 
 @built
 @browser_needed
-@pytest.mark.parametrize(("words", "page"), [
-    ("geometric median", "methods/fpgm.html"), ("HRank", "methods/hrank.html"),
-    ("optimal brain damage", "methods/obd.html"), ("lottery", "notebooks/05_lottery_tickets.html"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("geometric median", "methods/fpgm.html"),
+        ("HRank", "methods/hrank.html"),
+        ("optimal brain damage", "methods/obd.html"),
+        ("lottery", "notebooks/05_lottery_tickets.html"),
+    ],
+)
 def test_search_puts_cards_and_lessons_first(browser, address, words, page):
     show(browser, f"{address}search.html?q={words}")
     first = "return [...document.querySelectorAll('#search-results li a')].slice(0, 4).map(a => new URL(a.href).pathname)"
@@ -276,9 +285,11 @@ def test_no_script_of_a_file_runs(hostile, browser, tmp_path):
     (source / "conf.py").write_text("extensions = ['myst_nb']")
     texts = {
         "index": "# Index\n\n```{toctree}\ncard\npapers\nnumbers\ncommands\n```\n",
-        "card": card(hostile, source), "papers": papers_page(), "numbers": numbers_page(),
+        "card": card(hostile, source),
+        "papers": papers_page(),
+        "numbers": numbers_page(),
         "commands": commands_page({"survey": HOSTILE}),
-    }  # fmt: skip
+    }
     for name, text in texts.items():
         (source / f"{name}.md").write_text(text, encoding="utf-8")
     assert sphinx.main(["-q", "-b", "html", str(source), str(out)]) == 0

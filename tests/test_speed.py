@@ -65,7 +65,9 @@ def test_ceilings_that_are_no_ceilings_are_refused(peak, bandwidth):
 
 
 def test_operators_of_a_small_network_are_counted_in_order_and_leave_it_as_found():
-    model = nn.Sequential(nn.Conv2d(2, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)).train()
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)
+    ).train()
     table = roofline.operators(model, torch.ones(3, 2, 4, 4), repeats=2)
     assert table["kind"].tolist() == ["convolution", "norm", "elementwise", "pooling"]
     assert table["flops"].tolist()[:3:2] == [2 * 48 * 2 * 4, 192]
@@ -91,7 +93,10 @@ def test_crossover_refuses_sizes_that_are_no_multiple_of_a_block():
 def test_variants_of_a_network_hold_what_their_names_say():
     model = models.build("vgg-small", 10, (3, 16, 16))
     found = variants(model, torch.randn(2, 3, 16, 16))
-    widths = {name: [m.out_channels for m in one.modules() if isinstance(m, nn.Conv2d)] for name, one in found.items()}
+    widths = {
+        name: [m.out_channels for m in one.modules() if isinstance(m, nn.Conv2d)]
+        for name, one in found.items()
+    }
     assert widths["masked"] == widths["2:4"] == widths["1x4"] == widths["dense"]
     assert all(width % ALIGNED == 0 for width in widths["aligned"])
     assert all(abs(cut - width / 2) <= 3 for cut, width in zip(widths["cut"], widths["dense"], strict=True))
@@ -130,8 +135,10 @@ def test_subjects_are_checked_before_any_work():
 
 
 def test_what_is_written_is_read_and_a_missing_part_says_how_to_make_it(tmp_path):
-    found = {name: pd.DataFrame({"kernel": ["dense", "csr"], "onnxruntime": ["", ""], "ratio": [1.0, 0.123456789]})
-             for name in speed.PARTS}  # fmt: skip
+    found = {
+        name: pd.DataFrame({"kernel": ["dense", "csr"], "onnxruntime": ["", ""], "ratio": [1.0, 0.123456789]})
+        for name in speed.PARTS
+    }
     speed.write(found, tmp_path)
     assert speed.read(tmp_path)["chain"]["ratio"].tolist() == [1.0, 0.123457]
     (tmp_path / "layers.csv").unlink()
@@ -147,9 +154,18 @@ def test_measurements_are_no_study_of_runs():
 
 
 def test_kinds_of_operators_are_summed_beside_the_roof():
-    layers = pd.DataFrame({"model": ["m"] * 3, "variant": ["dense"] * 3, "kind": ["norm", "norm", "linear"],
-                           "flops": [1.0, 1, 30], "bytes": [4.0, 4, 1], "seconds": [3.0, 5, 7],
-                           "peak": [10.0] * 3, "bandwidth": [2.0] * 3})  # fmt: skip
+    layers = pd.DataFrame(
+        {
+            "model": ["m"] * 3,
+            "variant": ["dense"] * 3,
+            "kind": ["norm", "norm", "linear"],
+            "flops": [1.0, 1, 30],
+            "bytes": [4.0, 4, 1],
+            "seconds": [3.0, 5, 7],
+            "peak": [10.0] * 3,
+            "bandwidth": [2.0] * 3,
+        }
+    )
     table = kinds(layers)
     assert table.loc[("m", "dense", "norm")].tolist() == [8000, 4000]
     assert table.loc[("m", "dense", "linear")].tolist() == [7000, 3000]
@@ -222,7 +238,21 @@ def test_an_export_that_differs_is_refused_and_not_kept(tmp_path, monkeypatch, o
 
 def test_prune_command_exports_and_says_size_and_difference(tmp_path, onnxruntime):
     path = tmp_path / "small.onnx"
-    done = CliRunner().invoke(main, ["prune", "--model", "resnet-8", "--method", "l1-filter", "--sparsity", "0.5",
-                                     "--data", "digits", "--onnx", str(path)])  # fmt: skip
+    done = CliRunner().invoke(
+        main,
+        [
+            "prune",
+            "--model",
+            "resnet-8",
+            "--method",
+            "l1-filter",
+            "--sparsity",
+            "0.5",
+            "--data",
+            "digits",
+            "--onnx",
+            str(path),
+        ],
+    )
     assert done.exit_code == 0, done.output
     assert f"exported {path}" in done.output and "differs from eager by" in done.output and path.exists()

@@ -16,9 +16,22 @@ def closed():
 def chain() -> pd.DataFrame:
     keys = [("dense", "eager"), ("cut", "eager"), ("masked", "eager"), ("aligned", "onnx"), ("dense", "onnx")]
     measured = [1.0, 2.0, 0.9, 5.0, 2.0]
-    rows = [{"model": "m", "batch": 16, "threads": 1, "variant": variant, "runtime": runtime, "median_s": 0.01 / speed,
-             "speedup_measured": speed, "speedup_low": speed - 0.1, "speedup_high": speed + 0.1,
-             "speedup_theoretical": 4.0, "file_bytes": 2e6} for (variant, runtime), speed in zip(keys, measured, strict=True)]  # fmt: skip
+    rows = [
+        {
+            "model": "m",
+            "batch": 16,
+            "threads": 1,
+            "variant": variant,
+            "runtime": runtime,
+            "median_s": 0.01 / speed,
+            "speedup_measured": speed,
+            "speedup_low": speed - 0.1,
+            "speedup_high": speed + 0.1,
+            "speedup_theoretical": 4.0,
+            "file_bytes": 2e6,
+        }
+        for (variant, runtime), speed in zip(keys, measured, strict=True)
+    ]
     return pd.DataFrame([*rows, {**rows[0], "batch": 64}])
 
 
@@ -32,7 +45,9 @@ def test_each_step_is_divided_by_the_dense_model_in_the_same_runtime():
     table = from_mask_to_speed.staircase_table(chain(), "m")
     assert table["everything"].tolist() == [1.0, 0.9, 2.0, 5.0]
     assert table["pruning"].tolist() == pytest.approx([1.0, 0.9, 2.0, 2.5])  # dense is 2 times faster in ONNX
-    assert table.loc["aligned, ONNX Runtime", ["low", "high"]].tolist() == pytest.approx([4.9 / 2.1, 5.1 / 1.9])
+    assert table.loc["aligned, ONNX Runtime", ["low", "high"]].tolist() == pytest.approx(
+        [4.9 / 2.1, 5.1 / 1.9]
+    )
     assert table.loc["dense", ["low", "high"]].tolist() == [1.0, 1.0]
     figure = from_mask_to_speed.staircase({"m": table})
     assert [bar.get_width() for bar in figure.axes[0].patches[1:]] == pytest.approx([1.0, 0.9, 2.0, 2.5])
@@ -45,9 +60,18 @@ def test_the_resolution_is_the_range_of_models_that_do_the_dense_work():
 
 
 def kernels() -> pd.DataFrame:
-    rows = [(0.5, "csr", 2.0), (0.9, "csr", 0.8), (0.95, "csr", 1.1), (0.99, "csr", 0.2), (0.5, "bsr", 3.0), (0.99, "bsr", 1.2)]
+    rows = [
+        (0.5, "csr", 2.0),
+        (0.9, "csr", 0.8),
+        (0.95, "csr", 1.1),
+        (0.99, "csr", 0.2),
+        (0.5, "bsr", 3.0),
+        (0.99, "bsr", 1.2),
+    ]
     frame = pd.DataFrame(rows, columns=["sparsity", "kernel", "ratio"]).assign(batch=1)
-    frame = pd.concat([frame, pd.DataFrame({"sparsity": [0.5], "kernel": ["dense"], "ratio": [1.0], "batch": [1]})])
+    frame = pd.concat(
+        [frame, pd.DataFrame({"sparsity": [0.5], "kernel": ["dense"], "ratio": [1.0], "batch": [1]})]
+    )
     return frame.assign(ratio_low=frame["ratio"] - 0.1, ratio_high=frame["ratio"] + 0.1)
 
 
@@ -66,8 +90,16 @@ def test_kernels_are_drawn_as_speed_ups_over_density():
 
 
 def test_roofline_bends_where_the_ceilings_meet():
-    rows = pd.DataFrame({"kind": ["norm", "convolution"], "variant": ["dense", "cut"], "intensity": [0.5, 20.0],
-                         "attained": [1e9, 50e9], "peak": [100e9] * 2, "bandwidth": [20e9] * 2})  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "kind": ["norm", "convolution"],
+            "variant": ["dense", "cut"],
+            "intensity": [0.5, 20.0],
+            "attained": [1e9, 50e9],
+            "peak": [100e9] * 2,
+            "bandwidth": [20e9] * 2,
+        }
+    )
     _, axes = plt.subplots()
     from_mask_to_speed.roofline(rows, axes)
     assert axes.lines[0].get_xdata().tolist() == [0.25, 5, 40]
@@ -75,23 +107,43 @@ def test_roofline_bends_where_the_ceilings_meet():
 
 
 def test_no_operator_is_above_the_flat_part_of_the_roof():
-    rows = pd.DataFrame({"kind": ["convolution"], "variant": ["cut"], "intensity": [20.0],
-                         "attained": [120e9], "peak": [100e9], "bandwidth": [20e9]})  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "kind": ["convolution"],
+            "variant": ["cut"],
+            "intensity": [20.0],
+            "attained": [120e9],
+            "peak": [100e9],
+            "bandwidth": [20e9],
+        }
+    )
     _, axes = plt.subplots()
     from_mask_to_speed.roofline(rows, axes)
     assert axes.lines[0].get_ydata().max() == 120
 
 
 def test_storage_is_drawn_as_a_share_of_the_dense_bytes():
-    table = pd.DataFrame({"format": ["dense", "csr", "csr"], "sparsity": [0.0, 0.9, 0.5], "raw": [400, 80, 400], "zlib": [300, 70, 350]})
+    table = pd.DataFrame(
+        {
+            "format": ["dense", "csr", "csr"],
+            "sparsity": [0.0, 0.9, 0.5],
+            "raw": [400, 80, 400],
+            "zlib": [300, 70, 350],
+        }
+    )
     _, axes = plt.subplots()
     from_mask_to_speed.storage(table, axes, "zlib")
     assert axes.lines[1].get_ydata().tolist() == [350 / 400, 70 / 400]
 
 
 def test_kinds_of_operators_are_compared_dense_over_aligned():
-    rows = [("dense", "norm", 8.0, 6.0), ("aligned", "norm", 4.0, 3.0), ("dense", "convolution", 16.0, 18.0),
-            ("aligned", "convolution", 4.0, 6.0), ("cut", "norm", 9.0, 9.0)]  # fmt: skip
+    rows = [
+        ("dense", "norm", 8.0, 6.0),
+        ("aligned", "norm", 4.0, 3.0),
+        ("dense", "convolution", 16.0, 18.0),
+        ("aligned", "convolution", 4.0, 6.0),
+        ("cut", "norm", 9.0, 9.0),
+    ]
     frame = pd.DataFrame(rows, columns=["variant", "kind", "flops", "seconds"]).assign(model="m", bytes=2.0)
     table = from_mask_to_speed.by_kind(frame).loc["m"]
     assert table["flops"].to_dict() == {"convolution": 4, "norm": 2}
@@ -100,7 +152,16 @@ def test_kinds_of_operators_are_compared_dense_over_aligned():
 
 
 def test_each_format_is_shown_on_its_own_pattern():
-    rows = [("dense", "dense"), ("magnitude", "csr"), ("magnitude", "bsr 4x1"), ("block:1x4", "bsr 4x1"), ("block:1x4", "csr"),
-            ("nm-magnitude:2:4", "N:M"), ("magnitude", "N:M")]  # fmt: skip
-    curves = from_mask_to_speed.storage_curves(pd.DataFrame(rows, columns=["method", "format"]).assign(model="m"), "m")
+    rows = [
+        ("dense", "dense"),
+        ("magnitude", "csr"),
+        ("magnitude", "bsr 4x1"),
+        ("block:1x4", "bsr 4x1"),
+        ("block:1x4", "csr"),
+        ("nm-magnitude:2:4", "N:M"),
+        ("magnitude", "N:M"),
+    ]
+    curves = from_mask_to_speed.storage_curves(
+        pd.DataFrame(rows, columns=["method", "format"]).assign(model="m"), "m"
+    )
     assert curves["format"].tolist() == ["dense", "csr", "bsr (1x4 blocks)", "N:M"]

@@ -76,8 +76,15 @@ def test_coverage_is_95_percent_where_an_interval_over_seeds_covers_far_less():
     covered = []
     for _ in range(1000):
         example = random.normal(0, spread[1], n)
-        right = [level + random.normal(0, spread[0], (seeds, 1)) + example + random.normal(0, spread[2], n)
-                 + random.normal(0, spread[3], (seeds, n)) > 0 for level in (1.5, 1.3)]  # fmt: skip
+        right = [
+            level
+            + random.normal(0, spread[0], (seeds, 1))
+            + example
+            + random.normal(0, spread[2], n)
+            + random.normal(0, spread[3], (seeds, n))
+            > 0
+            for level in (1.5, 1.3)
+        ]
         gaps = right[0].astype(float) - right[1]
         both, over_seeds = crossed_interval(gaps), interval(pd.Series(gaps.mean(1)))
         covered.append([one.low <= true <= one.high for one in (both, over_seeds)])
@@ -111,8 +118,14 @@ def test_ranks_with_a_tie_by_hand():
 
 def test_sparsities_of_one_seed_are_one_block_ranked_at_equal_compression():
     """c keeps half of what a and b keep: at 4 times, its strongest common compression, its value is that at 0.5."""
-    table = pd.concat([frame({"a": [0.9] * 2, "b": [0.8] * 2, "c": [0.85] * 2}).assign(compression=[2, 2, 2, 2, 4, 4]),
-                       frame({"a": [0.8] * 2, "b": [0.7] * 2, "c": [0.1] * 2}).assign(sparsity=0.75, compression=[4, 4, 4, 4, 16, 16])])  # fmt: skip
+    table = pd.concat(
+        [
+            frame({"a": [0.9] * 2, "b": [0.8] * 2, "c": [0.85] * 2}).assign(compression=[2, 2, 2, 2, 4, 4]),
+            frame({"a": [0.8] * 2, "b": [0.7] * 2, "c": [0.1] * 2}).assign(
+                sparsity=0.75, compression=[4, 4, 4, 4, 16, 16]
+            ),
+        ]
+    )
     found = ranking(table)
     assert found.blocks == 2
     assert found.ranks.to_dict() == {"c": 1, "a": 2, "b": 3}
@@ -168,10 +181,14 @@ def test_ranks_along_compression_where_two_curves_cross():
 
 def test_at_compression_interpolates_on_the_logarithm_and_leaves_out_who_does_not_reach_it():
     """a: 0.9 at 2×, 0.7 at 8×, so 0.8 at 4×; b ends at 4×, c starts at 8×."""
-    table = pd.DataFrame({
-        "method": ["a", "a", "b", "b", "c"], "sparsity": [0.5, 0.875, 0.5, 0.75, 0.9],
-        "compression": [2.0, 8.0, 2.0, 4.0, 8.0], "accuracy": [0.9, 0.7, 0.8, 0.6, 0.5],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "method": ["a", "a", "b", "b", "c"],
+            "sparsity": [0.5, 0.875, 0.5, 0.75, 0.9],
+            "compression": [2.0, 8.0, 2.0, 4.0, 8.0],
+            "accuracy": [0.9, 0.7, 0.8, 0.6, 0.5],
+        }
+    )
     found = at_compression(table)
     assert found.name == 4
     assert found.to_dict() == {"a": pytest.approx(0.8), "b": pytest.approx(0.6)}

@@ -35,22 +35,65 @@ def record(seed=0, accuracy=0.5, status="done", profile="full"):
         "per_class_accuracy": [accuracy],
     }
     test = metrics | {"n": 10, "correct": pack(np.arange(10) < round(10 * accuracy))}
-    stages = {stage: {"validation": metrics, "test": test} for stage in ("dense", "pruned", "recalibrated", "recovered")}
+    stages = {
+        stage: {"validation": metrics, "test": test}
+        for stage in ("dense", "pruned", "recalibrated", "recovered")
+    }
     size = {"parameters": 10, "nonzero_parameters": 5, "macs": 100, "nonzero_macs": 50.0}
     return {
-        "schema": SCHEMA, "key": config.key(), "status": status, "reason": "", "config": config.model_dump(),
-        "method": {"category": "weight", "structure": "unstructured", "unit": "weight", "when": "after", "version": 1},
-        "environment": {"machine": "here", "commit": "abc"}, "scope": "layerwise", "sparsity": 0.5,
-        "layers": [{"layer": "1", "total": 4, "kept": 2, "sparsity": 0.5},
-                   {"layer": "3", "total": 4, "kept": 1, "sparsity": 0.75}], "metrics": stages,
+        "schema": SCHEMA,
+        "key": config.key(),
+        "status": status,
+        "reason": "",
+        "config": config.model_dump(),
+        "method": {
+            "category": "weight",
+            "structure": "unstructured",
+            "unit": "weight",
+            "when": "after",
+            "version": 1,
+        },
+        "environment": {"machine": "here", "commit": "abc"},
+        "scope": "layerwise",
+        "sparsity": 0.5,
+        "layers": [
+            {"layer": "1", "total": 4, "kept": 2, "sparsity": 0.5},
+            {"layer": "3", "total": 4, "kept": 1, "sparsity": 0.75},
+        ],
+        "metrics": stages,
         "sizes": {"dense": size, "pruned": size, "compression": 2.0, "theoretical_speedup": 2.0},
-        "ledger": [{"stage": "dense", "epochs": 2, "examples": 4, "training_macs": 600, "nonzero_training_macs": 300.0,
-                    "seconds": 1.0, "cpu_seconds": 0.9},
-                   {"stage": "recovery", "epochs": 1, "examples": 2, "training_macs": 300,
-                    "nonzero_training_macs": 90.0, "seconds": 3.0, "cpu_seconds": 1.0}],
-        "curve": [{"stage": "recovery", "epoch": epoch, "lr": 0.1, "loss": 1.0, "validation_accuracy": 0.5,
-                   "test_accuracy": 0.5 + epoch / 10} for epoch in (1, 2)],
-    }  # fmt: skip
+        "ledger": [
+            {
+                "stage": "dense",
+                "epochs": 2,
+                "examples": 4,
+                "training_macs": 600,
+                "nonzero_training_macs": 300.0,
+                "seconds": 1.0,
+                "cpu_seconds": 0.9,
+            },
+            {
+                "stage": "recovery",
+                "epochs": 1,
+                "examples": 2,
+                "training_macs": 300,
+                "nonzero_training_macs": 90.0,
+                "seconds": 3.0,
+                "cpu_seconds": 1.0,
+            },
+        ],
+        "curve": [
+            {
+                "stage": "recovery",
+                "epoch": epoch,
+                "lr": 0.1,
+                "loss": 1.0,
+                "validation_accuracy": 0.5,
+                "test_accuracy": 0.5 + epoch / 10,
+            }
+            for epoch in (1, 2)
+        ],
+    }
 
 
 @pytest.fixture
@@ -65,8 +108,16 @@ def test_b67_what_is_read_is_what_was_written(value):
 
 
 def test_b67_nan_infinity_numpy_and_torch_values_survive_strict_json(runs):
-    odd = {"nan": np.float32("nan"), "inf": float("inf"), "minus": -math.inf, "count": np.int64(3),
-           "yes": np.bool_(True), "array": np.array([1.5, np.nan]), "tensor": torch.tensor([1, 2]), "pair": (1, 2)}  # fmt: skip
+    odd = {
+        "nan": np.float32("nan"),
+        "inf": float("inf"),
+        "minus": -math.inf,
+        "count": np.int64(3),
+        "yes": np.bool_(True),
+        "array": np.array([1.5, np.nan]),
+        "tensor": torch.tensor([1, 2]),
+        "pair": (1, 2),
+    }
     path = store.write("trial", record() | {"extra": odd})
     strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert strict["extra"]["nan"] == {"$float": "nan"}
@@ -85,14 +136,21 @@ def test_b67_a_write_that_fails_leaves_the_old_file_and_no_other(runs, monkeypat
     assert store.local_records("trial")[path.stem]["metrics"]["dense"]["test"]["accuracy"] == 0.5
 
 
-@pytest.mark.parametrize("content, said", [
-    ('{"schema": 1, "key": "', "Unterminated"),
-    ("", "Expecting value"),
-    ("[1, 2]", "not a record"),
-    ('{"name": "someone else\'s"}', "not a record"),
-    (json.dumps({"schema": SCHEMA + 1, "key": "0", "status": "done", "config": {}}), f"schema {SCHEMA + 1}"),
-    (json.dumps({"schema": SCHEMA, "key": "0", "status": "done", "config": {}}), "holds the run 0"),
-], ids=["half-written", "empty", "list", "foreign", "future", "renamed"])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ('{"schema": 1, "key": "', "Unterminated"),
+        ("", "Expecting value"),
+        ("[1, 2]", "not a record"),
+        ('{"name": "someone else\'s"}', "not a record"),
+        (
+            json.dumps({"schema": SCHEMA + 1, "key": "0", "status": "done", "config": {}}),
+            f"schema {SCHEMA + 1}",
+        ),
+        (json.dumps({"schema": SCHEMA, "key": "0", "status": "done", "config": {}}), "holds the run 0"),
+    ],
+    ids=["half-written", "empty", "list", "foreign", "future", "renamed"],
+)
 def test_b67_unreadable_files_are_named_and_set_aside(content, said, runs):
     good = store.write("trial", record())
     (runs / "bad.json").write_text(content)
@@ -129,14 +187,31 @@ def at(record, place, value):
 
 
 IMPOSSIBLE = [
-    ("metrics.recovered.test.accuracy", 5.0), ("metrics.recovered.test.accuracy", 0.6),  # the bits say 0.5
-    ("metrics.dense.validation.ece", -0.1), ("metrics.pruned.test.agreement", 1.1), ("metrics.dense.test.loss", math.nan),
-    ("metrics.dense.test.loss", math.inf), ("metrics.dense.test.n", 17), ("metrics.dense.test.correct", "not base64"),
-    ("metrics.dense.training", {}), ("metrics.later", {}), ("sparsity", 7.0), ("layers.0.kept", 5), ("layers.0.kept", 1),
-    ("sizes.dense.parameters", 0), ("ledger.0.examples", -1), ("ledger.0.cpu_seconds", None), ("curve.0.loss", math.nan),
-    ("config.seed", 1), ("config.sparsity", 0.6), ("config.protect", "ends"), ("method.version", 2), ("schema", 1),
-    ("status", "well"), ("key", "0" * 16),
-]  # fmt: skip
+    ("metrics.recovered.test.accuracy", 5.0),
+    ("metrics.recovered.test.accuracy", 0.6),  # the bits say 0.5
+    ("metrics.dense.validation.ece", -0.1),
+    ("metrics.pruned.test.agreement", 1.1),
+    ("metrics.dense.test.loss", math.nan),
+    ("metrics.dense.test.loss", math.inf),
+    ("metrics.dense.test.n", 17),
+    ("metrics.dense.test.correct", "not base64"),
+    ("metrics.dense.training", {}),
+    ("metrics.later", {}),
+    ("sparsity", 7.0),
+    ("layers.0.kept", 5),
+    ("layers.0.kept", 1),
+    ("sizes.dense.parameters", 0),
+    ("ledger.0.examples", -1),
+    ("ledger.0.cpu_seconds", None),
+    ("curve.0.loss", math.nan),
+    ("config.seed", 1),
+    ("config.sparsity", 0.6),
+    ("config.protect", "ends"),
+    ("method.version", 2),
+    ("schema", 1),
+    ("status", "well"),
+    ("key", "0" * 16),
+]
 
 
 @pytest.mark.parametrize("place, value", IMPOSSIBLE)
@@ -185,7 +260,12 @@ def test_results_is_tidy_with_one_row_a_run(runs):
         2.0,
         900,
     )
-    assert (first.examples, first.trained_epochs, first.nonzero_training_macs, first.recovery_macs) == (6, 3, 390, 300)
+    assert (first.examples, first.trained_epochs, first.nonzero_training_macs, first.recovery_macs) == (
+        6,
+        3,
+        390,
+        300,
+    )
     assert (first.test_n, first.recalibrated_accuracy, first.best_test_accuracy) == (10, 0.5, 0.7)
     assert (first.seconds, first.cpu_seconds) == (4.0, 1.9)
     assert first.smallest_layer_density == 0.25 and first.dense_parameters == 10 and first.status == "done"
@@ -236,8 +316,11 @@ def test_publishing_twice_gives_the_same_sorted_bytes_and_only_finished_runs(run
 
 
 def test_refused_runs_are_published_too(runs, tmp_path):
-    store.write("trial", {k: record()[k] for k in ("schema", "key", "config", "method", "environment")}
-                | {"status": "refused", "reason": "nothing is left of conv1"})  # fmt: skip
+    store.write(
+        "trial",
+        {k: record()[k] for k in ("schema", "key", "config", "method", "environment")}
+        | {"status": "refused", "reason": "nothing is left of conv1"},
+    )
     store.publish("trial", published=tmp_path)
     assert store.results("trial", published=tmp_path, local=False)["status"].tolist() == ["refused"]
 
@@ -256,7 +339,9 @@ def test_publishing_drops_no_published_run_unless_it_is_told_to(runs, tmp_path, 
         store.write("trial", record(seed))
     before = store.publish("trial", published=tmp_path).read_bytes()
     monkeypatch.setattr(store.studies, "keys", lambda _: frozenset({record(1)["key"]}))
-    with pytest.raises(ValueError, match=f"1 published runs of trial would be dropped: {record(0)['key']}.*--prune"):
+    with pytest.raises(
+        ValueError, match=f"1 published runs of trial would be dropped: {record(0)['key']}.*--prune"
+    ):
         store.publish("trial", published=tmp_path)
     assert (tmp_path / "trial.jsonl").read_bytes() == before
     store.publish("trial", published=tmp_path, prune=True)

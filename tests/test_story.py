@@ -16,9 +16,17 @@ DOWNLOAD = 'AutoModelForImageClassification.from_pretrained("google/vit-base-pat
 
 def toy() -> nn.Module:
     torch.manual_seed(0)
-    return transformers.ViTForImageClassification(transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8,
-        num_labels=3))  # fmt: skip
+    return transformers.ViTForImageClassification(
+        transformers.ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=16,
+            patch_size=8,
+            num_labels=3,
+        )
+    )
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

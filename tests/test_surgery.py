@@ -11,12 +11,20 @@ import torch
 from torch import nn
 
 from survey_lib.chain.coupling import trace
+from survey_lib.chain.surgery import verify
 from survey_lib.chain.surgery.cut import cut, load_file, replay, save_file
 
 
 def build():
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
 
 
 @pytest.fixture
@@ -45,13 +53,17 @@ def test_b57_a_new_process_needs_only_the_class(slimmed, tmp_path):
     result, x = slimmed
     save_file(tmp_path / "slim.safetensors", result.model, result.plan, None, {})
     torch.save({"x": x, "y": result.model(x)}, tmp_path / "pair.pt")
-    code = ("import sys, torch; from torch import nn; from survey_lib.chain.surgery.cut import load_file\n"
-            "torch.set_num_threads(1); folder = sys.argv[1]; pair = torch.load(folder + '/pair.pt', weights_only=True)\n"
-            "dense = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),\n"
-            "                      nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))\n"
-            "model = load_file(folder + '/slim.safetensors', dense)[0].eval()\n"
-            "print(torch.equal(model(pair['x']), pair['y']))")  # fmt: skip
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, torch; from torch import nn; from survey_lib.chain.surgery.cut import load_file\n"
+        "torch.set_num_threads(1); folder = sys.argv[1]; pair = torch.load(folder + '/pair.pt', weights_only=True)\n"
+        "dense = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),\n"
+        "                      nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))\n"
+        "model = load_file(folder + '/slim.safetensors', dense)[0].eval()\n"
+        "print(torch.equal(model(pair['x']), pair['y']))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert run.stdout.strip() == "True"
 
 
@@ -80,18 +92,22 @@ def broken(plan, **changes):
     return copy.deepcopy(plan) | changes
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"schema": 99}, "schema 99"),
-    ({"shapes": {"0.weight": [9, 9]}}, "made for another model"),
-    ({"removed": {"nothing": {"0": [1]}}}, "'nothing', which the model does not have"),
-    ({"removed": {"0.weight": {"7": [1]}}}, "axis 7"),
-    ({"removed": {"0.weight": {"0": [8]}}}, r"outside 0\.\.7"),
-    ({"removed": {"0.weight": {"0": [-1]}}}, r"outside 0\.\.7"),
-    ({"removed": {"0.weight": {"0": list(range(8))}}}, "or all of them"),
-    ({"attributes": {"0": {"forward": 3}}}, "only existing integers"),
-    ({"attributes": {"0": {"training": 1}}}, "only existing integers"),
-    ({"attributes": {"ghost": {"groups": 3}}}, "only existing integers"),
-    ({"attributes": {"0": {"groups": "4"}}}, "only existing integers")])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"schema": 99}, "schema 99"),
+        ({"shapes": {"0.weight": [9, 9]}}, "made for another model"),
+        ({"removed": {"nothing": {"0": [1]}}}, "'nothing', which the model does not have"),
+        ({"removed": {"0.weight": {"7": [1]}}}, "axis 7"),
+        ({"removed": {"0.weight": {"0": [8]}}}, r"outside 0\.\.7"),
+        ({"removed": {"0.weight": {"0": [-1]}}}, r"outside 0\.\.7"),
+        ({"removed": {"0.weight": {"0": list(range(8))}}}, "or all of them"),
+        ({"attributes": {"0": {"forward": 3}}}, "only existing integers"),
+        ({"attributes": {"0": {"training": 1}}}, "only existing integers"),
+        ({"attributes": {"ghost": {"groups": 3}}}, "only existing integers"),
+        ({"attributes": {"0": {"groups": "4"}}}, "only existing integers"),
+    ],
+)
 def test_a_plan_that_does_not_fit_is_refused_before_any_work(slimmed, change, message):
     with pytest.raises(ValueError, match=message):
         replay(build(), broken(slimmed[0].plan, **change))
@@ -166,3 +182,31 @@ def test_a_plan_adds_biases_only_to_layers_without_one(biases, slimmed):
     plan = slimmed[0].plan | {"biases": biases}
     with pytest.raises(ValueError, match="the plan adds biases to"):
         replay(build(), plan)
+
+
+class Literal(nn.Module):
+    """A residual block; a broken one states its width as a number in the forward."""
+
+    def __init__(self, broken):
+        super().__init__()
+        self.a, self.b, self.broken = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), broken
+
+    def forward(self, x):
+        h = self.a(x).relu()
+        return x + self.b(h.view(len(h), 8, *h.shape[2:]) if self.broken else h)
+
+
+@pytest.mark.parametrize("broken", [(3,), (0, 5, 9), (1, 2, 3, 14)])
+def test_b92_refused_groups_are_set_apart_by_the_module_that_fails(broken, monkeypatch):
+    blocks = [Literal(number in broken) for number in range(16)]
+    model, x, checks = (
+        nn.Sequential(nn.Conv2d(3, 8, 1), *blocks, nn.Conv2d(8, 2, 1)),
+        torch.randn(1, 3, 4, 4),
+        [],
+    )
+    problem = verify.Check.problem
+    monkeypatch.setattr(verify.Check, "problem", lambda *wanted: checks.append(1) or problem(*wanted))
+    coupling = trace(model, x)
+    done = cut(model, coupling, {g.name: torch.arange(g.size) < g.size // 2 for g in coupling.groups}, x)
+    assert {name for name, _ in done.refused} == {f"{number + 1}.a" for number in broken}
+    assert len(checks) <= 2 * len(broken) + 1  # by halves alone 9, 19 and 21

@@ -31,28 +31,50 @@ profiles:
 def test_a_grid_is_the_product_of_its_lists_and_dense_comes_first(trial):
     configs = study.configs("trial", "quick")
     assert [(c.method, c.seed) for c in configs] == [
-        ("dense", 0), ("dense", 1), ("random", 0), ("magnitude", 0), ("random", 1), ("magnitude", 1),
-    ]  # fmt: skip
+        ("dense", 0),
+        ("dense", 1),
+        ("random", 0),
+        ("magnitude", 0),
+        ("random", 1),
+        ("magnitude", 1),
+    ]
     assert {c.profile for c in configs} == {"quick"} and len(study.configs("trial", "full")) == 3
 
 
-@pytest.mark.parametrize("text, said", [
-    (YAML.replace("name: trial", "name: other"), "names itself 'other'"),
-    (YAML.replace("question", "qestion"), "qestion"),
-    (YAML.replace("magnitude]", "magnitud]"), "near: magnitude"),
-    (YAML.replace("sparsity: 0.5", "sparsity: 1.5"), "less than 1"),
-    ("a: [", "trial.yaml"),
-    (YAML.replace("sparsity: 0.5", "sparsity: 0.5, method: dense"), "'method' is there twice in the mapping of line 8"),
-    (YAML.replace("  full:", "  quick:"), "'quick' is there twice"),
-    (YAML.replace("seed: [0, 1]", "seed: []"), "a list is empty"),
-    (YAML.replace("[random, magnitude]", "[]"), "a list is empty"),
-    (YAML.replace("seed: [0, 1]", f"seed: {list(range(1000))}, evidence: {list(range(1, 1001))}, lr: {[0.1] * 1000}"),
-     "2,000,000,000 runs, allowed are 1,000,000"),
-    ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True))
-     + YAML, "more than 100,000 values"),
-    ("a: &a [*a]\n" + YAML, "more than 100,000 values"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (YAML.replace("name: trial", "name: other"), "names itself 'other'"),
+        (YAML.replace("question", "qestion"), "qestion"),
+        (YAML.replace("magnitude]", "magnitud]"), "near: magnitude"),
+        (YAML.replace("sparsity: 0.5", "sparsity: 1.5"), "less than 1"),
+        ("a: [", "trial.yaml"),
+        (
+            YAML.replace("sparsity: 0.5", "sparsity: 0.5, method: dense"),
+            "'method' is there twice in the mapping of line 8",
+        ),
+        (YAML.replace("  full:", "  quick:"), "'quick' is there twice"),
+        (YAML.replace("seed: [0, 1]", "seed: []"), "a list is empty"),
+        (YAML.replace("[random, magnitude]", "[]"), "a list is empty"),
+        (
+            YAML.replace(
+                "seed: [0, 1]",
+                f"seed: {list(range(1000))}, evidence: {list(range(1, 1001))}, lr: {[0.1] * 1000}",
+            ),
+            "2,000,000,000 runs, allowed are 1,000,000",
+        ),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(
+                f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+                for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+            )
+            + YAML,
+            "more than 100,000 values",
+        ),
+        ("a: &a [*a]\n" + YAML, "more than 100,000 values"),
+    ],
+)
 def test_a_wrong_study_file_is_named_with_what_is_wrong(text, said, trial):
     (study.FOLDER / "trial.yaml").write_text(text)
     with pytest.raises(ValueError, match=said):
@@ -105,10 +127,14 @@ profiles:
 """
 
 
-def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_runs(trial, tmp_path, monkeypatch):
+def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_runs(
+    trial, tmp_path, monkeypatch
+):
     (study.FOLDER / "trial.yaml").write_text(CHAIN)
     trainings, fit = [], run_state.fit
-    monkeypatch.setattr(run_state, "fit", lambda *model, **choices: trainings.append(1) or fit(*model, **choices))
+    monkeypatch.setattr(
+        run_state, "fit", lambda *model, **choices: trainings.append(1) or fit(*model, **choices)
+    )
     assert sweep.sweep("trial", engine="serial").done == 4
     assert len(trainings) == 3 + 2  # three rounds, and the last training of each reinitialised ticket
     chained = {record["key"]: timeless(record) for record in store.records("trial", published="nowhere")}
@@ -251,5 +277,8 @@ def test_the_studies_of_the_repository_are_valid(name):
         assert any(config.method == "dense" for config in configs)
     full = study.configs(name, "full")
     seeds = 1 if name == "mini" else 3  # mini shows that the chain works; its one seed carries no comparison
-    assert len({config.seed for config in full}) >= seeds and len({config.dense_key() for config in full}) >= seeds
+    assert (
+        len({config.seed for config in full}) >= seeds
+        and len({config.dense_key() for config in full}) >= seeds
+    )
     assert all(isinstance(config, RunConfig) for config in full)

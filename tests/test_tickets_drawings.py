@@ -30,7 +30,15 @@ def test_a_line_over_sparsity_is_the_mean_error_at_the_kept_share(axes):
 
 
 def test_a_mask_trained_from_the_start_is_no_damage_to_a_trained_network():
-    frame = pd.concat([runs(method=method, data="digits", recovery=recovery, scope="erk") for method, recovery in
-                       (("random (erk)", "scratch-e"), ("random", "finetune"), ("rigl (none)", "none"))])  # fmt: skip
+    frame = pd.concat(
+        [
+            runs(method=method, data="digits", recovery=recovery, scope="erk")
+            for method, recovery in (
+                ("random (erk)", "scratch-e"),
+                ("random", "finetune"),
+                ("rigl (none)", "none"),
+            )
+        ]
+    )
     lines = during_training.lines_of(frame)
     assert [len(lines[name]) for name in ("random, fixed", "rigl", "set")] == [3, 3, 0]

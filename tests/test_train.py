@@ -106,7 +106,9 @@ def test_a_teacher_with_the_same_weights_pulls_by_labels_alone(data):
 def test_the_test_set_joins_the_curve_without_changing_the_training(data):
     (plain, curve), (followed, longer) = trained(data), trained(data, test=data.test)
     assert same(plain, followed)
-    assert [point.pop("test_accuracy") for point in longer][-1] == train.evaluate(followed, data.test)["accuracy"]
+    assert [point.pop("test_accuracy") for point in longer][-1] == train.evaluate(followed, data.test)[
+        "accuracy"
+    ]
     assert longer == curve
 
 
@@ -127,12 +129,15 @@ def test_one_cycle_is_torchs_own():
             oracle.step()
 
 
-@pytest.mark.parametrize("schedule, values", [
-    ("constant", [1, 1, 1]),
-    ("cosine", [1, 0.5, 0]),
-    ("step", [1, 0.1, 0.01]),
-    ("one-cycle", [0.04, 0.8117, 0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "schedule, values",
+    [
+        ("constant", [1, 1, 1]),
+        ("cosine", [1, 0.5, 0]),
+        ("step", [1, 0.1, 0.01]),
+        ("one-cycle", [0.04, 0.8117, 0]),
+    ],
+)
 def test_schedules_at_start_middle_and_end(schedule, values):
     assert [descent.lr_factor(schedule, p) for p in (0, 0.5, 1)] == pytest.approx(values, abs=1e-4)
 

@@ -100,8 +100,11 @@ def one(path, change):
 
 def trained(path, change):
     """The same in the first record of an image network."""
-    return lambda records: [*every(path, change)([r for r in records if r["layers"]][:1]),
-                            *[r for r in records if r["layers"]][1:], *[r for r in records if not r["layers"]]]  # fmt: skip
+    return lambda records: [
+        *every(path, change)([r for r in records if r["layers"]][:1]),
+        *[r for r in records if r["layers"]][1:],
+        *[r for r in records if not r["layers"]],
+    ]
 
 
 def rekeyed(record, **fields):
@@ -145,8 +148,11 @@ def everywhere(*names, **changes):
             return [walk(inner) for inner in value]
         if not isinstance(value, dict):
             return value
-        return {name: changes[name](inner) if name in changes else walk(inner)
-                for name, inner in value.items() if name not in names}  # fmt: skip
+        return {
+            name: changes[name](inner) if name in changes else walk(inner)
+            for name, inner in value.items()
+            if name not in names
+        }
 
     return walk
 
@@ -161,7 +167,9 @@ def kept_exchanged(layers):
 
 def refused(record):
     return {name: record[name] for name in ("schema", "key", "config", "method", "environment")} | {
-        "status": "refused", "reason": "magnitude at sparsity 0.5 leaves nothing of layers.0"}  # fmt: skip
+        "status": "refused",
+        "reason": "magnitude at sparsity 0.5 leaves nothing of layers.0",
+    }
 
 
 def relabelled(name):
@@ -205,18 +213,29 @@ LISTED = {
 INVENTED = {
     "metrics of two methods or seeds exchanged": exchange("metrics"),
     "dense metrics in place of recovered ones": dense_for_pruned,
-    "accuracies of classes permuted, same mean": trained("metrics.recovered.test.per_class_accuracy", permuted),
+    "accuracies of classes permuted, same mean": trained(
+        "metrics.recovered.test.per_class_accuracy", permuted
+    ),
     "one unit in the last place of one loss": one("metrics.dense.test.loss", lambda v: v * (1 + 2**-52)),
     "learning rate of the curve": trained("curve.1.lr", lambda v: v * 10),
     "last point of the curve": trained("curve.1.validation_accuracy", lambda v: v + 0.001),
     "a stage of the curve left out": trained("curve", lambda points: points[:1]),
-    "a split left out of one record": lambda r: [every("metrics.pruned", lambda v: {k: v[k] for k in ("test",)})([x])[0] if x is y else x for y in [next(z for z in r if z["layers"])] for x in r],
-    "a field left out of every layer": trained("layers", lambda layers: [{k: v for k, v in one.items() if k != "kept"} for one in layers]),
+    "a split left out of one record": lambda r: [
+        every("metrics.pruned", lambda v: {k: v[k] for k in ("test",)})([x])[0] if x is y else x
+        for y in [next(z for z in r if z["layers"])]
+        for x in r
+    ],
+    "a field left out of every layer": trained(
+        "layers", lambda layers: [{k: v for k, v in one.items() if k != "kept"} for one in layers]
+    ),
     "a layer listed twice": trained("layers", lambda layers: [*layers, layers[0]]),
     "scope relabelled": trained("scope", lambda _: "global"),
     "method relabelled as structured": trained("method.structure", lambda _: "structured"),
     "method of an older version": trained("method.version", lambda v: v - 1),
-    "a run that nobody asked for, with its right key": lambda r: [*r, rekeyed(next(x for x in r if x["layers"]), sparsity=0.6)],
+    "a run that nobody asked for, with its right key": lambda r: [
+        *r,
+        rekeyed(next(x for x in r if x["layers"]), sparsity=0.6),
+    ],
     "a run under another profile, with its right key": lambda r: [rekeyed(r[0], profile="full"), *r[1:]],
     "a run under another seed, with its right key": lambda r: [rekeyed(r[0], seed=7), *r[1:]],
     "the reason for a skipped layer made up": one("skipped", lambda _: [["conv1", "too good to prune"]]),
@@ -225,7 +244,7 @@ INVENTED = {
     "stage renamed in the ledger": one("ledger.0.stage", lambda _: "free of charge"),
     "an accuracy as text": one("metrics.dense.test.accuracy", str),
     "every line removed": lambda records: [],
-}  # fmt: skip
+}
 SECOND = {  # by another hand than the first two
     "a stage left out of every record": everywhere("recalibrated"),
     "a field left out of every record that may lack it": everywhere("validation_loss"),

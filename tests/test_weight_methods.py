@@ -137,8 +137,9 @@ def test_obd_against_the_exact_hessian_of_a_tiny_net():
     # every class of every example once, in a batch of its own, weighted by its probability
     batches = [(x[i : i + 1], torch.tensor([c])) for i in range(6) for c in range(4)]
     weights = iter(probability.flatten().sqrt())
-    found = collect(layer, ["weight"], ("example_grad_sq",), batches,
-                    lambda o, y: next(weights) * F.cross_entropy(o, y))["weight"]  # fmt: skip
+    found = collect(
+        layer, ["weight"], ("example_grad_sq",), batches, lambda o, y: next(weights) * F.cross_entropy(o, y)
+    )["weight"]
 
     def loss(w):
         return -(probability * (x @ w.T).log_softmax(1)).sum() / 24
@@ -183,8 +184,13 @@ def test_grasp_keeps_what_the_gradient_norm_needs():
 
 
 def test_synflow_conserves_the_flow_of_every_layer_without_biases():
-    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 5, bias=False), nn.ReLU(),
-                          nn.Linear(5, 3, bias=False))  # fmt: skip
+    model = nn.Sequential(
+        nn.Linear(4, 6, bias=False),
+        nn.ReLU(),
+        nn.Linear(6, 5, bias=False),
+        nn.ReLU(),
+        nn.Linear(5, 3, bias=False),
+    )
     found = collect(model, list(prunable(model)), ("flow",), example=torch.randn(2, 4))
     scores = [weight.synflow(e) for e in found.values()]
     total = torch.ones(1, 4, dtype=torch.float64)
@@ -378,8 +384,14 @@ def test_woodfisher_is_the_papers_recursion_by_woodburys_identity(monkeypatch):
     assert torch.allclose(weight_score := solve.woodfisher(found), found.weight**2 / (2 * pivots), rtol=1e-9)
     # the update of one block: the sum of what each removed weight alone asks for
     mask = select({"w": weight_score}, 0.5)["w"]
-    change = torch.cat([inverse @ part for inverse, part in zip(
-        inverses, ((found.weight * ~mask) / pivots).flatten().split(50), strict=True)])  # fmt: skip
+    change = torch.cat(
+        [
+            inverse @ part
+            for inverse, part in zip(
+                inverses, ((found.weight * ~mask) / pivots).flatten().split(50), strict=True
+            )
+        ]
+    )
     expected = (found.weight - change.view(7, 9)) * mask
     assert torch.allclose(solve.woodfisher_update(found, mask), expected, rtol=1e-8)
 

@@ -114,7 +114,8 @@ def said(wheel, tmp_path_factory) -> dict:
         "install",
         "--quiet",
         "--no-deps",
-        "--no-index", "--ignore-installed",
+        "--no-index",
+        "--ignore-installed",
         str(wheel),
     ]
     subprocess.run(install, check=True, capture_output=True, text=True)
@@ -137,10 +138,16 @@ def test_the_installed_package_is_the_one_that_runs(said):
     assert "/clean" in said["where"] and str(ROOT) not in said["where"]
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("methods", "6 methods"), ("described", "SliceGPT"), ("cite", "@inproceedings{li2017pruning,"),
-    ("doctor", "data digits"), ("prune", "50.0% of the weights removed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("methods", "6 methods"),
+        ("described", "SliceGPT"),
+        ("cite", "@inproceedings{li2017pruning,"),
+        ("doctor", "data digits"),
+        ("prune", "50.0% of the weights removed"),
+    ],
+)
 def test_what_works_without_the_repository(said, name, words):
     code, output = said[name]
     assert code == 0 and words in output
@@ -167,10 +174,15 @@ def test_the_cell_for_colab_fetches_and_installs_the_course(tmp_path):
     subprocess.run(["git", "-C", str(origin), "tag", where.tag], check=True)
     python = environment(tmp_path)
     env = clean() | {
-        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1", "PIP_NO_BUILD_ISOLATION": "0",
-        "PIP_NO_INDEX": "1", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{origin}.insteadOf",
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        "PIP_NO_DEPS": "1",
+        "PIP_IGNORE_INSTALLED": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_NO_INDEX": "1",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{origin}.insteadOf",
         "GIT_CONFIG_VALUE_0": where.home,
-    }  # fmt: skip
+    }
     for command in where.colab_setup():
         done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -39,14 +39,18 @@ class Address:
     def launches(self, notebook: str) -> dict[str, str]:
         """Service -> where it opens a notebook, such as 07_filter_pruning."""
         path = f"notebooks/{notebook}.ipynb"
-        return {"Binder": f"https://mybinder.org/v2/gh/{self.name}/{self.tag}?urlpath=lab/tree/{path}",
-                "Colab": f"https://colab.research.google.com/github/{self.name}/blob/{self.tag}/{path}"}  # fmt: skip
+        return {
+            "Binder": f"https://mybinder.org/v2/gh/{self.name}/{self.tag}?urlpath=lab/tree/{path}",
+            "Colab": f"https://colab.research.google.com/github/{self.name}/blob/{self.tag}/{path}",
+        }
 
     def colab_setup(self) -> list[str]:
         """Commands that make a notebook run where only torch is installed."""
         folder = self.name.partition("/")[2]
-        return [f"git clone --depth 1 --branch {self.tag} {self.home}",
-                f"python -m pip install --quiet -e {folder}"]  # fmt: skip
+        return [
+            f"git clone --depth 1 --branch {self.tag} {self.home}",
+            f"python -m pip install --quiet -e {folder}",
+        ]
 
 
 def project() -> dict:
@@ -87,8 +91,19 @@ def set_address(name: str, tag: str, date: str, file: Path = FILE) -> Path:
         raise ValueError(
             f"the address is owner/name on GitHub and a tag or branch such as v0.2.0; got {name!r} and {tag!r}"
         )
-    lines = ["[project.urls]", f'Repository = "https://github.com/{name}"', "", "[tool.survey]", f'tag = "{tag}"',
-             f'released = "{date}"', ""] if name else []  # fmt: skip
+    lines = (
+        [
+            "[project.urls]",
+            f'Repository = "https://github.com/{name}"',
+            "",
+            "[tool.survey]",
+            f'tag = "{tag}"',
+            f'released = "{date}"',
+            "",
+        ]
+        if name
+        else []
+    )
     text = file.read_text(encoding="utf-8")
     file.write_text(PART.sub(lambda found: found[1] + "\n".join(lines) + found[2], text), encoding="utf-8")
     return file

@@ -100,21 +100,33 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
     weighted = contrast(*sides, claim.along)
     seeds = weighted["seed"].nunique()
     if seeds < SEEDS:
-        raise ValueError(f"claim {name}: {seeds} seeds have both sides, {SEEDS} are needed; sides hold "
-                         f"{[len(side) for side in sides]} runs of study {claim.study}")  # fmt: skip
+        raise ValueError(
+            f"claim {name}: {seeds} seeds have both sides, {SEEDS} are needed; sides hold "
+            f"{[len(side) for side in sides]} runs of study {claim.study}"
+        )
     scale = UNITS[claim.unit]
     estimate = compare(weighted, claim.column)
     mean, low, high = (round(scale * value, 4) for value in (estimate.mean, estimate.low, estimate.high))
     ends = (weighted["low"].max(), weighted["high"].min()) if claim.along else ()  # of every seed's range
     return {
-        "study": claim.study, "question": claim.question, "data": weighted["data"].iloc[0],
-        "network": ", ".join(sorted(set(weighted["model"]))), "metric": claim.column, "unit": claim.unit,
-        "along": claim.along, "range": [float(f"{end:.3g}") for end in ends],
-        "mean": mean, "low": low, "high": high, "p": float(f"{estimate.p:.3g}"),
-        "over": estimate.over, "n": estimate.n, "examples": estimate.examples,
+        "study": claim.study,
+        "question": claim.question,
+        "data": weighted["data"].iloc[0],
+        "network": ", ".join(sorted(set(weighted["model"]))),
+        "metric": claim.column,
+        "unit": claim.unit,
+        "along": claim.along,
+        "range": [float(f"{end:.3g}") for end in ends],
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "p": float(f"{estimate.p:.3g}"),
+        "over": estimate.over,
+        "n": estimate.n,
+        "examples": estimate.examples,
         "seeds": [round(float(scale * gap), 4) for gap in gaps(weighted, claim.column)],
         "keys": sorted(set(weighted["key"])),
-    }  # fmt: skip
+    }
 
 
 def _verdict(claim: Claim, found: dict) -> str:

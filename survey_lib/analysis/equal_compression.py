@@ -50,8 +50,10 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.D
         if low <= high:
             grid = np.linspace(low, high, POINTS if along else 1)
             ends = (low, high) if along == "sparsity" else np.exp((low, high))
-            parts += [side.assign(weight=sign * _shares(place, grid), low=ends[0], high=ends[1])
-                      for side, place, sign in zip(sides, places, (1, -1), strict=True)]  # fmt: skip
+            parts += [
+                side.assign(weight=sign * _shares(place, grid), low=ends[0], high=ends[1])
+                for side, place, sign in zip(sides, places, (1, -1), strict=True)
+            ]
     return (
         pd.concat(parts, ignore_index=True) if parts else both.iloc[:0].assign(weight=0.0, low=0.0, high=0.0)
     )
@@ -127,8 +129,11 @@ def against(frame: pd.DataFrame, reference: Callable[[str], str]) -> pd.DataFram
     for (structure, method), mine in frame.groupby(["structure", "method"]):
         weighted = contrast(mine, frame[frame["method"] == reference(structure)], "compression")
         if method != reference(structure) and len(weighted):
-            rows.append({"method": method, "structure": structure, "reference": reference(structure)}
-                        | vars(compare(weighted)) | {"seeds": tuple(gaps(weighted))})  # fmt: skip
+            rows.append(
+                {"method": method, "structure": structure, "reference": reference(structure)}
+                | vars(compare(weighted))
+                | {"seeds": tuple(gaps(weighted))}
+            )
     names = ["method", "structure", "reference", "mean", "low", "high", "p", "n", "examples", "seeds"]
     table = pd.DataFrame(rows, columns=names).sort_values("mean", ascending=False, ignore_index=True)
     return table.assign(corrected=holm(table["p"]))
@@ -147,6 +152,8 @@ def gain_over_twin(runs: pd.DataFrame) -> pd.DataFrame:
     found = pruned.merge(twins, "left", TWIN)
     for row in found[found["twins"] != 1].itertuples():
         asked = ", ".join(f"{name} {getattr(row, name)}" for name in TWIN)
-        raise ValueError(f"{row.method}, run {row.key}: one dense twin is needed ({asked}); found "
-                         f"{np.nan_to_num(row.twins):.0f}. Add it to the study: method dense, recovery {row.recovery}")  # fmt: skip
+        raise ValueError(
+            f"{row.method}, run {row.key}: one dense twin is needed ({asked}); found "
+            f"{np.nan_to_num(row.twins):.0f}. Add it to the study: method dense, recovery {row.recovery}"
+        )
     return found.drop(columns="twins").assign(gain=found["accuracy"] - found["twin"])

@@ -13,8 +13,16 @@ import yaml
 from survey_lib.repository import LITERATURE as FOLDER
 
 PRINTED = re.compile(r"prints ([+-]?\d+\.\d+)[^;]*; arithmetic gives")
-JOURNALS = ("Nature Communications", "JMLR", "Neurocomputing", "IJCCE", "IEEE Access", "IEEE TPAMI", "Scandinavian Journal",
-            "Communications in Statistics")  # fmt: skip
+JOURNALS = (
+    "Nature Communications",
+    "JMLR",
+    "Neurocomputing",
+    "IJCCE",
+    "IEEE Access",
+    "IEEE TPAMI",
+    "Scandinavian Journal",
+    "Communications in Statistics",
+)
 AUTHORS = ("author-readme", "author-paper-table", "author-data-file")
 
 
@@ -102,13 +110,18 @@ def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
             f"no published points for {dataset} {model}; near: {', '.join(near) or ', '.join(pairs[:8])}"
         )
     removed = chosen["params_reduction_pct"].fillna(chosen["sparsity_pct"]) / 100
-    return pd.DataFrame({
-        "paper": chosen["paper_key"], "method": chosen["method"], "reported_by": chosen["reported_by"],
-        "compression": 1 / (1 - removed),
-        "speedup_theoretical": 1 / (1 - chosen["flops_reduction_pct"] / 100),
-        "accuracy": chosen["pruned_metric"] / 100, "dense_accuracy": chosen["baseline_metric"] / 100,
-        "delta": chosen["delta"] / 100,
-    }).reset_index(drop=True)  # fmt: skip
+    return pd.DataFrame(
+        {
+            "paper": chosen["paper_key"],
+            "method": chosen["method"],
+            "reported_by": chosen["reported_by"],
+            "compression": 1 / (1 - removed),
+            "speedup_theoretical": 1 / (1 - chosen["flops_reduction_pct"] / 100),
+            "accuracy": chosen["pruned_metric"] / 100,
+            "dense_accuracy": chosen["baseline_metric"] / 100,
+            "delta": chosen["delta"] / 100,
+        }
+    ).reset_index(drop=True)
 
 
 def bibtex(key: str) -> str:

@@ -15,8 +15,18 @@ from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import results_table, store
 
 __all__ = [
-    "baseline", "finding", "level", "listed", "nats", "number", "percent", "points", "published", "times", "timing",
-]  # fmt: skip
+    "baseline",
+    "finding",
+    "level",
+    "listed",
+    "nats",
+    "number",
+    "percent",
+    "points",
+    "published",
+    "times",
+    "timing",
+]
 FILE = REPOSITORY / "data" / "results" / "findings.json"
 
 
@@ -72,8 +82,10 @@ def level(study: str, where: str, metric: str = "accuracy", stage: str = "recove
         differs = [
             name for name in results_table.CONFIG if name != "seed" and runs[name].nunique(dropna=False) > 1
         ]
-        raise ValueError(f"a level needs one run a seed; {where!r} leaves {len(runs)} runs of {runs['seed'].nunique()} "
-                         f"seeds of study {study}, which differ in: {', '.join(differs) or 'method only'}")  # fmt: skip
+        raise ValueError(
+            f"a level needs one run a seed; {where!r} leaves {len(runs)} runs of {runs['seed'].nunique()} "
+            f"seeds of study {study}, which differ in: {', '.join(differs) or 'method only'}"
+        )
     return Level(float(runs[column].mean()), float(runs[column].std(ddof=1)), len(runs))
 
 
@@ -105,7 +117,9 @@ def baseline(dataset: str, model: str) -> SimpleNamespace:
     """
     rows = literature.baselines().query("dataset == @dataset and model == @model")
     if rows.empty:
-        raise ValueError(f"no three baselines of {model} on {dataset}; literature.baselines() lists what there is")
+        raise ValueError(
+            f"no three baselines of {model} on {dataset}; literature.baselines() lists what there is"
+        )
     return SimpleNamespace(**{name: rows[name].iloc[0] for name in rows})
 
 
@@ -133,7 +147,9 @@ def timing(
     key = {"model": model, "variant": variant, "runtime": runtime, "batch": batch, "threads": threads}
     rows = table[(table[list(key)] == pd.Series(key)).all(axis=1)]
     if len(rows) != 1:
-        raise ValueError(f"no timing of {key}; timed: {sorted(set(table['variant']))} in {sorted(set(table['runtime']))}")
+        raise ValueError(
+            f"no timing of {key}; timed: {sorted(set(table['variant']))} in {sorted(set(table['runtime']))}"
+        )
     return SimpleNamespace(**rows.iloc[0])
 
 

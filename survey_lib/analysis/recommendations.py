@@ -36,18 +36,43 @@ BRANCHES = (
     Branch("fewer parameters, zeros anywhere", "comparison", "method != 'dense'", at=4),
     Branch("as above, sparse from the first step", "comparison", "`when` == 'before'", at=4),
     Branch("a pattern that sparse tensor cores read (2:4)", "comparison", "pattern == '2:4'"),
-    Branch("fewer MACs, cut out (time is another measurement)", "comparison", "structure == 'structured'",
-           "speedup_theoretical", 3),
+    Branch(
+        "fewer MACs, cut out (time is another measurement)",
+        "comparison",
+        "structure == 'structured'",
+        "speedup_theoretical",
+        3,
+    ),
     Branch("fewer parameters, zeros anywhere", "comparison", AFTER, at=2, recover=False),
-    Branch("as above, and there is no data", "comparison", f"{AFTER} and not needs_data", at=2, recover=False),
-    Branch("fewer MACs, cut out (time is another measurement)", "comparison",
-           f"{AFTER} and structure == 'structured'", "speedup_theoretical", 2, recover=False),
-    Branch("a small fully connected network, with data", "saliency",
-           f"{AFTER} and data == 'digits' and recovery == 'none' and evidence == 250", at=8, recover=False),
-    Branch("a language model, zeros anywhere", "language", "structure == 'unstructured'", at=1.5, recover=False),
-    Branch("a language model, cut out: fewer MACs", "language", "structure == 'structured'",
-           "speedup_theoretical", recover=False),
-)  # fmt: skip
+    Branch(
+        "as above, and there is no data", "comparison", f"{AFTER} and not needs_data", at=2, recover=False
+    ),
+    Branch(
+        "fewer MACs, cut out (time is another measurement)",
+        "comparison",
+        f"{AFTER} and structure == 'structured'",
+        "speedup_theoretical",
+        2,
+        recover=False,
+    ),
+    Branch(
+        "a small fully connected network, with data",
+        "saliency",
+        f"{AFTER} and data == 'digits' and recovery == 'none' and evidence == 250",
+        at=8,
+        recover=False,
+    ),
+    Branch(
+        "a language model, zeros anywhere", "language", "structure == 'unstructured'", at=1.5, recover=False
+    ),
+    Branch(
+        "a language model, cut out: fewer MACs",
+        "language",
+        "structure == 'structured'",
+        "speedup_theoretical",
+        recover=False,
+    ),
+)
 
 
 def settle(runs: pd.DataFrame, branches: tuple[Branch, ...] = BRANCHES) -> pd.DataFrame:
@@ -80,11 +105,20 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
         return pd.DataFrame()
     means = lost.mean().sort_values()
     rivals = lost[means.index[1:]].apply(lambda each: interval(each - lost[means.index[0]]).p)
-    return pd.DataFrame({
-        "need": branch.need, "recover": branch.recover, "study": branch.study, "x": branch.x, "at": at,
-        "method": means.index, "lost": means.to_numpy(), "best": means.index == means.index[0],
-        "tied": holm(rivals).ge(0.05).reindex(means.index, fill_value=True).to_numpy(), "n": len(lost),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "need": branch.need,
+            "recover": branch.recover,
+            "study": branch.study,
+            "x": branch.x,
+            "at": at,
+            "method": means.index,
+            "lost": means.to_numpy(),
+            "best": means.index == means.index[0],
+            "tied": holm(rivals).ge(0.05).reindex(means.index, fill_value=True).to_numpy(),
+            "n": len(lost),
+        }
+    )
 
 
 def advice(settled: pd.DataFrame) -> pd.DataFrame:
@@ -93,8 +127,17 @@ def advice(settled: pd.DataFrame) -> pd.DataFrame:
     for (recover, need), table in settled.groupby(["recover", "need"], sort=False):
         first = table[table["best"]].iloc[0]
         others = table.loc[table["tied"] & ~table["best"], "method"]
-        rows.append({"training after": TRAINING[recover].split()[1], "need": need, "take": first["method"],
-                     "at": f"{first['at']:.1f}× {RATIOS[first['x']]}", "points lost": round(first["lost"], 1),
-                     "ties with": ", ".join(others) or "-", "of": len(table) - 1, "n": first["n"],
-                     "study": first["study"]})  # fmt: skip
+        rows.append(
+            {
+                "training after": TRAINING[recover].split()[1],
+                "need": need,
+                "take": first["method"],
+                "at": f"{first['at']:.1f}× {RATIOS[first['x']]}",
+                "points lost": round(first["lost"], 1),
+                "ties with": ", ".join(others) or "-",
+                "of": len(table) - 1,
+                "n": first["n"],
+                "study": first["study"],
+            }
+        )
     return pd.DataFrame(rows)

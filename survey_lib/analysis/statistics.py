@@ -86,8 +86,16 @@ def crossed_interval(gaps: np.ndarray) -> Estimate:
         raise TooFew(f"an interval needs two seeds and two test examples; got {seeds} and {n}")
     mean, by_seed, by_example = gaps.mean(), gaps.mean(1, keepdims=True), gaps.mean(0)
     freedom = np.array([seeds - 1, n - 1, (seeds - 1) * (n - 1)])
-    squares = np.array([n * ((by_seed - mean) ** 2).sum(), seeds * ((by_example - mean) ** 2).sum(),
-                        ((gaps - by_seed - by_example + mean) ** 2).sum()]) / freedom  # fmt: skip
+    squares = (
+        np.array(
+            [
+                n * ((by_seed - mean) ** 2).sum(),
+                seeds * ((by_example - mean) ** 2).sum(),
+                ((gaps - by_seed - by_example + mean) ** 2).sum(),
+            ]
+        )
+        / freedom
+    )
     used = squares * ([1, 1, -1] if squares[1] > squares[2] else [1, 0, 0])
     spread = (used**2 / freedom).sum()
     degrees = used.sum() ** 2 / spread if spread else seeds - 1
@@ -184,8 +192,9 @@ def _values(frame: pd.DataFrame, metric: str, x: str, at: float | None = None) -
     return table
 
 
-def at_compression(frame: pd.DataFrame, at: float | None = None, metric: str = "accuracy",
-                   x: str = "compression") -> pd.Series:  # fmt: skip
+def at_compression(
+    frame: pd.DataFrame, at: float | None = None, metric: str = "accuracy", x: str = "compression"
+) -> pd.Series:
     """Metric of each method at one x, interpolated on log x between the method's mean points, best first.
 
     The series is named by that x: if not given, the strongest that every method reaches.
@@ -194,6 +203,9 @@ def at_compression(frame: pd.DataFrame, at: float | None = None, metric: str = "
     points = frame[frame["method"] != "dense"].groupby(["method", "sparsity"])[[x, metric]].mean()
     curves = {name: rows.sort_values(x).to_numpy().T for name, rows in points.groupby(level="method")}
     at = min(places[-1] for places, _ in curves.values()) if at is None else at
-    values = {name: np.interp(np.log(at), np.log(places), y)
-              for name, (places, y) in curves.items() if places[0] <= at <= places[-1]}  # fmt: skip
+    values = {
+        name: np.interp(np.log(at), np.log(places), y)
+        for name, (places, y) in curves.items()
+        if places[0] <= at <= places[-1]
+    }
     return pd.Series(values, name=at, dtype=float).sort_values(ascending=False)

@@ -11,11 +11,39 @@ from survey_lib.experiment.sweeps.results_table import LATER
 from survey_lib.experiment.sweeps.study import load
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
-VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer",
-            "ticket", "rounds", "recovery_epochs", "epochs", "lr", "when", "asked_macs", *LATER)  # fmt: skip
+VARIANTS = (
+    "pattern",
+    "scope",
+    "schedule",
+    "recovery",
+    "recovery_lr",
+    "rewind_epoch",
+    "evidence",
+    "layer",
+    "ticket",
+    "rounds",
+    "recovery_epochs",
+    "epochs",
+    "lr",
+    "when",
+    "asked_macs",
+    *LATER,
+)
 INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
-RECIPE = ("data", "model", "epochs", "optimizer", "lr_schedule", "lr", "batch_size", "weight_decay", "recovery",
-          "recovery_epochs", "recovery_lr", "seed")  # fmt: skip
+RECIPE = (
+    "data",
+    "model",
+    "epochs",
+    "optimizer",
+    "lr_schedule",
+    "lr",
+    "batch_size",
+    "weight_decay",
+    "recovery",
+    "recovery_epochs",
+    "recovery_lr",
+    "seed",
+)
 NOT_STORED = "(not stored)"
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
@@ -91,7 +119,11 @@ def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame
     >>> results_table(frame).round(3).iloc[0].tolist()
     ['a', 0.5, 0.85, 0.071, 2]
     """
-    several = [name for name in ("data", "model", "asked_macs") if name in frame and frame[name].nunique(dropna=False) > 1]
+    several = [
+        name
+        for name in ("data", "model", "asked_macs")
+        if name in frame and frame[name].nunique(dropna=False) > 1
+    ]
     groups = frame.groupby([*several, "method", "sparsity"], dropna=False)[metric]
     table = groups.agg(mean="mean", std="std", n="count").query("n > 0").reset_index()
     first = [name for name in several if name != "asked_macs"]
@@ -131,23 +163,30 @@ def study_card(table: pd.DataFrame) -> str:
     study, keys = table["study"].iloc[0], set(table["key"])
     runs = [run for key, run in store.published_records(study).items() if key in keys]
     if len(runs) < len(keys):
-        raise ValueError(f"{len(keys) - len(runs)} of {len(keys)} runs are not published; first: survey publish {study}")
+        raise ValueError(
+            f"{len(keys) - len(runs)} of {len(keys)} runs are not published; first: survey publish {study}"
+        )
     configs = [run["config"] for run in runs]
-    of = {name: ", ".join(f"{value}" for value in sorted({config[name] for config in configs})) for name in RECIPE}
+    of = {
+        name: ", ".join(f"{value}" for value in sorted({config[name] for config in configs}))
+        for name in RECIPE
+    }
     tests = {run["metrics"]["recovered"]["test"].get("n") for run in runs}
-    images = {entry["examples"] // entry["epochs"] for run in runs for entry in run["ledger"] if entry["epochs"]}
+    images = {
+        entry["examples"] // entry["epochs"] for run in runs for entry in run["ledger"] if entry["epochs"]
+    }
     accuracy = table["accuracy"].mean()
     error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in tests if n)
     rows = {
         "data": f"{of['data']}; {_numbers(images)} training and {_numbers(tests)} test examples",
         "network": of["model"],
         "recipe": f"{of['epochs']} epochs, {of['optimizer']}, {of['lr_schedule']}, rate {of['lr']}, "
-                  f"batch {of['batch_size']}, weight decay {of['weight_decay']}",
+        f"batch {of['batch_size']}, weight decay {of['weight_decay']}",
         "recovery": f"{of['recovery']}; {of['recovery_epochs']} epochs, rate {of['recovery_lr']}",
         "seeds": f"{len({config['seed'] for config in configs})} ({of['seed']})",
         "sampling error of an accuracy": error or NOT_STORED,
         "runs": f"{len(keys)} of study {study}: {', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''}",
-    }  # fmt: skip
+    }
     return markdown(pd.DataFrame({"of this figure": rows.keys(), "": rows.values()}))
 
 

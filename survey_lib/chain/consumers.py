@@ -28,8 +28,10 @@ def consumers(
     parts = {group.name: [p for p in group.consumers if _observable(model, p)] for group in groups}
     bare = [name for name, found in parts.items() if not found]
     if bare:
-        raise ValueError(f"no ungrouped Linear or Conv layer reads {', '.join(bare)}, so nothing can be "
-                         "reconstructed; leave them out with protect=")  # fmt: skip
+        raise ValueError(
+            f"no ungrouped Linear or Conv layer reads {', '.join(bare)}, so nothing can be "
+            "reconstructed; leave them out with protect="
+        )
     names = list(dict.fromkeys(_layer(part) for found in parts.values() for part in found))
     seen = moments(model, dense, names, batches)
     return {
@@ -94,5 +96,13 @@ def _consumer(
         1
     )  # (channels, n)
     flat, free = columns.flatten(), float(layer.bias is not None)
-    return Consumer(part.tensor, weight.flatten(1)[:, columns].movedim(0, -1), gram[flat][:, flat],
-                    cross[flat][:, flat], free * mean[flat], free * dense_mean[flat], count, level[flat])  # fmt: skip
+    return Consumer(
+        part.tensor,
+        weight.flatten(1)[:, columns].movedim(0, -1),
+        gram[flat][:, flat],
+        cross[flat][:, flat],
+        free * mean[flat],
+        free * dense_mean[flat],
+        count,
+        level[flat],
+    )

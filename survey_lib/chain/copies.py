@@ -41,15 +41,21 @@ def check_kind(model: nn.Module) -> None:
         if is_lazy(tensor):
             raise ValueError(f"{name} is not initialised yet; run the model once on an example first")
         if tensor.is_meta:
-            raise ValueError(f"{name} is a meta tensor, a shape without values; load the weights first (to_empty, "
-                             "then load_state_dict)")  # fmt: skip
+            raise ValueError(
+                f"{name} is a meta tensor, a shape without values; load the weights first (to_empty, "
+                "then load_state_dict)"
+            )
         if tensor.is_floating_point() and tensor.dtype not in RANKED:
-            raise ValueError(f"{name} is {tensor.dtype}, which cannot be ranked; prune in float32 or bfloat16 and "
-                             "quantize the result")  # fmt: skip
+            raise ValueError(
+                f"{name} is {tensor.dtype}, which cannot be ranked; prune in float32 or bfloat16 and "
+                "quantize the result"
+            )
     for name, module in model.named_modules():
         if "quantized" in type(module).__module__:
-            raise ValueError(f"{name or 'the model'} is a quantized {type(module).__name__}; prune the float model "
-                             "and quantize the result")  # fmt: skip
+            raise ValueError(
+                f"{name or 'the model'} is a quantized {type(module).__name__}; prune the float model "
+                "and quantize the result"
+            )
 
 
 def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) -> nn.Module:

@@ -16,9 +16,21 @@ from survey_lib.chain.copies import duplicate, unwrap
 
 Masks = dict[str, Tensor]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-          nn.RNNBase, nn.RNNCellBase, nn.Bilinear, nn.MultiheadAttention)  # fmt: skip
+LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.Bilinear,
+    nn.MultiheadAttention,
+)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an entry
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -75,6 +87,15 @@ def check(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
             raise ValueError(f"mask for {name} must be bool (True = kept), got {mask.dtype}; use `mask != 0`")
 
 
+def clear(tensor: Tensor, mask: Tensor) -> None:
+    """Set what the mask removes to exactly zero, in place, NaN and infinity included.
+
+    A product would keep them, and `masked_fill_` takes twice as long on a CPU: bits are cleared instead.
+    """
+    bits = BITS[tensor.element_size()]
+    tensor.view(bits).bitwise_and_(mask.to(tensor.device, bits).neg_())  # -1 is all ones
+
+
 @torch.no_grad()
 def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     """Set what the masks remove to exactly zero, in place, and return the model.
@@ -100,8 +121,10 @@ def check_optimizer(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer)
     trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     weights = list(weights)
     if weights and trained.isdisjoint(map(id, weights)):
-        raise ValueError("the optimizer trains none of the model's pruned weights, so its steps would never reach them; "
-                         "build it from the parameters of this model (after moving or copying it)")  # fmt: skip
+        raise ValueError(
+            "the optimizer trains none of the model's pruned weights, so its steps would never reach them; "
+            "build it from the parameters of this model (after moving or copying it)"
+        )
 
 
 class Hold:
@@ -109,7 +132,6 @@ class Hold:
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.Optimizer):
         self.model, self.masks = unwrap(model), dict(masks)
-        self._gone: dict[str, tuple] = {}
         check_optimizer(
             [tensors(self.model)[name] for name in masks if name in tensors(self.model)], optimizer
         )
@@ -120,16 +142,7 @@ class Hold:
     def __call__(self) -> None:
         known = tensors(self.model)
         for name, mask in self.masks.items():
-            known[name].masked_fill_(self._removed(name, mask, known[name]), 0)  # a product would keep NaN
-
-    def _removed(self, name: str, mask: Tensor, tensor: Tensor) -> Tensor:
-        """The inverted mask on the tensor's device, kept from step to step."""
-        stamp = (mask._version, tensor.device)
-        seen, seen_stamp, gone = self._gone.get(name, (None, None, None))
-        if seen is not mask or seen_stamp != stamp:
-            gone = ~mask.to(tensor.device)
-            self._gone[name] = (mask, stamp, gone)
-        return gone
+            clear(known[name], mask)
 
     def remove(self) -> None:
         """Stop holding; the weights stay as they are."""

@@ -63,7 +63,10 @@ def save_figure(
         for kind, fields in metadata.items():
             drawing.figure.savefig(fresh / f"{name}.{kind}", format=kind, metadata=fields)
         sheet = _sheet(drawing, name, study, profile, keys) | {
-            "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(fresh.iterdir())}}
+            "sha256": {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(fresh.iterdir())
+            }
+        }
         text = json.dumps(sheet, indent=1, ensure_ascii=False) + "\n"
         (fresh / f"{name}.json").write_text(text, encoding="utf-8")
     return [Path(out) / each for each in names]
@@ -71,10 +74,16 @@ def save_figure(
 
 def _sheet(drawing: Drawing, name: str, study: str, profile: str, keys: Sequence[str]) -> dict:
     return {
-        "id": name, "caption": drawing.caption, "alt": drawing.alt,
+        "id": name,
+        "caption": drawing.caption,
+        "alt": drawing.alt,
         "data": json.loads(drawing.data.to_json(orient="records", double_precision=10)),
-        "run_keys": list(keys), "study": study, "profile": profile, "commit": commit(), "versions": _versions(),
-    }  # fmt: skip
+        "run_keys": list(keys),
+        "study": study,
+        "profile": profile,
+        "commit": commit(),
+        "versions": _versions(),
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -19,7 +19,8 @@ ORDER = (
     "woodfisher owl iter-snip force movement srigl l0 "
     "str acdc nm-permuted nm-srste block kernel vector "
     "sfp taylor-activation obd-filter chip greg group-lasso eagleeye "
-    "block-influence angular-distance head-gradient ffn-channel llm-pruner flap"
+    "block-influence angular-distance head-gradient ffn-channel llm-pruner flap "
+    "minitron"
 ).split()
 
 

@@ -44,9 +44,10 @@ def check_baselines(frame: pd.DataFrame) -> None:
     """Raise ValueError that names the missing ones unless dense, random and magnitude stand in the table."""
     methods = set(frame["method"])
     missing = [
-        baseline for baseline, starts in BASELINES.items()
+        baseline
+        for baseline, starts in BASELINES.items()
         if not any(part in method for method in methods for part in starts)
-    ]  # fmt: skip
+    ]
     if "dense_accuracy" not in frame or frame["dense_accuracy"].isna().all():
         missing.insert(0, "dense")
     if missing:
@@ -138,8 +139,18 @@ def note_n(axes: Axes, counts: pd.Series) -> None:
     text = f"n = {low}" if low == high else f"n = {low} to {high}"
     axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7, color=DENSE)
     if low < MINIMUM_SEEDS:
-        axes.text(0.5, 0.5, f"fewer than {MINIMUM_SEEDS} seeds: no conclusion", transform=axes.transAxes,
-                  ha="center", va="center", rotation=20, fontsize=11, color=GREY, alpha=0.6)  # fmt: skip
+        axes.text(
+            0.5,
+            0.5,
+            f"fewer than {MINIMUM_SEEDS} seeds: no conclusion",
+            transform=axes.transAxes,
+            ha="center",
+            va="center",
+            rotation=20,
+            fontsize=11,
+            color=GREY,
+            alpha=0.6,
+        )
 
 
 def small_multiples(

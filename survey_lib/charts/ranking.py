@@ -65,8 +65,12 @@ def bump(ranks: pd.DataFrame, axes: Axes) -> None:
     for name, style in looks(list(ranks.index)).items():
         axes.plot(positions, ranks.loc[name], **style)
         end = (positions[-1], heights[name])
-        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center",
-                  "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}  # fmt: skip
+        beside = {
+            "xytext": (6, 0),
+            "textcoords": "offset points",
+            "va": "center",
+            "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        }
         axes.annotate(name, end, fontsize=7, color=style["color"], **beside)
     axes.invert_yaxis()
     axes.set_xticks(

@@ -69,8 +69,17 @@ def layer(
     for channel in range(channels):
         bottom = y - (channel + 1) * size
         lost = channel in gone
-        axes.add_patch(Rectangle((x, bottom), 0.5, size * 0.85, facecolor=PALETTE[1] if lost else EMPTY,
-                                 edgecolor=GREY, linewidth=0.6, hatch="xxx" if lost else None))  # fmt: skip
+        axes.add_patch(
+            Rectangle(
+                (x, bottom),
+                0.5,
+                size * 0.85,
+                facecolor=PALETTE[1] if lost else EMPTY,
+                edgecolor=GREY,
+                linewidth=0.6,
+                hatch="xxx" if lost else None,
+            )
+        )
     axes.text(x + 0.25, y + 0.06, name, ha="center", va="bottom", fontsize=7)
 
 

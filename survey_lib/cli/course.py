@@ -157,7 +157,9 @@ def classroom(out: Path, numbers: str) -> None:
 
     points = course_folder(out, choose(tuple(numbers.split(","))))
     click.echo("\n".join(f"{name}: {count} points" for name, count in points.items()))
-    click.echo(f"wrote {out}: source for nbgrader, student, handout.md, key.md; docs/teaching.md says what comes next")
+    click.echo(
+        f"wrote {out}: source for nbgrader, student, handout.md, key.md; docs/teaching.md says what comes next"
+    )
 
 
 @click.command()

@@ -55,7 +55,9 @@ def prune_once(
     for path in wanted:
         files.new(path)
     if len(set(wanted)) < len(wanted):
-        raise ValueError(f"--out, --onnx and --html name one file twice ({', '.join(map(str, wanted))}); give two files")
+        raise ValueError(
+            f"--out, --onnx and --html name one file twice ({', '.join(map(str, wanted))}); give two files"
+        )
     data, example, classes = inputs(model, dataset)
     if epochs and not data:
         raise ValueError("fine-tuning needs images with labels; give --data")
@@ -112,8 +114,10 @@ def _network(
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{weights} does not hold the weights of {name}: {error}") from error
     elif ours:
-        notes.append(f"UNTRAINED: the weights are random (seed {seed}), so no accuracy here says anything about the method; "
-                     "give --weights, a safetensors file or resnet-8-eurosat32, which comes with the course")  # fmt: skip
+        notes.append(
+            f"UNTRAINED: the weights are random (seed {seed}), so no accuracy here says anything about the method; "
+            "give --weights, a safetensors file or resnet-8-eurosat32, which comes with the course"
+        )
     return network.eval(), notes
 
 
@@ -135,7 +139,9 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
     try:
         made = make() if callable(make) else make
     except Exception as error:
-        raise ValueError(f"{name}() raises {type(error).__name__}: {error}; it is called without arguments") from error
+        raise ValueError(
+            f"{name}() raises {type(error).__name__}: {error}; it is called without arguments"
+        ) from error
     if not isinstance(made, nn.Module):
         raise ValueError(
             f"{name!r} is no model but {type(made).__name__}; give a function that returns a torch module"
@@ -149,8 +155,16 @@ def _finetuned(result: survey_lib.PruneResult, data: loaders.Data, epochs: int, 
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("fine-tuning", total=epochs)
-        fit(network, data, epochs=epochs, lr=RATE, batch_size=BATCH_SIZE, seed=seed,
-            masks=None if result.plan else result.masks, on_epoch=lambda *_: bar.advance(task))  # fmt: skip
+        fit(
+            network,
+            data,
+            epochs=epochs,
+            lr=RATE,
+            batch_size=BATCH_SIZE,
+            seed=seed,
+            masks=None if result.plan else result.masks,
+            on_epoch=lambda *_: bar.advance(task),
+        )
     return network.eval()
 
 
@@ -161,11 +175,17 @@ def _measured(networks: dict[str, nn.Module], example: Tensor, data: loaders.Dat
     for (name, network), seconds in zip(networks.items(), timed, strict=True):
         counts = measure(network, example)
         state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
-        rows.append({
-            "network": name, "parameters": counts["parameters"], "nonzero": counts["nonzero_parameters"],
-            "macs": counts["macs"], "file_bytes": len(safetensors.torch.save(state)), "seconds": seconds,
-            "test_accuracy": evaluate(network, data.test)["accuracy"] if data else None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "network": name,
+                "parameters": counts["parameters"],
+                "nonzero": counts["nonzero_parameters"],
+                "macs": counts["macs"],
+                "file_bytes": len(safetensors.torch.save(state)),
+                "seconds": seconds,
+                "test_accuracy": evaluate(network, data.test)["accuracy"] if data else None,
+            }
+        )
     return pd.DataFrame(rows)
 
 

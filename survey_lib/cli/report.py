@@ -93,9 +93,13 @@ class Report:
         """All of it as plain values, every layer in it."""
         named = {"model": self.model, "method": self.method, "asked": self.asked, "notes": self.notes}
         return named | {
-            "stages": records(self.stages), "ratios": self.ratios(), "test_images": self.tested, "machine": self.machine,
-            "layers": records(self.result.report), "left_whole": dict(self.result.skipped),
-        }  # fmt: skip
+            "stages": records(self.stages),
+            "ratios": self.ratios(),
+            "test_images": self.tested,
+            "machine": self.machine,
+            "layers": records(self.result.report),
+            "left_whole": dict(self.result.skipped),
+        }
 
     def html(self) -> str:
         """One page: the notes, the stages, and every layer with a bar, folded."""

@@ -46,7 +46,9 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     say(
         results_table(finished(STUDY, local=True, profile=profile)).round(3).to_string(index=False, na_rep="")
     )
-    say(f"open {(out / 'figures').as_uri()} for the figures, and jupyter lab {out / 'notebooks'} for the notebooks")
+    say(
+        f"open {(out / 'figures').as_uri()} for the figures, and jupyter lab {out / 'notebooks'} for the notebooks"
+    )
     say(f"every run: {store.runs_folder() / STUDY}")
     return not summary.failed and not faults and not any(run.failure for run in runs)
 

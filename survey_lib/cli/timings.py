@@ -22,13 +22,21 @@ def chain_table(chain: pd.DataFrame) -> pd.DataFrame:
         f"{low:.2f} to {high:.2f}"
         for low, high in zip(chain["speedup_low"], chain["speedup_high"], strict=True)
     ]
-    return pd.DataFrame({
-        "model": chain["model"], "variant": chain["variant"], "runtime": chain["runtime"], "batch": chain["batch"],
-        "threads": chain["threads"], "ms": (1e3 * chain["median_s"]).round(2),
-        "theoretical": chain["speedup_theoretical"].round(2), "measured": chain["speedup_measured"].round(2),
-        "quartiles": spread, "share": (chain["speedup_measured"] / chain["speedup_theoretical"]).round(2),
-        "MB": (chain["file_bytes"] / 1e6).round(2),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "model": chain["model"],
+            "variant": chain["variant"],
+            "runtime": chain["runtime"],
+            "batch": chain["batch"],
+            "threads": chain["threads"],
+            "ms": (1e3 * chain["median_s"]).round(2),
+            "theoretical": chain["speedup_theoretical"].round(2),
+            "measured": chain["speedup_measured"].round(2),
+            "quartiles": spread,
+            "share": (chain["speedup_measured"] / chain["speedup_theoretical"]).round(2),
+            "MB": (chain["file_bytes"] / 1e6).round(2),
+        }
+    )
 
 
 def kinds(layers: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,9 @@ RIGHT, NOT_YET = "Right.", "Not yet"
 def verdicts(path: str | Path) -> list[str]:
     """What the check cells of an executed notebook printed, `Right.` or `Not yet`, in order."""
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    lines = [line for cell in cells for output in cell.outputs for line in output.get("text", "").splitlines()]
+    lines = [
+        line for cell in cells for output in cell.outputs for line in output.get("text", "").splitlines()
+    ]
     return [word for line in lines for word in (RIGHT, NOT_YET) if line.startswith(word)]
 
 

@@ -58,8 +58,10 @@ def _handout(name: str, paths: list[Path], points: dict[str, int]) -> str:
         title, question = asks(path)
         row = minutes.loc[path.stem]
         tasks = "\n".join(f"* {task.splitlines()[0]}" for task, _ in exercises(path))
-        parts.append(f"## {title}\n\n{question}\n\nAbout {row['read, min']} minutes to read, "
-                     f"{row['with exercises, min']} with the exercises; {points[path.stem]} points.\n\n{tasks}\n")  # fmt: skip
+        parts.append(
+            f"## {title}\n\n{question}\n\nAbout {row['read, min']} minutes to read, "
+            f"{row['with exercises, min']} with the exercises; {points[path.stem]} points.\n\n{tasks}\n"
+        )
     return HANDOUT.format(name=name, assignments="\n".join(parts))
 
 

@@ -62,7 +62,11 @@ def check(answer: Callable[[], object], expected: object, hint: str = "", tolera
 
 
 def check_function(
-    answer: Callable, oracle: Callable, draw: Callable[[np.random.Generator], tuple], hint: str = "", trials: int = 5
+    answer: Callable,
+    oracle: Callable,
+    draw: Callable[[np.random.Generator], tuple],
+    hint: str = "",
+    trials: int = 5,
 ) -> None:
     """Compare a function with an independent one on random inputs, and print whether it is right.
 
@@ -95,7 +99,12 @@ def verdict(answer: Callable[[], object], expected: object, hint: str = "", tole
 
 
 def function_verdict(
-    answer: Callable, oracle: Callable, draw: Callable, hint: str = "", trials: int = 5, tolerance: float = 1e-5
+    answer: Callable,
+    oracle: Callable,
+    draw: Callable,
+    hint: str = "",
+    trials: int = 5,
+    tolerance: float = 1e-5,
 ) -> str:
     """The line that `check_function` prints."""
     for trial in range(trials):
@@ -103,7 +112,9 @@ def function_verdict(
         given = copy.deepcopy(arguments)
         got, problem = _called(lambda given=given: answer(*given))
         if not problem and not _same(got, oracle(*copy.deepcopy(arguments)), tolerance):
-            problem = f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
+            problem = (
+                f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
+            )
         if problem:
             return _line(problem, hint)
     return RIGHT

@@ -46,7 +46,9 @@ def _lesson(cells: list[nbformat.NotebookNode]) -> list[str]:
         if cell.cell_type == "markdown":
             headings += len(re.findall(r"^## ", cell.source, re.M))
             prose = re.sub(r"\]\([^)]*\)|`[^`]*`|<!--.*?-->|\$[^$]*\$", "", cell.source, flags=re.DOTALL)
-            faults += [f"cell {index} cites {key} by its key: write Author (year)" for key in KEY.findall(prose)]
+            faults += [
+                f"cell {index} cites {key} by its key: write Author (year)" for key in KEY.findall(prose)
+            ]
             continue
         if set(FOLDED) & set(tags) and not folded(cell):
             faults.append(f"cell {index} is set-up that is not folded")
@@ -54,8 +56,11 @@ def _lesson(cells: list[nbformat.NotebookNode]) -> list[str]:
             faults.append(f"cell {index} is code before the theory")
         if GENERATED.search(cell.source):
             faults.append(f"cell {index} generates prose: write it as text with computed numbers")
-        faults += [f"cell {index}, a line of {len(line)} characters, more than {WIDTH}"
-                   for line in cell.source.splitlines() if len(line) > WIDTH and not folded(cell)]  # fmt: skip
+        faults += [
+            f"cell {index}, a line of {len(line)} characters, more than {WIDTH}"
+            for line in cell.source.splitlines()
+            if len(line) > WIDTH and not folded(cell)
+        ]
     if not any("](../docs/figures/" in cell.source for cell in cells[:4]):
         faults.append("no figure of docs/figures stands beside the answer")
     return faults

@@ -30,7 +30,9 @@ def begin(profile: str) -> None:
     torch.manual_seed(0)
     house_style()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # timing loads it: no GPU is no news
+    logging.getLogger("torch.utils.cpp_extension").setLevel(
+        logging.ERROR
+    )  # timing loads it: no GPU is no news
 
 
 def study(name: str, profile: str) -> pd.DataFrame:

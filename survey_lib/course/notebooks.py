@@ -97,8 +97,12 @@ def run_all(
     waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
     for path in waiting:
         _refuse_unknown(path, parameters)
-    files.refuse_foreign(folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")])
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c, max_tasks_per_child=1) as pool:
+    files.refuse_foreign(
+        folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")]
+    )
+    with ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c, max_tasks_per_child=1
+    ) as pool:
         tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
         try:
             for task in as_completed(tasks):
@@ -123,8 +127,10 @@ def publish_all(runs: Iterable[Run], folder: Path) -> None:
     """
     for run in runs:
         normalise(run.out)
-        cells, now = ([cell.source for cell in nbformat.read(path, as_version=4).cells]
-                      for path in (run.out, folder / run.out.name))  # fmt: skip
+        cells, now = (
+            [cell.source for cell in nbformat.read(path, as_version=4).cells]
+            for path in (run.out, folder / run.out.name)
+        )
         if cells != now:
             raise ValueError(f"{run.name} was edited while it ran, and is left as it is; run it again")
         run.out.replace(folder / run.out.name)
@@ -158,7 +164,9 @@ def normalise(path: str | Path) -> None:
 
 def folded(cell: nbformat.NotebookNode) -> bool:
     """Whether a cell's code is hidden until it is opened, in JupyterLab and on the site."""
-    return "hide-input" in cell.metadata.get("tags", ()) and cell.metadata.get("jupyter") == {"source_hidden": True}
+    return "hide-input" in cell.metadata.get("tags", ()) and cell.metadata.get("jupyter") == {
+        "source_hidden": True
+    }
 
 
 def _inserted_by_papermill(cell: nbformat.NotebookNode) -> bool:
@@ -185,9 +193,14 @@ def _execute(path: Path, out: Path, chosen: dict) -> str:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         execute_notebook(
-            str(path), str(out), chosen, kernel_name="python3", cwd=str(path.parent),
-            progress_bar=False, execution_timeout=CELL_TIMEOUT,
-        )  # fmt: skip
+            str(path),
+            str(out),
+            chosen,
+            kernel_name="python3",
+            cwd=str(path.parent),
+            progress_bar=False,
+            execution_timeout=CELL_TIMEOUT,
+        )
     except PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
     except DeadKernelError:

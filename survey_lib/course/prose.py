@@ -25,7 +25,8 @@ MEASURED = re.compile(
 )
 # Parts of Markdown in which numbers are not results: code, formulas, links, pictures, comments, headings.
 SILENT = re.compile(
-    r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|<[^>]+>|^#.*$", re.DOTALL | re.MULTILINE
+    r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|<[^>]+>|^#.*$",
+    re.DOTALL | re.MULTILINE,
 )
 # The unit of a number, or the rest of a range, and then its comment.
 FOLLOWED = re.compile(rf"[^\d\n\0]{{0,20}}(?:(?:to|and|±)\s+{NUMBER}[^\d\n\0]{{0,20}})*\0")
@@ -81,7 +82,9 @@ def _value(node: ast.expr) -> object:
             return -_value(node.operand)
         case ast.BinOp() if type(node.op) in ARITHMETIC:
             return ARITHMETIC[type(node.op)](_value(node.left), _value(node.right))
-    raise ValueError(f"{ast.unparse(node)!r} is not allowed; allowed: calls, public attributes, constants, arithmetic")
+    raise ValueError(
+        f"{ast.unparse(node)!r} is not allowed; allowed: calls, public attributes, constants, arithmetic"
+    )
 
 
 def found(text: str) -> Iterator[Number]:
@@ -97,7 +100,9 @@ def found(text: str) -> Iterator[Number]:
         if bold := BOLD.search(before):
             yield Number(bold[1], comment[1], computed, *bold.span(1))
             continue
-        shape = re.sub(rf"(?:{re.escape('+')}|−|-)?\d[\d,]*(?:\\\.\d+)?", lambda _: NUMBER, re.escape(computed))
+        shape = re.sub(
+            rf"(?:{re.escape('+')}|−|-)?\d[\d,]*(?:\\\.\d+)?", lambda _: NUMBER, re.escape(computed)
+        )
         if not (match := re.search(rf"(?:{shape})$", before)):
             raise ValueError(f"before <!--= {comment[1]} --> stands {before[-30:]!r}, expected {computed!r}")
         yield Number(match[0], comment[1], computed, *match.span())
@@ -109,7 +114,9 @@ def uncommented(text: str) -> list[str]:
     >>> uncommented("It loses 2.3 points, or 5 %<!--= percent(0.05) -->, of $0.5$.")
     ['2.3']
     """
-    blank = SILENT.sub(lambda part: "\0" * len(part[0]) if part[0].startswith("<!--=") else " " * len(part[0]), text)
+    blank = SILENT.sub(
+        lambda part: "\0" * len(part[0]) if part[0].startswith("<!--=") else " " * len(part[0]), text
+    )
     return [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
 
 

@@ -29,5 +29,11 @@ def one_thread() -> Iterator[None]:
 def environment(device: str = "cpu") -> dict:
     """Versions, threads, machine and commit, for the record of a run."""
     versions = {name: version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **versions, "threads": torch.get_num_threads(),
-            "platform": platform.platform(), "machine": machine(device), "commit": commit()}  # fmt: skip
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "machine": machine(device),
+        "commit": commit(),
+    }

@@ -128,5 +128,7 @@ def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
         plain = path.is_file() and not path.is_symlink()
         ours = plain and (name == WRITTEN or f"{_digest(path)}  {name}" in written)
         if os.path.lexists(path) and not ours:
-            raise FileExistsError(f"{path} was not written by survey, or was changed since; nothing is overwritten: "
-                                  "give another folder, or move it away")  # fmt: skip
+            raise FileExistsError(
+                f"{path} was not written by survey, or was changed since; nothing is overwritten: "
+                "give another folder, or move it away"
+            )

@@ -34,7 +34,10 @@ from survey_lib.prune import prune
 
 FOLDER = REPOSITORY / "data" / "results" / "speed"
 PARTS = ("chain", "layers", "kernels", "storage")
-PUBLISHED = {"torchvision:resnet18": 64, "resnet-20-b": 32}  # model: pixels; 1x1 shortcuts, so that every width halves
+PUBLISHED = {
+    "torchvision:resnet18": 64,
+    "resnet-20-b": 32,
+}  # model: pixels; 1x1 shortcuts, so that every width halves
 BATCHES, THREADS = (1, 16, 64), (1, 2)
 USUAL = 16  # batch of the roofline and of torch.compile, which takes half a minute a model
 ROUNDS = 5
@@ -62,9 +65,14 @@ def deployed(made: Mapping[str, nn.Module], example: Tensor, folder: Path) -> di
 
 
 def chain(
-    model: nn.Module, example: Tensor, *, batches: Sequence[int] = BATCHES, threads: Sequence[int] = THREADS,
-    seconds: float = 0.2, compiled: bool = True,
-) -> pd.DataFrame:  # fmt: skip
+    model: nn.Module,
+    example: Tensor,
+    *,
+    batches: Sequence[int] = BATCHES,
+    threads: Sequence[int] = THREADS,
+    seconds: float = 0.2,
+    compiled: bool = True,
+) -> pd.DataFrame:
     """Time every variant of `model` in every runtime, in turns; the dense model in eager mode is the reference.
 
     example (n, ...): its first image is repeated to each batch size. One row a variant, runtime, batch and number
@@ -86,8 +94,10 @@ def chain(
                 timed |= {key: OnnxModel(path, count) for key, path in files.items()}
                 tables.append(_timed(timed, images, count, seconds))
     table = pd.concat(tables, ignore_index=True)
-    table["file_bytes"] = [sizes_on_disk.get(key, costs[key[0]]["file_bytes"])
-                           for key in zip(table["variant"], table["runtime"], strict=True)]  # fmt: skip
+    table["file_bytes"] = [
+        sizes_on_disk.get(key, costs[key[0]]["file_bytes"])
+        for key in zip(table["variant"], table["runtime"], strict=True)
+    ]
     for column in ("macs", "parameters", "speedup_theoretical"):
         table[column] = [costs[name][column] for name in table["variant"]]
     return table
@@ -100,7 +110,9 @@ def _costs(one: nn.Module, dense: nn.Module, example: Tensor) -> dict:
     return counted | {"speedup_theoretical": saved, "file_bytes": len(safetensors.torch.save(state))}
 
 
-def _timed(timed: Mapping[tuple[str, str], nn.Module], images: Tensor, threads: int, seconds: float) -> pd.DataFrame:
+def _timed(
+    timed: Mapping[tuple[str, str], nn.Module], images: Tensor, threads: int, seconds: float
+) -> pd.DataFrame:
     named = {f"{name}|{runtime}": one for (name, runtime), one in timed.items()}
     table = compare_latency(named, images, threads=threads, seconds=seconds, rounds=ROUNDS)
     table[["variant", "runtime"]] = table.pop("model").str.split("|", expand=True).to_numpy()
@@ -130,15 +142,20 @@ def layers(model: nn.Module, example: Tensor, batch: int = USUAL) -> pd.DataFram
     limits = ceilings()
     images = example[:1].expand(batch, *example.shape[1:]).contiguous()
     found = variants(model, example)
-    tables = [operators(found[name], images).assign(variant=name, batch=batch, **limits)
-              for name in ("dense", "cut", "aligned")]  # fmt: skip
+    tables = [
+        operators(found[name], images).assign(variant=name, batch=batch, **limits)
+        for name in ("dense", "cut", "aligned")
+    ]
     return pd.concat(tables).rename_axis("place").reset_index()
 
 
 def storage(model: nn.Module) -> pd.DataFrame:
     """Bytes of the weights in each format, raw and zlib, for single weights, 2:4 and blocks at several sparsities."""
     tables = [sizes(model).assign(method="dense", sparsity=0.0)]
-    asked = [("magnitude", s) for s in (0.5, 0.8, 0.9, 0.95)] + [("nm-magnitude:2:4", 0.5), ("nm-magnitude:1:4", 0.75)]
+    asked = [("magnitude", s) for s in (0.5, 0.8, 0.9, 0.95)] + [
+        ("nm-magnitude:2:4", 0.5),
+        ("nm-magnitude:1:4", 0.75),
+    ]
     for method, sparsity in [*asked, *(("block:1x4", s) for s in (0.5, 0.8, 0.9))]:
         pattern = method.partition(":")[2] if method.startswith("nm") else "2:4"
         table = sizes(prune(model, method, sparsity).model, pattern=pattern)
@@ -147,7 +164,11 @@ def storage(model: nn.Module) -> pd.DataFrame:
 
 
 def measure_all(
-    pixels: Mapping[str, int] = PUBLISHED, *, seconds: float = 0.2, batches: Sequence[int] = BATCHES, compiled: bool = True
+    pixels: Mapping[str, int] = PUBLISHED,
+    *,
+    seconds: float = 0.2,
+    batches: Sequence[int] = BATCHES,
+    compiled: bool = True,
 ) -> dict[str, pd.DataFrame]:
     """All four parts for the named models, each row with machine, versions and commit."""
     subjects = {name: subject(name, size) for name, size in pixels.items()}
@@ -155,24 +176,37 @@ def measure_all(
     torch.set_num_threads(1)
     try:
         found = {
-            "chain": _stacked({name: chain(*one, seconds=seconds, batches=batches, compiled=compiled)
-                               for name, one in subjects.items()}, pixels),
+            "chain": _stacked(
+                {
+                    name: chain(*one, seconds=seconds, batches=batches, compiled=compiled)
+                    for name, one in subjects.items()
+                },
+                pixels,
+            ),
             "layers": _stacked({name: layers(*one) for name, one in subjects.items()}, pixels),
             "storage": _stacked({name: storage(one[0]) for name, one in subjects.items()}, pixels),
             "kernels": crossover(seconds=seconds / 4),
-        }  # fmt: skip
+        }
     finally:
         torch.set_num_threads(before)
     return {name: table.assign(**_environment(mkl)) for name, table in found.items()}
 
 
 def _stacked(tables: Mapping[str, pd.DataFrame], pixels: Mapping[str, int]) -> pd.DataFrame:
-    return pd.concat([table.assign(model=name, pixels=pixels[name]) for name, table in tables.items()], ignore_index=True)
+    return pd.concat(
+        [table.assign(model=name, pixels=pixels[name]) for name, table in tables.items()], ignore_index=True
+    )
 
 
 def _environment(mkl: bool) -> dict:
     onnx = version("onnxruntime") if importlib.util.find_spec("onnxruntime") else ""
-    return {"machine": machine(), "torch": version("torch"), "onnxruntime": onnx, "mkl": mkl, "commit": commit()}
+    return {
+        "machine": machine(),
+        "torch": version("torch"),
+        "onnxruntime": onnx,
+        "mkl": mkl,
+        "commit": commit(),
+    }
 
 
 def write(found: Mapping[str, pd.DataFrame], folder: Path = FOLDER) -> list[Path]:
@@ -189,4 +223,6 @@ def read(folder: Path = FOLDER) -> dict[str, pd.DataFrame]:
     missing = [name for name in PARTS if not (folder / f"{name}.csv").exists()]
     if missing:
         raise FileNotFoundError(f"{folder} has no {', '.join(missing)}; measure with: survey speed --publish")
-    return {name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""]) for name in PARTS}
+    return {
+        name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""]) for name in PARTS
+    }

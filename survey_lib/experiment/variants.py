@@ -30,14 +30,20 @@ def widths(coupling: Coupling, seed: int = 0) -> dict[str, int]:
     """Half of each group, three channels more or less: widths as rankings across layers leave them, never even by
     design."""
     draw = random.Random(seed)
-    return {group.name: max(1, group.size // 2 + draw.choice(SPREAD)) if group.size > 8 else max(1, group.size // 2)
-            for group in coupling.groups}  # fmt: skip
+    return {
+        group.name: max(1, group.size // 2 + draw.choice(SPREAD))
+        if group.size > 8
+        else max(1, group.size // 2)
+        for group in coupling.groups
+    }
 
 
 def keep_of(scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tensor]:
     """Bool masks over the channels of each group: the `counts` best by score."""
-    return {name: torch.zeros(len(score), dtype=torch.bool).index_fill_(0, score.topk(counts[name]).indices, True)
-            for name, score in scores.items()}  # fmt: skip
+    return {
+        name: torch.zeros(len(score), dtype=torch.bool).index_fill_(0, score.topk(counts[name]).indices, True)
+        for name, score in scores.items()
+    }
 
 
 def variants(model: nn.Module, example: Tensor) -> dict[str, nn.Module]:

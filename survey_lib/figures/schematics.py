@@ -25,8 +25,10 @@ def taxonomy() -> Drawing:
     count = len(matching())
     headline(figure, f"{count} methods in {twigs} categories")
     caption = f"The {count} methods of the catalogue by structure and category of the unit that is removed."
-    alt = "; ".join(f"{branch}: {', '.join(f'{twig} ({len(names)})' for twig, names in inner.items())}"
-                    for branch, inner in branches.items())  # fmt: skip
+    alt = "; ".join(
+        f"{branch}: {', '.join(f'{twig} ({len(names)})' for twig, names in inner.items())}"
+        for branch, inner in branches.items()
+    )
     return Drawing(figure, caption, f"Tree. {alt}.", matching()[["method", "category", "when"]])
 
 
@@ -34,10 +36,12 @@ def patterns() -> Drawing:
     """One matrix at half density, pruned by magnitude at five granularities."""
     weight = np.abs(np.random.default_rng(0).normal(size=(8, 16)))
     masks = {
-        "weight": _largest(weight, (1, 1)), "2:4": _two_of_four(weight),
-        "vector": _largest(weight, (1, 4)), "block": _largest(weight, (2, 4)),
+        "weight": _largest(weight, (1, 1)),
+        "2:4": _two_of_four(weight),
+        "vector": _largest(weight, (1, 4)),
+        "block": _largest(weight, (2, 4)),
         "filter": _largest(weight, (1, 16)),
-    }  # fmt: skip
+    }
     kept = {name: weight[mask].sum() / weight.sum() for name, mask in masks.items()}
     figure, grid = plt.subplots(1, len(masks), figsize=(10, 1.9))
     for axes, (name, mask) in zip(grid, masks.items(), strict=True):

@@ -55,12 +55,21 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(still, (pair,), str(path), dynamo=True, verbose=False, external_data=False,
-                              dynamic_shapes=({0: Dim.AUTO},))  # fmt: skip
+            torch.onnx.export(
+                still,
+                (pair,),
+                str(path),
+                dynamo=True,
+                verbose=False,
+                external_data=False,
+                dynamic_shapes=({0: Dim.AUTO},),
+            )
         error = float((OnnxModel(path)(other) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
         if not error <= PARITY:
-            raise ValueError(f"ONNX Runtime and eager differ by {error:.1e} of the largest output, allowed {PARITY:g}; "
-                             f"{path} was not kept")  # fmt: skip
+            raise ValueError(
+                f"ONNX Runtime and eager differ by {error:.1e} of the largest output, allowed {PARITY:g}; "
+                f"{path} was not kept"
+            )
     except BaseException:
         Path(path).unlink(missing_ok=True)
         raise

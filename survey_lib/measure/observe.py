@@ -71,8 +71,11 @@ def weight_names(
     known, tied = masking.tensors(model), masking.prunable(model, tied=True).values()
     found = {id(p) for p in masking.prunable(model).values()} | {id(known[name]) for name in masks or {}}
     late = {id(p) for p in tied}
-    return [name for name, weight in used.items()
-            if id(known[name]) in found or (id(known[name]) in late and has_zeros(weight))]  # fmt: skip
+    return [
+        name
+        for name, weight in used.items()
+        if id(known[name]) in found or (id(known[name]) in late and has_zeros(weight))
+    ]
 
 
 def effective(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Why a network is as slow as it is: each operator's time beside two measured limits of the machine.
 
-    attainable FLOP/s = min(peak, intensity · bandwidth),  intensity = FLOPs / bytes moved   (Williams et al. 2009)
+attainable FLOP/s = min(peak, intensity · bandwidth),  intensity = FLOPs / bytes moved   (Williams et al. 2009)
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from torch.utils.flop_counter import flop_registry
 from survey_lib.measure.observe import Example, as_inputs, quiet
 from survey_lib.measure.timing import WARM_UP
 
-KINDS = {"convolution": "convolution", "mm": "linear", "norm": "norm", "pool": "pooling"}  # by part of the name
+KINDS = {
+    "convolution": "convolution",
+    "mm": "linear",
+    "norm": "norm",
+    "pool": "pooling",
+}  # by part of the name
 
 
 class OperatorClock(TorchDispatchMode):
@@ -109,10 +114,15 @@ def under_roof(table: pd.DataFrame, peak: float | pd.Series, bandwidth: float | 
     [[0.25, 4.0, 'memory', 0.5]]
     """
     if not (np.all(np.isfinite([peak, bandwidth])) and np.min([peak, bandwidth]) > 0):
-        raise ValueError(f"ceilings must be positive, got peak {peak}, bandwidth {bandwidth}; measure them: ceilings()")
+        raise ValueError(
+            f"ceilings must be positive, got peak {peak}, bandwidth {bandwidth}; measure them: ceilings()"
+        )
     computing, moving = table["flops"] / peak, table["bytes"] / bandwidth
     roof = np.maximum(computing, moving)
     return table.assign(
-        intensity=table["flops"] / table["bytes"], attained=table["flops"] / table["seconds"], roof_s=roof,
-        limit=np.where(moving > computing, "memory", "compute"), of_roof=roof / table["seconds"],
-    )  # fmt: skip
+        intensity=table["flops"] / table["bytes"],
+        attained=table["flops"] / table["seconds"],
+        roof_s=roof,
+        limit=np.where(moving > computing, "memory", "compute"),
+        of_roof=roof / table["seconds"],
+    )

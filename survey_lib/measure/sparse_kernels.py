@@ -40,7 +40,9 @@ def formats(weight: Tensor, sparsity: float, seed: int = 0) -> dict[str, Product
     blocked = weight * blocks.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
     scipy_rows = csr_matrix(single.numpy())
     products: dict[str, Callable[[Tensor], object]] = {
-        "dense": lambda x: single @ x, "CSR (scipy)": lambda x: scipy_rows @ x.numpy()}  # fmt: skip
+        "dense": lambda x: single @ x,
+        "CSR (scipy)": lambda x: scipy_rows @ x.numpy(),
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # sparse layouts are marked beta
         rows, squares = single.to_sparse_csr(), blocked.to_sparse_bsr((BLOCK, BLOCK))
@@ -58,9 +60,14 @@ def _runs(call: Callable[[Tensor], object], x: Tensor) -> bool:
 
 
 def crossover(
-    size: int = 1024, batches: Sequence[int] = (1, 64), sparsities: Sequence[float] = SPARSITIES,
-    *, threads: int = 1, seconds: float = 0.1, rounds: int = 7,
-) -> pd.DataFrame:  # fmt: skip
+    size: int = 1024,
+    batches: Sequence[int] = (1, 64),
+    sparsities: Sequence[float] = SPARSITIES,
+    *,
+    threads: int = 1,
+    seconds: float = 0.1,
+    rounds: int = 7,
+) -> pd.DataFrame:
     """Dense against sparse products of a size x size matrix with (size, batch), in turns.
 
     One row a batch, sparsity and kernel, with the columns of `compare_latency`; `ratio` below 1 is faster than
@@ -77,6 +84,8 @@ def crossover(
     for batch in batches:
         x = torch.randn(size, batch, generator=torch.Generator().manual_seed(1))
         for sparsity in sparsities:
-            timed = compare_latency(formats(weight, sparsity), x, threads=threads, seconds=seconds, rounds=rounds)
+            timed = compare_latency(
+                formats(weight, sparsity), x, threads=threads, seconds=seconds, rounds=rounds
+            )
             tables.append(timed.assign(size=size, batch=batch, sparsity=sparsity))
     return pd.concat(tables, ignore_index=True).rename(columns={"model": "kernel"})

@@ -25,7 +25,11 @@ def machine(device: torch.device | str = "cpu") -> str:
     if str(device).startswith("cuda"):
         try:
             return torch.cuda.get_device_name(device)
-        except (RuntimeError, AssertionError, ValueError):  # the record of a failed run names its machine, too
+        except (
+            RuntimeError,
+            AssertionError,
+            ValueError,
+        ):  # the record of a failed run names its machine, too
             return "no such GPU"
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []

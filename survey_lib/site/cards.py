@@ -24,9 +24,15 @@ from survey_lib.site.docstrings import as_html
 from survey_lib.site.literature_pages import cite, paper, reported, who
 from survey_lib.site.webtable import escape, fence, html_table, plain, raw
 
-PARTS = {"score": "Score", "repair": "Repair", "solve": "Choice and repair", "allocate": "Layer sparsities", "search": "Search",
-         "permute": "Order of the channels",
-         "during": "Rule while training"}  # fmt: skip
+PARTS = {
+    "score": "Score",
+    "repair": "Repair",
+    "solve": "Choice and repair",
+    "allocate": "Layer sparsities",
+    "search": "Search",
+    "permute": "Order of the channels",
+    "during": "Rule while training",
+}
 
 
 def formulas() -> dict[str, str]:

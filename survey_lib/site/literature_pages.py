@@ -9,10 +9,18 @@ from survey_lib.catalogue import METHODS
 from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, raw
 
 CLASSES = ["granularity", "structure", "when", "criterion", "scope"]
-NUMBERS = {"method": "as named there", "dataset": "data", "model": "model", "metric": "metric",
-           "baseline_metric": "dense", "pruned_metric": "pruned", "delta": "difference",
-           "params_reduction_pct": "parameters removed, %", "flops_reduction_pct": "MACs removed, %",
-           "sparsity_pct": "sparsity, %"}  # fmt: skip
+NUMBERS = {
+    "method": "as named there",
+    "dataset": "data",
+    "model": "model",
+    "metric": "metric",
+    "baseline_metric": "dense",
+    "pruned_metric": "pruned",
+    "delta": "difference",
+    "params_reduction_pct": "parameters removed, %",
+    "flops_reduction_pct": "MACs removed, %",
+    "sparsity_pct": "sparsity, %",
+}
 SHOWN = 12  # rows on a method's card
 
 
@@ -68,8 +76,10 @@ def reported(key: str) -> str:
     )
     if rows.empty:
         return "No numbers of this paper are in the literature data.\n" if key else ""
-    says = (f"{len(rows)} published numbers of this paper's methods, {rows['own'].sum()} by its own authors; "
-            "none was measured here.")  # fmt: skip
+    says = (
+        f"{len(rows)} published numbers of this paper's methods, {rows['own'].sum()} by its own authors; "
+        "none was measured here."
+    )
     more = link(f"All {len(rows)}, with their sources", f"../published.html?words={key}")
     return raw(f"<p>{says} {more}.</p>\n{html_table(_numbers(rows.head(SHOWN), '../'))}")
 

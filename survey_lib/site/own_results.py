@@ -44,13 +44,22 @@ def table(rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """Means over seeds of a method's runs; what is the same in all rows is said apart, in words."""
     groups = rows.groupby(POINT, dropna=False)
     spread = groups["accuracy"].agg(["mean", "std", "count"])
-    means = pd.DataFrame({
-        "accuracy": [f"{m:.1%} ± {std:.1%}" if n > 1 else f"{m:.1%}" for m, std, n in spread.to_numpy()],
-        "dense": groups["dense_accuracy"].mean().map("{:.1%}".format),
-        "compression": groups["compression"].mean().map("{:.2f}×".format),
-        "theoretical speed-up": groups["speedup_theoretical"].mean().map("{:.2f}×".format),
-        "n": spread["count"],
-    }, index=spread.index).reset_index().rename(columns={"method": "variant"})  # fmt: skip
+    means = (
+        pd.DataFrame(
+            {
+                "accuracy": [
+                    f"{m:.1%} ± {std:.1%}" if n > 1 else f"{m:.1%}" for m, std, n in spread.to_numpy()
+                ],
+                "dense": groups["dense_accuracy"].mean().map("{:.1%}".format),
+                "compression": groups["compression"].mean().map("{:.2f}×".format),
+                "theoretical speed-up": groups["speedup_theoretical"].mean().map("{:.2f}×".format),
+                "n": spread["count"],
+            },
+            index=spread.index,
+        )
+        .reset_index()
+        .rename(columns={"method": "variant"})
+    )
     same = [
         name for name in ("data", "model", "pattern", "variant", "dense", "n") if means[name].nunique() == 1
     ]

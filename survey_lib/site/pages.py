@@ -17,11 +17,18 @@ from survey_lib.site.readme import METHOD_COLUMNS
 from survey_lib.site.webtable import WIDE, escape, fence, html_table, link, plain, raw
 
 SMALL = "_static/small"  # the thumbnails of docs/figures
-ROOMS = {"chain": "the mechanics every method shares", "methods": "what each paper adds, a function a method",
-         "steps": "how `prune` walks the chain", "measure": "parameters, MACs, storage, time",
-         "experiment": "one run, many runs", "analysis": "what results say",
-         "charts": "kinds of charts", "figures": "the figures of the catalogue and of each notebook",
-         "course": "lessons, exercises, notebooks", "site": "the generated pages"}  # fmt: skip
+ROOMS = {
+    "chain": "the mechanics every method shares",
+    "methods": "what each paper adds, a function a method",
+    "steps": "how `prune` walks the chain",
+    "measure": "parameters, MACs, storage, time",
+    "experiment": "one run, many runs",
+    "analysis": "what results say",
+    "charts": "kinds of charts",
+    "figures": "the figures of the catalogue and of each notebook",
+    "course": "lessons, exercises, notebooks",
+    "site": "the generated pages",
+}
 
 
 def methods_page() -> str:
@@ -94,7 +101,9 @@ def library_pages() -> dict[str, str]:
     for room, says in ROOMS.items():
         pages[f"{room}.rst"] = _page(room, says, _modules(room))
     names = [name.removesuffix(".rst") for name in pages]
-    public = "\n".join(f"* `survey_lib.{name}`: {_says(getattr(survey_lib, name))}" for name in survey_lib.__all__)
+    public = "\n".join(
+        f"* `survey_lib.{name}`: {_says(getattr(survey_lib, name))}" for name in survey_lib.__all__
+    )
     rooms = "\n".join(f"* [{name}]({name}.rst)" for name in names)
     text = f"`import survey_lib` gives\n\n{public}\n\nThe rooms, with what is public in them:\n\n{rooms}\n"
     pages["index.md"] = f"# Library\n\n{text}{_toctree(names)}"
@@ -103,7 +112,11 @@ def library_pages() -> dict[str, str]:
 
 def _says(public: object) -> str:
     """The first sentence about a public name."""
-    return "every method by name" if isinstance(public, dict) else plain(inspect.getdoc(public).partition("\n\n")[0])
+    return (
+        "every method by name"
+        if isinstance(public, dict)
+        else plain(inspect.getdoc(public).partition("\n\n")[0])
+    )
 
 
 def _page(name: str, says: str, modules: list[str]) -> str:

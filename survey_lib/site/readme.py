@@ -65,8 +65,16 @@ def colab() -> str:
 
 def figures_table() -> str:
     """One row a figure: thumbnail, name, what it asks, the notebook that discusses it, the study it is drawn from."""
-    rows = [(f'<img src="{name}.png" width="220" alt="{e.question}">', f"`{name}`", e.question, e.notebook,
-             e.study or "none") for name, e in FIGURES.items()]  # fmt: skip
+    rows = [
+        (
+            f'<img src="{name}.png" width="220" alt="{e.question}">',
+            f"`{name}`",
+            e.question,
+            e.notebook,
+            e.study or "none",
+        )
+        for name, e in FIGURES.items()
+    ]
     return markdown(pd.DataFrame(rows, columns=["", "figure", "asks", "notebook", "study"]))
 
 
@@ -89,14 +97,16 @@ def zoo_table() -> str:
 
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {
-        "badges": badges, "findings": findings, "notebooks": notebooks,
+        "badges": badges,
+        "findings": findings,
+        "notebooks": notebooks,
         "citation": lambda: f"```bibtex\n{citation.bibtex()}\n```",
     },
     REPOSITORY / "docs" / "methods.md": {"methods": lambda: markdown(matching()[METHOD_COLUMNS])},
     REPOSITORY / "docs" / "install.md": {"colab": colab},
     REPOSITORY / "docs" / "networks.md": {"zoo": zoo_table},
     REPOSITORY / "docs" / "figures" / "README.md": {"figures": figures_table},
-}  # fmt: skip
+}
 
 
 def generated(text: str, parts: Mapping[str, Callable[[], str]]) -> str:

@@ -31,7 +31,8 @@ def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str],
 
 
 def _write(out: Path, helps: Mapping[str, str], say: Callable[[str], None]) -> None:
-    shutil.copytree(REPOSITORY / "docs", out, dirs_exist_ok=True)
+    repository_only = shutil.ignore_patterns("reading_the_code.md")  # its links lead to lines of files
+    shutil.copytree(REPOSITORY / "docs", out, ignore=repository_only, dirs_exist_ok=True)
     start = (out / "index.md").read_text(encoding="utf-8")
     parts = {"questions": question_cards, "findings": findings}
     (out / "index.md").write_text(generated(start, parts), encoding="utf-8")
@@ -44,8 +45,13 @@ def _write(out: Path, helps: Mapping[str, str], say: Callable[[str], None]) -> N
     say("writing a card for each method")
     write_cards(out / "methods")
     figures = figures_page(out / "_static" / "figures", "_static/figures", say)
-    pages = {"methods/index.md": methods_page(), "figures.md": figures, "literature.md": papers_page(),
-             "published.md": numbers_page(), "commands.md": commands_page(helps)}  # fmt: skip
+    pages = {
+        "methods/index.md": methods_page(),
+        "figures.md": figures,
+        "literature.md": papers_page(),
+        "published.md": numbers_page(),
+        "commands.md": commands_page(helps),
+    }
     pages |= {f"library/{name}": text for name, text in library_pages().items()}
     for name, text in pages.items():
         (out / name).parent.mkdir(exist_ok=True)

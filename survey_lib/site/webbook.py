@@ -34,7 +34,9 @@ def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNod
 def _linked(text: str) -> str:
     """Keys as links: in prose, and where code is a key and nothing else."""
     parts = CODED.split(text)
-    return "".join(_key_alone(part) if place % 2 else KEY.sub(_cited, part) for place, part in enumerate(parts))
+    return "".join(
+        _key_alone(part) if place % 2 else KEY.sub(_cited, part) for place, part in enumerate(parts)
+    )
 
 
 def _key_alone(code: str) -> str:

@@ -55,8 +55,11 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         ranking.drop(refused)
     masks = group_masks(model, coupling, keep)
     skipped += [(name, WHOLE) for name in _unmentioned(model, coupling, skipped)]
-    rows = [(layer, group.size, int(keep[group.name].sum()), group.name)
-            for group in ranking.groups for layer in group.producers]  # fmt: skip
+    rows = [
+        (layer, group.size, int(keep[group.name].sum()), group.name)
+        for group in ranking.groups
+        for layer in group.producers
+    ]
     sparsity = overall_sparsity(keep)
     added = [name.removesuffix(".bias") for name in pruned.state_dict() if name not in model.state_dict()]
     plan = done and done.plan | ({"biases": added} if added else {})
@@ -68,8 +71,11 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
 def _unmentioned(model: nn.Module, coupling: Coupling, skipped: list[tuple[str, str]]) -> list[str]:
     """Matrices of which nothing is in a group and nothing was said (case B68)."""
     said = {part.tensor for group in coupling.groups for part in group.slices} | {name for name, _ in skipped}
-    return [name for name in (*prunable(model), *own_matrices(model))
-            if name not in said and said.isdisjoint(accumulate(name.split(".")[:-1], "{}.{}".format))]  # fmt: skip
+    return [
+        name
+        for name in (*prunable(model), *own_matrices(model))
+        if name not in said and said.isdisjoint(accumulate(name.split(".")[:-1], "{}.{}".format))
+    ]
 
 
 def _chosen_groups(

@@ -25,7 +25,6 @@ class Request:
     sparsity: float | None
     budget: Budget | None
     example: object
-    more: tuple
     batches: Iterable | None
     loss: Callable | None
     scope: str
@@ -35,6 +34,7 @@ class Request:
     masks: Masks
     coupling: Coupling | None
     seed: int
+    more: tuple = ()  # further examples
 
 
 def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:

@@ -184,8 +184,10 @@ def _accuracy(
 ) -> float:
     """Share of right answers of the masked model: every second batch sets its batch-norm statistics, the others judge."""
     if batches is None or len(batches) < 2:
-        raise ValueError("candidates are judged on other data than sets their batch-norm statistics; pass "
-                         "batches=[(x, y), ...], at least two")  # fmt: skip
+        raise ValueError(
+            "candidates are judged on other data than sets their batch-norm statistics; pass "
+            "batches=[(x, y), ...], at least two"
+        )
     keep = coupling.balance(select(scores, sparsity, minimum=1, fractions=fractions), scores)
     candidate = recalibrate(masked_copy(model, group_masks(model, coupling, keep)), batches[::2]).eval()
     right = [(observe.call(candidate, x).argmax(-1) == y).float() for x, y in batches[1::2]]

@@ -62,8 +62,16 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     if request.budget and (method.solve or method.schedule != "one-shot"):
         goal = _counted_sparsity(pruned, names, masks, request)
     for sparsity in round_sparsities(method.schedule, goal, method.rounds):
-        found = evidence.collect(pruned, names, method.needs, request.batches, request.loss, request.seed,
-                                 example=request.example, batch_statistics=method.when == "before")  # fmt: skip
+        found = evidence.collect(
+            pruned,
+            names,
+            method.needs,
+            request.batches,
+            request.loss,
+            request.seed,
+            example=request.example,
+            batch_statistics=method.when == "before",
+        )
         if method.revive:
             found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
             pruned, masks = duplicate(dense), dict(request.masks)
@@ -142,8 +150,10 @@ def _counted_sparsity(model: nn.Module, names: list[str], masks: Masks, request:
     """The sparsity that meets the budget for a method that scores in rounds or repairs, by counting alone."""
     method, kind = request.method, request.budget.kind
     if kind == "cost" or (kind == "macs" and not method.solve):
-        raise ValueError(f"{method.name} scores again in every round or repairs what stays, so {kind} cannot be foreseen; "
-                         "give parameters= or sparsity=")  # fmt: skip
+        raise ValueError(
+            f"{method.name} scores again in every round or repairs what stays, so {kind} cannot be foreseen; "
+            "give parameters= or sparsity="
+        )
     scores = _below({name: model.get_parameter(name).detach().abs() for name in names}, masks)
     layerwise = replace(request, method=replace(method, allocate=None), scope="layerwise")
     return _sparsity_within(model, masks, scores, {}, layerwise)
@@ -154,8 +164,10 @@ def _below(scores: dict[str, Tensor], previous: Masks) -> dict[str, Tensor]:
     if not previous:
         return scores
     floor = min(float(score.min() - score.abs().max()) for score in scores.values()) - 1
-    return {name: torch.where(previous[name], score, floor) if name in previous else score
-            for name, score in scores.items()}  # fmt: skip
+    return {
+        name: torch.where(previous[name], score, floor) if name in previous else score
+        for name, score in scores.items()
+    }
 
 
 def _layer(parameter: str) -> str:

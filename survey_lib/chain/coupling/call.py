@@ -49,8 +49,10 @@ class Call:
     def held(self, sizes: Sequence[int]) -> str:
         """Which attributes of the module under way hold these constant sizes, for the reason of a refusal (case B91)."""
         where = self.run.stack[-1]
-        values = {name: v if isinstance(v, (list, tuple)) else [v]
-                  for name, v in vars(self.run.model.get_submodule(where)).items()}  # fmt: skip
+        values = {
+            name: v if isinstance(v, (list, tuple)) else [v]
+            for name, v in vars(self.run.model.get_submodule(where)).items()
+        }
         names = [
             name for name, found in values.items() if any(type(one) is int and one in sizes for one in found)
         ]
@@ -69,8 +71,11 @@ class Call:
         why = f"meets an axis in {self.name} that cannot go"
         for dim in range(len(shape)):
             places = [dim - len(shape) + x.dim() for x in tensors]
-            full = [(x, axes, p) for x, axes, p in zip(tensors, known, places, strict=True)
-                    if p >= 0 and x.shape[p] == shape[dim] > 1]  # fmt: skip
+            full = [
+                (x, axes, p)
+                for x, axes, p in zip(tensors, known, places, strict=True)
+                if p >= 0 and x.shape[p] == shape[dim] > 1
+            ]
             if dim != skip and any(p in axes for _, axes, p in full):
                 vectors = [axes.get(p, np.zeros(shape[dim], int)) for _, axes, p in full]
                 result[dim] = fold(lambda a, b: self.labels.tie(a, b, why), vectors)

@@ -58,9 +58,17 @@ def coupling(run: LabelledRun, classes: Classes) -> Coupling:
     seen = {name: list(vectors.values()) for name, vectors in run.widths.items()}
     unseen = tuple(name for name, tensor in run.model.named_parameters() if id(tensor) not in run.seen)
     return Coupling(
-        _explained(labels, groups), _reasons(labels, classes, member), counts, member, seen, run.attributes,
-        run.second, tuple(run.products), unseen, shapes(run.model),
-    )  # fmt: skip
+        _explained(labels, groups),
+        _reasons(labels, classes, member),
+        counts,
+        member,
+        seen,
+        run.attributes,
+        run.second,
+        tuple(run.products),
+        unseen,
+        shapes(run.model),
+    )
 
 
 def _explained(labels: Labels, groups: tuple[ChannelGroup, ...]) -> tuple[ChannelGroup, ...]:

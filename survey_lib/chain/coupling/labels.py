@@ -126,8 +126,10 @@ class Labels:
         self, first: Axes, second: Axes, dims: tuple[int, int], sizes: tuple[int, int], why: str
     ) -> None:
         """Sum over the product of two axes: tie them, and note that somebody reads the channel."""
-        left, right = (axes.get(dim, np.zeros(size, int)) for axes, dim, size in
-                       zip((first, second), dims, sizes, strict=True))  # fmt: skip
+        left, right = (
+            axes.get(dim, np.zeros(size, int))
+            for axes, dim, size in zip((first, second), dims, sizes, strict=True)
+        )
         self.read_axis(left, right, why)
         for axes, vector in ((first, left), (second, right)):
             if axes.weight:

@@ -31,13 +31,15 @@ def coupling(found: Coupling) -> str:
         for one in found.groups
     ]
     heads = ("group", "channels", "tensors", "written by", "read by", "over channels")
-    return "\n".join([
-        f"{len(rows)} channel groups, {sum(one.size for one in found.groups)} channels",
-        *(_aligned([heads, *rows]) if rows else ()),
-        *(f"fixed: {layer} ({why})" for layer, why in found.fixed.items()),
-        *(f"keep the same fraction: {', '.join(names)}" for names in found.counts),
-        *(f"unseen: {name}" for name in found.unseen),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"{len(rows)} channel groups, {sum(one.size for one in found.groups)} channels",
+            *(_aligned([heads, *rows]) if rows else ()),
+            *(f"fixed: {layer} ({why})" for layer, why in found.fixed.items()),
+            *(f"keep the same fraction: {', '.join(names)}" for names in found.counts),
+            *(f"unseen: {name}" for name in found.unseen),
+        ]
+    )
 
 
 def _size(channels: int, positions: int) -> str:

@@ -153,10 +153,15 @@ def _copies(inputs, times: int):
 def _dead(choice: Choice, numbers: list[Size], classes: Classes) -> bool:
     """Nothing can go the way an operation was read, or the width that would shrink is used as a number."""
     return not classes.useful(choice.labels) or any(
-        int(n) == choice.width and (choice.size is not None and n.labels is choice.size.labels or
-                                    n.labels is not None and classes.meet(n.labels, choice.labels))
+        int(n) == choice.width
+        and (
+            choice.size is not None
+            and n.labels is choice.size.labels
+            or n.labels is not None
+            and classes.meet(n.labels, choice.labels)
+        )
         for n in numbers
-    )  # fmt: skip
+    )
 
 
 def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:

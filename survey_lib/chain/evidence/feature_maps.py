@@ -22,8 +22,22 @@ from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import copied
 from survey_lib.chain.slicing import producer_slices
 
-ACTIVATIONS = {"relu", "relu6", "hardtanh", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish",
-               "hardswish", "softplus", "tanh"}  # fmt: skip
+ACTIVATIONS = {
+    "relu",
+    "relu6",
+    "hardtanh",
+    "leaky_relu",
+    "prelu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "hardswish",
+    "softplus",
+    "tanh",
+}
 SAME = {"batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "dropout", "dropout2d"}
 JOINS = {"cat", "concat", "concatenate"}
 Key = tuple[str, str]  # group name, producer
@@ -58,8 +72,10 @@ def feature_maps(
                 seen.setdefault(key, []).append(value)
     unseen = {group.name for group in groups} - {group for group, _ in seen}
     if unseen:
-        raise ValueError(f"no producer of {', '.join(sorted(unseen))} is called as a layer, so there is no feature map "
-                         "to see; leave them out with protect=")  # fmt: skip
+        raise ValueError(
+            f"no producer of {', '.join(sorted(unseen))} is called as a layer, so there is no feature map "
+            "to see; leave them out with protect="
+        )
     return {key: _joined(key[1], parts) for key, parts in seen.items()}
 
 

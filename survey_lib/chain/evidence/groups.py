@@ -138,8 +138,10 @@ def gamma(subject: Subject) -> ByGroup:
             if p.tensor in norms
         ]
         if not found:
-            raise ValueError(f"group {group.name} has no batch-norm scale to rank by; leave it out with "
-                             "protect=, or choose a method that reads weights")  # fmt: skip
+            raise ValueError(
+                f"group {group.name} has no batch-norm scale to rank by; leave it out with "
+                "protect=, or choose a method that reads weights"
+            )
         return torch.cat(found, 1).T
 
     return {group.name: scales(group) for group in subject.groups}

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from survey_lib.chain.evidence.unfold import input_columns
+from survey_lib.chain.masks import EMBEDDINGS
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
@@ -34,8 +35,10 @@ def call(model: nn.Module, x: Tensor | tuple | dict):
         return model(*positional, **named)
     except TypeError as error:
         if "positional argument" in str(error):
-            raise ValueError(f"{error}. A batch is (input, target), and an input a tensor, a tuple or a dict: two inputs "
-                             "without targets are ((first, second), None)") from error  # fmt: skip
+            raise ValueError(
+                f"{error}. A batch is (input, target), and an input a tensor, a tuple or a dict: two inputs "
+                "without targets are ((first, second), None)"
+            ) from error
         raise
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -117,8 +120,13 @@ def in_blocks(flat: Tensor) -> Tensor:
     return F.pad(flat, (0, -flat.shape[-1] % FISHER_BLOCK)).unflatten(-1, (-1, FISHER_BLOCK))
 
 
-GRADIENTS = {"grad": grad, "grad_sq": grad_sq, "example_grad_sq": example_grad_sq, "hess_grad": hess_grad,
-             "fisher": fisher}  # fmt: skip
+GRADIENTS = {
+    "grad": grad,
+    "grad_sq": grad_sq,
+    "example_grad_sq": example_grad_sq,
+    "hess_grad": hess_grad,
+    "fisher": fisher,
+}
 NEEDS = (*GRADIENTS, *INPUTS, "flow")
 
 
@@ -148,8 +156,9 @@ def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weig
                 summed = columns.square().sum(-1) if need == "act_norm" else columns @ columns.mT
                 total[name] = total.get(name, 0) + summed
 
-        for layer in model.modules():  # a shared weight has several owners
-            if any(weight is weights[name] for weight in layer.parameters(recurse=False)):
+        for layer in model.modules():  # a shared weight has several owners; an embedding multiplies nothing
+            owns = any(weight is weights[name] for weight in layer.parameters(recurse=False))
+            if owns and not isinstance(layer, EMBEDDINGS):
                 layer.register_forward_pre_hook(observe)
 
     for name in weights:

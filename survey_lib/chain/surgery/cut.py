@@ -211,8 +211,10 @@ def _owners(model: nn.Module) -> dict[str, str]:
 def _load_weights(small: nn.Module, stored: Masks, path) -> None:
     owners, state = _owners(small), small.state_dict()
     for name in sorted(set(owners.values()) | stored.keys()):
-        here, there = (f"{t.dtype} {tuple(t.shape)}" if t is not None else "nothing" for t in
-                       (state.get(name), stored.get(name)))  # fmt: skip
+        here, there = (
+            f"{t.dtype} {tuple(t.shape)}" if t is not None else "nothing"
+            for t in (state.get(name), stored.get(name))
+        )
         if here != there:
             raise ValueError(
                 f"{path} holds {there} for {name!r}, the model has {here}; build the model it was saved of"

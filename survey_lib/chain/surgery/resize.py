@@ -20,8 +20,15 @@ STATED = {
 }
 PROJECTED = {"hidden_size": ("weight_hr_l0", 1), "proj_size": ("weight_hr_l0", 0)}  # LSTM with proj_size
 # start of an attribute's name -> the axes of weights whose size it states
-WIDTHS = {"in_": (1,), "out_": (0,), "num_features": (0, 1), "embed_dim": (0, 1), "head_hidden_size": (0, 1),
-          "hidden_size": (0, 1)}  # fmt: skip
+WIDTHS = {
+    "in_": (1,),
+    "out_": (0,),
+    "groups": (0,),
+    "num_features": (0, 1),
+    "embed_dim": (0, 1),
+    "head_hidden_size": (0, 1),
+    "hidden_size": (0, 1),
+}
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 Removed = Mapping[str, Mapping[int, np.ndarray]]

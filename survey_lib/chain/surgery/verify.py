@@ -6,7 +6,7 @@ scales are randomised and small matrices scaled up first, because zeros, ones an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ class Check:
 
     def __init__(self, model: nn.Module, coupling: Coupling, examples: Iterable):
         self.model, self.coupling = model, coupling
-        self.random, self.gains = random_values(model), gains(model)
+        self.random = random_values(model)
+        self.gains = gains(model, without=self.random)
         self.inputs = [
             variants(arguments(one)) for one in examples
         ]  # from the first run on: one the model takes
@@ -180,11 +181,10 @@ def random_values(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def gains(model: nn.Module) -> dict[str, float]:
+def gains(model: nn.Module, without: Container[str] = ()) -> dict[str, float]:
     """Factors that bring small matrices to unit gain: behind fresh weights of 0.02 a difference hides (case B95)."""
-    matrices = {
-        name: p.detach() for name, p in model.named_parameters() if p.dim() >= 2 and p.is_floating_point()
-    }
+    named = {name: p.detach() for name, p in model.named_parameters() if name not in without}
+    matrices = {name: p for name, p in named.items() if p.dim() >= 2 and p.is_floating_point()}
     norms = {name: float(torch.linalg.vector_norm(p, dtype=torch.float64)) for name, p in matrices.items()}
     return {
         n: len(matrices[n]) ** 0.5 / norm for n, norm in norms.items() if 0 < norm < len(matrices[n]) ** 0.5

@@ -9,8 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-OPTIMIZERS = {"sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True), "adam": torch.optim.Adam,
-              "adamw": torch.optim.AdamW}  # fmt: skip
+OPTIMIZERS = {
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
 WARMUP = 0.3  # share of the steps in which one-cycle rises
 
 

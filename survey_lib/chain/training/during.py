@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.chain.copies import unwrap
-from survey_lib.chain.masks import Masks, apply, check_optimizer, prunable
+from survey_lib.chain.masks import Masks, apply, check_optimizer, clear, prunable
 from survey_lib.chain.selection import check_sparsity
 
 BORROWED = {"model", "weights", "coupling"}  # what a rule does not own
@@ -124,8 +124,16 @@ class Session:
         return self.masks
 
 
-def start(model: nn.Module, method, sparsity: float, optimizer: torch.optim.Optimizer, steps: int, *,
-          example=None, seed: int = 0) -> Session:  # fmt: skip
+def start(
+    model: nn.Module,
+    method,
+    sparsity: float,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    *,
+    example=None,
+    seed: int = 0,
+) -> Session:
     """Begin a training-time method on a model; `method` is a row of the catalogue with a `during` builder.
 
     `steps` optimizer steps are expected; schedules end by then. Call `finish()` after training.
@@ -215,7 +223,7 @@ class Held:
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         self.masks = self.choose(step + 1)
         for name, mask in self.masks.items():
-            self.weights[name].masked_fill_(~mask, 0)  # a product would keep NaN
+            clear(self.weights[name], mask)
 
     def finish(self) -> None:
         self.masks = self.choose(self.steps)

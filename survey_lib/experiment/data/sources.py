@@ -39,7 +39,11 @@ class Source:
 
 def folder() -> Path:
     """The folder of data sets: SURVEY_DATA, or `data` in the repository, or a cache where there is no repository."""
-    own = REPOSITORY / "data" if (REPOSITORY / "pyproject.toml").exists() else Path.home() / ".cache" / "survey_lib"
+    own = (
+        REPOSITORY / "data"
+        if (REPOSITORY / "pyproject.toml").exists()
+        else Path.home() / ".cache" / "survey_lib"
+    )
     return Path(os.environ.get("SURVEY_DATA") or own)
 
 
@@ -62,10 +66,12 @@ def _read_mnist(root: Path) -> Read:
 
 def _idx_parts(base: Path) -> dict[str, Arrays]:
     return {
-        part: (_idx(base / f"{stem}-images-idx3-ubyte", 16).reshape(-1, 28, 28, 1),
-               _idx(base / f"{stem}-labels-idx1-ubyte", 8))
+        part: (
+            _idx(base / f"{stem}-images-idx3-ubyte", 16).reshape(-1, 28, 28, 1),
+            _idx(base / f"{stem}-labels-idx1-ubyte", 8),
+        )
         for part, stem in (("train", "train"), ("test", "t10k"))
-    }  # fmt: skip
+    }
 
 
 def _idx(path: Path, header: int) -> np.ndarray:
@@ -112,30 +118,72 @@ EUROSAT_WAYS = (
 )
 SOURCES: dict[str, Source] = {
     "eurosat32-mini": Source(
-        sheets.reader("eurosat32_mini", 32), 500, (0.3435, 0.3816, 0.4085), (0.1971, 0.1321, 0.1123), flips=(2, 3),
-        ways="it is part of the repository: `git checkout data/eurosat32_mini`"),
+        sheets.reader("eurosat32_mini", 32),
+        500,
+        (0.3435, 0.3816, 0.4085),
+        (0.1971, 0.1321, 0.1123),
+        flips=(2, 3),
+        ways="it is part of the repository: `git checkout data/eurosat32_mini`",
+    ),
     "digits": Source(_read_digits, 250, (0.3053,), (0.3760,), test=300, ways="pip install scikit-learn"),
     "fashion-mnist": Source(
-        _read_fashion, 5000, (0.2860,), (0.3530,), flips=(3,),
+        _read_fashion,
+        5000,
+        (0.2860,),
+        (0.3530,),
+        flips=(3,),
         ways="on Debian or Ubuntu: apt install dataset-fashion-mnist\n  "
-        + _torchvision_ways("FashionMNIST('FOLDER/downloads', download=True)")),
+        + _torchvision_ways("FashionMNIST('FOLDER/downloads', download=True)"),
+    ),
     "fashion-mini": Source(
-        sheets.reader("fashion_mini", 28), 400, (0.2860,), (0.3530,), flips=(3,),
-        ways="it is part of the repository: `git checkout data/fashion_mini`"),
+        sheets.reader("fashion_mini", 28),
+        400,
+        (0.2860,),
+        (0.3530,),
+        flips=(3,),
+        ways="it is part of the repository: `git checkout data/fashion_mini`",
+    ),
     "mnist": Source(
-        _read_mnist, 5000, (0.1307,), (0.3081,),
+        _read_mnist,
+        5000,
+        (0.1307,),
+        (0.3081,),
         ways=_torchvision_ways("MNIST('FOLDER/downloads', download=True)")
-        + "\n  or put MNIST's four files, unpacked or .gz, into FOLDER/downloads/MNIST/raw"),
+        + "\n  or put MNIST's four files, unpacked or .gz, into FOLDER/downloads/MNIST/raw",
+    ),
     "cifar10": Source(
-        _read_cifar(torchvision.datasets.CIFAR10), 5000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
-        flips=(3,), pad=4, ways=_torchvision_ways("CIFAR10('FOLDER/downloads', download=True)")),
+        _read_cifar(torchvision.datasets.CIFAR10),
+        5000,
+        (0.4914, 0.4822, 0.4465),
+        (0.2470, 0.2435, 0.2616),
+        flips=(3,),
+        pad=4,
+        ways=_torchvision_ways("CIFAR10('FOLDER/downloads', download=True)"),
+    ),
     "cifar100": Source(
-        _read_cifar(torchvision.datasets.CIFAR100), 5000, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
-        flips=(3,), pad=4, ways=_torchvision_ways("CIFAR100('FOLDER/downloads', download=True)")),
+        _read_cifar(torchvision.datasets.CIFAR100),
+        5000,
+        (0.5071, 0.4866, 0.4409),
+        (0.2673, 0.2564, 0.2762),
+        flips=(3,),
+        pad=4,
+        ways=_torchvision_ways("CIFAR100('FOLDER/downloads', download=True)"),
+    ),
     "eurosat": Source(
-        _read_eurosat, 2700, (0.3444, 0.3803, 0.4078), (0.2037, 0.1366, 0.1148), flips=(2, 3), test=2700,
-        ways=EUROSAT_WAYS),
+        _read_eurosat,
+        2700,
+        (0.3444, 0.3803, 0.4078),
+        (0.2037, 0.1366, 0.1148),
+        flips=(2, 3),
+        test=2700,
+        ways=EUROSAT_WAYS,
+    ),
     "eurosat32": Source(
-        _read_eurosat32, 0, (0.3435, 0.3816, 0.4085), (0.1971, 0.1321, 0.1123), flips=(2, 3),  # as in mini
-        ways=EUROSAT_WAYS),
-}  # fmt: skip
+        _read_eurosat32,
+        0,
+        (0.3435, 0.3816, 0.4085),
+        (0.1971, 0.1321, 0.1123),
+        flips=(2, 3),  # as in mini
+        ways=EUROSAT_WAYS,
+    ),
+}

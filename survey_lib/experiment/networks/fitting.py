@@ -28,5 +28,7 @@ def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> No
             module.training = mode
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(example), classes):
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(f"{names}: for {len(example)} inputs of {shape} and {classes} classes the model returns {got}, "
-                         f"not scores of shape {(len(example), classes)}; choose another pair")  # fmt: skip
+        raise ValueError(
+            f"{names}: for {len(example)} inputs of {shape} and {classes} classes the model returns {got}, "
+            f"not scores of shape {(len(example), classes)}; choose another pair"
+        )

@@ -15,8 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 # Weights of each block in the order of the file, which holds one array a kind for all blocks together.
-FILE_ORDER = ("attention_norm", "attention.query", "attention.key", "attention.value", "attention.output",
-          "feed_forward_norm", "feed_forward.gate", "feed_forward.down", "feed_forward.up")  # fmt: skip
+FILE_ORDER = (
+    "attention_norm",
+    "attention.query",
+    "attention.key",
+    "attention.value",
+    "attention.output",
+    "feed_forward_norm",
+    "feed_forward.gate",
+    "feed_forward.down",
+    "feed_forward.up",
+)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,13 @@ def lenet_300_100(classes: int, in_shape: Shape) -> nn.Module:
     """Two hidden layers of 300 and 100 (lecun1998gradient): 266,610 parameters on 28x28 and 10 classes."""
     channels, height, width = in_shape
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(channels * height * width, 300), nn.ReLU(),
-        nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, classes))  # fmt: skip
+        nn.Flatten(),
+        nn.Linear(channels * height * width, 300),
+        nn.ReLU(),
+        nn.Linear(300, 100),
+        nn.ReLU(),
+        nn.Linear(100, classes),
+    )
 
 
 def lenet_5(classes: int, in_shape: Shape, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
@@ -44,9 +49,17 @@ def lenet_5(classes: int, in_shape: Shape, activation: type[nn.Module] = nn.ReLU
             f"lenet-5 needs images of at least 16x16, got {height}x{width}; resnet-8 takes any size"
         )
     return nn.Sequential(
-        nn.Conv2d(channels, 20, 5), activation(), nn.MaxPool2d(2),
-        nn.Conv2d(20, 50, 5), activation(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(50 * rows * columns, 500), nn.ReLU(), nn.Linear(500, classes))  # fmt: skip
+        nn.Conv2d(channels, 20, 5),
+        activation(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        activation(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(50 * rows * columns, 500),
+        nn.ReLU(),
+        nn.Linear(500, classes),
+    )
 
 
 def vgg_small(classes: int, in_shape: Shape, widths: tuple[int, ...] = (32, 64, 128)) -> nn.Module:
@@ -126,9 +139,13 @@ class DenseBlock(nn.Module):
     def __init__(self, inputs: int, growth: int, layers: int):
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(inputs + k * growth), nn.ReLU(),
-                          nn.Conv2d(inputs + k * growth, growth, 3, padding=1, bias=False))
-            for k in range(layers))  # fmt: skip
+            nn.Sequential(
+                nn.BatchNorm2d(inputs + k * growth),
+                nn.ReLU(),
+                nn.Conv2d(inputs + k * growth, growth, 3, padding=1, bias=False),
+            )
+            for k in range(layers)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs + layers · growth, height, width)."""

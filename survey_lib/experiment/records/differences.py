@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 NOT_COMPARED = frozenset(  # of time, machine and code
-    ("schema", "key", "version", "environment", "warnings", "seconds", "cpu_seconds")
+    ("schema", "key", "version", "environment", "warnings", "seconds", "cpu_seconds", "uncounted")
 )
 FIXED = frozenset(("config", "method", "status", "reason", "scope"))  # asked for, not found
 CHAOS = 1e-4  # from this drift of the losses on, training has taken another way
@@ -49,8 +49,11 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     the published record is of an older schema.
     """
     older = published.get("schema") != now.get("schema")
-    leaves = [(path, a, b) for path, a, b in _leaves(published, now)
-              if not (older and None in (a, b) or path[0] == "config" and a is None)]  # fmt: skip
+    leaves = [
+        (path, a, b)
+        for path, a, b in _leaves(published, now)
+        if not (older and None in (a, b) or path[0] == "config" and a is None)
+    ]
     losses = [
         (a, b)
         for path, a, b in leaves
@@ -86,7 +89,7 @@ def _bound(path: tuple[str, ...], tolerance: float, found: bool, untrained: set[
     part, name, names = path[0], path[-1], {*path}
     if part in FIXED or name in ("lr", "epoch", "stage", "n"):
         return 0.0
-    if part in ("layers", "skipped") or "uncounted" in names:
+    if part in ("layers", "skipped"):
         return FREE if found else 0.0
     if part in ("sizes", "ledger", "sparsity"):
         return LOOSE * tolerance if found else 0.0

@@ -87,8 +87,10 @@ def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             stored = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"it is no safetensors file ({error})") from error
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"it is no safetensors file that can be read ({error})") from error
     if stored.get("key") != config.dense_key():
         raise ValueError(f"it holds the dense network {stored.get('key')}, not {config.dense_key()}")
     if stored.get("sha256") != _digest(tensors, stored.get("about", "")):
@@ -108,15 +110,23 @@ def _digest(tensors: dict[str, Tensor], about: str) -> str:
 def _belonging(config: RunConfig, data: Data, path: Path) -> Dense:
     """The checkpoint as a network; ValueError where weights, data and preprocessing do not belong together."""
     about, tensors = _whole(config, path)
-    states = {part: {name.removeprefix(part + "/"): tensor.to(config.device) for name, tensor in tensors.items()
-                     if name.startswith(part + "/")} for part in ("trained", "rewind")}  # fmt: skip
+    states = {
+        part: {
+            name.removeprefix(part + "/"): tensor.to(config.device)
+            for name, tensor in tensors.items()
+            if name.startswith(part + "/")
+        }
+        for part in ("trained", "rewind")
+    }
     model = fresh(config, data, config.seed)
     model.load_state_dict(states["trained"])
     found = evaluate(model, data.validation)["accuracy"]
     stored, tolerance = about["validation_accuracy"], 2 / len(data.validation[1])
     if about["preprocessing"] != _preprocessing(data) or abs(found - stored) > tolerance:
-        raise ValueError(f"stored validation accuracy {stored:.4f} with {about['preprocessing']}, measured "
-                         f"{found:.4f} with {_preprocessing(data)}")  # fmt: skip
+        raise ValueError(
+            f"stored validation accuracy {stored:.4f} with {about['preprocessing']}, measured "
+            f"{found:.4f} with {_preprocessing(data)}"
+        )
     return Dense(model, states["rewind"], about["curve"], about["spent"])
 
 
@@ -137,12 +147,21 @@ def _train(config: RunConfig, data: Data, path: Path) -> None:
 
     keep(0, model)
     read = stopwatch()
-    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep,
-                test=data.test if config.track_test else None, **recipe(config))  # fmt: skip
+    curve = fit(
+        model,
+        data,
+        epochs=config.epochs,
+        lr=config.lr,
+        on_epoch=keep,
+        test=data.test if config.track_test else None,
+        **recipe(config),
+    )
     about = {
-        "validation_accuracy": curve[-1]["validation_accuracy"], "curve": curve,
-        "spent": read(), "preprocessing": _preprocessing(data),
-    }  # fmt: skip
+        "validation_accuracy": curve[-1]["validation_accuracy"],
+        "curve": curve,
+        "spent": read(),
+        "preprocessing": _preprocessing(data),
+    }
     tensors = {f"trained/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"rewind/{name}": tensor for name, tensor in early.items()}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}

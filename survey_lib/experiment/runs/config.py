@@ -21,13 +21,50 @@ from survey_lib.experiment.runs.tickets import TICKETS, after_rounds
 SCHEMA = 2  # of records and keys: raise it when the meaning of a run changes
 # Frozen: every key hashes these. Any other field enters a key only where it differs from its default, so that a new
 # field changes no key; its default must then stay as it is.
-FROZEN = frozenset((
-    "data", "model", "method", "sparsity", "scope", "schedule", "rounds", "recovery", "epochs", "recovery_epochs",
-    "rewind_epoch", "lr", "recovery_lr", "optimizer", "lr_schedule", "batch_size", "weight_decay", "evidence", "layer",
-    "ticket", "seed", "device", "profile",
-))  # fmt: skip
-DENSE_FIELDS = {"data", "model", "epochs", "rewind_epoch", "lr", "optimizer", "lr_schedule", "batch_size",
-                "weight_decay", "seed", "device", "init", "inputs", "validation", "track_test"}  # fmt: skip
+FROZEN = frozenset(
+    (
+        "data",
+        "model",
+        "method",
+        "sparsity",
+        "scope",
+        "schedule",
+        "rounds",
+        "recovery",
+        "epochs",
+        "recovery_epochs",
+        "rewind_epoch",
+        "lr",
+        "recovery_lr",
+        "optimizer",
+        "lr_schedule",
+        "batch_size",
+        "weight_decay",
+        "evidence",
+        "layer",
+        "ticket",
+        "seed",
+        "device",
+        "profile",
+    )
+)
+DENSE_FIELDS = {
+    "data",
+    "model",
+    "epochs",
+    "rewind_epoch",
+    "lr",
+    "optimizer",
+    "lr_schedule",
+    "batch_size",
+    "weight_decay",
+    "seed",
+    "device",
+    "init",
+    "inputs",
+    "validation",
+    "track_test",
+}
 
 
 class RunConfig(BaseModel):
@@ -106,8 +143,10 @@ class RunConfig(BaseModel):
     def _known_fields(cls, values: dict) -> dict:
         for name in set(values) - set(cls.model_fields):
             near = difflib.get_close_matches(name, cls.model_fields, 3, 0.4)
-            raise ValueError(f"unknown field {name!r}; near: {', '.join(near) or 'none'}; "
-                             f"allowed: {', '.join(cls.model_fields)}")  # fmt: skip
+            raise ValueError(
+                f"unknown field {name!r}; near: {', '.join(near) or 'none'}; "
+                f"allowed: {', '.join(cls.model_fields)}"
+            )
         rate, rounds = values.get("rate"), values.get("rounds", 1)
         if isinstance(rate, float) and isinstance(rounds, int):
             values = {"sparsity": after_rounds(rate, rounds)} | values
@@ -184,8 +223,11 @@ class RunConfig(BaseModel):
 def identity(config: Mapping) -> dict:
     """The fields of a config that tell it from others: the frozen ones, and later ones that are not the default."""
     fields = RunConfig.model_fields
-    return {name: value for name, value in config.items()
-            if name in FROZEN or name not in fields or value != fields[name].default}  # fmt: skip
+    return {
+        name: value
+        for name, value in config.items()
+        if name in FROZEN or name not in fields or value != fields[name].default
+    }
 
 
 def key_of(config: Mapping, schema: int, version: int) -> str:

@@ -42,15 +42,19 @@ def _of_rounds(run: RunConfig) -> Iterator[str]:
         yield f"{run.method} prunes before training: schedule one-shot; got {run.schedule}"
     rewinds = run.schedule == "iterative" and (run.rate or run.rounds > 1) and run.recovery.endswith("rewind")
     if run.row and run.row.schedule == "iterative" and run.row.when == "after" and not rewinds:
-        yield (f"{run.method} prunes in rounds and rewinds after each: schedule iterative, rounds of at least 2, "
-               f"recovery rewind or lr-rewind; got {run.schedule}, {run.rounds}, {run.recovery}")  # fmt: skip
+        yield (
+            f"{run.method} prunes in rounds and rewinds after each: schedule iterative, rounds of at least 2, "
+            f"recovery rewind or lr-rewind; got {run.schedule}, {run.rounds}, {run.recovery}"
+        )
     if run.when and _in_training(run):
         yield f"when: before is for methods that act after training; {run.method} acts {run.row.when} it anyway"
     if run.rewind_epoch >= run.epochs:
         yield f"rewind_epoch must lie before epochs={run.epochs}, got {run.rewind_epoch}"
     if run.rate and (run.schedule != "iterative" or run.sparsity != after_rounds(run.rate, run.rounds)):
-        yield (f"rate {run.rate} for {run.rounds} rounds is schedule iterative and sparsity "
-               f"{after_rounds(run.rate, run.rounds)}; got {run.schedule} {run.sparsity}")  # fmt: skip
+        yield (
+            f"rate {run.rate} for {run.rounds} rounds is schedule iterative and sparsity "
+            f"{after_rounds(run.rate, run.rounds)}; got {run.schedule} {run.sparsity}"
+        )
 
 
 def _in_training(run: RunConfig) -> bool:
@@ -62,8 +66,10 @@ def _of_masks_and_cuts(run: RunConfig) -> Iterator[str]:
     if run.output_rate and not (run.rate and layerwise and run.protect == "none" and not run.layer):
         yield "output_rate needs rate, scope layerwise, and a method that masks all layers"
     if run.ticket != "original" and not (run.masks and (run.early == "before" or run.recovery == "rewind")):
-        yield (f"ticket {run.ticket} needs single weights masked before training, or recovery rewind; got "
-               f"{run.method} with {run.recovery}")  # fmt: skip
+        yield (
+            f"ticket {run.ticket} needs single weights masked before training, or recovery rewind; got "
+            f"{run.method} with {run.recovery}"
+        )
     if run.macs and (run.masks or run.sparsity or run.schedule != "one-shot"):
         yield f"macs is for a structured method, one-shot, without sparsity; got {run.method} {run.sparsity}"
     if run.protect != "none" and (not run.masks or run.row.during or run.layer):
@@ -80,7 +86,9 @@ def _of_stories(run: RunConfig) -> Iterator[str]:
     if (run.data == STORIES) != (run.model == STORIES):
         yield f"{STORIES} is data and model at once; got data {run.data}, model {run.model}"
     if run.data == STORIES and (_in_training(run) or run.schedule != "one-shot" or run.recovery != "none"):
-        yield (f"{STORIES} is not trained here: a method that acts after training, one-shot, recovery none; "
-               f"got {run.method} {run.schedule} {run.recovery}")  # fmt: skip
+        yield (
+            f"{STORIES} is not trained here: a method that acts after training, one-shot, recovery none; "
+            f"got {run.method} {run.schedule} {run.recovery}"
+        )
     if run.data == STORIES and run.later:
         yield f"{STORIES} is pruned without {', '.join(run.later)}; leave them out"

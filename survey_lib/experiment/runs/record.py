@@ -28,9 +28,11 @@ def correct(record: dict, stage: str = "recovered") -> np.ndarray:
     """
     test = record.get("metrics", {}).get(stage, {}).get("test", {})
     if "correct" not in test:
-        raise ValueError(f"run {record['key']} (status {record['status']}, schema {record['schema']}) does not say "
-                         f"which test examples were right at stage {stage!r}; "
-                         f"it has: {', '.join(record.get('metrics', {})) or 'none'}")  # fmt: skip
+        raise ValueError(
+            f"run {record['key']} (status {record['status']}, schema {record['schema']}) does not say "
+            f"which test examples were right at stage {stage!r}; "
+            f"it has: {', '.join(record.get('metrics', {})) or 'none'}"
+        )
     return unpack(test["correct"], test["n"])
 
 
@@ -61,17 +63,24 @@ def finished_stories(config: RunConfig, pruned: Pruned, notes: list[str]) -> dic
         for name in ("training_macs", "nonzero_training_macs")
     }
     return record | {
-        "sparsity": pruned.sparsity, "layers": pruned.layers, "skipped": [],
+        "sparsity": pruned.sparsity,
+        "layers": pruned.layers,
+        "skipped": [],
         "metrics": pruned.metrics | {"recovered": pruned.metrics["pruned"]},
-        "curve": [], "warnings": notes,
+        "curve": [],
+        "warnings": notes,
         "ledger": [{"stage": "pruning", "epochs": 0, "examples": examples} | macs | pruned.spent],
-    }  # fmt: skip
+    }
 
 
 def _done(config: RunConfig, scope: str | None, models: dict[str, nn.Module], example: Tensor) -> dict:
     sizes = {stage: measure(model, example) for stage, model in models.items()}
-    return header(config) | {"status": "done", "reason": "", "scope": scope,
-                             "sizes": sizes | reductions(sizes["dense"], sizes["pruned"])}  # fmt: skip
+    return header(config) | {
+        "status": "done",
+        "reason": "",
+        "scope": scope,
+        "sizes": sizes | reductions(sizes["dense"], sizes["pruned"]),
+    }
 
 
 def header(config: RunConfig) -> dict:
@@ -82,8 +91,13 @@ def header(config: RunConfig) -> dict:
         if row
         else dict.fromkeys(METHOD, DENSE) | {"version": 1}
     )
-    return {"schema": SCHEMA, "key": config.key(), "config": config.model_dump(), "method": method,
-            "environment": environment(config.device)}  # fmt: skip
+    return {
+        "schema": SCHEMA,
+        "key": config.key(),
+        "config": config.model_dump(),
+        "method": method,
+        "environment": environment(config.device),
+    }
 
 
 def failed(config: RunConfig, reason: str, status: str = "failed") -> dict:
@@ -93,8 +107,11 @@ def failed(config: RunConfig, reason: str, status: str = "failed") -> dict:
 
 def _metrics(journey: Journey) -> dict:
     """Stage -> split -> metrics. The test set is read here and nowhere else, after the last epoch."""
-    splits = {"test": journey.data.test, "validation": journey.data.validation,
-              "corrupted": corrupted(journey.data.test)}  # fmt: skip
+    splits = {
+        "test": journey.data.test,
+        "validation": journey.data.validation,
+        "corrupted": corrupted(journey.data.test),
+    }
     cut = journey.pruned or journey.dense.model
     stages = {  # model, splits
         "dense": (journey.dense.model, splits),
@@ -108,8 +125,12 @@ def _metrics(journey: Journey) -> dict:
             if (id(model), name) not in scores:
                 scores[id(model), name] = predict(model, splits[name][0])
     reference = {name: scores[id(journey.dense.model), name].argmax(1) for name in splits}
-    metrics = {stage: {name: score_metrics(scores[id(model), name], splits[name][1], reference[name]) for name in names}
-               for stage, (model, names) in stages.items()}  # fmt: skip
+    metrics = {
+        stage: {
+            name: score_metrics(scores[id(model), name], splits[name][1], reference[name]) for name in names
+        }
+        for stage, (model, names) in stages.items()
+    }
     for stage, (model, _) in stages.items():
         metrics[stage]["test"] |= bits(scores[id(model), "test"], splits["test"][1])
     return metrics
@@ -125,9 +146,16 @@ def recalibrated(model: nn.Module, journey: Journey) -> nn.Module:
 def _layers(journey: Journey) -> list[dict]:
     """One row a layer: units in the dense network, units kept at the end, sparsity."""
     if not journey.reports:
-        return [{"layer": name.removesuffix(".weight"), "unit": "weight", "total": mask.numel(),
-                 "kept": int(mask.sum()), "sparsity": 1 - int(mask.sum()) / mask.numel()}
-                for name, mask in journey.masks.items()]  # fmt: skip
+        return [
+            {
+                "layer": name.removesuffix(".weight"),
+                "unit": "weight",
+                "total": mask.numel(),
+                "kept": int(mask.sum()),
+                "sparsity": 1 - int(mask.sum()) / mask.numel(),
+            }
+            for name, mask in journey.masks.items()
+        ]
     total = journey.reports[0].set_index("layer")["total"]
     last = journey.reports[-1].set_index("layer").reindex(total.index)
     layers = last.assign(total=total, sparsity=1 - last["kept"] / total).reset_index()

@@ -118,8 +118,10 @@ def _refuse_empty_layers(journey: Journey) -> None:
     empty = [name.removesuffix(".weight") for name, mask in journey.masks.items() if not mask.any()]
     if empty:
         config = journey.config
-        raise Refused(f"{config.method} at sparsity {journey.sparsity:.4g} leaves nothing of {', '.join(empty)}: "
-                      "a network cut in two is no result; protect: ends keeps the first and last layer")  # fmt: skip
+        raise Refused(
+            f"{config.method} at sparsity {journey.sparsity:.4g} leaves nothing of {', '.join(empty)}: "
+            "a network cut in two is no result; protect: ends keeps the first and last layer"
+        )
 
 
 def _train_and_recover(journey: Journey) -> None:
@@ -148,8 +150,9 @@ def _train_sparsely(journey: Journey) -> None:
 
     def begin(optimizer: torch.optim.Optimizer) -> None:
         meters.append(Meter(journey.model, journey.example, optimizer))
-        meters[0].session = during.start(journey.model, config.row, sparsity, optimizer, steps,
-                                         example=journey.example, seed=config.seed)  # fmt: skip
+        meters[0].session = during.start(
+            journey.model, config.row, sparsity, optimizer, steps, example=journey.example, seed=config.seed
+        )
 
     lr = config.recovery_lr if config.row.pretrained else config.lr
     journey.train("sparsity training", config.epochs, lr, session=begin)
@@ -200,11 +203,17 @@ def _prune(journey: Journey, number: int) -> None:
 def _pruned(journey: Journey, layers: list[str] | None, sparsity: float):
     config = journey.config
     return prune(
-        journey.model, config.row.ranking or config.method, sparsity, example=journey.example,
-        batches=journey.training_images(config.evidence), scope=config.scope or config.row.scope, layers=layers,
+        journey.model,
+        config.row.ranking or config.method,
+        sparsity,
+        example=journey.example,
+        batches=journey.training_images(config.evidence),
+        scope=config.scope or config.row.scope,
+        layers=layers,
         protect=_layers(journey)[:: len(_layers(journey)) - 1] if config.protect == "ends" else (),
-        masks=_of(journey.masks, layers) if config.masks else None, seed=config.seed,
-    )  # fmt: skip
+        masks=_of(journey.masks, layers) if config.masks else None,
+        seed=config.seed,
+    )
 
 
 def _of(masks: Masks, layers: list[str] | None) -> Masks:
@@ -268,8 +277,15 @@ def _path(journey: Journey) -> dict:
     and the test accuracy on the straight line between the two, with new batch-norm statistics at each point."""
     config, twin = journey.config, _rewound(journey)
     order = {"seed": config.seed + OTHER_ORDER}
-    fit(twin, journey.data, epochs=config.epochs, lr=config.lr, first_epoch=config.rewind_epoch, masks=journey.masks,
-        **recipe(config) | order)  # fmt: skip
+    fit(
+        twin,
+        journey.data,
+        epochs=config.epochs,
+        lr=config.lr,
+        first_epoch=config.rewind_epoch,
+        masks=journey.masks,
+        **recipe(config) | order,
+    )
     mixed = (recalibrated(blend(journey.model, twin, k / (PATH - 1)), journey) for k in range(PATH))
     accuracies = [evaluate(model, journey.data.test)["accuracy"] for model in mixed]
     return {"accuracy": accuracies, "barrier": barrier(accuracies)}

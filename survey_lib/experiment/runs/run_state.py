@@ -61,17 +61,28 @@ class Journey:
         """Enter a stage in the cost ledger: MACs of training on dense hardware, and of the non-zero weights alone
         (theoretical); `teacher`: MACs an example besides."""
         size = measure(self.model, self.example)
-        macs = {"training_macs": round(examples * (PASSES * size["macs"] + teacher)),
-                "nonzero_training_macs": examples * (PASSES * size["nonzero_macs"] + teacher)}  # fmt: skip
+        macs = {
+            "training_macs": round(examples * (PASSES * size["macs"] + teacher)),
+            "nonzero_training_macs": examples * (PASSES * size["nonzero_macs"] + teacher),
+        }
         self.ledger.append({"stage": stage, "epochs": epochs, "examples": examples} | macs | spent)
 
     def train(self, stage: str, epochs: int, lr: float, first_epoch: int = 0, session=None) -> None:
         """Train the network, its masks held, and note curve and cost."""
         read = stopwatch()
         teacher = self.dense.model if self.config.distill and stage == "recovery" else None
-        curve = fit(self.model, self.data, epochs=epochs, lr=lr, first_epoch=first_epoch, masks=self.masks,
-                    session=session, teacher=teacher, test=self.data.test if self.config.track_test else None,
-                    **recipe(self.config))  # fmt: skip
+        curve = fit(
+            self.model,
+            self.data,
+            epochs=epochs,
+            lr=lr,
+            first_epoch=first_epoch,
+            masks=self.masks,
+            session=session,
+            teacher=teacher,
+            test=self.data.test if self.config.track_test else None,
+            **recipe(self.config),
+        )
         self.curve += [{"stage": stage} | point for point in curve]
         trained = epochs - first_epoch
         watched = measure(teacher, self.example)["macs"] if teacher else 0

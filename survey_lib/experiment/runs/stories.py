@@ -40,8 +40,10 @@ def prune_stories(config: RunConfig) -> Pruned:
     calibration sequences left out (validation), and the divergence from the dense model, in nats.
     """
     dense, tokenizer = language.load_stories()
-    encoded = {name: [tokenizer.encode(text) for text in language.load_texts(name)]
-               for name in ("calibration", "evaluation")}  # fmt: skip
+    encoded = {
+        name: [tokenizer.encode(text) for text in language.load_texts(name)]
+        for name in ("calibration", "evaluation")
+    }
     tokens = language.windows(encoded["calibration"], WINDOW)
     order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(config.seed))
     chosen, left = tokens[order[: len(order) // 2]], tokens[order[len(order) // 2 :]]
@@ -49,8 +51,10 @@ def prune_stories(config: RunConfig) -> Pruned:
     model, sparsity, layers = _pruned(dense, config, chosen)
     spent = read()
     splits = {"test": encoded["evaluation"], "validation": [row.tolist() for row in left]}
-    metrics = {stage: {name: _metrics(dense, one, stories) for name, stories in splits.items()}
-               for stage, one in (("dense", dense), ("pruned", model))}  # fmt: skip
+    metrics = {
+        stage: {name: _metrics(dense, one, stories) for name, stories in splits.items()}
+        for stage, one in (("dense", dense), ("pruned", model))
+    }
     return Pruned(dense, model, sparsity, layers, metrics, tokens[:1], len(chosen), spent)
 
 
@@ -65,8 +69,15 @@ def _pruned(dense: nn.Module, config: RunConfig, tokens: Tensor) -> tuple[nn.Mod
             [_layer(name, mask) for name, mask in masks.items()],
         )
     batches = [(part[:, :-1], part[:, 1:]) for part in tokens.split(8)]
-    result: PruneResult = prune(dense, config.method, config.sparsity, example=tokens[:2], batches=batches,
-                                loss=next_token_loss, seed=config.seed)  # fmt: skip
+    result: PruneResult = prune(
+        dense,
+        config.method,
+        config.sparsity,
+        example=tokens[:2],
+        batches=batches,
+        loss=next_token_loss,
+        seed=config.seed,
+    )
     return result.model, result.sparsity, result.report.to_dict("records")
 
 
@@ -77,8 +88,13 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def _layer(name: str, mask: Tensor) -> dict:
     kept = int(mask.sum())
-    return {"layer": name.removesuffix(".weight"), "unit": "weight", "total": mask.numel(), "kept": kept,
-            "sparsity": 1 - kept / mask.numel()}  # fmt: skip
+    return {
+        "layer": name.removesuffix(".weight"),
+        "unit": "weight",
+        "total": mask.numel(),
+        "kept": kept,
+        "sparsity": 1 - kept / mask.numel(),
+    }
 
 
 def _metrics(dense: nn.Module, model: nn.Module, stories: list[list[int]]) -> dict:

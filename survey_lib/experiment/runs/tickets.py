@@ -25,8 +25,10 @@ def shuffled(masks: Masks, seed: int) -> Masks:
     (3, False)
     """
     generator = torch.Generator().manual_seed(seed)
-    return {name: mask.flatten()[torch.randperm(mask.numel(), generator=generator)].view_as(mask)
-            for name, mask in masks.items()}  # fmt: skip
+    return {
+        name: mask.flatten()[torch.randperm(mask.numel(), generator=generator)].view_as(mask)
+        for name, mask in masks.items()
+    }
 
 
 def after_rounds(rate: float, rounds: int) -> float:

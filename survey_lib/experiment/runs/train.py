@@ -26,11 +26,24 @@ def batches(data: Data, batch_size: int, seed: int) -> Iterator[Split]:
         yield augment(x[index], generator, data.flips, data.pad), y[index]
 
 
-def fit(model: nn.Module, data: Data, *, epochs: int, lr: float, optimizer: str = "sgd",
-        lr_schedule: str = "one-cycle", batch_size: int = 64, weight_decay: float = 5e-4, seed: int = 0,
-        masks: chain_masks.Masks | None = None, session: Callable | None = None, first_epoch: int = 0,
-        on_epoch: Callable[[int, nn.Module], None] | None = None, teacher: nn.Module | None = None,
-        test: Split | None = None) -> list[dict]:  # fmt: skip
+def fit(
+    model: nn.Module,
+    data: Data,
+    *,
+    epochs: int,
+    lr: float,
+    optimizer: str = "sgd",
+    lr_schedule: str = "one-cycle",
+    batch_size: int = 64,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+    masks: chain_masks.Masks | None = None,
+    session: Callable | None = None,
+    first_epoch: int = 0,
+    on_epoch: Callable[[int, nn.Module], None] | None = None,
+    teacher: nn.Module | None = None,
+    test: Split | None = None,
+) -> list[dict]:
     """Train `model` in place and return its curve, one dict an epoch: epoch, lr, loss, validation accuracy.
 
     masks: held at zero through every step. session: called with the optimizer before the first step, for
@@ -47,15 +60,28 @@ def fit(model: nn.Module, data: Data, *, epochs: int, lr: float, optimizer: str 
     if session:
         session(stepper)
     progress = descend(
-        model, lambda epoch: batches(data, batch_size, seed * 100_003 + epoch), stepper,
-        _objective(model, teacher), lr=lr, schedule=lr_schedule, epochs=epochs,
-        steps=math.ceil(len(data.train[1]) / batch_size), first_epoch=first_epoch,
-    )  # fmt: skip
+        model,
+        lambda epoch: batches(data, batch_size, seed * 100_003 + epoch),
+        stepper,
+        _objective(model, teacher),
+        lr=lr,
+        schedule=lr_schedule,
+        epochs=epochs,
+        steps=math.ceil(len(data.train[1]) / batch_size),
+        first_epoch=first_epoch,
+    )
     curve = []
     for epoch, rate, loss in progress:
         done = evaluate(model, data.validation)
-        curve.append({"epoch": epoch, "lr": rate, "loss": loss,
-                      "validation_loss": done["loss"], "validation_accuracy": done["accuracy"]})  # fmt: skip
+        curve.append(
+            {
+                "epoch": epoch,
+                "lr": rate,
+                "loss": loss,
+                "validation_loss": done["loss"],
+                "validation_accuracy": done["accuracy"],
+            }
+        )
         if test:
             curve[-1]["test_accuracy"] = evaluate(model, test)["accuracy"]
         if on_epoch:
@@ -111,8 +137,12 @@ def score_metrics(scores: Tensor, y: Tensor, reference: Tensor | None = None) ->
     confidence, predicted = scores.double().softmax(1).max(1)
     correct = predicted.eq(y).double()
     per_class = [float(correct[y == c].mean()) if (y == c).any() else None for c in range(scores.shape[1])]
-    metrics = {"accuracy": float(correct.mean()), "loss": float(F.cross_entropy(scores.double(), y)),
-               "ece": calibration_error(confidence, correct), "per_class_accuracy": per_class}  # fmt: skip
+    metrics = {
+        "accuracy": float(correct.mean()),
+        "loss": float(F.cross_entropy(scores.double(), y)),
+        "ece": calibration_error(confidence, correct),
+        "per_class_accuracy": per_class,
+    }
     if reference is not None:
         metrics["agreement"] = float(predicted.eq(reference).double().mean())
     return metrics

@@ -9,8 +9,14 @@ from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.store import runs_folder
 
 
-def slurm_script(study: str, scheduler: str, cores: int = 4, memory: str = "8GB", walltime: str = "01:00:00",
-                 partition: str | None = None) -> str:  # fmt: skip
+def slurm_script(
+    study: str,
+    scheduler: str,
+    cores: int = 4,
+    memory: str = "8GB",
+    walltime: str = "01:00:00",
+    partition: str | None = None,
+) -> str:
     """The SLURM job script of `cores` workers that join the dask scheduler at an address and share the runs folder.
 
     Raises ValueError for an unknown study or a value of another form, ModuleNotFoundError without dask-jobqueue.
@@ -19,16 +25,29 @@ def slurm_script(study: str, scheduler: str, cores: int = 4, memory: str = "8GB"
     #SBATCH -J survey-weight
     """
     studies.load(study)
-    allowed = {"scheduler": (scheduler, r"\w+://[\w.:\[\]-]+", "tcp://login1:8786"), "memory": (memory, r"\d+ ?[KMGT]?i?B", "8GB"),
-               "walltime": (walltime, r"[\d:-]+", "01:00:00"), "partition": (partition or "-", r"[\w,.-]+", "cpu"),
-               "cores": (str(cores), r"[1-9]\d*", "4")}  # fmt: skip
+    allowed = {
+        "scheduler": (scheduler, r"\w+://[\w.:\[\]-]+", "tcp://login1:8786"),
+        "memory": (memory, r"\d+ ?[KMGT]?i?B", "8GB"),
+        "walltime": (walltime, r"[\d:-]+", "01:00:00"),
+        "partition": (partition or "-", r"[\w,.-]+", "cpu"),
+        "cores": (str(cores), r"[1-9]\d*", "4"),
+    }
     for name, (value, pattern, example) in allowed.items():
         if not re.fullmatch(pattern, value):
             raise ValueError(f"{name} must look like {example}, got {value!r}")
     from dask_jobqueue.slurm import SLURMJob
 
     prologue = ["export OMP_NUM_THREADS=1", f"export SURVEY_RUNS={shlex.quote(str(runs_folder().resolve()))}"]
-    job = SLURMJob(scheduler, "survey-$SLURM_JOB_ID", cores=cores, processes=cores, memory=memory, walltime=walltime,
-                   queue=partition, job_name=f"survey-{study}", job_script_prologue=prologue,
-                   worker_extra_args=["--dashboard-address", "127.0.0.1:0"])  # fmt: skip
+    job = SLURMJob(
+        scheduler,
+        "survey-$SLURM_JOB_ID",
+        cores=cores,
+        processes=cores,
+        memory=memory,
+        walltime=walltime,
+        queue=partition,
+        job_name=f"survey-{study}",
+        job_script_prologue=prologue,
+        worker_extra_args=["--dashboard-address", "127.0.0.1:0"],
+    )
     return job.job_script()

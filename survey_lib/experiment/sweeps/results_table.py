@@ -8,19 +8,83 @@ import pandas as pd
 
 from survey_lib.experiment.runs.config import RunConfig
 
-CONFIG = ("profile", "data", "model", "sparsity", "scope", "schedule", "rounds", "recovery", "epochs",
-          "recovery_epochs", "rewind_epoch", "lr", "recovery_lr", "evidence", "layer", "ticket", "seed")  # fmt: skip
-LATER = ("rate", "output_rate", "protect", "distill", "connect", "optimizer", "lr_schedule", "init", "inputs",
-         "validation", "track_test")  # fmt: skip
+CONFIG = (
+    "profile",
+    "data",
+    "model",
+    "sparsity",
+    "scope",
+    "schedule",
+    "rounds",
+    "recovery",
+    "epochs",
+    "recovery_epochs",
+    "rewind_epoch",
+    "lr",
+    "recovery_lr",
+    "evidence",
+    "layer",
+    "ticket",
+    "seed",
+)
+LATER = (
+    "rate",
+    "output_rate",
+    "protect",
+    "distill",
+    "connect",
+    "optimizer",
+    "lr_schedule",
+    "init",
+    "inputs",
+    "validation",
+    "track_test",
+)
 METHOD = ("category", "structure", "when")
 SIZES = ("parameters", "nonzero_parameters", "macs", "nonzero_macs")
-COLUMNS = ("study", "key", "method", "pattern", *CONFIG, "asked_macs", *LATER, *METHOD, "status", "reason", "accuracy",
-           "validation_accuracy", "corrupted_accuracy", "divergence", "pruned_accuracy",
-           "recalibrated_accuracy", "dense_accuracy", "test_n", "best_test_accuracy", "barrier", "initial_overlap",
-           "loss", "ece", "agreement", "realised_sparsity", "smallest_layer_density", "compression",
-           "speedup_theoretical", *SIZES,
-           "dense_parameters", "dense_macs", "trained_epochs", "examples", "training_macs", "nonzero_training_macs",
-           "pruning_macs", "recovery_macs", "seconds", "cpu_seconds", "machine", "commit")  # fmt: skip
+COLUMNS = (
+    "study",
+    "key",
+    "method",
+    "pattern",
+    *CONFIG,
+    "asked_macs",
+    *LATER,
+    *METHOD,
+    "status",
+    "reason",
+    "accuracy",
+    "validation_accuracy",
+    "corrupted_accuracy",
+    "divergence",
+    "pruned_accuracy",
+    "recalibrated_accuracy",
+    "dense_accuracy",
+    "test_n",
+    "best_test_accuracy",
+    "barrier",
+    "initial_overlap",
+    "loss",
+    "ece",
+    "agreement",
+    "realised_sparsity",
+    "smallest_layer_density",
+    "compression",
+    "speedup_theoretical",
+    *SIZES,
+    "dense_parameters",
+    "dense_macs",
+    "trained_epochs",
+    "examples",
+    "training_macs",
+    "nonzero_training_macs",
+    "pruning_macs",
+    "recovery_macs",
+    "seconds",
+    "cpu_seconds",
+    "machine",
+    "commit",
+)
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:
@@ -51,14 +115,23 @@ def row(study: str, record: dict) -> dict:
     if record["status"] != "done":
         return found
     sizes = record["sizes"]
-    return found | _accuracies(record) | _costs(record["ledger"]) | {
-        "scope": record["scope"],
-        "realised_sparsity": record["sparsity"],
-        "smallest_layer_density": min((1 - layer["sparsity"] for layer in record["layers"]), default=1.0),
-        "compression": sizes["compression"], "speedup_theoretical": sizes["theoretical_speedup"],
-        "dense_parameters": sizes["dense"]["parameters"], "dense_macs": sizes["dense"]["macs"],
-        "barrier": (record.get("path") or {}).get("barrier"), "initial_overlap": record.get("initial_overlap"),
-    } | {name: sizes["pruned"][name] for name in SIZES}  # fmt: skip
+    return (
+        found
+        | _accuracies(record)
+        | _costs(record["ledger"])
+        | {
+            "scope": record["scope"],
+            "realised_sparsity": record["sparsity"],
+            "smallest_layer_density": min((1 - layer["sparsity"] for layer in record["layers"]), default=1.0),
+            "compression": sizes["compression"],
+            "speedup_theoretical": sizes["theoretical_speedup"],
+            "dense_parameters": sizes["dense"]["parameters"],
+            "dense_macs": sizes["dense"]["macs"],
+            "barrier": (record.get("path") or {}).get("barrier"),
+            "initial_overlap": record.get("initial_overlap"),
+        }
+        | {name: sizes["pruned"][name] for name in SIZES}
+    )
 
 
 def _accuracies(record: dict) -> dict:
@@ -66,15 +139,21 @@ def _accuracies(record: dict) -> dict:
     test = {stage: splits["test"] for stage, splits in metrics.items()}
     last = [point for point in record["curve"] if point["stage"] == record["curve"][-1]["stage"]]
     return {
-        "accuracy": test["recovered"]["accuracy"], "loss": test["recovered"]["loss"], "ece": test["recovered"]["ece"],
-        "agreement": test["recovered"]["agreement"], "divergence": test["recovered"].get("divergence"),
+        "accuracy": test["recovered"]["accuracy"],
+        "loss": test["recovered"]["loss"],
+        "ece": test["recovered"]["ece"],
+        "agreement": test["recovered"]["agreement"],
+        "divergence": test["recovered"].get("divergence"),
         "validation_accuracy": final.get("validation", {}).get("accuracy"),
         "corrupted_accuracy": final.get("corrupted", {}).get("accuracy"),
-        "pruned_accuracy": test["pruned"]["accuracy"], "dense_accuracy": test["dense"]["accuracy"],
+        "pruned_accuracy": test["pruned"]["accuracy"],
+        "dense_accuracy": test["dense"]["accuracy"],
         "recalibrated_accuracy": test.get("recalibrated", {}).get("accuracy"),
         "test_n": test["recovered"].get("n"),
-        "best_test_accuracy": max((point["test_accuracy"] for point in last if "test_accuracy" in point), default=None),
-    }  # fmt: skip
+        "best_test_accuracy": max(
+            (point["test_accuracy"] for point in last if "test_accuracy" in point), default=None
+        ),
+    }
 
 
 def _costs(ledger: list[dict]) -> dict:
@@ -82,7 +161,13 @@ def _costs(ledger: list[dict]) -> dict:
         found = [entry.get(name) for entry in ledger if stage in (None, entry["stage"])]
         return math.nan if None in found else sum(found)
 
-    return {"trained_epochs": total("epochs"), "examples": total("examples"),
-            "training_macs": total("training_macs"), "nonzero_training_macs": total("nonzero_training_macs"),
-            "pruning_macs": total("training_macs", "pruning"), "recovery_macs": total("training_macs", "recovery"),
-            "seconds": total("seconds"), "cpu_seconds": total("cpu_seconds")}  # fmt: skip
+    return {
+        "trained_epochs": total("epochs"),
+        "examples": total("examples"),
+        "training_macs": total("training_macs"),
+        "nonzero_training_macs": total("nonzero_training_macs"),
+        "pruning_macs": total("training_macs", "pruning"),
+        "recovery_macs": total("training_macs", "recovery"),
+        "seconds": total("seconds"),
+        "cpu_seconds": total("cpu_seconds"),
+    }

@@ -37,12 +37,20 @@ def outdated(record: dict) -> bool:
 
 
 def _versions(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:
-    old = Counter((config.method, record["method"]["version"], config.profile)
-                  for record, config in configs if outdated(record))  # fmt: skip
+    old = Counter(
+        (config.method, record["method"]["version"], config.profile)
+        for record, config in configs
+        if outdated(record)
+    )
     for (method, version, profile), count in old.items():
-        yield "", (f"{count} runs of {method} are of version {version} of the method, which has version "
-                   f"{find(method).version} now, and cannot be compared: survey sweep {study} --profile {profile}, "
-                   f"then survey publish {study} --profile {profile}")  # fmt: skip
+        yield (
+            "",
+            (
+                f"{count} runs of {method} are of version {version} of the method, which has version "
+                f"{find(method).version} now, and cannot be compared: survey sweep {study} --profile {profile}, "
+                f"then survey publish {study} --profile {profile}"
+            ),
+        )
 
 
 def _counts(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:

@@ -129,8 +129,14 @@ def published_lines(study: str, published: str | Path | None = None) -> list[dic
     return found
 
 
-def records(study: str, runs: str | Path | None = None, published: str | Path | None = None, *,
-            local: bool = True, profile: str | None = None) -> list[dict]:  # fmt: skip
+def records(
+    study: str,
+    runs: str | Path | None = None,
+    published: str | Path | None = None,
+    *,
+    local: bool = True,
+    profile: str | None = None,
+) -> list[dict]:
     """Full records of a study, sorted by key: local runs over the published ones.
 
     Local runs of configs that the study no longer asks for are left out. profile: only that one's runs.
@@ -151,8 +157,14 @@ def _over(study: str, mine: dict, found: dict, same: Callable[[dict], str]) -> d
 
 
 @uncollected
-def results(study: str, runs: str | Path | None = None, published: str | Path | None = None, *,
-            local: bool = True, profile: str | None = None) -> pd.DataFrame:  # fmt: skip
+def results(
+    study: str,
+    runs: str | Path | None = None,
+    published: str | Path | None = None,
+    *,
+    local: bool = True,
+    profile: str | None = None,
+) -> pd.DataFrame:
     """One tidy row a run (columns: see `tidy.COLUMNS`), local runs over the published ones.
 
     local=False reads only what was published; profile ("quick", "full") only that profile's runs.
@@ -186,8 +198,13 @@ def _crowded(spent: dict) -> bool:
     )
 
 
-def publish(study: str, runs: str | Path | None = None, published: str | Path | None = None,
-            profile: str = "full", prune: bool = False) -> Path:  # fmt: skip
+def publish(
+    study: str,
+    runs: str | Path | None = None,
+    published: str | Path | None = None,
+    profile: str = "full",
+    prune: bool = False,
+) -> Path:
     """Write the finished and refused runs of a profile as the study's published file; the same runs give the
     same bytes.
 
@@ -195,17 +212,24 @@ def publish(study: str, runs: str | Path | None = None, published: str | Path | 
     study no longer asks for, or whose method or schema has changed and that was not computed again.
     """
     asked = studies.keys(study)
-    done = [record for record in records(study, runs, published, profile=profile)
-            if record["status"] != "failed" and (asked is None or record["key"] in asked)]  # fmt: skip
+    done = [
+        record
+        for record in records(study, runs, published, profile=profile)
+        if record["status"] != "failed" and (asked is None or record["key"] in asked)
+    ]
     if not done:
-        raise ValueError(f"{study} has no finished run of profile {profile}; "
-                         f"first: survey sweep {study} --profile {profile}")  # fmt: skip
+        raise ValueError(
+            f"{study} has no finished run of profile {profile}; "
+            f"first: survey sweep {study} --profile {profile}"
+        )
     kept = set(map(_same, done))
     lost = [run for run in published_records(study, published).values() if _same(run) not in kept]
     if lost and not prune:
         shown = "; ".join(map(_named, lost[:5])) + ("; ..." if len(lost) > 5 else "")
-        raise ValueError(f"{len(lost)} published runs of {study} would be dropped: {shown}. Compute them first, "
-                         f"`survey sweep {study} --profile {profile}`, or drop them with --prune")  # fmt: skip
+        raise ValueError(
+            f"{len(lost)} published runs of {study} would be dropped: {shown}. Compute them first, "
+            f"`survey sweep {study} --profile {profile}`, or drop them with --prune"
+        )
     return files.replace(
         published_file(study, published), "".join(lines.dump(_short(record)) + "\n" for record in done)
     )
@@ -213,5 +237,7 @@ def publish(study: str, runs: str | Path | None = None, published: str | Path | 
 
 def _named(record: dict) -> str:
     config = record["config"]
-    return (f"{record['key']} ({config['method']} at {config['sparsity']:g}, {config['model']} on {config['data']}, "
-            f"seed {config['seed']})")  # fmt: skip
+    return (
+        f"{record['key']} ({config['method']} at {config['sparsity']:g}, {config['model']} on {config['data']}, "
+        f"seed {config['seed']})"
+    )

@@ -42,7 +42,9 @@ class Study(BaseModel):
     name: str
     question: str
     family: str = ""  # what is compared in it, in one sentence: these comparisons are corrected together
-    tolerance: float = Field(0.05, gt=0, le=0.1)  # of an accuracy on another processor: 0.037 was seen (300 images)
+    tolerance: float = Field(
+        0.05, gt=0, le=0.1
+    )  # of an accuracy on another processor: 0.037 was seen (300 images)
     profiles: dict[str, Profile]
 
 
@@ -84,8 +86,9 @@ def load(name: str) -> Study:
     if not path.exists():
         needed(FOLDER)
         near = difflib.get_close_matches(name, names(), 3, 0.3)
-        raise ValueError(f"unknown study {name!r}; near: {', '.join(near) or 'none'}; "
-                         f"there are: {', '.join(names())}")  # fmt: skip
+        raise ValueError(
+            f"unknown study {name!r}; near: {', '.join(near) or 'none'}; there are: {', '.join(names())}"
+        )
     try:
         study = parse(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -117,7 +120,13 @@ def _size(node: yaml.Node | None, sizes: dict[yaml.Node, int]) -> int:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is there twice in the mapping of line {node.start_mark.line + 1}")
-        inside = [value for _, value in node.value] if names else node.value if isinstance(node, yaml.SequenceNode) else []
+        inside = (
+            [value for _, value in node.value]
+            if names
+            else node.value
+            if isinstance(node, yaml.SequenceNode)
+            else []
+        )
         sizes[node] = 1 + sum(_size(part, sizes) for part in inside)
     return sizes[node]
 

@@ -45,8 +45,10 @@ class Summary:
         return self.asked - self.done - len(self.failed) - len(self.refused)
 
     def __str__(self) -> str:
-        lines = [f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
-                 f"{len(self.failed)} failed, {len(self.refused)} refused, {self.left} left"]  # fmt: skip
+        lines = [
+            f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
+            f"{len(self.failed)} failed, {len(self.refused)} refused, {self.left} left"
+        ]
         lines += [f"  failed: {what}" for what in grouped(self.failed)]
         lines += [f"  refused: {what}" for what in grouped(self.refused)]
         lines += [f"  stopped: {self.interrupted}"] if self.interrupted else []
@@ -69,8 +71,15 @@ def grouped(ends: dict[str, str]) -> list[str]:
     return [f"{reason} ({names[0]}{rest})" for (reason, names), rest in zip(runs.items(), more, strict=True)]
 
 
-def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int = 2, shard: str | None = None,
-          scheduler: str | None = None, progress: bool = True) -> Summary:  # fmt: skip
+def sweep(
+    study: str,
+    profile: str = "quick",
+    engine: str = "joblib",
+    jobs: int = 2,
+    shard: str | None = None,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> Summary:
     """Compute the runs of a study that have no result yet, and those that failed before. Runs of one chain
     (`RunConfig.chain_key`) are computed together, each round once.
 
@@ -92,8 +101,13 @@ def sweep(study: str, profile: str = "quick", engine: str = "joblib", jobs: int 
     _check_networks(missing.values())
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
     interrupted = ""
-    with tqdm(total=len(asked), initial=len(asked) - len(missing), desc=study, unit="run",
-              disable=None if progress else True) as bar:  # fmt: skip
+    with tqdm(
+        total=len(asked),
+        initial=len(asked) - len(missing),
+        desc=study,
+        unit="run",
+        disable=None if progress else True,
+    ) as bar:
         try:
             for _ in compute(_checkpoint, [[config] for config in _one_a_seed(missing.values())]):
                 pass  # a checkpoint that fails is told by the runs that need it
@@ -201,5 +215,7 @@ def status(study: str, profile: str | None = None) -> pd.DataFrame:
         minutes = now.left * runs.loc[runs["status"] == "done", "seconds"].mean() / 60
         counts = (now.done, len(now.failed), len(now.refused), now.left)
         rows.append((study, name, now.asked, len(asked.keys() & published), *counts, round(minutes, 1)))
-    return pd.DataFrame(rows, columns=["study", "profile", "asked", "published", "done", "failed", "refused", "left",
-                                       "minutes"])  # fmt: skip
+    return pd.DataFrame(
+        rows,
+        columns=["study", "profile", "asked", "published", "done", "failed", "refused", "left", "minutes"],
+    )

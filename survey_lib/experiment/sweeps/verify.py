@@ -23,8 +23,9 @@ from survey_lib.experiment.sweeps import study as studies
 STEADY = "metrics.recovered.test.accuracy"
 
 
-def verify(study: str | None = None, sample: int = 5, seed: int = 0,
-           report: Callable[[str], None] = print) -> pd.DataFrame:  # fmt: skip
+def verify(
+    study: str | None = None, sample: int = 5, seed: int = 0, report: Callable[[str], None] = print
+) -> pd.DataFrame:
     """Check the published files of one study or all, and compute `sample` of their runs again, drawn by `seed`.
 
     One row for each value that was compared (`differences.compare` says which, and what is allowed) and for each
@@ -39,16 +40,21 @@ def verify(study: str | None = None, sample: int = 5, seed: int = 0,
     if absent and not study:
         report(f"not published: {', '.join(sorted(absent))}")
     published = [(name, record) for name in names for record in store.published_lines(name)]
-    rows = [(name, key, Pair(fault, "", "a fault", 0.0)) for name in names for key, fault in
-            _faults(name, [record for one, record in published if one == name])]  # fmt: skip
+    rows = [
+        (name, key, Pair(fault, "", "a fault", 0.0))
+        for name in names
+        for key, fault in _faults(name, [record for one, record in published if one == name])
+    ]
     report(
         f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of keys, counts and fields"
     )
     here = _computable(published, report)
     if not (here or rows):
         where = store.published_file(study) if study else store.published_file("*").parent
-        raise ValueError(f"{where} holds no run that can be computed here; `survey publish STUDY` writes it, "
-                         "`survey doctor` shows which data are missing")  # fmt: skip
+        raise ValueError(
+            f"{where} holds no run that can be computed here; `survey publish STUDY` writes it, "
+            "`survey doctor` shows which data are missing"
+        )
     drawn = random.Random(seed).sample(here, min(sample, len(here)))
     with tempfile.TemporaryDirectory() as cache:
         for number, (name, old) in enumerate(drawn, 1):
@@ -58,8 +64,12 @@ def verify(study: str | None = None, sample: int = 5, seed: int = 0,
             rows += [(name, old["key"], pair) for pair in pairs]
     steady = [pair for _, _, pair in rows if pair.path == STEADY and pair.allowed < 1]
     rows += [(study or "all", "", _mean(steady))] if len(steady) > 1 else []
-    table = pd.DataFrame([(name, key, pair.path, pair.published, pair.now, pair.allowed, pair.agrees)
-                          for name, key, pair in rows])  # fmt: skip
+    table = pd.DataFrame(
+        [
+            (name, key, pair.path, pair.published, pair.now, pair.allowed, pair.agrees)
+            for name, key, pair in rows
+        ]
+    )
     return table.set_axis(["study", "key", "metric", "published", "now", "allowed", "agrees"], axis=1)
 
 

@@ -77,7 +77,9 @@ def cite(name: str) -> str:
     git = ["git", "-C", str(THUMBNAILS), "log", "-1", "--format=%H %cs", "--", picture.name]
     commit, _, date = subprocess.run(git, capture_output=True, text=True).stdout.strip().partition(" ")
     if not commit:
-        raise ValueError(f"{name} is cited by the commit of docs/figures/{name}.png; this is no git repository that holds it")
+        raise ValueError(
+            f"{name} is cited by the commit of docs/figures/{name}.png; this is no git repository that holds it"
+        )
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     fields = {
         "title": f"{{{entry.question}}}",

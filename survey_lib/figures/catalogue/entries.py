@@ -25,7 +25,12 @@ from survey_lib.figures.comparisons import (
     surveyed,
     your_model,
 )
-from survey_lib.figures.structured import channel_pruning, depth_and_heads, structure_and_surgery
+from survey_lib.figures.structured import (
+    channel_pruning,
+    depth_and_heads,
+    filter_pruning,
+    structure_and_surgery,
+)
 from survey_lib.figures.unstructured import (
     during_training,
     lottery_tickets,
@@ -117,7 +122,9 @@ def critical(frame: pd.DataFrame) -> Drawing:
             else f"{one.blocks} blocks, too few to separate methods"
         )
     plots.headline(figure, "; ".join(says.values()))
-    facts = "; ".join(f"{says[name]} (N = {one.blocks}, Friedman p {one.p_value:.2g})" for name, one in found.items())
+    facts = "; ".join(
+        f"{says[name]} (N = {one.blocks}, Friedman p {one.p_value:.2g})" for name, one in found.items()
+    )
     caption = (
         "Mean ranks at equal compression; a block is a seed of one data set and model. With ten blocks or more, bars "
         f"join what Nemenyi's test at 0.05 cannot separate. {facts}."
@@ -192,26 +199,48 @@ FIGURES: dict[str, Entry] = {
     ),
     "accuracy-lost": Entry(cost, "15", "Where is the loss above the noise of the seeds?", "comparison"),
     "decision-guide": Entry(your_model.decision_guide, "20", "Which method for which need?", "comparison"),
-    "stale-statistics": Entry(redundancy.stale_statistics, "01", "Why does a pruned network fail more than it should?"),
-    "scope-and-schedule": Entry(scopes.scope_and_schedule, "02", "What are scope and schedule worth?", "weight"),
+    "stale-statistics": Entry(
+        redundancy.stale_statistics, "01", "Why does a pruned network fail more than it should?"
+    ),
+    "scope-and-schedule": Entry(
+        scopes.scope_and_schedule, "02", "What are scope and schedule worth?", "weight"
+    ),
     "saliency-before-and-after": Entry(
-        saliency_gains.before_and_after, "03", "How far apart are criteria before and after recovery?", "saliency"
+        saliency_gains.before_and_after,
+        "03",
+        "How far apart are criteria before and after recovery?",
+        "saliency",
     ),
-    "saliency-gains": Entry(saliency_gains.gains, "03", "Who beats magnitude, and what does recovery leave of it?", "saliency"),
-    "sanity-checks": Entry(lottery_tickets.early, "04", "Does the pattern found before training matter?", "before-training"),
-    "winning-tickets": Entry(lottery_tickets.winning, "05", "Are winning tickets better than random ones?", "lottery"),
-    "sparse-training": Entry(during_training.moving, "06", "Does a sparse network learn better if its mask may move?", "during-training"),
-    "filter-criteria": Entry(frontier, "07", "Is there a best criterion for filters?", "filter"),
-    "channels-before-and-after": Entry(
-        channel_pruning.before_and_after, "08", "What is a repair worth right after the cut, and after recovery?", "channel"
+    "saliency-gains": Entry(
+        saliency_gains.gains, "03", "Who beats magnitude, and what does recovery leave of it?", "saliency"
     ),
-    "channel-gains": Entry(channel_pruning.worth, "08", "Which choice of channels beats a random one?", "channel"),
+    "sanity-checks": Entry(
+        lottery_tickets.early, "04", "Does the pattern found before training matter?", "before-training"
+    ),
+    "winning-tickets": Entry(
+        lottery_tickets.winning, "05", "Are winning tickets better than random ones?", "lottery"
+    ),
+    "sparse-training": Entry(
+        during_training.moving,
+        "06",
+        "Does a sparse network learn better if its mask may move?",
+        "during-training",
+    ),
+    "three-ideas": Entry(
+        filter_pruning.three_ideas, "07", "Which filters would three ideas of importance remove?"
+    ),
+    "choice-and-repair": Entry(
+        channel_pruning.choice_and_repair, "08", "What is the choice of channels worth, and what the repair?"
+    ),
     "granularity": Entry(frontier, "10", "What does it cost to remove weights in groups?", "between"),
     "recipe-or-criterion": Entry(
         controls.recipe_or_criterion, "16", "Does the learning rate or the criterion matter more?", "controls"
     ),
     "depth-against-width": Entry(
-        depth_and_heads.depth_against_width, "11", "Is it better to make a network shallower or narrower?", "depth"
+        depth_and_heads.depth_against_width,
+        "11",
+        "Is it better to make a network shallower or narrower?",
+        "depth",
     ),
     "taxonomy": Entry(schematics.taxonomy, "00", "Which kinds of pruning are there?"),
     "story": Entry(anatomy.story, "00", "What becomes of a network, its size and its time?"),
@@ -225,12 +254,17 @@ FIGURES: dict[str, Entry] = {
         language_models.losses, "13", "What does a language model lose when pruned in one shot?", "language"
     ),
     "language-structures": Entry(
-        language_models.structures, "14", "What do heads, channels and blocks cost at equal parameters?", "language"
+        language_models.structures,
+        "14",
+        "What do heads, channels and blocks cost at equal parameters?",
+        "language",
     ),
     "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
     "faults": Entry(pitfalls.faults, "19", "Where in the chain do faults sit that raise no error?"),
-    "open-problems": Entry(open_problems.open_problems, "21", "What does the field not know, and what evidence is there?"),
+    "open-problems": Entry(
+        open_problems.open_problems, "21", "What does the field not know, and what evidence is there?"
+    ),
     "published-baselines": Entry(
         surveyed.published_baselines, "18", "How far do published dense accuracies differ?"
     ),

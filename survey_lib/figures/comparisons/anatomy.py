@@ -24,8 +24,11 @@ def story() -> Drawing:
     norms = weight.sum((1, 2, 3)), weight.sum((0, 2, 3))
     rows, columns = (np.sort(norm.argsort()[len(norm) // 2 :]) for norm in norms)
     masked = np.where(weight > np.quantile(weight, 0.8), weight, 0)
-    layers = {"1. The network": weight, "2. The mask: 80 % zeros": masked,
-              "3. The cut: half the filters": weight[rows][:, columns]}  # fmt: skip
+    layers = {
+        "1. The network": weight,
+        "2. The mask: 80 % zeros": masked,
+        "3. The cut: half the filters": weight[rows][:, columns],
+    }
     figure, (*pictures, clock) = plt.subplots(1, 4, figsize=(9.6, 2.7), width_ratios=(3, 3, 3, 2.4))
     for axes, (title, layer) in zip(pictures, layers.items(), strict=True):
         mosaic = layer.transpose(0, 2, 1, 3).reshape(3 * layer.shape[0], -1)  # a kernel is a tile of 3x3
@@ -42,8 +45,10 @@ def story() -> Drawing:
     assert time["masked"] > 0.9 * time["dense"] > time["cut"]
     text = "Zeros take as long as other numbers; only the cut is faster"
     headline(figure, text)
-    caption = (f"The weights of {LAYER} in the trained ResNet-8 (dark: large), without the smallest 80 %, and with half "
-               f"of its filters and inputs cut out. Times: {TIMED} with half of its filters. {text}.")  # fmt: skip
+    caption = (
+        f"The weights of {LAYER} in the trained ResNet-8 (dark: large), without the smallest 80 %, and with half "
+        f"of its filters and inputs cut out. Times: {TIMED} with half of its filters. {text}."
+    )
     data = pd.DataFrame(
         {"stored": [layer.size for layer in layers.values()], "ms": list(time.values())}, list(time)
     )
@@ -93,8 +98,15 @@ def cells(axes: Axes, values: np.ndarray, keep: np.ndarray) -> None:
     for (row, column), value in np.ndenumerate(values):
         colour = "#CFE3F1" if keep[row, column] else EMPTY
         axes.add_patch(plt.Rectangle((column, row), 0.94, 0.94, facecolor=colour))
-        axes.text(column + 0.47, row + 0.47, f"{value:g}", ha="center", va="center", fontsize=7.5,
-                  color=DENSE if keep[row, column] else GREY)  # fmt: skip
+        axes.text(
+            column + 0.47,
+            row + 0.47,
+            f"{value:g}",
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color=DENSE if keep[row, column] else GREY,
+        )
     axes.set(xlim=(0, 3), ylim=(4, 0), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.grid(False)

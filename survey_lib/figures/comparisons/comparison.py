@@ -32,7 +32,9 @@ def panels(frame: pd.DataFrame) -> Drawing:
     ]
     longer = main.loc[is_control(main), "accuracy"]
     for axes in grid if len(longer) else ():
-        axes.axhline(longer.mean(), color=plots.DENSE, linestyle=":", linewidth=1, label="dense, trained longer")
+        axes.axhline(
+            longer.mean(), color=plots.DENSE, linestyle=":", linewidth=1, label="dense, trained longer"
+        )
     grid[1].set_ylabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     text = f"{finding(main)} ({label})"
@@ -74,16 +76,24 @@ def _front(pruned: pd.DataFrame, axes: Axes, x: str) -> pd.DataFrame:
     for kind, rows in table.groupby("structure"):
         sizes = 15 + 50 * rows["share"]
         filled = np.where(rows["share"] > 0, KINDS[kind]["color"], "white")
-        axes.scatter(rows[x], rows["accuracy"], s=sizes, marker=KINDS[kind]["marker"], c=filled,
-                     edgecolor=KINDS[kind]["color"], linewidth=0.8)  # fmt: skip
+        axes.scatter(
+            rows[x],
+            rows["accuracy"],
+            s=sizes,
+            marker=KINDS[kind]["marker"],
+            c=filled,
+            edgecolor=KINDS[kind]["color"],
+            linewidth=0.8,
+        )
         axes.plot([], [], linestyle="", label=kind, **KINDS[kind])
     best = table[on_front(table, x)].sort_values(x)
     axes.step(
         best[x], best["accuracy"], where="pre", color=plots.DENSE, linewidth=1, label="front of the means"
     )
     for _, row in best.drop_duplicates("method", keep="last").iterrows():
-        axes.annotate(row["method"], (row[x], row["accuracy"]), xytext=(3, 6), textcoords="offset points",
-                      fontsize=7)  # fmt: skip
+        axes.annotate(
+            row["method"], (row[x], row["accuracy"]), xytext=(3, 6), textcoords="offset points", fontsize=7
+        )
     plots.scale(axes, x)
     axes.set_xlim(table[x].min() / 1.2, table[x].max() * 2.2)  # room for the names
     plots.note_n(axes, groups["seed"].count())
@@ -105,8 +115,10 @@ def differences(frame: pd.DataFrame) -> Drawing:
     figure, grid = plt.subplots(1, 2, figsize=(9, height))
     for axes, (reference, table) in zip(grid, tables.items(), strict=True):
         _intervals(axes, table, reference)
-    above = [f"{((table['corrected'] < 0.05) & (table['mean'] > 0)).sum()} of {len(table)} better than {name}"
-             for name, table in tables.items()]  # fmt: skip
+    above = [
+        f"{((table['corrected'] < 0.05) & (table['mean'] > 0)).sum()} of {len(table)} better than {name}"
+        for name, table in tables.items()
+    ]
     text = f"At equal compression, after correction for many comparisons: {', '.join(above)}"
     plots.headline(figure, text)
     caption = (
@@ -132,15 +144,26 @@ def ledger(frame: pd.DataFrame) -> Drawing:
     label, main = main_setting(frame)
     named = main.assign(method=main["method"].mask(is_control(main), "dense, trained longer"))
     means = named.groupby("method")[["training_macs", "pruning_macs", "recovery_macs"]].mean() / 1e12
-    parts = pd.DataFrame({
-        "training": means["training_macs"] - means["pruning_macs"] - means["recovery_macs"],
-        "scoring": means["pruning_macs"], "recovery": means["recovery_macs"],
-    }).loc[means["training_macs"].sort_values(ascending=False).index]  # fmt: skip
+    parts = pd.DataFrame(
+        {
+            "training": means["training_macs"] - means["pruning_macs"] - means["recovery_macs"],
+            "scoring": means["pruning_macs"],
+            "recovery": means["recovery_macs"],
+        }
+    ).loc[means["training_macs"].sort_values(ascending=False).index]
     figure, axes = plt.subplots(figsize=(6.4, 0.27 * len(parts) + 1.5))
     left = np.zeros(len(parts))
     for index, name in enumerate(parts):
-        axes.barh(parts.index, parts[name], left=left, label=name, color=plots.PALETTE[index],
-                  hatch=plots.HATCHES[index], edgecolor="white", linewidth=0.3)  # fmt: skip
+        axes.barh(
+            parts.index,
+            parts[name],
+            left=left,
+            label=name,
+            color=plots.PALETTE[index],
+            hatch=plots.HATCHES[index],
+            edgecolor="white",
+            linewidth=0.3,
+        )
         left += parts[name].to_numpy()
     axes.set_xlabel("MACs spent, in 10¹² (forward and backward = 3 forward passes)")
     figure.legend(loc="outside lower center", ncols=3)

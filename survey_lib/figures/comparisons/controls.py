@@ -54,12 +54,20 @@ def ranges(runs: pd.DataFrame) -> pd.DataFrame:
 def recipe_or_criterion(frame: pd.DataFrame) -> Drawing:
     """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 16."""
     frame = frame.assign(method=frame["method"].str.split(" ").str[0])
-    runs = frame[(frame["recovery"] == "finetune") & (frame["structure"] == "structured") & (frame["data"] == "digits")]
+    runs = frame[
+        (frame["recovery"] == "finetune") & (frame["structure"] == "structured") & (frame["data"] == "digits")
+    ]
     spread = ranges(runs).dropna()
     figure, axes = plt.subplots(figsize=(5.6, 3))
     for index, name in enumerate(spread):
-        axes.bar(np.arange(len(spread)) + 0.4 * index - 0.2, spread[name], 0.4, label=name, color=plots.PALETTE[index],
-                 hatch=plots.HATCHES[index])  # fmt: skip
+        axes.bar(
+            np.arange(len(spread)) + 0.4 * index - 0.2,
+            spread[name],
+            0.4,
+            label=name,
+            color=plots.PALETTE[index],
+            hatch=plots.HATCHES[index],
+        )
     axes.set_xticks(range(len(spread)), [f"{value:g}" for value in spread.index])
     axes.set(xlabel=plots.LABELS["sparsity"], ylabel="range of mean accuracies, points")
     axes.legend()
@@ -67,7 +75,9 @@ def recipe_or_criterion(frame: pd.DataFrame) -> Drawing:
     text = f"The learning rate moves the result more than the criterion at {more} of {len(spread)} sparsities (n = {runs.seed.nunique()})"
     plots.headline(figure, text)
     caption = f"How far mean accuracies after recovery lie apart between criteria, and between learning rates of recovery. {text}."
-    return Drawing(figure, caption, f"Pairs of bars at {len(spread)} sparsities. {text}.", spread.reset_index())
+    return Drawing(
+        figure, caption, f"Pairs of bars at {len(spread)} sparsities. {text}.", spread.reset_index()
+    )
 
 
 def class_changes(changes: pd.DataFrame, axes: Axes) -> None:
@@ -75,8 +85,16 @@ def class_changes(changes: pd.DataFrame, axes: Axes) -> None:
     places = np.arange(len(changes))
     for index, name in enumerate(changes):
         offset = (index - (changes.shape[1] - 1) / 2) * 0.8 / changes.shape[1]
-        axes.barh(places + offset, changes[name], 0.8 / changes.shape[1], label=name, color=plots.PALETTE[index],
-                  hatch=plots.HATCHES[index], edgecolor="white", linewidth=0.3)  # fmt: skip
+        axes.barh(
+            places + offset,
+            changes[name],
+            0.8 / changes.shape[1],
+            label=name,
+            color=plots.PALETTE[index],
+            hatch=plots.HATCHES[index],
+            edgecolor="white",
+            linewidth=0.3,
+        )
     axes.axvline(0, color=plots.DENSE, linewidth=1)
     axes.set_yticks(places, changes.index)
     axes.invert_yaxis()
@@ -86,7 +104,9 @@ def class_changes(changes: pd.DataFrame, axes: Axes) -> None:
 
 def per_class(records: list[dict], names: tuple[str, ...]) -> pd.DataFrame:
     """Test accuracy of each class at the end of each run, beside data, method, sparsity, recovery and seed."""
-    rows = [{key: record["config"][key] for key in ("data", "method", "sparsity", "recovery", "seed")}
-            | dict(zip(names, record["metrics"]["recovered"]["test"]["per_class_accuracy"], strict=True))
-            for record in records]  # fmt: skip
+    rows = [
+        {key: record["config"][key] for key in ("data", "method", "sparsity", "recovery", "seed")}
+        | dict(zip(names, record["metrics"]["recovered"]["test"]["per_class_accuracy"], strict=True))
+        for record in records
+    ]
     return pd.DataFrame(rows)

@@ -11,10 +11,14 @@ from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALE, PALETTE
 from survey_lib.experiment.speed import within_runtime
 
 STEPS = {
-    "dense": ("dense", "eager"), "masked": ("masked", "eager"), "cut": ("cut", "eager"), "aligned": ("aligned", "eager"),
-    "aligned, compiled": ("aligned", "compiled"), "aligned, ONNX Runtime": ("aligned", "onnx"),
+    "dense": ("dense", "eager"),
+    "masked": ("masked", "eager"),
+    "cut": ("cut", "eager"),
+    "aligned": ("aligned", "eager"),
+    "aligned, compiled": ("aligned", "compiled"),
+    "aligned, ONNX Runtime": ("aligned", "onnx"),
     "aligned, ONNX int8": ("aligned", "onnx int8"),
-}  # fmt: skip
+}
 KINDS = ("convolution", "linear", "norm", "elementwise", "pooling")
 
 
@@ -31,8 +35,13 @@ def staircase_table(chain: pd.DataFrame, model: str, batch: int = 16, threads: i
     rows = rows.set_index(["variant", "runtime"])
     there = {step: key for step, key in STEPS.items() if key in rows.index}
     found = rows.loc[list(there.values())].set_axis(pd.Index(there, name="step"))
-    columns = {"pruning": "pruning", "pruning_low": "low", "pruning_high": "high",
-               "speedup_measured": "everything", "speedup_theoretical": "theoretical"}  # fmt: skip
+    columns = {
+        "pruning": "pruning",
+        "pruning_low": "low",
+        "pruning_high": "high",
+        "speedup_measured": "everything",
+        "speedup_theoretical": "theoretical",
+    }
     table = found[list(columns)].rename(columns=columns)
     return table.assign(ms=1e3 * found["median_s"], MB=found["file_bytes"] / 1e6)
 
@@ -42,7 +51,9 @@ def resolution(chain: pd.DataFrame) -> tuple[float, float]:
 
     The truth is 1, so a difference inside this range is not one that the benchmark can see.
     """
-    same = chain.query("variant in ['masked', '2:4', '1x4'] and threads == 1 and batch >= 16")["speedup_measured"]
+    same = chain.query("variant in ['masked', '2:4', '1x4'] and threads == 1 and batch >= 16")[
+        "speedup_measured"
+    ]
     return float(same.min()), float(same.max())
 
 
@@ -82,13 +93,23 @@ def roofline(roofed: pd.DataFrame, axes: Axes) -> None:
 
     `roofed`: rows of `measure.roofline.under_roof` of one model, with variant ("dense" or other), peak, bandwidth.
     """
-    peak = roofed[["peak", "attained"]].max(axis=None) / 1e9  # no program measures a limit, only a bound from below
+    peak = (
+        roofed[["peak", "attained"]].max(axis=None) / 1e9
+    )  # no program measures a limit, only a bound from below
     bandwidth = roofed["bandwidth"].max() / 1e9
     for index, kind in enumerate(KINDS):
         for variant, rows in roofed[roofed["kind"] == kind].groupby("variant"):
             face = "none" if variant == "dense" else PALETTE[index]
-            axes.scatter(rows["intensity"], rows["attained"] / 1e9, s=22, marker=MARKERS[index], facecolors=face,
-                         edgecolors=PALETTE[index], linewidths=0.9, zorder=3)  # fmt: skip
+            axes.scatter(
+                rows["intensity"],
+                rows["attained"] / 1e9,
+                s=22,
+                marker=MARKERS[index],
+                facecolors=face,
+                edgecolors=PALETTE[index],
+                linewidths=0.9,
+                zorder=3,
+            )
         if (roofed["kind"] == kind).any():
             axes.scatter([], [], s=22, marker=MARKERS[index], color=PALETTE[index], label=kind)
     ends = np.array([roofed["intensity"].min() / 2, peak / bandwidth, roofed["intensity"].max() * 2])
@@ -110,9 +131,17 @@ def kernels(table: pd.DataFrame, axes: Axes) -> None:
     """Speed-up of each sparse kernel over the dense product against density, with quartiles; ideal in grey."""
     for index, (name, rows) in enumerate(table[table["kernel"] != "dense"].groupby("kernel")):
         rows = rows.sort_values("sparsity")
-        axes.plot(1 - rows["sparsity"], 1 / rows["ratio"], label=name, color=PALETTE[index], marker=MARKERS[index])
-        axes.fill_between(1 - rows["sparsity"], 1 / rows["ratio_high"], 1 / rows["ratio_low"], color=PALETTE[index],
-                          alpha=0.2, linewidth=0)  # fmt: skip
+        axes.plot(
+            1 - rows["sparsity"], 1 / rows["ratio"], label=name, color=PALETTE[index], marker=MARKERS[index]
+        )
+        axes.fill_between(
+            1 - rows["sparsity"],
+            1 / rows["ratio_high"],
+            1 / rows["ratio_low"],
+            color=PALETTE[index],
+            alpha=0.2,
+            linewidth=0,
+        )
     density = np.sort(1 - table["sparsity"].unique())
     axes.plot(density, 1 / density, color=GREY, linestyle=":", label="theoretical")
     axes.axhline(1, color=DENSE, linestyle="--", linewidth=1)
@@ -128,8 +157,14 @@ def storage(table: pd.DataFrame, axes: Axes, column: str = "raw") -> None:
     dense = table.loc[table["format"] == "dense", "raw"].max()
     for index, (name, rows) in enumerate(table.groupby("format", sort=False)):
         rows = rows.sort_values("sparsity")
-        axes.plot(rows["sparsity"], rows[column] / dense, label=name, color=PALETTE[index], marker=MARKERS[index],
-                  markersize=4)  # fmt: skip
+        axes.plot(
+            rows["sparsity"],
+            rows[column] / dense,
+            label=name,
+            color=PALETTE[index],
+            marker=MARKERS[index],
+            markersize=4,
+        )
     axes.axhline(1, color=DENSE, linestyle="--", linewidth=1)
     axes.set(xlabel="sparsity", ylim=(0, None))
 
@@ -138,7 +173,9 @@ def by_kind(roofed: pd.DataFrame) -> pd.DataFrame:
     """How many times less each kind of operator computes, moves and takes once aligned, and its share of dense time."""
     pair = roofed[roofed["variant"].isin(["dense", "aligned"])]
     sums = pair.groupby(["model", "kind", "variant"])[["flops", "bytes", "seconds"]].sum().unstack("variant")
-    table = pd.DataFrame({name: sums[name]["dense"] / sums[name]["aligned"] for name in ("flops", "bytes", "seconds")})
+    table = pd.DataFrame(
+        {name: sums[name]["dense"] / sums[name]["aligned"] for name in ("flops", "bytes", "seconds")}
+    )
     seconds = sums["seconds"]["dense"]
     return table.assign(share=seconds / seconds.groupby("model").transform("sum"))
 

@@ -57,8 +57,16 @@ def _damage(
         axes.errorbar(rows["x"], rows["mean"], yerr=rows["std"], capsize=2, label=method, **styles[method])
     marks = plots.spread(patterns, "sparsity", metric)
     for number, (method, rows) in enumerate(marks.groupby("method")):
-        axes.plot(rows["x"], rows["mean"], linestyle="", marker="*D"[number % 2], markersize=9 - 3 * number,
-                  color=plots.DENSE, markerfacecolor="none", label=method)  # fmt: skip
+        axes.plot(
+            rows["x"],
+            rows["mean"],
+            linestyle="",
+            marker="*D"[number % 2],
+            markersize=9 - 3 * number,
+            color=plots.DENSE,
+            markerfacecolor="none",
+            label=method,
+        )
     axes.set(yscale="log", xlabel="sparsity of the linear layers", ylabel=METRICS[metric])
     plain(axes.yaxis)
     if metric == "loss":
@@ -128,7 +136,9 @@ def _beside(table: pd.DataFrame, cut: set[str]) -> str:
     ratio = blocks["x"].min()
     found = at(table, ratio).drop("random", errors="ignore")
     parts = ", ".join(f"{name} {loss:.2f}" for name, loss in found[found.index.isin(cut)].items())
-    single = [f"single weights by {name} {loss:.2f}" for name, loss in found[~found.index.isin(cut)].head(1).items()]
+    single = [
+        f"single weights by {name} {loss:.2f}" for name, loss in found[~found.index.isin(cut)].head(1).items()
+    ]
     return f"At {ratio:.2f}× (one block out) loss is {'; '.join([parts, *single])}"
 
 
@@ -146,8 +156,12 @@ def outliers(norms: Mapping[str, np.ndarray], least: float, axes: Axes) -> pd.Da
         parts.append(pd.DataFrame({"layer": name, "input": np.arange(len(norm)), "ratio": ratio}))
     axes.axvline(least, color=plots.DENSE, linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(norms)), list(norms), fontsize=7)
-    axes.set(xscale="log", ylim=(len(norms) - 0.5, -0.5), xlabel="norm of an input / median of the layer",
-             xticks=[0.5, 1, 2, 4])  # fmt: skip
+    axes.set(
+        xscale="log",
+        ylim=(len(norms) - 0.5, -0.5),
+        xlabel="norm of an input / median of the layer",
+        xticks=[0.5, 1, 2, 4],
+    )
     plain(axes.xaxis, "×")
     return pd.concat(parts, ignore_index=True)
 
@@ -186,7 +200,11 @@ def reported(points: pd.DataFrame, axes: Axes) -> None:
         mine = points["method"] == name
         axes.plot(points.loc[mine, "nats"], rows[mine], linestyle="", label=name, **style)
     axes.set_yticks(range(len(labels)), labels)
-    axes.set(ylim=(len(labels) - 0.5, -0.5), xscale="log", xlabel="loss added by pruning, nats a token",
-             xticks=[0.2, 0.5, 1, 2, 4])  # fmt: skip
+    axes.set(
+        ylim=(len(labels) - 0.5, -0.5),
+        xscale="log",
+        xlabel="loss added by pruning, nats a token",
+        xticks=[0.2, 0.5, 1, 2, 4],
+    )
     plain(axes.xaxis)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

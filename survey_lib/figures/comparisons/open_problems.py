@@ -23,7 +23,20 @@ from survey_lib.experiment import speed
 
 SOURCE = literature.FOLDER / "open_problems.yaml"
 OURS, PAPERS = "measured here", "published"
-COLUMNS = ["problem", "says", "where", "mean", "low", "high", "n", "unit", "source", "claim", "over", "verdict"]
+COLUMNS = [
+    "problem",
+    "says",
+    "where",
+    "mean",
+    "low",
+    "high",
+    "n",
+    "unit",
+    "source",
+    "claim",
+    "over",
+    "verdict",
+]
 LONG = 1_000_000  # more seeds than anyone has
 
 
@@ -51,7 +64,9 @@ class Problem:
 @cache
 def problems() -> dict[str, Problem]:
     """Every problem of data/literature/open_problems.yaml by its name."""
-    return {name: Problem(**fields) for name, fields in yaml.safe_load(SOURCE.read_text(encoding="utf-8")).items()}
+    return {
+        name: Problem(**fields) for name, fields in yaml.safe_load(SOURCE.read_text(encoding="utf-8")).items()
+    }
 
 
 def evidence() -> pd.DataFrame:
@@ -71,11 +86,37 @@ def _rows(name: str, problem: Problem) -> list[tuple]:
     for key in problem.ours:
         first, second, where = declared[key].says
         found = stored[key]
-        rows.append((name, f"{first} − {second}", where, *(found[part] for part in ("mean", "low", "high", "n", "unit")), OURS, key, found["over"], found["verdict"]))
+        rows.append(
+            (
+                name,
+                f"{first} − {second}",
+                where,
+                *(found[part] for part in ("mean", "low", "high", "n", "unit")),
+                OURS,
+                key,
+                found["over"],
+                found["verdict"],
+            )
+        )
     for pair in problem.reported:
         first, second, where = pair["says"]
         gap = difference(pair, problem.unit)
-        rows.append((name, f"{first} − {second}", where, gap, math.nan, math.nan, 1, problem.unit, PAPERS, pair.get("like", ""), "", ""))
+        rows.append(
+            (
+                name,
+                f"{first} − {second}",
+                where,
+                gap,
+                math.nan,
+                math.nan,
+                1,
+                problem.unit,
+                PAPERS,
+                pair.get("like", ""),
+                "",
+                "",
+            )
+        )
     return rows + (_times(name) if problem.speed else [])
 
 
@@ -87,18 +128,39 @@ def difference(pair: dict, unit: str = "points") -> float:
     table = literature.published().query(pair["where"])
     sides = [table.query(pair[side])["pruned_metric"] for side in ("first", "second")]
     if [len(side) for side in sides] != [1, 1]:
-        raise ValueError(f"{pair['says']}: each side must be one published row, found {[len(side) for side in sides]}")
+        raise ValueError(
+            f"{pair['says']}: each side must be one published row, found {[len(side) for side in sides]}"
+        )
     first, second = (side.iloc[0] for side in sides)
     return round(math.log(first / second), 4) if unit == "nats" else round(first - second, 4)
 
 
 def _times(name: str) -> list[tuple]:
     chain = speed.read()["chain"]
-    rows = chain[(chain["runtime"] == "eager") & (chain["variant"] == "aligned") & (chain["threads"] == 1)
-                 & (chain["batch"] == speed.USUAL)]  # fmt: skip
-    return [(name, "measured speed-up − MACs ratio", f"({row.model}, half of the channels)",
-             *(value - row.speedup_theoretical for value in (row.speedup_measured, row.speedup_low, row.speedup_high)),
-             speed.ROUNDS, "× of speed", OURS, "", "rounds (quartiles)", "") for row in rows.itertuples()]  # fmt: skip
+    rows = chain[
+        (chain["runtime"] == "eager")
+        & (chain["variant"] == "aligned")
+        & (chain["threads"] == 1)
+        & (chain["batch"] == speed.USUAL)
+    ]
+    return [
+        (
+            name,
+            "measured speed-up − MACs ratio",
+            f"({row.model}, half of the channels)",
+            *(
+                value - row.speedup_theoretical
+                for value in (row.speedup_measured, row.speedup_low, row.speedup_high)
+            ),
+            speed.ROUNDS,
+            "× of speed",
+            OURS,
+            "",
+            "rounds (quartiles)",
+            "",
+        )
+        for row in rows.itertuples()
+    ]
 
 
 def seeds_needed(gaps: list[float], effect: float, confidence: float = 0.95) -> int:
@@ -125,8 +187,12 @@ def open_problems() -> Drawing:
     table = evidence()
     names = list(problems())
     sizes = table["problem"].value_counts()
-    figure, grid = plt.subplots(math.ceil(len(names) / 2), 2, figsize=(8.6, 11.5),
-                                height_ratios=[0.6 + sizes[names[i : i + 2]].max() for i in range(0, len(names), 2)])  # fmt: skip
+    figure, grid = plt.subplots(
+        math.ceil(len(names) / 2),
+        2,
+        figsize=(8.6, 11.5),
+        height_ratios=[0.6 + sizes[names[i : i + 2]].max() for i in range(0, len(names), 2)],
+    )
     for axes, name in zip(grid.flat, names, strict=False):
         strip(table[table["problem"] == name], axes)
         axes.set_title(problems()[name].title, fontsize=9, loc="left")
@@ -136,8 +202,10 @@ def open_problems() -> Drawing:
     settled = int((ours["verdict"] != "tie").sum())
     text = f"{settled} of {len(ours)} comparisons made here are significant, each on one network and one data set"
     plots.headline(figure, text)
-    caption = (f"Evidence for {len(names)} open problems. Circles: differences measured here, with 95 % intervals (of times: "
-               f"quartiles over rounds), hollow where methods tie after correction. Squares: differences of two published numbers. {text}.")  # fmt: skip
+    caption = (
+        f"Evidence for {len(names)} open problems. Circles: differences measured here, with 95 % intervals (of times: "
+        f"quartiles over rounds), hollow where methods tie after correction. Squares: differences of two published numbers. {text}."
+    )
     return Drawing(figure, caption, f"{len(names)} small plots of differences around zero. {text}.", table)
 
 
@@ -149,8 +217,13 @@ def strip(rows: pd.DataFrame, axes: Axes) -> None:
         intervals(some, axes, some.index, unit=1, color=colour, marker=marker)
     for place, row in enumerate(rows.itertuples()):
         name = textwrap.shorten(f"{row.says} {row.where}", 88, placeholder=" …")
-        text = axes.annotate(name, (0.01, place + 0.27), xycoords=("axes fraction", "data"), fontsize=6,
-                             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+        text = axes.annotate(
+            name,
+            (0.01, place + 0.27),
+            xycoords=("axes fraction", "data"),
+            fontsize=6,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )
         text.set_in_layout(False)  # or a long name would narrow its plot
     axes.set(ylim=(-0.5, len(rows) - 0.25), yticks=[])
     axes.set_xlabel(rows["unit"].iloc[0], fontsize=7, labelpad=1)
@@ -160,8 +233,14 @@ def strip(rows: pd.DataFrame, axes: Axes) -> None:
 def plan(effect: float = 1.0) -> pd.DataFrame:
     """For every tie in points: seeds it has, spread over seeds, and the seeds an interval of ±`effect` would take."""
     stored = json.loads(claims.FILE.read_text(encoding="utf-8"))
-    rows = {name: {"has": found["n"], "spread": pd.Series(found["seeds"]).std(ddof=1),
-                   "half interval": interval(pd.Series(found["seeds"])).high - found["mean"],
-                   "needs": seeds_needed(found["seeds"], effect)}
-            for name, found in stored.items() if found["unit"] == "points" and found["verdict"] == "tie"}  # fmt: skip
+    rows = {
+        name: {
+            "has": found["n"],
+            "spread": pd.Series(found["seeds"]).std(ddof=1),
+            "half interval": interval(pd.Series(found["seeds"])).high - found["mean"],
+            "needs": seeds_needed(found["seeds"], effect),
+        }
+        for name, found in stored.items()
+        if found["unit"] == "points" and found["verdict"] == "tie"
+    }
     return pd.DataFrame(rows).T.astype({"has": int, "needs": int}).sort_values("needs")

@@ -44,7 +44,9 @@ def roofline() -> Drawing:
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     sums = pair[pair["kind"] == "convolution"].groupby(["model", "variant"])[["flops", "seconds"]].sum()
     rate = (sums["flops"] / sums["seconds"] / 1e9).unstack("variant")
-    rates = "; ".join(f"{name} {rate.loc[name, 'dense']:.0f} to {rate.loc[name, 'aligned']:.0f}" for name in models)
+    rates = "; ".join(
+        f"{name} {rate.loc[name, 'dense']:.0f} to {rate.loc[name, 'aligned']:.0f}" for name in models
+    )
     text = f"Convolutions in GFLOP/s, dense (hollow) to aligned (filled): {rates}"
     plots.headline(figure, text)
     caption = f"Operators at batch 16 on one thread of {layers['machine'].iloc[0]}, under the fastest that was seen. {text}."

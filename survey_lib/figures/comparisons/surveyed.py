@@ -35,8 +35,14 @@ def published_changes(dataset: str = "CIFAR-10", model: str = "ResNet-56") -> Dr
     points = literature.overlay(dataset, model).dropna(subset=["speedup_theoretical", "delta"])
     figure, axes = plt.subplots()
     for index, (method, rows) in enumerate(points.groupby("method")):
-        axes.plot(rows["speedup_theoretical"], rows["delta"] * 100, linestyle="", label=method,
-                  marker=MARKERS[index % len(MARKERS)], color=PALETTE[index % len(PALETTE)])  # fmt: skip
+        axes.plot(
+            rows["speedup_theoretical"],
+            rows["delta"] * 100,
+            linestyle="",
+            label=method,
+            marker=MARKERS[index % len(MARKERS)],
+            color=PALETTE[index % len(PALETTE)],
+        )
     axes.axhline(0, color=DENSE, linestyle="--", linewidth=1)
     scale(axes, "speedup_theoretical")
     axes.set_ylabel("change of accuracy, points")
@@ -62,8 +68,16 @@ def papers_by_year() -> Drawing:
     figure, axes = plt.subplots()
     bottom = np.zeros(len(counts))
     for index, name in enumerate(counts):
-        axes.bar(counts.index, counts[name], bottom=bottom, label=name, color=PALETTE[index],
-                 hatch=HATCHES[index], edgecolor="white", linewidth=0.3)  # fmt: skip
+        axes.bar(
+            counts.index,
+            counts[name],
+            bottom=bottom,
+            label=name,
+            color=PALETTE[index],
+            hatch=HATCHES[index],
+            edgecolor="white",
+            linewidth=0.3,
+        )
         bottom += counts[name].to_numpy()
     axes.set(xlabel="year", ylabel="methods in the catalogue")
     axes.legend(fontsize=7)

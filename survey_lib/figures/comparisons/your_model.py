@@ -43,9 +43,7 @@ def draw(settled: pd.DataFrame) -> Drawing:
     advised = advice(settled)
     rivals = advised[advised["of"] > 0]
     clear = int((rivals["ties with"] == "-").sum())
-    text = (
-        f"One method is clearly best in {clear or 'none'} of {len(rivals)} needs; elsewhere methods tie"
-    )
+    text = f"One method is clearly best in {clear or 'none'} of {len(rivals)} needs; elsewhere methods tie"
     headline(figure, text)
     facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in advised.itertuples())
     caption = (
@@ -67,9 +65,16 @@ def _panel(rows: pd.DataFrame, axes: Axes) -> None:
     for row in rows[rows["best"]].itertuples():
         said = f"{row.method} ({row.study}, {row.at:.1f}× {RATIOS[row.x]}, n = {row.n})"
         right = row.lost > middle  # else the text would leave the axes
-        axes.annotate(said, (row.lost, needs.index(row.need)), xytext=(4 if right else -4, 8), fontsize=7.5,
-                      textcoords="offset points", ha="right" if right else "left", color=PALETTE[0],
-                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+        axes.annotate(
+            said,
+            (row.lost, needs.index(row.need)),
+            xytext=(4 if right else -4, 8),
+            fontsize=7.5,
+            textcoords="offset points",
+            ha="right" if right else "left",
+            color=PALETTE[0],
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )
     axes.axvline(0, color=DENSE, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(needs)), [textwrap.fill(need, 26) for need in needs])
     axes.set_ylim(len(needs) - 0.5, -0.7)

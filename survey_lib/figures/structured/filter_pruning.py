@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from survey_lib.catalogue import find
+from survey_lib.chain import channels
+from survey_lib.chain.coupling import Coupling, trace
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.intervals import intervals
-from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALETTE, looks, note_n, scale
+from survey_lib.charts.plots import MARKERS, PALETTE, headline, note_n
+from survey_lib.experiment.data.loaders import load
+from survey_lib.experiment.runs.trained import load_trained
+
+IDEAS = {"size": "l1-filter", "content": "hrank", "effect": "taylor-filter"}
+LAYER = "layer1.0.conv1"
 
 
-def sorted_pictures(weight: np.ndarray, scores: Mapping[str, np.ndarray], removed: int) -> Figure:
-    """First-layer filters (n, 3, kh, kw) as pictures, a row a criterion, lowest score left.
-
-    The `removed` lowest stand left of the line. All pictures share one scale, so that a weak filter looks weak.
-    """
-    largest = np.abs(weight).max()
-    images = (weight / (2 * largest) + 0.5).transpose(0, 2, 3, 1)
-    figure, grid = plt.subplots(
-        len(scores), len(weight), figsize=(8, 0.62 * len(scores) + 0.7), squeeze=False
+def three_ideas() -> Drawing:
+    """The maps of one layer of the course's network for one photograph, sorted by size, content and effect."""
+    network, data = load_trained("resnet-8-eurosat32"), load("eurosat32-mini")
+    chosen = torch.randperm(len(data.train[1]), generator=torch.Generator().manual_seed(0))[:128]
+    batches = [tuple(part[i] for part in data.train) for i in chosen.split(32)]
+    alone, scores = Coupling((trace(network, batches[0][0])[LAYER],), {}), {}
+    for idea, method in IDEAS.items():
+        found = channels.collect(network, alone, find(method).needs, batches)
+        scores[idea] = channels.score_groups(find(method).score, found)[LAYER].numpy()
+    maps = channels.collect(network, alone, ("act_out",), batches[:1])[LAYER][0].act_out[0]
+    figure, removed = sorted_maps(maps.numpy(), scores, 8), 8
+    halves = [set(np.argsort(score, kind="stable")[:removed]) for score in scores.values()]
+    text = f"Three ideas of importance: of the {removed} filters that each removes, {len(set.intersection(*halves))} are common"
+    headline(figure, text)
+    caption = (
+        f"{text}. The feature maps of one layer of a ResNet-8 for one satellite photograph, weakest on the left; "
+        "size: L1 norm of the filter; content: mean rank of the map; effect: first-order change of the loss."
     )
+    return Drawing(figure, caption, caption, pd.DataFrame(scores).rename_axis("filter").reset_index())
+
+
+def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int) -> Figure:
+    """Feature maps (filters, height, width), a row a criterion, lowest score left and the `removed` lowest framed.
+
+    All maps share one scale, so that a weak one looks weak.
+    """
+    figure, grid = plt.subplots(len(scores), len(maps), figsize=(9.6, 0.8 * len(scores) + 0.5), squeeze=False)
     for row, (name, score) in zip(grid, scores.items(), strict=True):
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for place, (axes, index) in enumerate(zip(row, np.argsort(score, kind="stable"), strict=True)):
-            axes.imshow(images[index])
+            axes.imshow(maps[index], cmap="cividis", vmin=0, vmax=np.quantile(maps, 0.995))
             axes.set(xticks=[], yticks=[])
-            axes.set_xlabel(
-                str(index), fontsize=6, labelpad=1, color=PALETTE[1] if place < removed else DENSE
-            )
-            axes.spines[:].set(visible=place < removed, color=PALETTE[1], linewidth=2)
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+            axes.set_xlabel(str(index), labelpad=1)
+            axes.spines[:].set(visible=place < removed, color=PALETTE[1], linewidth=2.5)
     return figure
-
-
-def distance_matrix(weight: np.ndarray, removed: Sequence[int], axes: Axes) -> None:
-    """Distances between all filters, ordered by their sum (near the geometric median first); `removed` are marked."""
-    rows = weight.reshape(len(weight), -1)
-    distance = np.linalg.norm(rows[:, None] - rows, axis=2)
-    order = np.argsort(distance.sum(1), kind="stable")
-    image = axes.imshow(distance[np.ix_(order, order)], cmap="cividis")
-    axes.set_xticks(range(len(order)), order, fontsize=6)
-    axes.set_yticks(range(len(order)), order, fontsize=6)
-    for place, index in enumerate(order):
-        for label in (axes.get_xticklabels()[place], axes.get_yticklabels()[place]):
-            label.set(
-                color=PALETTE[1] if index in removed else DENSE,
-                weight="bold" if index in removed else "normal",
-            )
-    axes.set(xlabel="filter, the most replaceable first", ylabel="filter")
-    axes.grid(False)
-    axes.figure.colorbar(image, ax=axes, label="distance of two filters", shrink=0.85)
 
 
 def forest(differences: Mapping[str, pd.DataFrame], axes: Axes) -> None:
@@ -63,40 +69,12 @@ def forest(differences: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     names = list(dict.fromkeys(name for table in differences.values() for name in table["method"]))
     for number, (reference, table) in enumerate(differences.items()):
         rows = np.array([names.index(name) for name in table["method"]]) + 0.26 * number - 0.13
-        intervals(table, axes, rows, label=f"minus {reference}", color=PALETTE[number], marker=MARKERS[number])
+        intervals(
+            table, axes, rows, label=f"minus {reference}", color=PALETTE[number], marker=MARKERS[number]
+        )
     axes.set_yticks(range(len(names)), names)
     axes.set(
         ylim=(len(names) - 0.5, -0.5), xlabel="difference of accuracy, points (95 % interval over seeds)"
     )
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     note_n(axes, pd.concat([table["n"] for table in differences.values()]))
-
-
-def recovery(table: pd.DataFrame, axes: Axes) -> None:
-    """Accuracy right after the cut and after recovery, joined by a line; `table`: method index; pruned, recovered."""
-    for name, style in looks(list(table.index)).items():
-        pair = table.loc[name, ["pruned", "recovered"]]
-        axes.plot([0, 1], pair, label=name, **style)
-    axes.set_xticks([0, 1], ["right after the cut", "after recovery"])
-    axes.set(xlim=(-0.15, 1.15), ylabel="test accuracy")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def beside_published(ours: pd.DataFrame, claims: pd.DataFrame, axes: Axes) -> None:
-    """Change of accuracy against theoretical speed-up: our means as lines, papers' own points as large marks.
-
-    Both frames hold method, speedup_theoretical, delta (points). The networks and data differ: shapes of the
-    curves can be compared, levels cannot.
-    """
-    for name, style in looks(sorted(set(ours["method"]))).items():
-        rows = ours[ours["method"] == name].sort_values("speedup_theoretical")
-        axes.plot(
-            rows["speedup_theoretical"], rows["delta"], label=f"{name} (ours)", **style | {"markersize": 3}
-        )
-    for number, (name, rows) in enumerate(claims.groupby("method")):
-        axes.plot(rows["speedup_theoretical"], rows["delta"], linestyle="", label=f"{name} (published)",
-                  marker=MARKERS[number], markersize=8, markerfacecolor="none", color=DENSE)  # fmt: skip
-    axes.axhline(0, color=GREY, linestyle="--", linewidth=1)
-    scale(axes, "speedup_theoretical")
-    axes.set_ylabel("change of accuracy, points")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))

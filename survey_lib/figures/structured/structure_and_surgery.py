@@ -41,8 +41,10 @@ def travelling_labels() -> Drawing:
     at = PADDED.index("b")
     text = f"Channel 1 of the stem is channel {at} behind the padded sum"
     headline(figure, text)
-    caption = (f"{text}: the shortcut puts two zero channels on each side, the sum ties label b to label "
-               f"{BRANCH[at]}, and what meets a zero must stay (grey).")  # fmt: skip
+    caption = (
+        f"{text}: the shortcut puts two zero channels on each side, the sum ties label b to label "
+        f"{BRANCH[at]}, and what meets a zero must stay (grey)."
+    )
     data = pd.DataFrame({"shortcut": list(PADDED), "branch": list(BRANCH), "after the sum": TIED})
     return Drawing(figure, caption, caption, data)
 
@@ -52,9 +54,25 @@ def _column(axes: Axes, title: str, x: float, top: float, labels: Sequence[str],
     for position, label in enumerate(labels):
         free, bottom = 0 <= position - first_free < len(STEM), top - (position + 1) * 0.5
         colour = PALETTE[position - first_free] if free else "white"
-        axes.add_patch(Rectangle((x, bottom), 0.7, 0.44, facecolor=colour, edgecolor=GREY,
-                                 alpha=0.75 if free else 1, linewidth=0.8))  # fmt: skip
-        axes.text(x + 0.35, bottom + 0.21, label, ha="center", va="center", fontsize=10,
-                  color=DENSE if free else GREY)  # fmt: skip
+        axes.add_patch(
+            Rectangle(
+                (x, bottom),
+                0.7,
+                0.44,
+                facecolor=colour,
+                edgecolor=GREY,
+                alpha=0.75 if free else 1,
+                linewidth=0.8,
+            )
+        )
+        axes.text(
+            x + 0.35,
+            bottom + 0.21,
+            label,
+            ha="center",
+            va="center",
+            fontsize=10,
+            color=DENSE if free else GREY,
+        )
         axes.text(x - 0.08, bottom + 0.21, str(position), ha="right", va="center", fontsize=8, color=GREY)
     axes.text(x + 0.35, top + 0.12, title, ha="center", va="bottom", fontsize=9.5)

@@ -50,8 +50,14 @@ def over_sparsity(lines: Mapping[str, pd.DataFrame], axes: Axes) -> pd.DataFrame
         )
         kept = 1 - rows.index.to_numpy()
         axes.plot(kept, rows["mean"], label=name, **style)
-        axes.fill_between(kept, rows["mean"] - rows["std"], rows["mean"] + rows["std"], color=style["color"],
-                          alpha=0.15, linewidth=0)  # fmt: skip
+        axes.fill_between(
+            kept,
+            rows["mean"] - rows["std"],
+            rows["mean"] + rows["std"],
+            color=style["color"],
+            alpha=0.15,
+            linewidth=0,
+        )
         tables.append(rows.rename(columns={"count": "n"}).reset_index().assign(line=name))
     dense = 1 - pd.concat(lines.values())["dense_accuracy"].mean()
     axes.axhline(dense, color=DENSE, linestyle="--", linewidth=1, label="dense")
@@ -113,8 +119,10 @@ def winning(frame: pd.DataFrame) -> Drawing:
         f"its mask on new weights {last['reinitialised']:.0%}, shuffled {last['shuffled']:.0%}"
     )
     headline(figure, text)
-    caption = ("Test error of tickets of iterative magnitude pruning with rewinding, of the same masks shuffled in each layer, "
-               f"and of the same masks on new weights; mean and standard deviation over seeds, dense level dashed. {text}.")  # fmt: skip
+    caption = (
+        "Test error of tickets of iterative magnitude pruning with rewinding, of the same masks shuffled in each layer, "
+        f"and of the same masks on new weights; mean and standard deviation over seeds, dense level dashed. {text}."
+    )
     return Drawing(figure, caption, f"{len(lines)} lines over the kept share of the weights. {text}.", table)
 
 
@@ -130,8 +138,10 @@ def early(frame: pd.DataFrame) -> Drawing:
         f"{costs.min():.0f} to {costs.max():.0f} points"
     )
     headline(figure, text)
-    caption = ("Test error of networks pruned at initialisation: the mask as found, shuffled within each layer, and on new weights; "
-               f"mean and standard deviation over seeds, dense level dashed. {text}.")  # fmt: skip
+    caption = (
+        "Test error of networks pruned at initialisation: the mask as found, shuffled within each layer, and on new weights; "
+        f"mean and standard deviation over seeds, dense level dashed. {text}."
+    )
     return Drawing(
         figure, caption, f"{len(methods)} panels, a method each, over the kept share. {text}.", table
     )

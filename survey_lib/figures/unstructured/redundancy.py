@@ -34,23 +34,43 @@ def stale_statistics() -> Drawing:
     typical = int(pruned["channel"].loc[(size - size.median()).abs().idxmin()])
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), width_ratios=(1, 1.25))
     for (name, inputs), colour in zip(seen.items(), (GREY, PALETTE[1]), strict=True):
-        left.hist(inputs[SHOWN][:, typical].flatten(), 50, density=True, histtype="stepfilled", alpha=0.55,
-                  color=colour, label=name)  # fmt: skip
+        left.hist(
+            inputs[SHOWN][:, typical].flatten(),
+            50,
+            density=True,
+            histtype="stepfilled",
+            alpha=0.55,
+            color=colour,
+            label=name,
+        )
         left.axvline(inputs[SHOWN][:, typical].mean(), color=colour, linewidth=1.6)
     stored = dense.get_submodule(SHOWN).running_mean[typical]
     left.axvline(stored, color=DENSE, linestyle="--", label="stored mean")
     left.set(title=f"A typical channel of {SHOWN}", xlabel="input of batch norm", yticks=[])
     left.legend()
-    sns.stripplot(table, x="shift", y="layer", hue="network", palette=[GREY, PALETTE[1]], size=3.5, jitter=False, dodge=True,
-                  alpha=0.7, ax=right, legend=False)  # fmt: skip
+    sns.stripplot(
+        table,
+        x="shift",
+        y="layer",
+        hue="network",
+        palette=[GREY, PALETTE[1]],
+        size=3.5,
+        jitter=False,
+        dodge=True,
+        alpha=0.7,
+        ax=right,
+        legend=False,
+    )
     right.set(title="How far the mean of each channel is off", ylabel="")
     right.set_xlabel("true mean − stored mean, in stored deviations")
     sizes = table.assign(shift=table["shift"].abs()).groupby("network")["shift"].mean()
     assert sizes["80 % removed"] > 5 * sizes["dense"]
     text = "After pruning, batch norm subtracts means that are no longer true"
     headline(figure, text)
-    caption = (f"ResNet-8 with and without 80 % of its weights, 100 photographs. {text}: by {sizes['80 % removed']:.1f} stored "
-               f"deviations on average, {sizes['dense']:.2f} in the dense network.")  # fmt: skip
+    caption = (
+        f"ResNet-8 with and without 80 % of its weights, 100 photographs. {text}: by {sizes['80 % removed']:.1f} stored "
+        f"deviations on average, {sizes['dense']:.2f} in the dense network."
+    )
     return Drawing(
         figure, caption, f"Two histograms, and a dot for each channel of seven layers. {caption}", table
     )
@@ -61,8 +81,10 @@ def _inputs_of_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.
     """What each batch norm is given: name -> (images, channels, height, width)."""
     norms = {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     found: dict[str, torch.Tensor] = {}
-    hooks = [module.register_forward_pre_hook(lambda _, given, name=name: found.update({name: given[0]}))
-             for name, module in norms.items()]  # fmt: skip
+    hooks = [
+        module.register_forward_pre_hook(lambda _, given, name=name: found.update({name: given[0]}))
+        for name, module in norms.items()
+    ]
     model(images)
     for hook in hooks:
         hook.remove()

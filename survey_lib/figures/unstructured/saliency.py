@@ -76,8 +76,15 @@ def matrices(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axes.grid(False)
         axes.set_title(title)
         for (row, column), value in np.ndenumerate(table.to_numpy()):
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8,
-                      color="white" if value < 0.5 else "black")  # fmt: skip
+            axes.text(
+                column,
+                row,
+                f"{value:.1f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if value < 0.5 else "black",
+            )
     return figure
 
 

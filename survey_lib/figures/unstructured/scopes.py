@@ -16,9 +16,20 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
     runs = frame[frame["method"].str.split(" ").str[0] == "magnitude"]
     runs = runs.assign(kept=1 - runs["sparsity"], error=100 * (1 - runs["accuracy"]))
     figure, axes = plt.subplots(figsize=(7.2, 3.8))
-    sns.lineplot(runs, x="kept", y="error", hue="scope", style="schedule", markers=True, errorbar="sd", err_style="bars",
-                 palette=plots.PALETTE[:3], hue_order=["erk", "global", "layerwise"], style_order=["one-shot", "iterative"],
-                 ax=axes)  # fmt: skip
+    sns.lineplot(
+        runs,
+        x="kept",
+        y="error",
+        hue="scope",
+        style="schedule",
+        markers=True,
+        errorbar="sd",
+        err_style="bars",
+        palette=plots.PALETTE[:3],
+        hue_order=["erk", "global", "layerwise"],
+        style_order=["one-shot", "iterative"],
+        ax=axes,
+    )
     axes.axhline(100 * (1 - runs["dense_accuracy"].mean()), color=plots.DENSE, linestyle="--", linewidth=1)
     kept_axis(axes, sorted(runs["sparsity"].unique()))
     axes.set(yscale="log", ylabel="test error, %")
@@ -26,11 +37,15 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
     axes.minorticks_off()
     least = runs[(runs["sparsity"] == runs["sparsity"].max()) & (runs["schedule"] == "one-shot")]
     errors = least.groupby("scope")["error"].mean()
-    text = (f"With {least['kept'].iloc[0]:.0%} of the weights left, equal densities make "
-            f"{errors['layerwise'] / errors['erk']:.1f} times the errors of ERK")  # fmt: skip
+    text = (
+        f"With {least['kept'].iloc[0]:.0%} of the weights left, equal densities make "
+        f"{errors['layerwise'] / errors['erk']:.1f} times the errors of ERK"
+    )
     plots.headline(figure, text)
-    caption = ("Test error of magnitude pruning by scope and schedule; mean and standard deviation over seeds, dense level "
-               f"dashed. {text}.")  # fmt: skip
+    caption = (
+        "Test error of magnitude pruning by scope and schedule; mean and standard deviation over seeds, dense level "
+        f"dashed. {text}."
+    )
     table = (
         runs.groupby(["schedule", "scope", "sparsity"])["accuracy"]
         .agg(["mean", "std", "count"])

@@ -39,15 +39,16 @@ def contributions(consumer: Consumer, gram: Tensor | None = None) -> Tensor:
 
 
 def thinet(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
-    """Greedily remove the channels whose loss changes the next layer's output least, then rescale the kept
-    ones by least squares (luo2017thinet).
+    """Greedily remove the channels that the next layer's output misses least, then rescale the kept ones by least
+    squares (Luo et al. 2017, luo2017thinet).
 
-    T grows by argmin_j ‖Σ_{t ∈ T ∪ j} X_t W_t‖²; then each kept channel's weights are multiplied by the β
-    that minimises ‖Y − Σ_kept β_c X_c W_c‖², Y the layer's output in the dense network. The reference samples positions; here the second
-    moments of all positions are used, and the outputs of all consumers are counted. The paper fine-tunes for
-    an epoch or two after each layer, which also renews the batch-norm statistics: here they must be estimated
-    again after pruning, or the accuracy before recovery says little. Returns keep (channels,) and the
-    consumers' weights. Fails where greedy does: pairs that cancel are found only one by one.
+    The removed set T grows by argmin_j ‖Σ_{t ∈ T ∪ j} X_t W_t‖²; then each kept channel's weights are multiplied by
+    the β that minimises ‖Y − Σ_kept β_c X_c W_c‖². X and Y are inputs and output of the layer in the network pruned
+    so far (equation 3 of the paper, Y = Σ_c X_c W_c, and the authors' code), not in the dense one as in `lasso`. The
+    authors sample positions and outputs; here all are used, and the outputs of all consumers are counted. They
+    fine-tune for an epoch or two after each layer, which also renews the batch-norm statistics: here estimate those
+    again after pruning, or the accuracy before recovery says little. Returns keep (channels,) and the consumers'
+    weights. Fails where greedy does: pairs that cancel are found only one by one.
 
     >>> gram, zero = torch.diag(torch.tensor([4.0, 1.0, 9.0]).double()), torch.zeros(3).double()
     >>> consumer = Consumer("w", torch.ones(3, 1, 1), gram, gram, zero, zero, 1)
@@ -67,8 +68,8 @@ def thinet(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
 
 
 def _rescaled(consumer: Consumer, inner: Tensor, keep: Tensor) -> Tensor:
-    scale, target = torch.zeros_like(inner[0]), contributions(consumer, consumer.cross).sum(1)
-    scale[keep] = torch.linalg.solve(_regular(inner)[keep][:, keep], target[keep])
+    scale = torch.zeros_like(inner[0])
+    scale[keep] = torch.linalg.solve(_regular(inner)[keep][:, keep], inner.sum(1)[keep])
     return consumer.weight * scale.view(-1, 1, 1).to(consumer.weight)
 
 

@@ -63,8 +63,10 @@ class L0(Held):
     @torch.no_grad()
     def sample(self) -> None:
         """Draw new gates and put w · gate into the model."""
-        self.uniform = {n: torch.rand(w.shape, generator=self.draws).clamp(1e-6, 1 - 1e-6).to(w.device)
-                        for n, w in self.dense.items()}  # fmt: skip
+        self.uniform = {
+            n: torch.rand(w.shape, generator=self.draws).clamp(1e-6, 1 - 1e-6).to(w.device)
+            for n, w in self.dense.items()
+        }
         gates = {name: hard_concrete(self.log_alpha[name], self.uniform[name]) for name in self.dense}
         self.masks = {name: gate > 0 for name, gate in gates.items()}
         for name, weight in self.weights.items():

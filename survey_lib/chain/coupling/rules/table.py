@@ -134,28 +134,82 @@ TABLE = {
     **dict.fromkeys([aten.mm, aten.bmm], matmul),
     **dict.fromkeys([aten.addmm, aten.baddbmm], add_matmul),
     **dict.fromkeys([aten.mv, aten.dot], matvec),
-    **dict.fromkeys([aten.native_batch_norm, aten._native_batch_norm_legit, aten.cudnn_batch_norm,
-                     aten._native_batch_norm_legit_no_training], batch_norm),
+    **dict.fromkeys(
+        [
+            aten.native_batch_norm,
+            aten._native_batch_norm_legit,
+            aten.cudnn_batch_norm,
+            aten._native_batch_norm_legit_no_training,
+        ],
+        batch_norm,
+    ),
     **dict.fromkeys([aten.native_layer_norm, aten._fused_rms_norm], layer_norm),
     aten.native_group_norm: group_norm,
-    **dict.fromkeys([aten.mean, aten.sum, aten.amax, aten.amin, aten.max, aten.min, aten.var, aten.std,
-                     aten.var_mean, aten.std_mean, aten.linalg_vector_norm, aten.norm, aten.prod], reduce),
-    **dict.fromkeys([aten.logsumexp, aten.argmax, aten.argmin, aten.any, aten.all, aten.median], reduce_fixed),
-    **dict.fromkeys([aten._softmax, aten._safe_softmax, aten._log_softmax, aten.cumsum, aten.cumprod, aten.sort], along),
-    **dict.fromkeys([getattr(aten, name) for name in (
-        "max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d max_pool1d "
-        "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d "
-        "upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_bicubic2d upsample_linear1d "
-        "upsample_trilinear3d _upsample_bilinear2d_aa reflection_pad1d reflection_pad2d replication_pad1d "
-        "replication_pad2d mkldnn_max_pool2d").split()], spatial),
-    **dict.fromkeys([getattr(aten, name) for name in (
-        "hardswish hardswish_ hardtanh hardtanh_ dropout _prelu_kernel prelu clone _to_copy copy_ masked_fill "
-        "masked_fill_ log_sigmoid_forward native_dropout bernoulli_ bernoulli fill_ zero_ detach alias lift_fresh "
-        "normal_ uniform_ rrelu_with_noise leaky_relu_ where contiguous").split()], pointwise),
-    **dict.fromkeys([aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.rand_like,
-                     aten.randn_like], movement.same),
-    **dict.fromkeys([aten.zeros, aten.ones, aten.full, aten.empty, aten.new_zeros, aten.new_ones, aten.new_full,
-                     aten.new_empty], movement.fresh),
+    **dict.fromkeys(
+        [
+            aten.mean,
+            aten.sum,
+            aten.amax,
+            aten.amin,
+            aten.max,
+            aten.min,
+            aten.var,
+            aten.std,
+            aten.var_mean,
+            aten.std_mean,
+            aten.linalg_vector_norm,
+            aten.norm,
+            aten.prod,
+        ],
+        reduce,
+    ),
+    **dict.fromkeys(
+        [aten.logsumexp, aten.argmax, aten.argmin, aten.any, aten.all, aten.median], reduce_fixed
+    ),
+    **dict.fromkeys(
+        [aten._softmax, aten._safe_softmax, aten._log_softmax, aten.cumsum, aten.cumprod, aten.sort], along
+    ),
+    **dict.fromkeys(
+        [
+            getattr(aten, name)
+            for name in (
+                "max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d max_pool1d "
+                "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d "
+                "upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_bicubic2d upsample_linear1d "
+                "upsample_trilinear3d _upsample_bilinear2d_aa reflection_pad1d reflection_pad2d replication_pad1d "
+                "replication_pad2d mkldnn_max_pool2d"
+            ).split()
+        ],
+        spatial,
+    ),
+    **dict.fromkeys(
+        [
+            getattr(aten, name)
+            for name in (
+                "hardswish hardswish_ hardtanh hardtanh_ dropout _prelu_kernel prelu clone _to_copy copy_ masked_fill "
+                "masked_fill_ log_sigmoid_forward native_dropout bernoulli_ bernoulli fill_ zero_ detach alias lift_fresh "
+                "normal_ uniform_ rrelu_with_noise leaky_relu_ where contiguous"
+            ).split()
+        ],
+        pointwise,
+    ),
+    **dict.fromkeys(
+        [aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.rand_like, aten.randn_like],
+        movement.same,
+    ),
+    **dict.fromkeys(
+        [
+            aten.zeros,
+            aten.ones,
+            aten.full,
+            aten.empty,
+            aten.new_zeros,
+            aten.new_ones,
+            aten.new_full,
+            aten.new_empty,
+        ],
+        movement.fresh,
+    ),
     **dict.fromkeys([aten.view, aten.reshape, aten._unsafe_view, aten._reshape_alias], reshape),
     aten.glu: glu,
     aten.as_strided_: movement.as_strided,
@@ -174,14 +228,16 @@ TABLE = {
     aten.select: indexing.select,
     aten.unbind: indexing.unbind,
     aten.slice: indexing.narrow,
-    **dict.fromkeys([aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes], indexing.split),
+    **dict.fromkeys(
+        [aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes], indexing.split
+    ),
     aten.index: indexing.index,
     aten.index_select: indexing.index_select,
     aten.embedding: indexing.embedding,
     aten.pixel_shuffle: movement.pixel_shuffle,
     aten.pixel_unshuffle: movement.pixel_unshuffle,
     **dict.fromkeys([aten.channel_shuffle, aten.native_channel_shuffle], movement.channel_shuffle),
-}  # fmt: skip
+}
 
 
 def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
