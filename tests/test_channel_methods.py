@@ -33,7 +33,7 @@ EXAMPLE = torch.zeros(2, 3, 8, 8)
 def choose(net, method, sparsity=0.5, batches=None, scope=None, seed=0):
     coupling, row = trace(net, EXAMPLE), find(method)
     request = Request(
-        row, sparsity, None, EXAMPLE, (), batches, None, scope or row.scope, None, (), True, {}, None, seed
+        row, sparsity, None, EXAMPLE, batches, None, scope or row.scope, None, (), True, {}, None, seed
     )
     ranking = Ranking(net, coupling, coupling.groups, request)
     return ranking.repaired(ranking.at(sparsity))

@@ -126,8 +126,8 @@ def baseline(dataset: str, model: str) -> SimpleNamespace:
 def listed(table: str, where: str = "index == index") -> int:
     """How many rows of the literature data a pandas query leaves; table: papers, published, tools or audit.
 
-    >>> listed("papers", "year < 1990")
-    2
+    >>> listed("papers", "key == 'lecun1989optimal'")
+    1
     """
     tables = {name: getattr(literature, name) for name in ("papers", "published", "tools", "audit")}
     if table not in tables:

@@ -116,8 +116,8 @@ def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame
     differ in their seed. Columns in which all runs agree are left out; best mean first. One run has no spread.
 
     >>> frame = pd.DataFrame({"method": ["a", "a"], "sparsity": [0.5, 0.5], "accuracy": [0.8, 0.9]})
-    >>> results_table(frame).round(3).iloc[0].tolist()
-    ['a', 0.5, 0.85, 0.071, 2]
+    >>> results_table(frame).round(3).to_dict("records")
+    [{'method': 'a', 'sparsity': 0.5, 'mean': 0.85, 'std': 0.071, 'n': 2}]
     """
     several = [
         name
