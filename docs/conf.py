@@ -2,6 +2,7 @@
 
 import html
 import re
+from pathlib import Path
 
 import survey_lib
 from survey_lib.analysis.address import address
@@ -48,7 +49,7 @@ html_js_files = ["filter.js"]
 html_copy_source = False
 exclude_patterns = ["methods.md", "figures/README.md"]  # the site has pages of its own for these
 html_context = {"default_mode": "auto"}  # as the system is set
-html_search_scorer = "_static/scorer.js"
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_theme_options = {"show_toc_level": 2}
 if where := address():  # without one there is nothing to launch
     html_theme_options |= {
