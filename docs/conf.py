@@ -78,8 +78,9 @@ def preview(app, page, template, context, doctree):
         owner, _, name = where.name.partition("/")
         tags["og:image"] = f"https://{owner}.github.io/{name}/_static/small/tradeoff.png"
         tags["og:url"] = f"https://{owner}.github.io/{name}/{page}.html"
-    context["metatags"] += "".join(f'\n<meta property="{name}" content="{text}">' for name, text in tags.items())
-    context["metatags"] += f'\n<meta name="description" content="{html.escape(said)}">'
+    lines = [f'<meta property="{name}" content="{text}">' for name, text in tags.items()]
+    lines.append(f'<meta name="description" content="{html.escape(said)}">')
+    context["metatags"] = "\n".join([context.get("metatags", ""), *lines])  # pages without a source have none yet
 
 
 def setup(app):
