@@ -166,7 +166,7 @@ def classroom(out: Path, numbers: str) -> None:
 @click.option(
     "--address",
     "name",
-    metavar="OWNER/NAME",
+    metavar="owner/name",
     help="Where the repository is published on GitHub; '' takes it out.",
 )
 @click.option(
