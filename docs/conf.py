@@ -25,7 +25,7 @@ extensions = [
 ]
 nb_execution_mode = "off"  # the committed outputs are shown; `survey notebooks run` makes them
 nb_merge_streams = True
-nb_code_prompt_show = "Show the solution"
+nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the solution"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3

@@ -223,3 +223,13 @@ def test_every_page_of_docs_is_in_the_contents():
         "reading_the_code",
     }  # see source.py
     assert written <= set(contents), f"add to a toctree of docs/index.md: {written - set(contents)}"
+
+
+@pytest.mark.parametrize("files", ["", "https://example.org/files"])
+def test_a_picture_of_a_lesson_is_a_picture_on_the_site(files):
+    cell = nbformat.v4.new_markdown_cell(
+        "![A mask\nin two lines](../docs/figures/story.png), [code](../survey_lib/prune.py)"
+    )
+    text = for_web(nbformat.v4.new_notebook(cells=[cell]), files).cells[0].source
+    assert text.startswith("![A mask\nin two lines](../_static/small/story.png), ")
+    assert text.endswith(f"[code]({files}/survey_lib/prune.py)" if files else ", code")

@@ -10,7 +10,8 @@ from survey_lib.course.exercises import BEGIN
 from survey_lib.site.docstrings import KEY
 from survey_lib.site.literature_pages import cite
 
-OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)\s]+)\)")
+PICTURE = re.compile(r"!\[([^\]]+)\]\(\.\./docs/figures/([^)\s]+)\)")
+OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)\s]+)\)")
 NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
 CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
 
@@ -19,12 +20,13 @@ def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNod
     """The notebook as the site shows it; what it says is not changed.
 
     Keys of papers lead to the references, links to files of the repository to `files`, or are left out where that is
-    empty; cells with a solution are folded; a picture is described by the heading it stands under.
+    empty; pictures are those of the site; cells with a solution are folded; a picture is described by the heading it stands under.
     """
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = ([line for line in cell.source.splitlines() if line.startswith("#")] or [heading])[-1]
+            cell.source = PICTURE.sub(r"![\1](../_static/small/\2)", cell.source)
             cell.source = _linked(OUTSIDE.sub(rf"[\1]({files}/\2)" if files else r"\1", cell.source))
         elif cell.cell_type == "code":
             _dress(cell, heading.lstrip("# "))
@@ -51,6 +53,7 @@ def _dress(cell: nbformat.NotebookNode, heading: str) -> None:
     tags = cell.metadata.get("tags", [])
     if BEGIN in cell.source or "solution" in tags:
         cell.metadata["tags"] = [*tags, "hide-input"]
+        cell.metadata["mystnb"] = {"code_prompt_show": "Show the solution"}
     for data in (output.get("data", {}) for output in cell.get("outputs", ())):
         if "text/markdown" in data:  # text that was computed: Sphinx resolves links of written text only
             data["text/markdown"] = NOTEBOOK.sub(r"](\1.html", data["text/markdown"])
