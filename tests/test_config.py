@@ -75,6 +75,16 @@ def test_configs_are_frozen():
         RunConfig(**BASE).sparsity = 0.9
 
 
+LATER = {
+    "optimizer": "adam",
+    "when": "before",
+    "protect": "ends",
+    "distill": True,
+    "init": "he",
+    "inputs": "unit",
+    "validation": 99,
+    "track_test": True,
+}
 OTHER = {
     "data": "eurosat32-mini",
     "model": "resnet-8",
@@ -87,7 +97,6 @@ OTHER = {
     "rewind_epoch": 2,
     "lr": 0.3,
     "recovery_lr": 0.3,
-    "optimizer": "adamw",
     "lr_schedule": "step",
     "batch_size": 9,
     "weight_decay": 0.3,
@@ -96,14 +105,7 @@ OTHER = {
     "device": "cuda",
     "layer": "1",
     "profile": "quick",
-    "when": "before",
-    "protect": "ends",
-    "distill": True,
-    "init": "he",
-    "inputs": "unit",
-    "validation": 99,
-    "track_test": True,
-}
+} | LATER
 
 
 def test_b67_every_field_changes_the_key():
@@ -162,18 +164,6 @@ def test_keys_stay_what_they_are():
     assert RunConfig(**BASE).key() == "5bc70c3c8f7765b1"
     assert RunConfig(**BASE, **LATER).key() == "6132e6f7fd0516f3"
     assert RunConfig(**BASE).dense_key() == "2fa0dfe55e7c7f09"
-
-
-LATER = {
-    "optimizer": "adam",
-    "when": "before",
-    "protect": "ends",
-    "distill": True,
-    "init": "he",
-    "inputs": "unit",
-    "validation": 99,
-    "track_test": True,
-}
 
 
 def test_a_field_that_comes_later_changes_only_the_keys_of_runs_that_use_it(monkeypatch):

@@ -124,12 +124,6 @@ def test_the_list_of_what_was_written_is_no_way_out_of_the_folder(command, tmp_p
 def test_site_replaces_only_a_folder_that_is_wholly_its_own(link, tmp_path, monkeypatch):
     """`docs` has a conf.py, as the source of a site has; it is not one that the command wrote."""
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
-    monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
-    monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
-    monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
-    monkeypatch.setattr(reproduce, "FIRST", "patterns")
-    monkeypatch.setattr(reproduce, "results_table", lambda frame: frame)
-    monkeypatch.setattr(reproduce.sweep, "sweep", lambda *_, **__: Mock(interrupted="", failed={}))
     shutil.copytree(site.REPOSITORY / "docs", tmp_path / "docs")
     if link:
         (tmp_path / "site").mkdir()

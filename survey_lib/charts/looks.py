@@ -10,7 +10,7 @@ HATCHES = ("", "///", "...", "xxx", "---", "\\\\", "+++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 GREY, PALE, DENSE = "#999999", "#DDDDDD", "#222222"
 RANDOM_MARKERS = "x+*1234"
-# Methods that are often drawn together stand within seven of each other: their colours differ.
+# Within seven names of each other the colours differ; further apart two methods may share one, and the marker differs.
 ORDER = (
     "magnitude l1-filter snip group-norm nm-magnitude taylor-filter rigl "
     "lamp fpgm synflow slimming obs hrank set "

@@ -16,6 +16,10 @@ EMPTY = 1 - 1e-9  # a sparsity at which every layer is down to its minimum
 PREDICTED, MADE = 20, 10  # steps of bisection: where the cost is predicted, where a model is run for it
 
 
+class BudgetNotMet(ValueError):
+    """Even the smallest network that the method can make costs more than the budget."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """`limit` is the share of the dense MACs or parameters that may stay, or a value of the caller's own cost."""
@@ -45,7 +49,7 @@ class Budget:
     def bracket(self, cost: Callable[[float], float], steps: int = PREDICTED) -> tuple[float, float]:
         """Two neighbouring sparsities: the first costs more than the limit, the second does not.
 
-        Both are 0 where nothing must go. Raises ValueError if the highest sparsity costs more than the limit.
+        Both are 0 where nothing must go. Raises BudgetNotMet if the highest sparsity costs more than the limit.
 
         >>> Budget("parameters", 0.25).bracket(lambda sparsity: 1 - sparsity, steps=3)
         (0.625, 0.75)
@@ -54,7 +58,7 @@ class Budget:
             return 0.0, 0.0
         least = cost(EMPTY)
         if least > self.limit:
-            raise ValueError(
+            raise BudgetNotMet(
                 f"{self.kind} of at most {self.limit:.4g} cannot be met: the smallest result costs {least:.4g}"
             )
         low, high = 0.0, 1.0

@@ -202,7 +202,7 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
-class Held:
+class MaskedTraining:
     """A rule that holds its masks; subclasses say in `choose` which ones after `done` of `steps` steps."""
 
     def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
@@ -229,7 +229,7 @@ class Held:
         self.masks = self.choose(self.steps)
 
 
-class Shadowed(Held):
+class DenseShadow(MaskedTraining):
     """A rule that keeps the dense weights beside the masked ones, so that a pruned weight can come back.
 
     Forward and backward see the masked weights; the optimizer steps on the dense ones with the gradient at

@@ -11,7 +11,7 @@ from survey_lib.experiment.data.corruption import corrupted
 from survey_lib.experiment.environment import environment
 from survey_lib.experiment.records.schema import bits, unpack
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
-from survey_lib.experiment.runs.run_state import Journey
+from survey_lib.experiment.runs.run_state import RunState
 from survey_lib.experiment.runs.stories import Pruned
 from survey_lib.experiment.runs.train import predict, score_metrics
 from survey_lib.measure import measure, reductions
@@ -36,20 +36,20 @@ def correct(record: dict, stage: str = "recovered") -> np.ndarray:
     return unpack(test["correct"], test["n"])
 
 
-def finished(journey: Journey, notes: list[str]) -> dict:
+def finished(state: RunState, notes: list[str]) -> dict:
     """The record of a run that came to its end."""
-    config, row = journey.config, journey.config.row
+    config, row = state.config, state.config.row
     scope = (config.scope or row.scope) if row else None
-    return _done(config, scope, {"dense": journey.dense.model, "pruned": journey.model}, journey.example) | {
-        "sparsity": journey.sparsity,
-        "layers": _layers(journey),
-        "skipped": [list(pair) for pair in journey.skipped],
-        "metrics": _metrics(journey),
-        "curve": [*journey.curve],
-        "ledger": [*journey.ledger],
+    return _done(config, scope, {"dense": state.dense.model, "pruned": state.model}, state.example) | {
+        "sparsity": state.sparsity,
+        "layers": _layers(state),
+        "skipped": [list(pair) for pair in state.skipped],
+        "metrics": _metrics(state),
+        "curve": [*state.curve],
+        "ledger": [*state.ledger],
         "warnings": notes,
-        "initial_overlap": journey.initial_overlap(),
-        "path": journey.path,
+        "initial_overlap": state.initial_overlap(),
+        "path": state.path,
     }
 
 
@@ -105,26 +105,26 @@ def failed(config: RunConfig, reason: str, status: str = "failed") -> dict:
     return header(config) | {"status": status, "reason": reason}
 
 
-def _metrics(journey: Journey) -> dict:
+def _metrics(state: RunState) -> dict:
     """Stage -> split -> metrics. The test set is read here and nowhere else, after the last epoch."""
     splits = {
-        "test": journey.data.test,
-        "validation": journey.data.validation,
-        "corrupted": corrupted(journey.data.test),
+        "test": state.data.test,
+        "validation": state.data.validation,
+        "corrupted": corrupted(state.data.test),
     }
-    cut = journey.pruned or journey.dense.model
+    cut = state.pruned or state.dense.model
     stages = {  # model, splits
-        "dense": (journey.dense.model, splits),
+        "dense": (state.dense.model, splits),
         "pruned": (cut, ("test", "validation")),
-        "recalibrated": (recalibrated(cut, journey), ("test",)),
-        "recovered": (journey.model, splits),
+        "recalibrated": (recalibrated(cut, state), ("test",)),
+        "recovered": (state.model, splits),
     }
     scores: dict[tuple, Tensor] = {}
     for model, names in stages.values():
         for name in names:
             if (id(model), name) not in scores:
                 scores[id(model), name] = predict(model, splits[name][0])
-    reference = {name: scores[id(journey.dense.model), name].argmax(1) for name in splits}
+    reference = {name: scores[id(state.dense.model), name].argmax(1) for name in splits}
     metrics = {
         stage: {
             name: score_metrics(scores[id(model), name], splits[name][1], reference[name]) for name in names
@@ -136,16 +136,16 @@ def _metrics(journey: Journey) -> dict:
     return metrics
 
 
-def recalibrated(model: nn.Module, journey: Journey) -> nn.Module:
+def recalibrated(model: nn.Module, state: RunState) -> nn.Module:
     """The model with batch-norm statistics of its own, from training images; itself where it has no batch norm."""
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return model
-    return recalibrate(model, journey.training_images())
+    return recalibrate(model, state.training_images())
 
 
-def _layers(journey: Journey) -> list[dict]:
+def _layers(state: RunState) -> list[dict]:
     """One row a layer: units in the dense network, units kept at the end, sparsity."""
-    if not journey.reports:
+    if not state.reports:
         return [
             {
                 "layer": name.removesuffix(".weight"),
@@ -154,9 +154,9 @@ def _layers(journey: Journey) -> list[dict]:
                 "kept": int(mask.sum()),
                 "sparsity": 1 - int(mask.sum()) / mask.numel(),
             }
-            for name, mask in journey.masks.items()
+            for name, mask in state.masks.items()
         ]
-    total = journey.reports[0].set_index("layer")["total"]
-    last = journey.reports[-1].set_index("layer").reindex(total.index)
+    total = state.reports[0].set_index("layer")["total"]
+    last = state.reports[-1].set_index("layer").reindex(total.index)
     layers = last.assign(total=total, sparsity=1 - last["kept"] / total).reset_index()
     return layers[["layer", "unit", "total", "kept", "sparsity"]].to_dict("records")

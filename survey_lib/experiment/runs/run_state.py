@@ -24,7 +24,7 @@ NEW_WEIGHTS = 1_000_003  # added to the seed: weights that no run of a study sta
 
 
 @dataclass
-class Journey:
+class RunState:
     """The network of a run on its way, and what was written down."""
 
     config: RunConfig
@@ -41,7 +41,7 @@ class Journey:
     sparsity: float = 0.0
     path: dict | None = None
 
-    def branch(self, config: RunConfig) -> Journey:
+    def branch(self, config: RunConfig) -> RunState:
         """The same network for a config that parts here: training one does not change the other."""
         return replace(
             self, config=config, model=copy.deepcopy(self.model), curve=[*self.curve], ledger=[*self.ledger]
@@ -88,11 +88,11 @@ class Journey:
         watched = measure(teacher, self.example)["macs"] if teacher else 0
         self.charge(stage, trained, trained * len(self.data.train[1]), read(), watched)
 
-    def rebuilt(self, state: dict[str, Tensor] | None) -> nn.Module:
-        """The pruned shape with other weights: those of `state`, or new ones of another seed."""
+    def rebuilt(self, weights: dict[str, Tensor] | None) -> nn.Module:
+        """The pruned shape with other weights: those of `weights`, or new ones of another seed."""
         model = fresh(self.config, self.data, self.config.seed + NEW_WEIGHTS)
-        if state is not None:
-            model.load_state_dict(state)
+        if weights is not None:
+            model.load_state_dict(weights)
         for plan in self.plans:
             model = surgery.replay(model, plan)
         return apply(model, self.masks)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.chain.selection import cubic, select
-from survey_lib.chain.training.during import END, Held
+from survey_lib.chain.training.during import END, MaskedTraining
 
 GAMMA, ZETA, BETA = -0.1, 1.1, 2 / 3  # stretch and temperature of the hard concrete distribution
 
@@ -34,7 +34,7 @@ def gate_probability(log_alpha: Tensor) -> Tensor:
     return (log_alpha - BETA * math.log(-GAMMA / ZETA)).sigmoid()
 
 
-class L0(Held):
+class L0(MaskedTraining):
     """Learn hard-concrete gates on the weights with an L0 penalty (louizos2018learning).
 
     Every weight has its gate, the variant of gale2019state; the paper gates input units and feature maps, so

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from survey_lib.chain.evidence.base import layer_seed
 from survey_lib.chain.selection import counts, erk, keep_in_rows, keep_largest
-from survey_lib.chain.training.during import END, Held
+from survey_lib.chain.training.during import END, MaskedTraining
 
 
-class Moving(Held):
+class DynamicSparse(MaskedTraining):
     """Sparse from the first step: some weights move to new places, sparsity stays the same at every step.
 
     Layers get Erdős–Rényi–kernel sparsities and random masks. Every 100 steps (or a twentieth of them)
@@ -67,7 +67,7 @@ class Moving(Held):
                     value.masked_fill_(~self.masks[name], 0)
 
 
-class Set(Moving):
+class Set(DynamicSparse):
     """Sparse evolutionary training: drop small weights, grow at random (mocanu2018scalable).
 
     Drop fraction, period and zero start of new weights as in the implementation of evci2020rigging, which SET
@@ -83,7 +83,7 @@ class Set(Moving):
         return self.draw(name)
 
 
-class RigL(Moving):
+class RigL(DynamicSparse):
     """Rigging the lottery: drop small weights, grow where the gradient is largest (evci2020rigging).
 
     Growth score = |∂L/∂w| at the masked weights, which is dense; weights dropped in the same update may grow

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from survey_lib.chain.masks import Masks, overall_sparsity
 from survey_lib.chain.patterns import misfit, n_of_m, parse
 from survey_lib.chain.selection import cubic, select
-from survey_lib.chain.training.during import END, Held, Shadowed
+from survey_lib.chain.training.during import END, DenseShadow, MaskedTraining
 
 WARMUP = 0.1  # share of the steps before pruning starts: weights, or scores, say nothing yet
 
 
-class Gradual(Held):
+class Gradual(MaskedTraining):
     """Magnitude pruning on the cubic schedule (zhu2017prune).
 
     sparsity = s (1 − (1 − (t − t₀)/(T − t₀))³), the smallest |w| of each layer go; t₀ is 10 % of the steps, as the
@@ -40,7 +40,7 @@ class Gradual(Held):
         return self.masks
 
 
-class Movement(Shadowed):
+class Movement(DenseShadow):
     """Keep the weights that fine-tuning moves away from zero (sanh2020movement).
 
     score = −Σ_t g·w, added up over the steps with the gradient at the masked weights and the dense w, so
@@ -69,7 +69,7 @@ class Movement(Shadowed):
         )
 
 
-class SoftThreshold(Shadowed):
+class SoftThreshold(DenseShadow):
     """STR: learn one threshold a layer by gradient descent (kusupati2020soft).
 
     Training sees sign(w) · max(|w| − σ(s), 0). Gradients are exact: w gets g where |w| > σ(s), s gets −σ'(s) Σ
@@ -128,7 +128,7 @@ def softshrink(weight: Tensor, threshold: Tensor) -> Tensor:
     return weight.sign() * (weight.abs() - threshold).clamp_min(0)
 
 
-class Alternating(Held):
+class Alternating(MaskedTraining):
     """AC/DC: train compressed and decompressed in turn, and compressed to the end (peste2021acdc).
 
     In hundredths of the training, as in the authors' 100 epochs on ImageNet: dense until 10; then 5 compressed
@@ -167,7 +167,7 @@ class Alternating(Held):
             optimizer.state.clear()
 
 
-class SparseRefined(Shadowed):
+class SparseRefined(DenseShadow):
     """SR-STE: learn an N:M mask from scratch with straight-through gradients (zhou2021learning).
 
     Forward with the n largest |w| of every m; the dense w gets g(masked w) + λ (1 − mask)·w, λ = 2e-4 as in
