@@ -133,8 +133,16 @@ def test_the_card_says_what_the_records_say():
     card = tables.study_card(table)
     assert "eurosat32-mini; 2,500 training and (not stored) test examples" in card
     assert "20 epochs, sgd, one-cycle, rate 0.05, batch 16" in card and "3 (0, 1, 2)" in card
-    with pytest.raises(ValueError, match="3 of 3 runs are not published"):
+    with pytest.raises(ValueError, match="3 of 3 runs are neither published nor on this machine"):
         tables.study_card(table.assign(key=["x", "y", "z"]))
+
+
+def test_the_card_reads_runs_of_this_machine_too(monkeypatch):
+    """A quick profile computes its own runs, which nobody has published."""
+    record = next(iter(tables.store.published_records("comparison").values()))
+    monkeypatch.setattr(tables.store, "local_records", lambda study: {"mine": record})
+    card = tables.study_card(pd.DataFrame({"study": ["comparison"], "key": ["mine"], "accuracy": [0.9]}))
+    assert "1 of study comparison: mine" in card
 
 
 def test_the_sampling_error_is_binomial(monkeypatch):

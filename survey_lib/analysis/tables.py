@@ -155,17 +155,19 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def study_card(table: pd.DataFrame) -> str:
-    """What a reader must know to judge a figure of these published runs, as a Markdown table, from their records.
+    """What a reader must know to judge a figure of these runs, as a Markdown table, from their records.
 
     The sampling error is the binomial standard error of the mean accuracy, √(a (1 − a) / n), in points.
-    Raises ValueError where a run of the table is not published.
+    Raises ValueError where a run of the table is neither published nor among those of this machine.
     """
     study, keys = table["study"].iloc[0], set(table["key"])
-    runs = [run for key, run in store.published_records(study).items() if key in keys]
+    found = store.published_records(study)
+    if not keys <= found.keys():
+        found = store.local_records(study) | found
+    runs = [run for key, run in found.items() if key in keys]
     if len(runs) < len(keys):
-        raise ValueError(
-            f"{len(keys) - len(runs)} of {len(keys)} runs are not published; first: survey publish {study}"
-        )
+        missing = f"{len(keys) - len(runs)} of {len(keys)} runs"
+        raise ValueError(f"{missing} are neither published nor on this machine; see: survey status {study}")
     configs = [run["config"] for run in runs]
     of = {
         name: ", ".join(f"{value}" for value in sorted({config[name] for config in configs}))
