@@ -107,4 +107,23 @@ function filterable(table) {
   show(0);
 }
 
-document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("table.filterable").forEach(filterable));
+// On a phone every row is a card, whose lines say which column they are.
+function labelled(table) {
+  const names = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+  for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, column) => cell.dataset.label = names[column]);
+}
+
+function copied(block) {
+  const copy = button("copy", async () => {
+    await navigator.clipboard.writeText(block.querySelector("pre").innerText);
+    copy.textContent = "copied";
+  });
+  copy.className = "survey-copy";
+  block.append(copy);
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll(".survey-table").forEach(labelled);
+  document.querySelectorAll("table.filterable").forEach(filterable);
+  document.querySelectorAll(".highlight-bibtex, .highlight-bash").forEach(copied);
+});
