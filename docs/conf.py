@@ -32,7 +32,6 @@ nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the solution"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
-numfig = True
 
 bibtex_bibfiles = [str(REPOSITORY / "data" / "literature" / "references.bib")]
 bibtex_reference_style = "author_year"

@@ -1,17 +1,23 @@
 """The source of the site: cards, tables, docstrings and notebooks, without Sphinx or a browser."""
 
+import base64
 import dataclasses
+import io
 import json
+import re
 from html.parser import HTMLParser
 
+import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from survey_lib.analysis import literature
 from survey_lib.analysis.literature import papers, published
 from survey_lib.catalogue import METHODS
+from survey_lib.course import lesson
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results, pages
 from survey_lib.site.cards import card, formulas, source
@@ -255,3 +261,15 @@ def test_a_picture_of_a_lesson_is_a_picture_on_the_site(files):
     text = for_web(nbformat.v4.new_notebook(cells=[cell]), files).cells[0].source
     assert text.startswith("[![A mask\nin two lines](../_static/small/story.png)](../figures/story.md), ")
     assert text.endswith(f"[code]({files}/survey_lib/prune.py)" if files else ", code")
+
+
+def test_a_slider_holds_a_frame_for_each_value_and_shows_the_first():
+    before = plt.get_fignums()
+    text = lesson.slider(lambda height: plt.figure(figsize=(1, height)), height=(1, 2, 2.5)).data
+    (steps, frames), shown = (
+        re.findall(r'data-\w+="(.*?)"', text),
+        re.findall(r'src="data:image/png;base64,(.*?)"', text),
+    )
+    sizes = [Image.open(io.BytesIO(base64.b64decode(frame))).size for frame in frames.split()]
+    assert steps == "1 2 2.5" and sizes == [(100, 100), (100, 200), (100, 250)]
+    assert shown == frames.split()[:1] and 'max="2"' in text and plt.get_fignums() == before

@@ -122,7 +122,27 @@ function copied(block) {
   block.append(copy);
 }
 
+// The search shows what a page says, not its menus, and a page once, though it may match by title, index and text.
+function searching(results) {
+  Search.htmlToText = (page) => {
+    const spaced = page.replaceAll(/<\/(th|td)>/g, "$& ");
+    const article = new DOMParser().parseFromString(spaced, "text/html").querySelector("article");
+    article?.querySelectorAll(".headerlink, div.math, script, style").forEach((part) => part.remove());
+    return article?.textContent ?? "";
+  };
+  new MutationObserver(() => {
+    const seen = new Set();
+    for (const item of results.querySelectorAll("li")) {
+      const { pathname } = item.querySelector("a");
+      item.hidden = seen.has(pathname);
+      seen.add(pathname);
+    }
+  }).observe(results, { childList: true, subtree: true });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  const results = document.getElementById("search-results");
+  if (results) searching(results);
   document.querySelectorAll(".survey-table").forEach(labelled);
   document.querySelectorAll("table.filterable").forEach(filterable);
   document.querySelectorAll(".highlight-bibtex, .highlight-bash").forEach(copied);
