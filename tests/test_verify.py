@@ -325,7 +325,7 @@ def test_a_method_with_a_newer_version_is_said_once_and_its_runs_are_not_compare
 
 
 @pytest.mark.parametrize("name", ["category", "structure", "unit", "when"])
-def test_a_method_called_other_than_in_the_catalogue_is_noticed_without_a_run(name, records):
+def test_a_method_called_other_than_in_the_catalogue_is_noticed_without_a_run(name, trial, records):
     assert soundness.faults("trial", records) == []
     changed = every(f"method.{name}", lambda _: "other")(copy.deepcopy(records))
     assert [key for key, _ in soundness.faults("trial", changed)] == [record["key"] for record in records]
