@@ -74,11 +74,9 @@ def escape_docstring(app, what, name, obj, options, lines):
 
 def preview(app, page, template, context, doctree):
     """Tags by which a shared link shows title and first sentence and, once the site has an address, a picture."""
-    found = doctree.findall(lambda node: isinstance(node, nodes.paragraph | nodes.caption)) if doctree else []
-    said = next(
-        (text for text in (node.astext() for node in found) if "minutes" not in text[:12]),
-        about()["description"],
-    )
+    written = doctree.findall(lambda node: isinstance(node, nodes.paragraph | nodes.caption)) if doctree else []
+    texts = (node.astext() for node in written)
+    said = next((text for text in texts if "minutes" not in text[:12]), about()["description"])
     said = html.escape(" ".join(said.split())[:200])
     title = re.sub(r"<[^>]+>", "", context.get("title", project))  # it is HTML already
     tags = {"og:title": title, "og:description": said, "og:type": "website", "og:site_name": project}

@@ -80,7 +80,7 @@ def _figure_page(name: str, folder: Path, say: Callable[[str], None]) -> str:
         return f"# {plain(entry.question)}\n\n{raw(escape(f'Not drawn: {refusal}'))}"
     sheet = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     pd.DataFrame(sheet["data"]).to_csv(folder / f"{name}.csv", index=False)
-    picture = f":alt: {' '.join(sheet['alt'].split())}\n\n{escape(sheet['caption'])}"
+    picture = f":alt: {' '.join(sheet['alt'].split())}\n\n{plain(sheet['caption'])}"
     parts = [
         f"# {plain(entry.question)}\n",
         fence(f"{{figure}} ../_static/figures/{name}.svg", picture),
