@@ -85,9 +85,8 @@ def preview(app, page, template, context, doctree):
         tags["og:url"] = f"{where.site}/{page}.html"
     lines = [f'<meta property="{name}" content="{text}">' for name, text in tags.items()]
     lines.append(f'<meta name="description" content="{said}">')
-    context["metatags"] = "\n".join(
-        [context.get("metatags", ""), *lines]
-    )  # pages without a source have none yet
+    there = context.get("metatags", "")  # pages without a source have none yet
+    context["metatags"] = "\n".join([there, *lines])
 
 
 def setup(app):
