@@ -21,7 +21,8 @@ PROFILES = ("published", "quick", "full")
 def begin(profile: str) -> None:
     """Check the profile, fix threads and seed, set the house style.
 
-    published: read committed results (under a minute). quick, full: compute what is missing first.
+    published: read committed results (under a minute). full: compute what is missing first. quick: compute a small
+    part of each study; a lesson stops where it asserts what only the whole study shows.
     Raises ValueError for any other name, before any work.
     """
     if profile not in PROFILES:
