@@ -37,7 +37,10 @@ VISIBLE = (
     "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.textContent)"
 )
 
-HOSTILE = "````\n``````\n</p><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"> [a](javascript:1)"
+HOSTILE = (
+    "````\n``````\n</p><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"> [a](javascript:1) "
+    r"$\href{javascript:1}{a}$"
+)
 built = pytest.mark.skipif(not PAGES, reason="build/site is not there; `make site` builds it")
 browser_needed = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
@@ -282,7 +285,9 @@ def test_no_script_of_a_file_runs(hostile, browser, tmp_path):
     sphinx = pytest.importorskip("sphinx.cmd.build")
     source, out = tmp_path / "source", tmp_path / "site"
     source.mkdir()
-    (source / "conf.py").write_text("extensions = ['myst_nb']")
+    (source / "conf.py").write_text(
+        "extensions = ['myst_nb']\nmyst_enable_extensions = ['dollarmath', 'amsmath']"
+    )
     texts = {
         "index": "# Index\n\n```{toctree}\ncard\npapers\nnumbers\ncommands\n```\n",
         "card": card(hostile, source),
@@ -299,7 +304,7 @@ def test_no_script_of_a_file_runs(hostile, browser, tmp_path):
             assert browser.title != "run" and "document.title='run'" in browser.page_source or name == "index"
             assert (
                 browser.execute_script(
-                    "return document.querySelectorAll('img[onerror], a[href^=javascript]').length"
+                    "return document.querySelectorAll('img[onerror], a[href^=javascript], span.math').length"
                 )
                 == 0
             )

@@ -164,7 +164,7 @@ def _study(study: str, name: str, rows: pd.DataFrame, folder: Path) -> str:
     save_figure(drawn, f"{name}-{study}", folder / "drawings", study=study, keys=sorted(rows["key"]))
     plt.close(drawn.figure)
     image = f"drawings/{name}-{study}.png"
-    about = f":alt: {' '.join(drawn.alt.split())}\n\n{escape(drawn.caption)}"
+    about = f":alt: {' '.join(drawn.alt.split())}\n\n{plain(drawn.caption)}"
     return f"{text}\n{fence('{figure} ' + image, about)}"
 
 
