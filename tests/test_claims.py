@@ -145,6 +145,13 @@ def test_the_card_reads_runs_of_this_machine_too(monkeypatch):
     assert "1 of study comparison: mine" in card
 
 
+def test_the_card_of_no_run_says_so():
+    assert (
+        tables.study_card(pd.DataFrame({"study": [], "key": []}))
+        == "*This profile has no run for this figure.*"
+    )
+
+
 def test_the_sampling_error_is_binomial(monkeypatch):
     """√(0.9 · 0.1 / 3600) is half a point."""
     record = next(iter(tables.store.published_records("comparison").values()))

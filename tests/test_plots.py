@@ -199,7 +199,10 @@ def test_the_bars_of_the_tradeoff_hold_seeds_and_test_images():
 
 def test_the_title_of_the_tradeoff_is_computed_from_the_table():
     """At each compression magnitude is 0.03 · (1 − 1 / compression) below l1-filter; 0.0225 on the logarithm's mean."""
-    assert "keeps 2.2 points less than l1-filter at equal size" in find("tradeoff").draw(one_model(results())).caption
+    assert (
+        "keeps 2.2 points less than l1-filter at equal size"
+        in find("tradeoff").draw(one_model(results())).caption
+    )
 
 
 def draw() -> Drawing:

@@ -14,6 +14,7 @@ from survey_lib.figures.comparisons import (
     language_models,
     open_problems,
     pitfalls,
+    replication,
     speed_figures,
     surveyed,
     your_model,
@@ -115,6 +116,12 @@ FIGURES: dict[str, Entry] = {
     "faults": Entry(pitfalls.faults, "19", "Where in the chain do faults sit that raise no error?"),
     "open-problems": Entry(
         open_problems.open_problems, "21", "What does the field not know, and what evidence is there?"
+    ),
+    "replication": Entry(
+        replication.published_against_ours,
+        "17",
+        "Do published numbers on small networks come out again?",
+        "replication",
     ),
     "published-baselines": Entry(
         surveyed.published_baselines, "18", "How far do published dense accuracies differ?"
