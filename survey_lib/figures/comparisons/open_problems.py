@@ -66,6 +66,7 @@ def open_problems() -> Drawing:
     for (source, rows), marker, colour in zip(table.groupby("source"), "os", plots.PALETTE, strict=False):
         intervals(rows, axes, rows["at"], unit=1, label=source, marker=marker, color=colour)
     axes.set_xscale("symlog", linthresh=2)
+    axes.set_xlim(-50, 120)
     axes.set_xticks([-50, -10, -2, -1, 0, 1, 2, 10, 50], [-50, -10, -2, -1, 0, 1, 2, 10, 50])
     axes.set_yticks(range(len(sentences)), sentences)
     axes.set_xlabel("← against      percentage points (losses: hundredths of a nat)      for →")
