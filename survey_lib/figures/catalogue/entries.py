@@ -115,7 +115,7 @@ FIGURES: dict[str, Entry] = {
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
     "faults": Entry(pitfalls.faults, "19", "Where in the chain do faults sit that raise no error?"),
     "open-problems": Entry(
-        open_problems.open_problems, "21", "What does the field not know, and what evidence is there?"
+        open_problems.open_problems, "21", "What speaks for and against what is said about pruning?"
     ),
     "replication": Entry(
         replication.published_against_ours,
