@@ -85,8 +85,8 @@ FIGURES: dict[str, Entry] = {
     "choice-and-repair": Entry(
         channel_pruning.choice_and_repair, "08", "What is the choice of channels worth, and what the repair?"
     ),
-    "recipe-or-criterion": Entry(
-        controls.recipe_or_criterion, "16", "Does the learning rate or the criterion matter more?", "controls"
+    "equal-budgets": Entry(
+        controls.equal_budgets, "16", "Is it pruning, or the training that came with it?", "controls"
     ),
     "depth-against-width": Entry(
         depth_and_heads.depth_against_width,
