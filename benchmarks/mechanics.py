@@ -1,8 +1,8 @@
 """Time and memory of the mechanics beside their peers, as ratios measured in one process.
 
-    python benchmarks/mechanics.py [selection] [structured] [training] [depth] [swin]
+    python benchmarks/mechanics.py [selection] [imports] [structured] [training] [depth] [swin]
 
-Each part prints a table; without a name all run. Peers take turns round by round, medians are compared, one
+torch-kirigami is compared where it is installed (pip install torch-kirigami). Each part prints a table; without a name all run. Peers take turns round by round, medians are compared, one
 thread. A ratio above 1 says how many times faster survey_lib is. Peak memory is the resident memory a fresh
 process gains during the one call.
 """
@@ -10,9 +10,11 @@ process gains during the one call.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import multiprocessing
 import resource
 import statistics
+import subprocess
 import sys
 import time
 import warnings
@@ -109,11 +111,29 @@ def select_torch(model: nn.Module) -> None:
 
 def selection() -> pd.DataFrame:
     """Global magnitude of 80 % of ResNet-50's weights: masks alone, the whole `prune` (a new model, masks
-    applied, report), and the peer (masks applied through hooks)."""
-    peers = {"select": select_ours, "prune": magnitude_ours, "torch": select_torch}
+    applied, report), and the peer (masks applied through hooks); Wanda takes half of each row."""
+    peers = {"select": select_ours, "prune": magnitude_ours, "torch": select_torch, "wanda": wanda_ours}
     seconds = in_turns(fresh("resnet50"), peers, 5)
     ratios = {f"ratio to {name}": seconds["torch"] / seconds[name] for name in ("select", "prune")}
     return pd.DataFrame([seconds | ratios])
+
+
+def wanda_ours(model: nn.Module) -> nn.Module:
+    return survey_lib.prune(
+        model, "wanda", 0.5, batches=[(torch.randn(2, 3, 64, 64), torch.zeros(2).long())]
+    ).model
+
+
+def imports() -> pd.DataFrame:
+    """Seconds of `import survey_lib` and of `import torch`, each in a fresh Python."""
+    seconds: dict[str, list[float]] = {"torch": [], "survey_lib": []}
+    for _ in range(5):
+        for name, values in seconds.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
+            values.append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return pd.DataFrame([medians | {"ratio": medians["survey_lib"] / medians["torch"]}])
 
 
 def prune_ours(model: nn.Module) -> nn.Module:
@@ -134,6 +154,28 @@ def prune_peer(model: nn.Module) -> nn.Module:
         ignored_layers=classifiers,
     ).step()
     return model
+
+
+def prune_peer_checked(model: nn.Module) -> nn.Module:
+    """torch-pruning and the least that a check would add: the network before and after its cut, in float64, on two
+    images of the size that ours is checked at."""
+    pixels = getattr(model, "image_size", 64)
+    images = torch.randn(2, 3, pixels, pixels, dtype=torch.float64)
+    with torch.no_grad():
+        copy.deepcopy(model).double()(images)
+        small = prune_peer(model)
+        copy.deepcopy(small).double()(images)
+    return small
+
+
+def prune_kirigami(model: nn.Module) -> nn.Module:
+    """torch-kirigami, to seven tenths of the parameters."""
+    from torch_kirigami import DependencyGraph, pruning
+
+    pruner = pruning.Pruner(model, graph=DependencyGraph.build(model, args=(torch.randn(IMAGE),)))
+    budget = pruning.ParameterBudget(max_params=int(0.7 * _parameters(model)))
+    strategy = pruning.Greedy(pruning.GroupMagnitude(p=2))
+    return pruner.prune(pruner.discover_candidates(), budget=budget, strategy=strategy)[0]
 
 
 def check_share(model: nn.Module) -> float:
@@ -164,13 +206,19 @@ def structured() -> pd.DataFrame:
     rows = []
     for name in ("resnet50", "densenet121", "mobilenet_v2", "vit_b_16"):
         model = fresh(name)
-        seconds = in_turns(model, {"survey_lib": prune_ours, "torch-pruning": prune_peer}, 3)
+        seconds = in_turns(model, PRUNERS | {"checked peer": prune_peer_checked}, 3)
         memory = {f"{peer} GiB": alone(call, name)[1] for peer, call in PRUNERS.items()}
         left = {f"{peer} M": _parameters(call(copy.deepcopy(model))) / 1e6 for peer, call in PRUNERS.items()}
-        ratio = seconds["torch-pruning"] / seconds["survey_lib"]
+        ratios = {
+            "time over peer": seconds["survey_lib"] / seconds["torch-pruning"],
+            "over checked": seconds["survey_lib"] / seconds["checked peer"],
+        }
+        if importlib.util.find_spec("torch_kirigami"):
+            kirigami = alone(prune_kirigami, name, CAP_BYTES)
+            ratios["torch-kirigami s"] = kirigami[0] if kirigami else f"over {CAP_SECONDS}"
         share = check_share(copy.deepcopy(model))
         check = {"check share": share, "without check": seconds["survey_lib"] * (1 - share)}
-        rows.append({"model": name} | seconds | {"ratio": ratio} | check | memory | left)
+        rows.append({"model": name} | seconds | ratios | check | memory | left)
     return pd.DataFrame(rows)
 
 
@@ -243,7 +291,7 @@ def depth() -> pd.DataFrame:
 
 
 PRUNERS = {"survey_lib": prune_ours, "torch-pruning": prune_peer}
-PARTS = {part.__name__: part for part in (selection, structured, training, depth, swin)}
+PARTS = {part.__name__: part for part in (selection, imports, structured, training, depth, swin)}
 
 
 def main(names: list[str]) -> None:

@@ -1,14 +1,18 @@
-"""Every classification family of torchvision, cut at 10, 30 and 50 percent: is the cut exact, what is fixed, what it costs.
+"""Networks of five libraries, cut at 10, 30 and 50 percent: is the cut exact, what is fixed, what it costs.
 
     python benchmarks/zoo.py [MODEL ...]
 
-Writes zoo.csv (one row a model and sparsity) and zoo.md beside this file. Weights and kept sets are random
-(seed 0). Each model runs in a process of its own, so that peak memory is its own.
+Every classification family of torchvision, and with `pip install 'survey-lib[zoo]'` models of timm, transformers,
+segmentation_models_pytorch and ultralytics; those of a library that is not installed are named and left out. Writes
+zoo.csv (one row a model and sparsity) beside this file. Weights (unit gain) and kept sets are random (seed 0). Each model
+runs in a process of its own, so that peak memory is its own.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
+import importlib.util
 import resource
 import sys
 import time
@@ -19,7 +23,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import torchvision
 
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import group_masks, trace
@@ -28,9 +31,50 @@ from survey_lib.chain.surgery.cut import cut, replay
 
 MODELS = """alexnet vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_1 densenet121 googlenet
 inception_v3 mobilenet_v2 mobilenet_v3_small mnasnet0_5 shufflenet_v2_x0_5 efficientnet_b0 efficientnet_v2_s
-regnet_x_400mf regnet_y_400mf convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t""".split()
+regnet_x_400mf regnet_y_400mf convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t
+timm:resnet26 timm:resnetv2_50 timm:mobilenetv3_small_100 timm:efficientnet_lite0 timm:convnextv2_atto timm:regnety_002
+timm:ghostnet_100 timm:hrnet_w18_small timm:dla34 timm:mobilevit_xxs timm:edgenext_xx_small timm:repvgg_a0
+timm:vit_tiny_patch16_224 timm:poolformer_s12 timm:mixer_s32_224 timm:lcnet_050 timm:fbnetc_100 timm:cspresnet50
+transformers:ResNetForImageClassification transformers:ViTForImageClassification transformers:ConvNextForImageClassification
+transformers:MobileNetV2ForImageClassification transformers:BertForSequenceClassification
+transformers:DistilBertForSequenceClassification transformers:LlamaForCausalLM
+segmentation_models_pytorch:Unet segmentation_models_pytorch:DeepLabV3Plus segmentation_models_pytorch:FPN
+ultralytics:yolov8n.yaml ultralytics:yolo11n.yaml""".split()
+SMALL = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
+SMALL |= {
+    "dim": 192,
+    "hidden_dim": 512,
+    "n_layers": 4,
+    "n_heads": 4,
+    "vocab_size": 1000,
+}  # DistilBert's words
 SPARSITIES = (0.1, 0.3, 0.5)
 HERE = Path(__file__).parent
+
+
+def load(name: str) -> tuple[torch.nn.Module, object]:
+    """The model with random weights, and an example of its input."""
+    library, _, kind = name.rpartition(":")
+    module = importlib.import_module(library or "torchvision")
+    image = torch.randn(1, 3, 224, 224)
+    if library == "transformers":
+        config = getattr(module, kind.partition("For")[0] + "Config")
+        if kind.endswith("ImageClassification"):
+            return getattr(module, kind)(config()), image
+        return getattr(module, kind)(config(**SMALL)), {"input_ids": torch.randint(0, 1000, (1, 16))}
+    if library == "ultralytics":
+        return importlib.import_module("ultralytics.nn.tasks").DetectionModel(kind, verbose=False), image
+    if library == "segmentation_models_pytorch":
+        return getattr(module, kind)("mobilenet_v2", encoder_weights=None), image
+    if library == "timm":
+        return module.create_model(kind), image
+    size = 299 if kind == "inception_v3" else 224
+    return module.models.get_model(kind, weights=None), torch.randn(1, 3, size, size)
+
+
+def run(model: torch.nn.Module, example: object) -> None:
+    with torch.no_grad():
+        model(**example) if isinstance(example, dict) else model(example)
 
 
 def peak_memory() -> float:
@@ -54,11 +98,14 @@ def largest_error(model, coupling, result, example) -> float:
     """max |masked − cut| / max |masked| in float64 on another batch and, where the model takes it, another size."""
     dense = copy.deepcopy(model).double()
     dense.load_state_dict(verify.random_values(model), strict=False)
+    with torch.no_grad():
+        for parameter, gain in verify.gains(dense).items():
+            dense.get_parameter(parameter).mul_(gain)
     masked = masks.masked_copy(dense, group_masks(dense, coupling, result.keep))
     over_kept = masked_norms.OverKept(masked, coupling, result.keep) if result.over_kept else None
-    checked = verify.Check(model, coupling, example)
+    checked = verify.Check(model, coupling, (example,))
     assert not checked.problem(result.keep)
-    small, (inputs,) = replay(dense, result.plan), checked.inputs
+    small, ((inputs,),) = replay(dense, result.plan), checked.inputs
     pairs = zip(verify.run(masked, inputs, over_kept=over_kept), verify.run(small, inputs), strict=True)
     return max(verify.error(a, b) for a, b in pairs)
 
@@ -68,12 +115,10 @@ def rows(name: str) -> list[dict]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
-    model = torchvision.models.get_model(name, weights=None).eval()
-    size = 299 if name == "inception_v3" else 224
-    example, times = torch.randn(1, 3, size, size), []
-    with torch.no_grad():
-        model(example)
-    before = peak_memory()
+    model, example = load(name)
+    model.eval()
+    run(model, example)
+    before, times = peak_memory(), []
     for _ in range(3):
         start = time.perf_counter()
         coupling = trace(model, example)
@@ -105,40 +150,17 @@ def rows(name: str) -> list[dict]:
     return found
 
 
-def markdown(table: pd.DataFrame) -> str:
-    lines = [
-        "# Coupled channels on torchvision's classification families",
-        "",
-        f"Made by `python benchmarks/zoo.py`; torch {torch.__version__}, one thread, 224 px (inception 299), random",
-        "weights and random kept sets. Error: max |masked − cut| / max |masked| in float64. Peak: whole process.",
-        "",
-        "| model | groups | channels | sparsity: M parameters | masked against cut | largest error | trace s | trace GB "
-        "| peak GB | fixed |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, part in table.groupby("model", sort=False):
-        one = part.iloc[0]
-        sizes = [f"{one.parameters_before / 1e6:.1f}"]
-        sizes += [f"{row.sparsity}: {row.parameters_after / 1e6:.1f}" for row in part.itertuples()]
-        fixed = [text for text in str(one.fixed).split("; ")]
-        shown = "; ".join(fixed[:2]) + (f"; and {len(fixed) - 2} more" if len(fixed) > 2 else "")
-        refused = f", {part.refused.max()} groups refused" if part.refused.max() else ""
-        lines.append(
-            f"| {name} | {one.groups} | {one.channels} | {', '.join(sizes)} | {part.masked_equals_cut.iloc[-1]}{refused} "
-            f"| {part.error.max():.0e} | {one.trace_s} | {one.trace_added_gb} | {part.peak_gb.max()} | {shown} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
 def main(names: list[str]) -> None:
     found: list[dict] = []
     for name in names or MODELS:
+        library = name.rpartition(":")[0] or "torchvision"
+        if not importlib.util.find_spec(library):
+            print(f"{name}: left out, {library} is not installed")
+            continue
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             found += pool.submit(rows, name).result()
         print(found[-1], flush=True)
-        table = pd.DataFrame(found)
-        table.to_csv(HERE / "zoo.csv", index=False, lineterminator="\n")
-        (HERE / "zoo.md").write_text(markdown(table), encoding="utf-8")
+        pd.DataFrame(found).to_csv(HERE / "zoo.csv", index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def test_stored_findings_come_out_of_the_published_runs():
 
 def test_prose_reads_findings_by_name():
     found = numbers.finding("magnitude-against-random")
-    assert (found.verdict, found.family_size, found.over) == ("better", 5, "seeds")
+    assert (found.verdict, found.family_size, found.over) == ("better", 9, "seeds")
     assert numbers.points(found.mean) == "10.4 points" and "10.4 points above" in found.statement
     with pytest.raises(ValueError, match="no finding 'magnitude-random'; near: magnitude-against-random"):
         numbers.finding("magnitude-random")
@@ -143,6 +143,13 @@ def test_the_card_reads_runs_of_this_machine_too(monkeypatch):
     monkeypatch.setattr(tables.store, "local_records", lambda study: {"mine": record})
     card = tables.study_card(pd.DataFrame({"study": ["comparison"], "key": ["mine"], "accuracy": [0.9]}))
     assert "1 of study comparison: mine" in card
+
+
+def test_the_card_of_no_run_says_so():
+    assert (
+        tables.study_card(pd.DataFrame({"study": [], "key": []}))
+        == "*This profile has no run for this figure.*"
+    )
 
 
 def test_the_sampling_error_is_binomial(monkeypatch):

@@ -87,7 +87,7 @@ REFUSALS = [
     ),
     (("sweep", "comparson"), "near: comparison"),
     (("results", "comparson"), "near: comparison"),
-    (("figure", "fronteer"), "near: frontier"),
+    (("figure", "trade-off"), "near: tradeoff"),
     (("cite", "li2017prunning"), "no figure 'li2017prunning'"),
     (("notebooks", "run", "no-such"), "no notebook 'no-such'"),
     (("notebooks", "run", "-p", "seed", "1", "--publish"), "--publish takes no parameters"),
@@ -109,6 +109,7 @@ REFUSALS = [
     ),
     ((*PRUNE, "--model", "torch.nn:Flatten", "--finetune", "-1"), "-1"),
     ((*PRUNE, "--model", "torchvision:resnet18", "--finetune", "1"), "give --data"),
+    (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),
     (("methods", "no-such-method"), "no method matches"),
     (("sweep", "no/such.yaml"), "no study file"),
     (("sweep", "weight", "--engine", "dask", "--jobs", "0"), "jobs must be at least 1"),
@@ -371,6 +372,7 @@ PRUNE = ("prune", "--method", "l1-filter", "--sparsity", "0.5", "--data", "euros
 def own_module(tmp_path, monkeypatch):
     """A folder with a module of the caller's, from which the command is called."""
     (tmp_path / "ownmodels.py").write_text(OWN)
+    (tmp_path / "wrongmodels.py").write_text("def good() return 1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     yield tmp_path
@@ -387,6 +389,7 @@ def own_module(tmp_path, monkeypatch):
         (("ownmodels:fails",), "raises OSError: no such device"),
         (("ownmodels:number",), "is no model but int"),
         (("ownmodels:absent",), "cannot be imported"),
+        (("wrongmodels:good",), "cannot be imported (expected ':'"),
         (("ownmodels:good", "--out", "missing/x.safetensors"), "is not a folder"),
         (("ownmodels:good", "--onnx", "missing/x.onnx"), "is not a folder"),
         (("ownmodels:good", "--weights", "w.pth"), "does not hold the weights of"),

@@ -28,7 +28,7 @@ BASE = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "spar
         ({"scope": "local"}, "'layerwise', 'global' or 'erk'"),
         ({"schedule": "slow"}, "'one-shot', 'iterative' or 'gradual'"),
         ({"recovery": "retrain"}, "'finetune'"),
-        ({"optimizer": "adan"}, "'sgd', 'adam' or 'adamw'"),
+        ({"optimizer": "adan"}, "'sgd', 'heavy-ball', 'adam' or 'adamw'"),
         ({"rounds": 3}, "one-shot has one round"),
         ({"rounds": 0, "schedule": "iterative"}, "greater than or equal to 1"),
         ({"recovery": "scratch-e", "schedule": "iterative", "rounds": 2}, "schedule one-shot"),

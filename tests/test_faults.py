@@ -157,7 +157,7 @@ def test_a_file_damaged_after_it_was_read_is_named_set_aside_and_run_again(damag
     victim.write_text(damage(victim.read_text()))
     with pytest.warns(UserWarning, match=victim.name):
         assert len(accuracies()) == 5
-    assert len(list((trial / store.ASIDE).glob(f"{victim.stem}.*.json"))) == 1
+    assert len(list((trial / files.ASIDE).glob(f"{victim.stem}.*.json"))) == 1
     before = finished(trial)
     assert serial().done == 6 and before.items() <= finished(trial).items() and accuracies() == whole
 
@@ -169,7 +169,7 @@ def test_damaged_copies_of_one_run_are_all_kept_aside(trial, accuracies):
         victim.write_text(content)
         with pytest.warns(UserWarning, match=victim.name):
             accuracies()
-    assert sorted(path.read_text() for path in (trial / store.ASIDE).iterdir()) == ["first", "second"]
+    assert sorted(path.read_text() for path in (trial / files.ASIDE).iterdir()) == ["first", "second"]
 
 
 @pytest.mark.parametrize(
@@ -200,6 +200,8 @@ ENTRIES = {
     "a folder": folder_of_that_name,
     "links in a circle": lambda path: path.symlink_to(path.name),
     "a link that leads nowhere": lambda path: path.symlink_to("nowhere"),
+    "a pipe": os.mkfifo,
+    "a device without an end": lambda path: path.symlink_to("/dev/zero"),
     "bytes": lambda path: path.write_bytes(bytes(range(256))),
     "nobody may read it": lambda path: (path.write_text("{}"), path.chmod(0)),
 }
@@ -276,14 +278,31 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(trial, tmp
 def test_what_a_killed_writer_leaves_is_no_run_and_goes_after_a_day(trial, accuracies):
     serial()
     left, new, mine = (
-        trial / name for name in (f"abc.{'d' * 32}.tmp", f"abc.{'e' * 32}.tmp", "my.notes.tmp")
+        trial / name for name in (f"{files.TEMPORARY}d", f"{files.TEMPORARY}e", f"abc.{'d' * 32}.tmp")
     )
-    for path in (left, new, mine):
+    folder = trial.parent / "checkpoints" / f"{files.TEMPORARY}f"
+    folder.mkdir()
+    for path in (left, new, mine, folder / "dense.safetensors"):
         path.write_text('{"schema": 1')
-    for path in (left, mine):
+    for path in (left, mine, folder):
         os.utime(path, (0, 0))
     assert len(accuracies()) == 6 and serial().done == 6
-    assert not left.exists() and new.exists() and mine.exists()
+    assert not left.exists() and not folder.exists() and new.exists() and mine.exists()
+
+
+def test_what_writers_leave_is_what_is_removed_later(trial, monkeypatch):
+    def killed(*_):
+        raise SystemExit  # nothing is cleaned up
+
+    monkeypatch.setattr(files.os, "replace", killed)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    with pytest.raises(SystemExit):
+        files.replace(trial / "a.json", "{}")
+    monkeypatch.undo()
+    (left,) = trial.iterdir()
+    os.utime(left, (0, 0))
+    files.remove_stale(trial)
+    assert not left.exists()
 
 
 def test_joblib_workers_end_soon_after_their_sweep_was_killed(trial, tmp_path):

@@ -1,8 +1,11 @@
 """The runner never calls a failed notebook done; the committed notebooks are clean."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -80,6 +83,36 @@ def test_b63_a_second_call_runs_only_what_is_missing(tmp_path):
     shutil.copy(TINY, bad)
     assert [run.name for run in run_all([good, bad], {}, tmp_path / "out", jobs=1)] == ["bad"]
     assert run_all([good, bad], {}, tmp_path / "out", jobs=1) == []
+
+
+SLOW = """
+import signal, sys, time
+from pathlib import Path
+from survey_lib.cli import main
+from survey_lib.course import notebooks
+def slow(path, out, chosen):
+    Path(sys.argv[2], "begun").touch()
+    time.sleep(600)
+notebooks.FOLDER, notebooks._execute = Path(sys.argv[1]), slow
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main(["notebooks", "run", "tiny", "--out", sys.argv[2]])
+"""
+
+
+def test_ctrl_c_ends_all_processes_with_one_word(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    out, here = tmp_path / "out", os.environ | {"PYTHONPATH": os.getcwd()}
+    command = [sys.executable, tmp_path / "slow.py", TINY.parent, out]
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=here, start_new_session=True
+    )
+    while not (out / "begun").exists():
+        assert child.poll() is None
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    said, _ = child.communicate(timeout=60)  # the pipe ends with its last process
+    assert child.returncode == 1 and said.split() == [b"Aborted!"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from survey_lib.cli import main, reproduce
-from survey_lib.course import notebooks
+from survey_lib.course import course_folder, notebooks
 from survey_lib.experiment import files, speed
 from survey_lib.figures.catalogue import draw
 from survey_lib.site import source as site
@@ -27,6 +28,7 @@ COMMANDS = {
     "notebooks": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.ipynb"),
     "failed notebook": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.failed.ipynb"),
     "reproduce": (("reproduce", "--out", "OUT"), "figures/patterns.svg"),
+    "class": (("class", "OUT", "--notebooks", "tiny"), "key.md"),
     "speed": (("speed", "resnet-8", "--out", "OUT"), "chain.csv"),
 }
 
@@ -43,6 +45,9 @@ def command(request, tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "measure_all", lambda *_, **__: {"chain": speed.read()["chain"].head(1)})
     monkeypatch.setattr("survey_lib.cli.timings.report", lambda found: "")
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
+    monkeypatch.setattr(course_folder, "with_points", lambda *_: 1)
+    monkeypatch.setattr(course_folder, "_handout", lambda *_: "")
+    monkeypatch.setattr(course_folder, "key", lambda path: path.stem)
     monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
     monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
     monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
@@ -118,6 +123,9 @@ def test_the_list_of_what_was_written_is_no_way_out_of_the_folder(command, tmp_p
     (tmp_path / "precious").write_text("mine")
     (folder / files.WRITTEN).symlink_to(tmp_path / "precious")
     refused(call, tmp_path)
+    (folder / files.WRITTEN).unlink()
+    (folder / files.WRITTEN).hardlink_to(tmp_path / "precious")
+    refused(call, tmp_path)
 
 
 @pytest.mark.parametrize("link", [False, True])
@@ -149,6 +157,25 @@ def test_site_refuses_a_file_or_a_link_in_place_of_the_folder(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_site_refuses_a_folder_that_it_cannot_look_into(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
+    site.write_source(tmp_path / "site", {})
+    (tmp_path / "site" / "locked").mkdir()
+    (tmp_path / "site" / "locked" / "thesis.tex").write_text("my thesis")
+    look = os.scandir
+
+    def locked(path):  # as for all but root
+        if Path(path).name == "locked":
+            raise PermissionError(f"{path}: permission denied")
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(PermissionError, match="locked"):
+        site.write_source(tmp_path / "site", {})
+    monkeypatch.setattr(os, "scandir", look)
+    assert (tmp_path / "site" / "locked" / "thesis.tex").read_text() == "my thesis"
+
+
 def test_nothing_moves_when_the_work_fails(tmp_path):
     for make in (files.into, files.anew):
         with pytest.raises(RuntimeError), make(tmp_path / "out") as fresh:
@@ -159,13 +186,26 @@ def test_nothing_moves_when_the_work_fails(tmp_path):
 
 SINGLE = [
     ("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", 0.5, option)
-    for option in ("--out", "--onnx")
+    for option in ("--out", "--onnx", "--html")
 ]
+TABLE = ("results", "weight", "--csv")
 
 
-@pytest.mark.parametrize(
-    "words", [*SINGLE, ("results", "weight", "--csv")], ids=["prune --out", "prune --onnx", "results --csv"]
-)
+def commands(group: click.Group):
+    for command in group.commands.values():
+        yield from commands(command) if isinstance(command, click.Group) else [command]
+
+
+def test_every_command_that_writes_where_it_is_told_is_driven_here():
+    driven = [*(words for words, _ in COMMANDS.values()), *SINGLE, TABLE]
+    for command in commands(main):
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path) and parameter.name != "source":  # which is only read
+                words = {"OUT"} if isinstance(parameter, click.Argument) else {*parameter.opts}
+                assert any(command.name in each and words & set(each) for each in driven), parameter
+
+
+@pytest.mark.parametrize("words", [*SINGLE, TABLE], ids=lambda words: f"{words[0]} {words[-1]}")
 def test_a_single_file_is_never_replaced_and_its_folder_must_exist(words, tmp_path):
     for path, said in (
         (tmp_path / "mine", "is there already"),

@@ -111,6 +111,8 @@ DAMAGE = {
     "a flipped bit": (lambda p: flip(p, -1000), "stored sha256"),
     "a flipped bit of the header": (lambda p: flip(p, 3), "no safetensors file"),
     "cut off": (lambda p: p.write_bytes(p.read_bytes()[:5000]), "no safetensors file"),
+    "a pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "it is no file"),
+    "a link in a circle": (lambda p: (p.unlink(), p.symlink_to(p.name)), "it is no file"),
     "foreign": (lambda p: p.write_bytes(b"\x80\x04not tensors"), "no safetensors file"),
 }
 
@@ -129,6 +131,18 @@ def test_b53_a_damaged_checkpoint_is_named_and_trained_again(damage, said, tmp_p
         assert [note for note in notes if said in note and path.name in note], notes
         again = run(config, tmp_path)
         assert again["metrics"] == whole["metrics"] and again["warnings"] == []
+
+
+def test_b53_a_folder_in_place_of_a_checkpoint_is_set_aside_whole(tmp_path):
+    config = RunConfig(**BASE, recovery="none")
+    path = tmp_path / f"dense-{config.dense_key()}.safetensors"
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    with pytest.warns(UserWarning, match=f"{path.name} is trained again: it is no file"):
+        checkpoint.prepare(config, tmp_path)
+    assert run(config, tmp_path)["warnings"] == []
+    (kept,) = tmp_path.glob("set-aside/*/notes.txt")
+    assert kept.read_text() == "mine"
 
 
 def test_b53_a_checkpoint_of_other_preprocessing_is_trained_again(tmp_path, monkeypatch):

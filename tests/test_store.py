@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from survey_lib.experiment import files
 from survey_lib.experiment.records.schema import pack, unpack
 from survey_lib.experiment.runs import record_json as lines
 from survey_lib.experiment.runs.config import SCHEMA, RunConfig, key_of
@@ -39,7 +40,13 @@ def record(seed=0, accuracy=0.5, status="done", profile="full"):
         stage: {"validation": metrics, "test": test}
         for stage in ("dense", "pruned", "recalibrated", "recovered")
     }
-    size = {"parameters": 10, "nonzero_parameters": 5, "macs": 100, "nonzero_macs": 50.0}
+    size = {
+        "parameters": 10,
+        "nonzero_parameters": 5,
+        "sparsity_all": 0.5,
+        "macs": 100,
+        "nonzero_macs": 50.0,
+    }
     return {
         "schema": SCHEMA,
         "key": config.key(),
@@ -156,7 +163,7 @@ def test_b67_unreadable_files_are_named_and_set_aside(content, said, runs):
     (runs / "bad.json").write_text(content)
     with pytest.warns(UserWarning, match=f"bad.json.*{said}"):
         assert store.local_records("trial").keys() == {good.stem}
-    (aside,) = (runs / store.ASIDE).iterdir()
+    (aside,) = (runs / files.ASIDE).iterdir()
     assert aside.read_text() == content and aside.name.startswith("bad.") and not (runs / "bad.json").exists()
 
 
@@ -201,6 +208,9 @@ IMPOSSIBLE = [
     ("layers.0.kept", 5),
     ("layers.0.kept", 1),
     ("sizes.dense.parameters", 0),
+    ("sizes.pruned.parameters", 9),
+    ("sizes.compression", 2.001),
+    ("sizes.theoretical_speedup", 20.0),
     ("ledger.0.examples", -1),
     ("ledger.0.cpu_seconds", None),
     ("curve.0.loss", math.nan),

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from survey_lib.experiment import files
 from survey_lib.experiment.runs import record_json, run_state
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.runs.run import run
@@ -250,7 +251,7 @@ def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(kind, 
     child.send_signal(kind)
     output, _ = child.communicate(timeout=60)
     assert child.returncode == 1 and "3 of 6 runs done, 0 failed, 0 refused, 3 left" in output
-    assert not list(trial.glob("*.tmp"))
+    assert not list(trial.glob(f"{files.TEMPORARY}*"))
 
 
 def test_shards_together_are_the_whole_and_share_nothing(trial):

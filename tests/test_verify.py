@@ -16,7 +16,7 @@ from survey_lib.experiment.records.differences import compare
 from survey_lib.experiment.records.schema import pack, unpack
 from survey_lib.experiment.runs import record_json
 from survey_lib.experiment.runs.config import RunConfig, key_of
-from survey_lib.experiment.sweeps import store, study, sweep, verify
+from survey_lib.experiment.sweeps import soundness, store, study, sweep, verify
 
 YAML = """
 name: trial
@@ -324,6 +324,13 @@ def test_a_method_with_a_newer_version_is_said_once_and_its_runs_are_not_compare
     assert "survey sweep trial --profile quick, then survey publish trial --profile quick" in output
 
 
+@pytest.mark.parametrize("name", ["category", "structure", "unit", "when"])
+def test_a_method_called_other_than_in_the_catalogue_is_noticed_without_a_run(name, trial, records):
+    assert soundness.faults("trial", records) == []
+    changed = every(f"method.{name}", lambda _: "other")(copy.deepcopy(records))
+    assert [key for key, _ in soundness.faults("trial", changed)] == [record["key"] for record in records]
+
+
 def test_a_study_cannot_allow_itself_everything(trial):
     with pytest.raises(ValueError, match="tolerance"):
         study.parse(YAML + "tolerance: 1.0\n")
@@ -395,8 +402,8 @@ def test_on_another_processor_sizes_are_still_exact_and_a_raise_of_all_shows_in_
         code == 1 and output.count("metrics.recovered.test.accuracy") == 1 and "mean of" in output
     )  # 0.04 > 0.05 / 2
     assert "6 may differ by 0.05" in output and "sizes" not in output
-    code, output = tampered(every("sizes.compression", lambda c: c * 1.001))
-    assert "sizes.compression" in output
+    code, output = tampered(every("sizes.pruned.bytes", lambda b: b + 4))
+    assert "sizes.pruned.bytes" in output
 
 
 @pytest.mark.parametrize("name", study.names())

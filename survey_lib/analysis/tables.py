@@ -160,6 +160,8 @@ def study_card(table: pd.DataFrame) -> str:
     The sampling error is the binomial standard error of the mean accuracy, √(a (1 − a) / n), in points.
     Raises ValueError where a run of the table is neither published nor among those of this machine.
     """
+    if table.empty:
+        return "*This profile has no run for this figure.*"
     study, keys = table["study"].iloc[0], set(table["key"])
     found = store.published_records(study)
     if not keys <= found.keys():

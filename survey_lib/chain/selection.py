@@ -32,15 +32,7 @@ def keep_largest(score: Tensor, removed: int) -> Tensor:
     >>> keep_largest(torch.tensor([0.0, 0.0, 1.0, 1.0, 2.0, 2.0]), 3)
     tensor([False, False, False,  True,  True,  True])
     """
-    if removed <= 0:
-        return torch.ones_like(score, dtype=torch.bool)
-    flat = score.detach().flatten().cpu()
-    flat = (flat if flat.dtype == torch.float64 else flat.float()).numpy()
-    threshold = np.partition(flat, removed - 1)[removed - 1]
-    keep = flat > threshold
-    ties = np.flatnonzero(flat == threshold)
-    keep[ties[removed - int((flat < threshold).sum()) :]] = True
-    return torch.from_numpy(keep).view(score.shape).to(score.device)
+    return _keep_in_each_row(score.detach().reshape(1, -1), removed).view(score.shape)
 
 
 def keep_in_rows(score: Tensor, removed: int) -> Tensor:
@@ -52,10 +44,21 @@ def keep_in_rows(score: Tensor, removed: int) -> Tensor:
     """
     rows = score.detach().flatten(1)
     share, rest = divmod(removed, len(rows))
-    lost = torch.full((len(rows), 1), share, device=score.device)
-    lost[:rest] += 1
-    rank = rows.argsort(dim=1, stable=True).argsort(dim=1)
-    return (rank >= lost).view(score.shape)
+    keep = [_keep_in_each_row(rows[:rest], share + 1), _keep_in_each_row(rows[rest:], share)]
+    return torch.cat(keep).view(score.shape)
+
+
+def _keep_in_each_row(rows: Tensor, removed: int) -> Tensor:
+    """Mask (rows, columns) without the `removed` lowest scores of each row; of equal ones the first go."""
+    if removed <= 0 or not len(rows):
+        return torch.ones_like(rows, dtype=torch.bool)
+    values = (rows if rows.dtype == torch.float64 else rows.float()).cpu().numpy()
+    threshold = np.partition(values, removed - 1, axis=1)[:, removed - 1 : removed]
+    keep, ties = values > threshold, values == threshold
+    ties_kept = values.shape[1] - removed - np.count_nonzero(keep, axis=1)
+    for row in np.flatnonzero(ties_kept):
+        keep[row, np.flatnonzero(ties[row])[-ties_kept[row] :]] = True
+    return torch.from_numpy(keep).to(rows.device)
 
 
 def allocate(

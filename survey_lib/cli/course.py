@@ -43,7 +43,10 @@ def run(
     """
     from survey_lib.course.notebooks import FOLDER, publish_all, run_all
 
-    chosen = {name: yaml.safe_load(value) for name, value in parameter}
+    try:
+        chosen = {name: yaml.safe_load(value) for name, value in parameter}
+    except yaml.YAMLError as error:
+        raise click.BadParameter(f"a value is no YAML: {error}", param_hint="--parameter") from error
     if profile != "published":
         chosen.setdefault("profile", profile)
     if publish and chosen:

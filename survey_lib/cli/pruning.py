@@ -133,7 +133,7 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
         sys.path.insert(0, "")  # an installed command does not look in the folder that it is called from
     try:
         make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:  # a path is no name of a module
+    except Exception as error:  # a path is no name of a module; a module may raise anything
         raise ValueError(f"{name!r} cannot be imported ({error}); give package.module:function") from error
     torch.manual_seed(seed)
     try:

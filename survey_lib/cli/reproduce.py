@@ -20,10 +20,12 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     """Draw a picture of published runs, sweep, execute the notebooks, draw the figures, say the table and where all
     lies; False for a failure.
 
-    Finished runs and notebooks are kept, so an interrupted call goes on where it stopped.
+    Notebooks and figures read the published runs, and with profile full those of this machine, once computed: lessons
+    speak of whole studies. Finished runs and notebooks are kept, so an interrupted call goes on where it stopped.
     """
-    out = Path(out).resolve()
-    files.refuse_foreign(out / "figures", [f"{name}.{kind}" for name in FIGURES for kind in KINDS])
+    out, shown = Path(out).resolve(), profile if profile == "full" else "published"
+    for folder in (out / "figures", out / "figures" / profile):
+        files.refuse_foreign(folder, [f"{name}.{kind}" for name in FIGURES for kind in KINDS])
     say(f"first a picture of the published runs: open {figure(FIRST, out / 'figures')[0].as_uri()}")
     say(f"1/4  study {STUDY}, profile {profile}")
     summary = sweep.sweep(STUDY, profile, jobs=jobs)
@@ -33,16 +35,16 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     say(f"2/4  notebooks, into {out / 'notebooks'}")
     runs = run_all(
         sorted(FOLDER.glob("*.ipynb")),
-        {"profile": profile},
+        {"profile": shown},
         out / "notebooks",
         jobs,
         report=lambda run: say(run.line()),
     )
     say(f"3/4  figures, into {out / 'figures'}")
-    for study in sorted({entry.study for entry in FIGURES.values()} - {"", STUDY}):
-        sweep.sweep(study, profile, jobs=jobs)  # what no notebook asked for
-    faults = [name for name in FIGURES if not _drawn(name, out / "figures", profile, say)]
-    say("4/4  test accuracy: mean, standard deviation and number of seeds")
+    faults = [name for name in FIGURES if not _drawn(name, out / "figures", shown, say)]
+    own = out / "figures" / profile
+    faults += [] if _drawn(FIRST, own, profile, say) else [FIRST]
+    say(f"4/4  your own runs: open {(own / FIRST).as_uri()}.png; test accuracy, spread and number of seeds")
     say(
         results_table(finished(STUDY, local=True, profile=profile)).round(3).to_string(index=False, na_rep="")
     )

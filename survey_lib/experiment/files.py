@@ -1,13 +1,14 @@
 """Write files in one step, and never over what another hand wrote.
 
 A folder of results keeps `.survey-written`: sha256 and name of each file placed there, as `sha256sum --check` reads
-them. A file may be replaced only while it is what that list says.
+them. A file may be replaced only while it is what that list says. What is unfinished is called `.survey-making-…`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -17,14 +18,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WRITTEN = ".survey-written"
-TEMPORARY = ".survey-making-"  # how folders in the making are called
+LISTED = re.compile(r"[0-9a-f]{64}  .+")
+TEMPORARY = ".survey-making-"
+ASIDE = "set-aside"
 STALE = 24 * 3600  # seconds
 
 
 def replace(path: Path, content: str | bytes) -> Path:
     """Write `content` beside `path`, flush it to the disk, and give it the name. A failure leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(TEMPORARY + uuid.uuid4().hex)
     try:
         with open(temporary, "xb") as file:
             file.write(content if isinstance(content, bytes) else content.encode())
@@ -39,10 +42,23 @@ def replace(path: Path, content: str | bytes) -> Path:
 
 def remove_stale(folder: Path) -> None:
     """Remove what writers that were killed left unfinished, once nobody has touched it for a day."""
-    for path in (*folder.glob(f"*.{'[0-9a-f]' * 32}.tmp"), *folder.glob(f"{TEMPORARY}????????")):
+    for path in folder.glob(f"{TEMPORARY}*"):
         with suppress(OSError):
             if time.time() - path.lstat().st_mtime > STALE:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def check_plain(path: Path) -> None:
+    """ValueError for what is there and is no file: a folder, a pipe that would be waited for, links in a circle."""
+    if os.path.lexists(path) and not path.is_file():
+        raise ValueError("it is no file")
+
+
+def set_aside(path: Path) -> Path:
+    """Move what lies at `path` into the folder `set-aside` beside it, under a name that nothing has there."""
+    aside = path.parent / ASIDE / f"{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
+    aside.parent.mkdir(exist_ok=True)
+    return path.rename(aside)
 
 
 def new(path: Path) -> Path:
@@ -84,6 +100,7 @@ def anew(folder: Path) -> Iterator[Path]:
     folder = folder.absolute()
     refuse_foreign(folder, _inside(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=TEMPORARY) as temporary:
         fresh = Path(temporary) / "new"
         fresh.mkdir()
@@ -96,14 +113,17 @@ def anew(folder: Path) -> Iterator[Path]:
 
 
 def _inside(folder: Path) -> list[str]:
-    """Names of all files and links in a folder and below it."""
+    """Names of all files and links in a folder and below it; PermissionError for a folder that cannot be looked into."""
     if folder.is_symlink() or folder.is_file():
         raise FileExistsError(f"{folder} is a link or a file; give a new folder")
-    return [
-        str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or not path.is_dir()
-    ]
+    inside = os.walk(folder, onerror=_unless_absent)
+    paths = (Path(parent, name) for parent, folders, names in inside for name in (*folders, *names))
+    return sorted(str(path.relative_to(folder)) for path in paths if path.is_symlink() or not path.is_dir())
+
+
+def _unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _digest(path: Path) -> str:
@@ -122,11 +142,13 @@ def _note(source: Path, names: list[str], folder: Path) -> None:
 def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
     """Raise FileExistsError for the first name that is no file, or a file that the folder's list does not know."""
     listed = folder / WRITTEN
-    written = set() if listed.is_symlink() or not listed.is_file() else set(listed.read_text().splitlines())
+    plain = listed.is_file() and not listed.is_symlink()
+    written = set(listed.read_text(errors="replace").splitlines()) if plain else set()
+    a_list = all(map(LISTED.fullmatch, written))
     for name in (*names, WRITTEN):
         path = folder / name
         plain = path.is_file() and not path.is_symlink()
-        ours = plain and (name == WRITTEN or f"{_digest(path)}  {name}" in written)
+        ours = plain and (a_list if name == WRITTEN else f"{_digest(path)}  {name}" in written)
         if os.path.lexists(path) and not ours:
             raise FileExistsError(
                 f"{path} was not written by survey, or was changed since; nothing is overwritten: "

@@ -12,6 +12,7 @@ from survey_lib.chain.surgery.resize import Attributes, Removed
 
 SCHEMA = 1
 PARTS = {"schema", "shapes", "removed", "attributes"}
+NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them
 
 
 def make_plan(model: nn.Module, removed: Removed, attributes: Attributes) -> dict:
@@ -66,11 +67,9 @@ def check_plan(model: nn.Module, plan: Mapping) -> None:
     for module, row in plan["attributes"].items():
         for name, value in row.items():
             old = vars(modules[module]).get(name) if module in modules else None
-            if not (_widths(old) and _widths(value)) or isinstance(old, tuple) != isinstance(
-                value, (tuple, list)
-            ):
+            if name in NO_WIDTHS or not _narrower(old, value):
                 raise ValueError(
-                    f"the plan sets {module}.{name} to {value!r}; only existing integers may be set"
+                    f"the plan sets {module}.{name} to {value!r}; only existing widths may be set, to smaller ones"
                 )
 
 
@@ -97,9 +96,13 @@ def _check_positions(name: str, dim: str, index, shapes: dict[str, list[int]]) -
         )
 
 
-def _widths(value) -> bool:
-    many = value if isinstance(value, (tuple, list)) else [value]
-    return all(type(one) is int and one > 0 for one in many)
+def _narrower(old, value) -> bool:
+    """Whether both are an integer, or as many, from 1 to what the old one is."""
+    before = list(old) if isinstance(old, tuple) else [old]
+    after = list(value) if isinstance(value, (tuple, list)) else [value]
+    alike = isinstance(old, tuple) == isinstance(value, (tuple, list)) and len(before) == len(after)
+    whole = all(type(one) is int for one in (*before, *after))
+    return alike and whole and all(0 < small <= wide for wide, small in zip(before, after, strict=True))
 
 
 def _shapes(model: nn.Module) -> dict[str, list[int]]:

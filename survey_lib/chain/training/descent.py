@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "heavy-ball": partial(torch.optim.SGD, momentum=0.9),
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
@@ -42,7 +43,10 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum 0.9, Adam (its decay is an L2 penalty) or AdamW. ValueError for another name."""
+    """SGD with Nesterov's momentum 0.9, with the older heavy ball of 0.9, Adam (its decay is an L2 penalty) or AdamW.
+
+    Raises ValueError for another name.
+    """
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}; allowed: {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[name](model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)

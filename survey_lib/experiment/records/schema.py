@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from survey_lib.experiment.runs.config import FROZEN, SCHEMA, key_of
+from survey_lib.measure import reductions
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -126,6 +128,7 @@ class Stages(Part):
 
 class Size(Part):
     parameters: Positive
+    sparsity_all: Share
     nonzero_parameters: Count
     macs: Annotated[float, Field(gt=0)]
     nonzero_macs: Amount
@@ -136,6 +139,16 @@ class Sizes(Part):
     pruned: Size
     compression: Ratio
     theoretical_speedup: Ratio
+
+    @model_validator(mode="after")
+    def _ratios(self) -> Sizes:
+        ratios = reductions(self.dense.model_dump(), self.pruned.model_dump())
+        for name in ("compression", "theoretical_speedup"):
+            if not math.isclose(getattr(self, name), ratios[name]):
+                raise ValueError(
+                    f"{name} {getattr(self, name)} is not {ratios[name]}, the ratio of the sizes"
+                )
+        return self
 
 
 class Spent(Part):

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from survey_lib.experiment import files
 from survey_lib.experiment.data.loaders import Data, shared
 from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
@@ -83,6 +84,7 @@ def _warn(path: Path, error: ValueError) -> None:
 
 def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:
     """Notes and tensors of a checkpoint; ValueError if it is not the file that `_train` wrote for this config."""
+    files.check_plain(path)
     try:
         with safe_open(path, "pt") as file:
             stored = file.metadata() or {}
@@ -168,6 +170,8 @@ def _train(config: RunConfig, data: Data, path: Path) -> None:
     notes = json.dumps(about, allow_nan=False)
     stored = {"about": notes, "key": config.dense_key(), "sha256": _digest(tensors, notes)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=files.TEMPORARY) as folder:
         save_file(tensors, Path(folder) / path.name, stored)
+        if path.is_dir() and not path.is_symlink():
+            files.set_aside(path)
         os.replace(Path(folder) / path.name, path)

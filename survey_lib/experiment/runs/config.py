@@ -116,7 +116,7 @@ class RunConfig(BaseModel):
     rewind_epoch: int = Field(1, ge=0)
     lr: float = Field(0.1, gt=0)
     recovery_lr: float = Field(0.02, gt=0)
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "heavy-ball", "adam", "adamw"] = "sgd"
     lr_schedule: Literal["one-cycle", "cosine", "step", "constant"] = "one-cycle"
     batch_size: int = Field(32, ge=2)
     weight_decay: float = Field(5e-4, ge=0)

@@ -85,19 +85,20 @@ def _done(config: RunConfig, scope: str | None, models: dict[str, nn.Module], ex
 
 def header(config: RunConfig) -> dict:
     """What every record says, that of a failed run too."""
-    row = config.row
-    method = (
-        {name: getattr(row, name) for name in METHOD}
-        if row
-        else dict.fromkeys(METHOD, DENSE) | {"version": 1}
-    )
     return {
         "schema": SCHEMA,
         "key": config.key(),
         "config": config.model_dump(),
-        "method": method,
+        "method": method_of(config),
         "environment": environment(config.device),
     }
+
+
+def method_of(config: RunConfig) -> dict:
+    """What the catalogue says of a run's method."""
+    if config.row:
+        return {name: getattr(config.row, name) for name in METHOD}
+    return dict.fromkeys(METHOD, DENSE) | {"version": 1}
 
 
 def failed(config: RunConfig, reason: str, status: str = "failed") -> dict:

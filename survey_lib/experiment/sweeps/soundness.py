@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from survey_lib.catalogue import find
 from survey_lib.experiment.records.differences import compare
 from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.runs.record import method_of
 from survey_lib.experiment.sweeps import study as studies
 
 Fault = tuple[str, str]  # key, what is wrong
@@ -21,7 +22,7 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
     checked when records are read.) Methods with a newer version are named once each.
     """
     configs = [(record, RunConfig(**record["config"])) for record in records]
-    of_study = (check(study, configs) for check in (_versions, _counts, _dense))
+    of_study = (check(study, configs) for check in (_versions, _methods, _counts, _dense))
     return [fault for found in (_failed(records), _fields(records), *of_study) for fault in found]
 
 
@@ -51,6 +52,14 @@ def _versions(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fau
                 f"then survey publish {study} --profile {profile}"
             ),
         )
+
+
+def _methods(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:
+    """Runs that call their method's category, structure, unit or time other than the catalogue does."""
+    for record, config in configs:
+        found = record["method"] | {"version": None}
+        if not outdated(record) and found != method_of(config) | {"version": None}:
+            yield record["key"], f"{record['method']} is not what the catalogue says of {config.method}"
 
 
 def _counts(study: str, configs: list[tuple[dict, RunConfig]]) -> Iterator[Fault]:

@@ -6,9 +6,7 @@ data/results/STUDY.jsonl    published runs, one sorted line each
 
 from __future__ import annotations
 
-import errno
 import os
-import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +22,6 @@ from survey_lib.experiment.sweeps import results_table as tidy
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.garbage import uncollected
 
-ASIDE = "set-aside"
 CROWDED = (
     1.5  # wall over CPU seconds: above it a time says more of the machine's other work than of the run's
 )
@@ -91,20 +88,14 @@ def _same(record: dict) -> str:
 
 def _read(path: Path) -> dict | None:
     try:
+        files.check_plain(path)
         return lines.parse(path.read_text(encoding="utf-8"), path.stem)
     except FileNotFoundError:  # another sweep just set it aside
         return None
-    except ValueError as error:  # JSON and Unicode errors are ValueErrors
+    except (ValueError, PermissionError) as error:  # JSON and Unicode errors are ValueErrors
         reason = error
-    except OSError as error:  # a folder of that name, a file that nobody may read, links in a circle
-        if error.errno not in (errno.EISDIR, errno.EACCES, errno.ELOOP):
-            raise
-        reason = error
-    aside = path.parent / ASIDE / f"{path.stem}.{uuid.uuid4().hex[:8]}.json"
     try:
-        aside.parent.mkdir(exist_ok=True)
-        os.replace(path, aside)
-        done = f"set aside as {aside}, the run will be done again"
+        done = f"set aside as {files.set_aside(path)}, the run will be done again"
     except OSError as why:  # a read-only disk
         done = f"left out, and not set aside ({why})"
     warnings.warn(f"{path} {done}: {reason}", stacklevel=2)

@@ -6,6 +6,7 @@ import difflib
 import itertools
 import math
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,9 @@ def _size(node: yaml.Node | None, sizes: dict[yaml.Node, int]) -> int:
     """Values in a YAML node, those of an alias counted wherever it stands."""
     if node not in sizes:
         sizes[node] = LARGEST_FILE + 1  # where a node is met again inside itself
-        names = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-        for name in names:
-            if names.count(name) > 1:
+        names = [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        for name, count in Counter(names).items():
+            if count > 1:
                 raise ValueError(f"{name!r} is there twice in the mapping of line {node.start_mark.line + 1}")
         inside = (
             [value for _, value in node.value]

@@ -93,7 +93,8 @@ def sweep(
         raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    files.remove_stale(store.study_folder(study))
+    for folder in (store.study_folder(study), store.runs_folder() / "checkpoints"):
+        files.remove_stale(folder)
     jobs_asked = part(chains(studies.by_key(study, profile).values()), shard)
     asked = {config.key(): config for chain in jobs_asked for config in chain}
     have = store.local_rows(study)
