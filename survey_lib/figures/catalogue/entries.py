@@ -85,8 +85,8 @@ FIGURES: dict[str, Entry] = {
     "choice-and-repair": Entry(
         channel_pruning.choice_and_repair, "08", "What is the choice of channels worth, and what the repair?"
     ),
-    "recipe-or-criterion": Entry(
-        controls.recipe_or_criterion, "16", "Does the learning rate or the criterion matter more?", "controls"
+    "equal-budgets": Entry(
+        controls.equal_budgets, "16", "Is it pruning, or the training that came with it?", "controls"
     ),
     "depth-against-width": Entry(
         depth_and_heads.depth_against_width,
@@ -115,7 +115,7 @@ FIGURES: dict[str, Entry] = {
     "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
     "faults": Entry(pitfalls.faults, "19", "Where in the chain do faults sit that raise no error?"),
     "open-problems": Entry(
-        open_problems.open_problems, "21", "What does the field not know, and what evidence is there?"
+        open_problems.open_problems, "21", "What speaks for and against what is said about pruning?"
     ),
     "replication": Entry(
         replication.published_against_ours,
