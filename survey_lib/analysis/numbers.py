@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from survey_lib.analysis import literature
+from survey_lib.analysis.replication import replications
 from survey_lib.experiment import speed
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import results_table, store
@@ -24,6 +25,7 @@ __all__ = [
     "percent",
     "points",
     "published",
+    "replication",
     "times",
     "timing",
 ]
@@ -123,13 +125,28 @@ def baseline(dataset: str, model: str) -> SimpleNamespace:
     return SimpleNamespace(**{name: rows[name].iloc[0] for name in rows})
 
 
+def replication(target: str) -> SimpleNamespace:
+    """A published value that we measured again, by its id in replicated.yaml: a row of `replications`.
+
+    Errors are in percent, differences in points. Raises ValueError for a target without published runs.
+
+    >>> replication("dst-300-ref").verdict
+    'replicated'
+    """
+    rows = replications()
+    if target not in rows.index:
+        raise ValueError(f"no published runs for {target!r}; there are: {', '.join(rows.index) or 'none'}")
+    return SimpleNamespace(**rows.loc[target])
+
+
 def listed(table: str, where: str = "index == index") -> int:
-    """How many rows of the literature data a pandas query leaves; table: papers, published, tools or audit.
+    """How many rows a pandas query leaves; table: papers, published, tools, audit or replications.
 
     >>> listed("papers", "key == 'lecun1989optimal'")
     1
     """
     tables = {name: getattr(literature, name) for name in ("papers", "published", "tools", "audit")}
+    tables["replications"] = replications
     if table not in tables:
         raise ValueError(f"table {table!r} is not one of {', '.join(tables)}")
     return len(tables[table]().query(where))

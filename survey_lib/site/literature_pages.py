@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from survey_lib.analysis import literature
+from survey_lib.analysis.replication import measured_again
 from survey_lib.catalogue import METHODS
 from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, raw
 
@@ -78,7 +79,7 @@ def reported(key: str) -> str:
         return "No numbers of this paper are in the literature data.\n" if key else ""
     says = (
         f"{len(rows)} published numbers of this paper's methods, {rows['own'].sum()} by its own authors; "
-        "none was measured here."
+        "as they print them."
     )
     more = link(f"All {len(rows)}, with their sources", f"../published.html?words={key}")
     return raw(f"<p>{says} {more}.</p>\n{html_table(_numbers(rows.head(SHOWN), '../'))}")
@@ -91,7 +92,8 @@ def _numbers(rows: pd.DataFrame, up: str) -> pd.DataFrame:
         for own, by in zip(rows["own"], rows["reported_by"], strict=True)
     ]
     shown.insert(1, "measured by", measured)
-    return shown
+    again = measured_again(rows)
+    return shown.assign(**{"measured here": again}) if any(again) else shown
 
 
 def _entry(row: pd.Series) -> Html:
@@ -126,8 +128,9 @@ def numbers_page() -> str:
     shown.insert(0, "paper", [cite(key, up="") for key in rows["paper_key"]])
     text = (
         f"{WIDE}# Published numbers\n\n{len(rows)} numbers that papers, repositories and benchmarks report, "
-        "each read in the source named beside it. **None was measured here**, and baselines, recipes and counts differ "
+        "each read in the source named beside it. **They are not ours**, and baselines, recipes and counts differ "
         "between sources: the notebook on the literature says how far they can be compared. `difference` is "
-        "pruned minus dense.\n\n"
+        "pruned minus dense; `measured here` is what we found for the few that we measured again, in the notebook "
+        "on replication.\n\n"
     )
     return text + raw(html_table(shown, choices=["data", "model", "metric"], searched=True))

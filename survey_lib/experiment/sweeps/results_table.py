@@ -137,7 +137,8 @@ def row(study: str, record: dict) -> dict:
 def _accuracies(record: dict) -> dict:
     metrics, final = record["metrics"], record["metrics"]["recovered"]
     test = {stage: splits["test"] for stage, splits in metrics.items()}
-    last = [point for point in record["curve"] if point["stage"] == record["curve"][-1]["stage"]]
+    trained = [entry["epochs"] for entry in record["ledger"] if entry["epochs"]]
+    last = record["curve"][-trained[-1] :] if trained else []  # a stage may come again in every round
     return {
         "accuracy": test["recovered"]["accuracy"],
         "loss": test["recovered"]["loss"],
