@@ -199,7 +199,7 @@ def test_a_figure_page_says_why_it_is_not_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "figure", refuse)
     made = pages.figure_pages(tmp_path, said.append)
     assert len(said) == 1 + len(pages.FIGURES)
-    assert "no runs of &lt;this&gt; study" in made["figures/pareto.md"]
+    assert "no runs of &lt;this&gt; study" in made["figures/taxonomy.md"]
 
 
 def test_synonyms_name_pages_of_the_site():
