@@ -4,12 +4,15 @@ import html
 import re
 from pathlib import Path
 
+from docutils import nodes
+
 import survey_lib
 from survey_lib.analysis.address import address
 from survey_lib.analysis.address import project as about
 from survey_lib.analysis.literature import papers
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site.docstrings import as_rst
+from survey_lib.site.pages import pictured
 
 project = "Neural network pruning"
 author = ", ".join(each["name"] for each in about()["authors"])
@@ -29,7 +32,6 @@ nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the solution"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
-numfig = True
 
 bibtex_bibfiles = [str(REPOSITORY / "data" / "literature" / "references.bib")]
 bibtex_reference_style = "author_year"
@@ -44,6 +46,7 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_css_files = ["site.css"]
 html_js_files = ["filter.js"]
 html_copy_source = False
@@ -70,17 +73,20 @@ def escape_docstring(app, what, name, obj, options, lines):
 
 
 def preview(app, page, template, context, doctree):
-    """Tags by which a shared link shows a title, a sentence and, once the site has an address, a picture."""
-    said = about()["description"]
+    """Tags by which a shared link shows title and first sentence and, once the site has an address, a picture."""
+    written = doctree.findall(lambda node: isinstance(node, nodes.paragraph | nodes.caption)) if doctree else []
+    texts = (node.astext() for node in written)
+    said = next((text for text in texts if "minutes" not in text[:12]), about()["description"])
+    said = html.escape(" ".join(said.split())[:200])
     title = re.sub(r"<[^>]+>", "", context.get("title", project))  # it is HTML already
-    tags = {"og:title": title, "og:description": html.escape(said), "og:type": "website", "og:site_name": project}
+    tags = {"og:title": title, "og:description": said, "og:type": "website", "og:site_name": project}
     if where := address():
-        owner, _, name = where.name.partition("/")
-        tags["og:image"] = f"https://{owner}.github.io/{name}/_static/small/tradeoff.png"
-        tags["og:url"] = f"https://{owner}.github.io/{name}/{page}.html"
+        tags["og:image"] = f"{where.site}/_static/small/{pictured(page)}.png"
+        tags["og:url"] = f"{where.site}/{page}.html"
     lines = [f'<meta property="{name}" content="{text}">' for name, text in tags.items()]
-    lines.append(f'<meta name="description" content="{html.escape(said)}">')
-    context["metatags"] = "\n".join([context.get("metatags", ""), *lines])  # pages without a source have none yet
+    lines.append(f'<meta name="description" content="{said}">')
+    there = context.get("metatags", "")  # pages without a source have none yet
+    context["metatags"] = "\n".join([there, *lines])
 
 
 def setup(app):

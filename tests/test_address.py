@@ -57,7 +57,7 @@ def test_without_an_address_nothing_is_launched_and_no_placeholder_stands_in(now
         readme.colab(),
         citation.cff(),
         citation.bibtex(),
-        draw.cite("frontier"),
+        draw.cite("tradeoff"),
     ]
     assert not [
         text for text in texts if "github.com" in text or "mybinder" in text or PLACEHOLDER.search(text)
@@ -93,9 +93,9 @@ def test_citation_files_are_current():
 
 
 def test_a_figure_is_cited_by_the_commit_of_its_publication_and_its_sha256(published):
-    text = draw.cite("frontier")
+    text = draw.cite("tradeoff")
     commit = re.search(
-        r"url = \{https://github.com/someone/pruning/blob/([0-9a-f]{40})/docs/figures/frontier.png\}", text
+        r"url = \{https://github.com/someone/pruning/blob/([0-9a-f]{40})/docs/figures/tradeoff.png\}", text
     )[1]
     assert f"commit {commit}" in text and re.search(r"sha256 [0-9a-f]{64}", text)
 

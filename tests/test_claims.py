@@ -99,7 +99,7 @@ def test_stored_findings_come_out_of_the_published_runs():
 
 def test_prose_reads_findings_by_name():
     found = numbers.finding("magnitude-against-random")
-    assert (found.verdict, found.family_size, found.over) == ("better", 5, "seeds")
+    assert (found.verdict, found.family_size, found.over) == ("better", 9, "seeds")
     assert numbers.points(found.mean) == "10.4 points" and "10.4 points above" in found.statement
     with pytest.raises(ValueError, match="no finding 'magnitude-random'; near: magnitude-against-random"):
         numbers.finding("magnitude-random")

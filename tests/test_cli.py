@@ -87,7 +87,7 @@ REFUSALS = [
     ),
     (("sweep", "comparson"), "near: comparison"),
     (("results", "comparson"), "near: comparison"),
-    (("figure", "fronteer"), "near: frontier"),
+    (("figure", "trade-off"), "near: tradeoff"),
     (("cite", "li2017prunning"), "no figure 'li2017prunning'"),
     (("notebooks", "run", "no-such"), "no notebook 'no-such'"),
     (("notebooks", "run", "-p", "seed", "1", "--publish"), "--publish takes no parameters"),

@@ -14,8 +14,7 @@ from survey_lib.analysis.equal_compression import (
     compare,
     contrast,
     gain_over_twin,
-    mean_gap,
-    on_front,
+    gaps,
 )
 from survey_lib.analysis.statistics import crossed_interval
 
@@ -27,9 +26,8 @@ def runs(lines: dict[str, dict[float, float]], seed: int = 0) -> pd.DataFrame:
     return frame.assign(structure="unstructured")
 
 
-def test_the_front_holds_what_nothing_beats_and_both_of_two_equal_points():
-    points = pd.DataFrame({"compression": [2, 4, 4, 8, 8], "accuracy": [0.9, 0.8, 0.7, 0.8, 0.8]})
-    assert on_front(points).tolist() == [True, False, False, True, True]
+def mean_gap(frame: pd.DataFrame, first: str, second: str, along: str = "compression") -> pd.Series:
+    return gaps(contrast(*(frame[frame["method"] == name] for name in (first, second)), along))
 
 
 def test_the_gap_is_taken_at_equal_compression_where_both_curves_run():

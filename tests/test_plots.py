@@ -14,10 +14,11 @@ import pytest
 
 from survey_lib.analysis.tables import finished
 from survey_lib.catalogue import METHODS as CATALOGUE
-from survey_lib.charts import plots, ranking, schematic
+from survey_lib.charts import plots, schematic
 from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.looks import ORDER
 from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find
+from survey_lib.figures.comparisons import comparison
 
 METHODS = {
     "random": "weight",
@@ -61,6 +62,7 @@ def results(seeds: int = 3) -> pd.DataFrame:
                     "when": "after",
                     "pattern": "",
                     "pruned_accuracy": 0.5 - 0.01 * place,
+                    "test_n": 1000,
                 }
             )
     return pd.DataFrame(rows)
@@ -158,13 +160,6 @@ def test_pale_methods_are_drawn_but_not_labelled():
     assert sum(line.get_color() == plots.PALE for line in axes.lines) == len(METHODS) - 1
 
 
-def test_cliques_of_the_critical_difference_diagram():
-    """Ranks 1, 1.5, 3, 3.2 with distance 0.6: two bars, none inside another."""
-    assert ranking.cliques(np.array([1, 1.5, 3, 3.2]), 0.6) == [(1, 1.5), (3, 3.2)]
-    assert ranking.cliques(np.array([1.0, 2.0, 3.0]), 5) == [(1, 3)]
-    assert ranking.cliques(np.array([1.0, 2.0, 3.0]), 0.5) == []
-
-
 def test_mask_drawing_has_one_cell_an_entry():
     axes = plt.figure().subplots()
     schematic.mask_pattern(np.array([[True, False, True]]), axes)
@@ -194,25 +189,20 @@ def test_every_figure_has_its_small_picture_in_the_readme():
     assert {path.stem for path in THUMBNAILS.glob("*.png")} == set(FIGURES), "run `survey generate`"
 
 
-def test_the_title_of_the_frontier_is_computed_from_the_table():
-    drawing = find("frontier").draw(results())
+def test_the_bars_of_the_tradeoff_hold_seeds_and_test_images():
+    """Errors 0.099, 0.100, 0.101 on 1,000 images: seeds 0.001 / √3, both √(0.001² / 3 + 0.1 · 0.9 / 1000)."""
+    runs = pd.DataFrame({"method": "a", "sparsity": 0.5, "x": 2.0, "accuracy": [0.901, 0.9, 0.899]})
+    row = comparison.levels(runs, "x", 1000).iloc[0]
+    assert row["error"] == pytest.approx(0.1) and row["seeds"] == pytest.approx(0.001 / 3**0.5)
+    assert row["both"] == pytest.approx((0.001**2 / 3 + 0.09 / 1000) ** 0.5)
+
+
+def test_the_title_of_the_tradeoff_is_computed_from_the_table():
+    """At each compression magnitude is 0.03 · (1 − 1 / compression) below l1-filter; 0.0225 on the logarithm's mean."""
     assert (
-        "At 8.0× compression the mean accuracies of 7 methods span 84.9% (random) to 90.1% (slimming)"
-        in drawing.caption
+        "keeps 2.2 points less than l1-filter at equal size"
+        in find("tradeoff").draw(one_model(results())).caption
     )
-
-
-def test_methods_are_ranked_only_within_a_structure():
-    """Weights and channels share no sparsity: each structure has its own ranks, from 1."""
-    table = find("ranking").draw(results()).data.set_index(["structure", "method"])["mean_rank"]
-    assert table["structured"].to_dict() == {"slimming": 1, "fpgm": 2, "l1-filter": 3, "random-filter": 4}
-    assert table["unstructured"].to_dict() == {"lamp": 1, "magnitude": 2, "random": 3}
-
-
-def test_a_study_with_too_few_methods_to_rank_is_refused():
-    frame = results().query("method in ['random', 'magnitude']")
-    with pytest.raises(ValueError, match="no structure has three methods"):
-        find("ranking").draw(frame)
 
 
 def draw() -> Drawing:
@@ -256,8 +246,8 @@ def test_the_data_sheet_leads_back_to_the_runs(tmp_path):
 
 
 def test_an_unknown_figure_lists_near_matches(tmp_path):
-    with pytest.raises(ValueError, match="no figure 'fronteer'; near: frontier"):
-        figure("fronteer", tmp_path)
+    with pytest.raises(ValueError, match="no figure 'trade-off'; near: tradeoff"):
+        figure("trade-off", tmp_path)
 
 
 def test_cite_a_figure_and_a_paper():

@@ -1,19 +1,27 @@
 """The source of the site: cards, tables, docstrings and notebooks, without Sphinx or a browser."""
 
+import base64
 import dataclasses
+import io
+import json
+import re
 from html.parser import HTMLParser
 
+import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
+import yaml
+from PIL import Image
 
 from survey_lib.analysis import literature
 from survey_lib.analysis.literature import papers, published
 from survey_lib.catalogue import METHODS
+from survey_lib.course import lesson
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results, pages
 from survey_lib.site.cards import card, formulas, source
-from survey_lib.site.docstrings import as_html, as_rst, blocks
+from survey_lib.site.docstrings import as_rst, blocks
 from survey_lib.site.literature_pages import numbers_page, paper, papers_page, reported
 from survey_lib.site.webbook import for_web
 from survey_lib.site.webtable import html_table, link, raw
@@ -78,10 +86,6 @@ def test_docstring_in_sphinx_keeps_bars_stars_and_underscores_as_text():
     assert prose.startswith("Sum \\|w\\|, Σ\\_j w\\*\\_j, ") and "``a_b``" in prose
     assert ":cite:t:`han2015learning`" in prose
     assert "::" in as_rst(text) and ".. code-block:: pycon" in as_rst(text)
-
-
-def test_docstring_in_html_is_escaped_and_leaves_the_example_out():
-    assert as_html("a < b\n\n>>> 1", str) == "<p>a &lt; b</p>"
 
 
 def test_every_formula_belongs_to_a_method():
@@ -170,14 +174,38 @@ def test_methods_page_leads_to_every_card():
     assert all(f'href="{name}.html"' in text for name, row in METHODS.items() if row.status == "works")
 
 
-def test_figures_page_says_what_it_could_not_draw(tmp_path, monkeypatch):
+def test_a_figure_has_a_page_with_its_data_command_and_reference(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "FIGURES", {"taxonomy": pages.FIGURES["taxonomy"]})
+    made = pages.figure_pages(tmp_path, lambda text: None)
+    page, index = made["figures/taxonomy.md"], made["figures/index.md"]
+    assert 'href="taxonomy.html"' in index and "thumbnails/taxonomy.png" in index
+    for part in (
+        "taxonomy.csv",
+        "survey figure taxonomy",
+        "@misc{survey_lib:taxonomy",
+        "sha256",
+        "00_start_here",
+    ):
+        assert part in page
+    sheet = json.loads((tmp_path / "taxonomy.json").read_text(encoding="utf-8"))
+    assert len(pd.read_csv(tmp_path / "taxonomy.csv")) == len(sheet["data"])
+
+
+def test_a_figure_page_says_why_it_is_not_drawn(tmp_path, monkeypatch):
     def refuse(name, folder):
         raise ValueError("no runs of <this> study")
 
     said = []
     monkeypatch.setattr(pages, "figure", refuse)
-    text = pages.figures_page(tmp_path, "_static/figures", said.append)
-    assert len(said) == 1 + len(pages.FIGURES) and "no runs of &lt;this&gt; study" in text
+    made = pages.figure_pages(tmp_path, said.append)
+    assert len(said) == 1 + len(pages.FIGURES)
+    assert "no runs of &lt;this&gt; study" in made["figures/pareto.md"]
+
+
+def test_synonyms_name_pages_of_the_site():
+    synonyms = yaml.safe_load((REPOSITORY / "docs" / "synonyms.yaml").read_text(encoding="utf-8"))
+    lessons = {f"notebooks/{path.stem}" for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
+    assert set(synonyms) <= lessons | {f"methods/{name}" for name in METHODS}
 
 
 def test_library_pages_name_every_module():
@@ -231,5 +259,17 @@ def test_a_picture_of_a_lesson_is_a_picture_on_the_site(files):
         "![A mask\nin two lines](../docs/figures/story.png), [code](../survey_lib/prune.py)"
     )
     text = for_web(nbformat.v4.new_notebook(cells=[cell]), files).cells[0].source
-    assert text.startswith("![A mask\nin two lines](../_static/small/story.png), ")
+    assert text.startswith("[![A mask\nin two lines](../_static/small/story.png)](../figures/story.md), ")
     assert text.endswith(f"[code]({files}/survey_lib/prune.py)" if files else ", code")
+
+
+def test_a_slider_holds_a_frame_for_each_value_and_shows_the_first():
+    before = plt.get_fignums()
+    text = lesson.slider(lambda height: plt.figure(figsize=(1, height)), height=(1, 2, 2.5)).data
+    (steps, frames), shown = (
+        re.findall(r'data-\w+="(.*?)"', text),
+        re.findall(r'src="data:image/png;base64,(.*?)"', text),
+    )
+    sizes = [Image.open(io.BytesIO(base64.b64decode(frame))).size for frame in frames.split()]
+    assert steps == "1 2 2.5" and sizes == [(100, 100), (100, 200), (100, 250)]
+    assert shown == frames.split()[:1] and 'max="2"' in text and plt.get_fignums() == before

@@ -52,13 +52,19 @@ class Addresses(HTMLParser):
 
     def __init__(self, page: str):
         super().__init__()
-        self.links, self.ids = set(), set()
+        self.links, self.ids, self.loads = set(), set(), set()
         self.feed((SITE / page).read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
         for name, value in attrs:
             if name in ("href", "src") and value:
                 self.links.add(value)
+                if (
+                    tag != "a"
+                    and not value.startswith("data:")
+                    and Path(urlsplit(value).path).suffix not in ("", ".html")
+                ):
+                    self.loads.add(value)
             elif name == "id":
                 self.ids.add(value)
 
@@ -164,14 +170,23 @@ def test_page_shows_everything_without_a_network(browser, address, page, width):
         ("HRank", "methods/hrank.html"),
         ("optimal brain damage", "methods/obd.html"),
         ("lottery", "notebooks/05_lottery_tickets.html"),
+        ("lottery ticket", "notebooks/05_lottery_tickets.html"),
+        ("rewinding", "notebooks/05_lottery_tickets.html"),
+        ("OBS", "methods/obs.html"),
+        ("N:M", "notebooks/10_between.html"),
+        ("2:4", "notebooks/10_between.html"),
+        ("Wanda", "methods/wanda.html"),
+        ("knowledge distillation", "notebooks/14_structure_and_recovery.html"),
     ],
 )
 def test_search_puts_cards_and_lessons_first(browser, address, words, page):
     show(browser, f"{address}search.html?q={words}")
-    first = "return [...document.querySelectorAll('#search-results li a')].slice(0, 4).map(a => new URL(a.href).pathname)"
+    first = "return [...document.querySelectorAll('#search-results li:not([hidden]) a')].slice(0, 4).map(a => new URL(a.href).pathname)"
     wait(browser, f"return document.querySelector('#search-results a[href*=\"{page}\"]') === null")
     time.sleep(1)  # results arrive one by one
-    assert "/" + page in browser.execute_script(first)
+    found = browser.execute_script(first)
+    assert "/" + page in found and len(set(found)) == len(found)
+    assert "System Settings" not in browser.find_element("id", "search-results").text  # the theme's menu
 
 
 @built
@@ -187,7 +202,7 @@ def test_literature_is_filtered_sorted_and_paged_and_the_address_says_how(browse
     before, after = browser.find_elements(By.CSS_SELECTOR, ".survey-filter button")
     after.click()
     assert output.text.startswith("51 to 100") and before.is_displayed()
-    year = "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.cells[1].textContent)"
+    year = "return [...document.querySelectorAll('table.filterable tbody tr:not([hidden])')].map(r => r.cells[2].textContent)"
     heads = {head.text: head for head in browser.find_elements(By.CSS_SELECTOR, "table.filterable th button")}
     for order in (sorted, lambda years: sorted(years, reverse=True)):
         heads["year"].click()
@@ -234,6 +249,54 @@ def test_the_start_page_asks_a_question_for_each_lesson_and_a_shared_link_has_a_
         text.count("95 % interval") >= 3
         and '<meta property="og:title"' in text
         and "_static/chain.svg" in text
+    )
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_weighs_less_than_one_and_a_half_megabytes_without_mathjax(page):
+    """All that it loads, the font of the icons too; formulas are set by one script that all pages share."""
+    loaded = [
+        link.partition("?")[0]
+        for link in addresses(page).loads
+        if "mathjax" not in link and "://" not in link
+    ]
+    icons = SITE / "_static" / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.woff2"
+    files = {SITE / page, icons, *((SITE / page).parent / unquote(link) for link in loaded)}
+    assert sum(path.stat().st_size for path in {path.resolve() for path in files}) < 1_500_000
+
+
+LESSONS_WITH_SLIDERS = ["02_weight", "04_before", "06_during", "07_filter", "13_language"]
+
+
+@built
+@browser_needed
+@pytest.mark.parametrize("lesson", LESSONS_WITH_SLIDERS)
+def test_a_slider_of_a_lesson_moves_its_picture_on_the_site(browser, address, lesson):
+    page = next(page for page in PAGES if page.startswith(f"notebooks/{lesson}"))
+    show(browser, address + page)
+    seen = browser.execute_script("""
+        const slider = document.querySelector('input[type=range]'), picture = slider.closest('figure').querySelector('img');
+        return [0, slider.max].map((step) => {
+          slider.value = step;
+          slider.dispatchEvent(new Event('input'));
+          return [slider.nextElementSibling.value, picture.src];
+        });""")
+    assert seen[0][0] != seen[1][0] and seen[0][1] != seen[1][1]
+
+
+@built
+@browser_needed
+def test_a_figure_is_copied_as_a_reference_from_its_own_page(browser, address):
+    show(browser, f"{address}figures/pareto.html")
+    copied = browser.execute_async_script("""
+        const done = arguments[0];
+        navigator.clipboard.writeText = async (text) => done(text);
+        document.querySelector('.highlight-bibtex .survey-copy').click();""")
+    assert (
+        copied.startswith("@misc{survey_lib:pareto,")
+        and "sha256" in copied
+        and "published in commit" in copied
     )
 
 

@@ -15,9 +15,7 @@ from survey_lib.analysis.statistics import (
     holm,
     interval,
     paired_interval,
-    rank_stability,
     ranking,
-    ranks_along,
 )
 
 
@@ -161,22 +159,6 @@ def test_a_ranking_needs_methods_and_common_blocks():
         ranking(frame({"a": [0.5, 0.4], "b": [0.4, 0.3]}))
     with pytest.raises(TooFew, match="two blocks"):
         ranking(frame({"a": [0.5], "b": [0.4], "c": [0.3]}))
-
-
-def test_rank_stability_by_hand():
-    """Orders abc, abc, cba: τ is 1, −1, −1, so −1/3 on average."""
-    ranks = pd.DataFrame({"low": [1, 2, 3], "middle": [1, 2, 3], "high": [3, 2, 1]}, index=list("abc"))
-    assert rank_stability(ranks) == pytest.approx(-1 / 3)
-
-
-def test_ranks_along_compression_where_two_curves_cross():
-    """From 2 to 8 times: a falls from 0.9 to 0.5, b from 0.8 to 0.6; they cross at 4 times."""
-    rows = [
-        frame({"a": [a], "b": [b]}).assign(sparsity=s, compression=x)
-        for s, x, a, b in ((0.5, 2, 0.9, 0.8), (0.875, 8, 0.5, 0.6))
-    ]
-    found = ranks_along(pd.concat(rows), levels=2)
-    assert found.to_numpy().tolist() == [[1, 2], [2, 1]] and found.columns.tolist() == [3.2, 5.0]
 
 
 def test_at_compression_interpolates_on_the_logarithm_and_leaves_out_who_does_not_reach_it():

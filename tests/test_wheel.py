@@ -32,7 +32,7 @@ COMMANDS = {
     "no data": ["prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", "0.5"],
     "results": ["results", "comparison"],
     "status": ["status"],
-    "figure": ["figure", "frontier"],
+    "figure": ["figure", "tradeoff"],
     "notebooks": ["notebooks", "run"],
 }
 SCRIPT = f"""

@@ -107,4 +107,43 @@ function filterable(table) {
   show(0);
 }
 
-document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("table.filterable").forEach(filterable));
+// On a phone every row is a card, whose lines say which column they are.
+function labelled(table) {
+  const names = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+  for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, column) => cell.dataset.label = names[column]);
+}
+
+function copied(block) {
+  const copy = button("copy", async () => {
+    await navigator.clipboard.writeText(block.querySelector("pre").innerText);
+    copy.textContent = "copied";
+  });
+  copy.className = "survey-copy";
+  block.append(copy);
+}
+
+// The search shows what a page says, not its menus, and a page once, though it may match by title, index and text.
+function searching(results) {
+  Search.htmlToText = (page) => {
+    const spaced = page.replaceAll(/<\/(th|td)>/g, "$& ");
+    const article = new DOMParser().parseFromString(spaced, "text/html").querySelector("article");
+    article?.querySelectorAll(".headerlink, div.math, script, style").forEach((part) => part.remove());
+    return article?.textContent ?? "";
+  };
+  new MutationObserver(() => {
+    const seen = new Set();
+    for (const item of results.querySelectorAll("li")) {
+      const { pathname } = item.querySelector("a");
+      item.hidden = seen.has(pathname);
+      seen.add(pathname);
+    }
+  }).observe(results, { childList: true, subtree: true });
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const results = document.getElementById("search-results");
+  if (results) searching(results);
+  document.querySelectorAll(".survey-table").forEach(labelled);
+  document.querySelectorAll("table.filterable").forEach(filterable);
+  document.querySelectorAll(".highlight-bibtex, .highlight-bash").forEach(copied);
+});

@@ -28,6 +28,11 @@ class Address:
     def home(self) -> str:
         return f"https://github.com/{self.name}"
 
+    @property
+    def site(self) -> str:
+        owner, _, name = self.name.partition("/")
+        return f"https://{owner}.github.io/{name}"
+
     def file(self, path: str) -> str:
         """Where a file of the repository is read.
 

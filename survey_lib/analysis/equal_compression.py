@@ -16,18 +16,6 @@ POINTS = 50  # of the grid on which two curves are subtracted
 TWIN = ["data", "model", "seed", "epochs", "lr", "recovery", "recovery_epochs", "recovery_lr", "rewind_epoch"]
 
 
-def on_front(points: pd.DataFrame, x: str = "compression", y: str = "accuracy") -> pd.Series:
-    """Whether no other point is at least as good in both x and y and better in one.
-
-    >>> on_front(pd.DataFrame({"compression": [2, 4, 4], "accuracy": [0.9, 0.8, 0.7]})).tolist()
-    [True, True, False]
-    """
-    values = points[[x, y]].to_numpy()
-    as_good = (values[None] >= values[:, None]).all(2)
-    better = (values[None] > values[:, None]).any(2)
-    return pd.Series(~(as_good & better).any(1), index=points.index)
-
-
 def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.DataFrame:
     """The runs of both sides with a `weight` each: weighted metrics of a seed add up to first minus second.
 
@@ -106,16 +94,6 @@ def correct(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
             bits = np.frombuffer(base64.b64decode(test["correct"]), np.uint8)
             found[key] = np.unpackbits(bits, count=test["n"]).astype(bool)
     return found
-
-
-def mean_gap(frame: pd.DataFrame, method: str, reference: str, x: str = "compression") -> pd.Series:
-    """Accuracy of method minus reference for each seed, averaged over the x that both curves cover.
-
-        1/|X| · ∫_X (a_method − a_reference) dx,  x = log compression, or sparsity as it is
-
-    Both curves are interpolated between their runs. Empty if their ranges do not overlap.
-    """
-    return gaps(contrast(*(frame[frame["method"] == name] for name in (method, reference)), x))
 
 
 def against(frame: pd.DataFrame, reference: Callable[[str], str]) -> pd.DataFrame:

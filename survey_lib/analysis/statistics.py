@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -163,27 +162,9 @@ def ranking(
     return Ranking(ranks.mean().sort_values(), n, float(p_value), float(distance))
 
 
-def ranks_along(
-    frame: pd.DataFrame, levels: int = 4, metric: str = "accuracy", x: str = "compression"
-) -> pd.DataFrame:
-    """Mean rank over blocks of each method (rows) at `levels` values of x that all runs reach (columns)."""
-    ends = frame[frame["method"] != "dense"].groupby([*BLOCK, "method"])[x].agg(["min", "max"])
-    at = np.geomspace(ends["min"].max(), ends["max"].min(), levels + 2)[1:-1]
-    ranks = [_values(frame, metric, x, level).rank(axis=1, ascending=False).mean() for level in at]
-    return pd.DataFrame(ranks, pd.Index(at.round(1), name=x)).T.rename_axis("method")
-
-
-def rank_stability(ranks: pd.DataFrame) -> float:
-    """Kendall's τ between two columns of mean ranks, averaged over pairs; 1 = one order everywhere."""
-    if ranks.shape[1] < 2:
-        raise ValueError(f"stability compares two rankings or more; got {ranks.shape[1]}")
-    pairs = combinations(ranks.columns, 2)
-    return float(np.mean([stats.kendalltau(ranks[one], ranks[other]).statistic for one, other in pairs]))
-
-
-def _values(frame: pd.DataFrame, metric: str, x: str, at: float | None = None) -> pd.DataFrame:
+def _values(frame: pd.DataFrame, metric: str, x: str) -> pd.DataFrame:
     """Metric at equal x: one row a block that has every method, one column a method."""
-    values = {block: at_compression(rows, at, metric, x) for block, rows in frame.groupby(BLOCK)}
+    values = {block: at_compression(rows, None, metric, x) for block, rows in frame.groupby(BLOCK)}
     table = pd.DataFrame(values).T.dropna()
     if table.empty:
         raise ValueError(

@@ -151,27 +151,3 @@ def note_n(axes: Axes, counts: pd.Series) -> None:
             color=GREY,
             alpha=0.6,
         )
-
-
-def small_multiples(
-    panels: Mapping[str, tuple[pd.DataFrame, Sequence[str] | None]],
-    x: str = "compression",
-    metric: str = "accuracy",
-    columns: int = 3,
-) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each title -> (results, methods to colour); returns the figure and the plotted numbers."""
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(max(5.2, 3.2 * columns), 3.1 * rows), sharex=True, squeeze=False
-    )
-    tables = []
-    for (title, (frame, chosen)), axes in zip(panels.items(), grid.flat, strict=False):
-        tables.append(curves(frame, axes, x, metric, chosen).assign(panel=title))
-        axes.set(title=textwrap.fill(title, 30, break_on_hyphens=False), xlabel="", ylabel="")
-        axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    figure.supxlabel(LABELS.get(x, x), fontsize=9)
-    figure.supylabel(LABELS.get(metric, metric), fontsize=9)
-    return figure, pd.concat(tables, ignore_index=True)

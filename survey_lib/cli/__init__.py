@@ -29,7 +29,7 @@ def main() -> None:
     survey prune --model resnet-20 --method l1-filter --sparsity 0.5 --out small.safetensors
     survey speed resnet-20               time it masked, cut, compiled, exported, on this machine
     survey results comparison            the published numbers of a study
-    survey figure frontier               draw one figure again, with its data sheet
+    survey figure tradeoff               draw one figure again, with its data sheet
     survey COMMAND --help                everything about one command
     """
 

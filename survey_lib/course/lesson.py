@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 import os
 import warnings
+from collections.abc import Callable, Sequence
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
+from PIL import Image
 
 from survey_lib.analysis.numbers import finding
 from survey_lib.analysis.tables import study_card
@@ -16,6 +21,11 @@ from survey_lib.charts.plots import house_style
 from survey_lib.experiment.sweeps import store, sweep
 
 PROFILES = ("published", "quick", "full")
+SLIDER = """<figure><label>{name} <input type="range" max="{last}" value="0" autocomplete="off"
+ data-steps="{steps}" data-frames="{frames}" oninput="const at = (what) => this.dataset[what].split(' ')[this.value];
+ this.nextElementSibling.value = at('steps');
+ this.closest('figure').querySelector('img').src = 'data:image/png;base64,' + at('frames')">
+ <output>{step}</output></label><br><img src="data:image/png;base64,{frame}" alt="{name} {step}"></figure>"""
 
 
 def begin(profile: str) -> None:
@@ -75,3 +85,25 @@ def claim(*names: str) -> Markdown:
 def say(text: str) -> Markdown:
     """Text of a notebook whose numbers were computed: `say(f"magnitude keeps {accuracy:.1%}")`."""
     return Markdown(text)
+
+
+def slider(draw: Callable[[float], object], **values: Sequence[float]) -> HTML:
+    """A picture with a slider: `slider(look, filter=range(16))` shows the figure that `look(filter)` draws.
+
+    All frames are drawn at once and are part of the output, so that the slider needs no kernel: it works on the site.
+    """
+    ((name, steps),) = values.items()
+    frames = [_frame(draw, step) for step in steps]
+    shown = [f"{step:g}" for step in steps]
+    lists = {"steps": " ".join(shown), "frames": " ".join(frames)}
+    return HTML(SLIDER.format(name=name, last=len(steps) - 1, step=shown[0], frame=frames[0], **lists))
+
+
+def _frame(draw: Callable[[float], object], step: float) -> str:
+    """The current figure after `draw(step)`, as a PNG of 64 colours in base 64."""
+    draw(step)
+    full, small = io.BytesIO(), io.BytesIO()
+    plt.savefig(full, dpi=100)
+    plt.close()
+    Image.open(full).convert("RGB").quantize(64).save(small, "png", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()

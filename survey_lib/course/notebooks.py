@@ -27,7 +27,6 @@ KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name
 METADATA = KERNEL | {"language_info": {"name": "python"}}
 FOLDER = REPOSITORY / "notebooks"
 CELL_TIMEOUT = 3600
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,6 @@ def normalise(path: str | Path) -> None:
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count
-            output.get("data", {}).pop(WIDGET, None)  # names a live object by a random id
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from survey_lib.charts.plots import house_style
 from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results
-from survey_lib.site.docstrings import as_html
-from survey_lib.site.literature_pages import cite, paper, reported, who
-from survey_lib.site.webtable import escape, fence, html_table, plain, raw
+from survey_lib.site.docstrings import as_rst
+from survey_lib.site.literature_pages import paper, reported, who
+from survey_lib.site.webtable import escape, fence, findable, html_table, plain, raw
 
 PARTS = {
     "score": "Score",
@@ -40,13 +40,14 @@ def formulas() -> dict[str, str]:
     return yaml.safe_load((REPOSITORY / "docs" / "formulas.yaml").read_text(encoding="utf-8"))
 
 
-def write_cards(folder: Path) -> list[str]:
-    """Write a page for each method that works, with its drawings; the names."""
+def write_cards(folder: Path, synonyms: Mapping[str, list[str]]) -> list[str]:
+    """Write a page for each method that works, with its drawings; the names. `synonyms`: page -> words it is found by."""
     folder.mkdir(parents=True, exist_ok=True)
     house_style()
     names = [method.name for method in METHODS.values() if method.status == "works"]
     for name in names:
-        (folder / f"{name}.md").write_text(card(METHODS[name], folder), encoding="utf-8")
+        page = findable(card(METHODS[name], folder), synonyms.get(f"methods/{name}", []))
+        (folder / f"{name}.md").write_text(page, encoding="utf-8")
     return names
 
 
@@ -91,8 +92,9 @@ def _facts(method: Method) -> pd.DataFrame:
 
 
 def _formula(method: Method) -> str:
-    latex = formulas().get(method.name)
-    return fence("{math}", latex) if latex else ""
+    """One line a part, so that a phone shows it too."""
+    lines = formulas().get(method.name, "").split(r"\qquad")
+    return fence("{math}", " \\\\\n".join(f"& {line.strip()}" for line in lines)) if lines[0] else ""
 
 
 def _parts(method: Method) -> Iterator[tuple[str, object]]:
@@ -102,7 +104,9 @@ def _parts(method: Method) -> Iterator[tuple[str, object]]:
 
 
 def _explained(method: Method) -> str:
-    return "\n".join(raw(as_html(inspect.getdoc(part), cite)) for _, part in _parts(method))
+    keys = literature.papers().index
+    texts = ("\n".join(as_rst(inspect.getdoc(part), keys)) for _, part in _parts(method))
+    return "\n".join(fence("{eval-rst}", text) for text in texts)
 
 
 def _code(method: Method) -> str:
@@ -163,7 +167,7 @@ def _study(study: str, name: str, rows: pd.DataFrame, folder: Path) -> str:
         return text
     save_figure(drawn, f"{name}-{study}", folder / "drawings", study=study, keys=sorted(rows["key"]))
     plt.close(drawn.figure)
-    image = f"drawings/{name}-{study}.png"
+    image = f"drawings/{name}-{study}.svg"
     about = f":alt: {' '.join(drawn.alt.split())}\n\n{plain(drawn.caption)}"
     return f"{text}\n{fence('{figure} ' + image, about)}"
 

@@ -1,11 +1,10 @@
-"""The library's docstrings, which are plain text, as reStructuredText and as HTML."""
+"""The library's docstrings, which are plain text, as reStructuredText."""
 
 from __future__ import annotations
 
-import html
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 CODE = re.compile(r"`([^`]+)`")
 KEY = re.compile(r"\b[a-z]+[12]\d{3}[a-z0-9]+\b")
@@ -58,27 +57,5 @@ def _prose_rst(line: str, keys: Collection[str]) -> str:
         text = SPECIAL.sub(r"\\\1", text)
         return KEY.sub(lambda key: f":cite:t:`{key.group()}`" if key.group() in keys else key.group(), text)
 
-    return _by_code(line, escaped, lambda code: f"\\ ``{code}``\\ ")  # so it may touch a letter
-
-
-def as_html(text: str | None, cite: Callable[[str], str]) -> str:
-    """The prose and plain paragraphs as HTML; `cite` turns a word that looks like a paper's key into a link.
-
-    >>> as_html("|w| < 1, `x` (key2020a)", lambda key: f"<a>{key}</a>")
-    '<p>|w| &lt; 1, <code>x</code> (<a>key2020a</a>)</p>'
-    """
-    parts = []
-    for kind, paragraph in blocks(text):
-        if kind == "prose":
-            inner = _by_code(
-                _joined_code(paragraph), html.escape, lambda code: f"<code>{html.escape(code)}</code>"
-            )
-            parts.append(f"<p>{KEY.sub(lambda key: cite(key.group()), inner)}</p>")
-        elif kind == "plain":
-            parts.append(f"<pre>{html.escape(paragraph)}</pre>")
-    return "\n".join(parts)
-
-
-def _by_code(text: str, prose: Callable[[str], str], code: Callable[[str], str]) -> str:
-    parts = CODE.split(text)
-    return "".join(code(part) if place % 2 else prose(part) for place, part in enumerate(parts))
+    parts = CODE.split(line)  # code and prose in turn; what is between backslashes may touch a letter
+    return "".join(f"\\ ``{part}``\\ " if place % 2 else escaped(part) for place, part in enumerate(parts))

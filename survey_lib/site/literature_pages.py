@@ -111,8 +111,8 @@ def papers_page() -> str:
     table = literature.papers().sort_values(["year", "first_author"])
     shown = table[["year", "kind", *CLASSES]].astype({"year": str})
     shown.insert(0, "paper", [_entry(row) for _, row in table.iterrows()])
+    shown.insert(1, "card", [_cards(key) for key in table.index])
     shown["what it does"] = table["one_line"]
-    shown["card"] = [_cards(key) for key in table.index]
     text = (
         f"{WIDE}# Literature\n\n{len(table)} papers on the survey's axes. The choice, the classes and the "
         "one-line descriptions are ours; a blank means unknown. [Published numbers](published.md) has what "

@@ -7,16 +7,19 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pandas as pd
+
 import survey_lib
+from survey_lib.analysis.address import address
 from survey_lib.analysis.tables import matching
 from survey_lib.course.notebooks import FOLDER
 from survey_lib.course.reading import asks
 from survey_lib.figures.catalogue.draw import FIGURES, figure
+from survey_lib.figures.catalogue.draw import cite as cite_figure
 from survey_lib.site.literature_pages import cite
 from survey_lib.site.readme import METHOD_COLUMNS
-from survey_lib.site.webtable import WIDE, escape, fence, html_table, link, plain, raw
+from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, plain, raw
 
-SMALL = "_static/small"  # the thumbnails of docs/figures
 ROOMS = {
     "chain": "the mechanics every method shares",
     "methods": "what each paper adds, a function a method",
@@ -29,6 +32,7 @@ ROOMS = {
     "course": "lessons, exercises, notebooks",
     "site": "the generated pages",
 }
+PICTURES = {entry.notebook: name for name, entry in reversed(FIGURES.items())}  # lesson -> its first figure
 
 
 def methods_page() -> str:
@@ -51,42 +55,68 @@ def _toctree(names: list[str]) -> str:
     return "\n```{toctree}\n:hidden:\n:maxdepth: 1\n\n" + "\n".join(names) + "\n```\n"
 
 
-def figures_page(folder: Path, address: str, say: Callable[[str], None]) -> str:
-    """Every figure of the catalogue, drawn into `folder`: small pictures first, then each with caption and permalink.
+def figure_pages(folder: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """Page by path: an index, and one page a figure. The figures are drawn into `folder`, their data beside them as CSV.
 
-    A figure whose study has no published runs is said, on the page too.
+    A figure whose study has no published runs is said, on its page too.
     """
-    drawn, text = {}, []
     say(f"drawing {len(FIGURES)} figures")
-    for name, entry in FIGURES.items():
-        try:
-            figure(name, folder)
-            drawn[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        except ValueError as refusal:
-            say(f"figure {name} is not drawn: {refusal}")
-            text.append(f"({name})=\n## {plain(entry.question)}\n\n{raw(escape(f'Not drawn: {refusal}'))}")
-            continue
-        text.append(f"({name})=\n## {plain(entry.question)}\n\n{raw(_figure(name, drawn[name], address))}")
-    small = "".join(
-        f'<a href="#{name}">{_image(name, sheet, SMALL)}<span>{escape(FIGURES[name].question)}</span></a>'
-        for name, sheet in drawn.items()
-    )
-    return f"# Figures\n\n{raw(f'<div class=survey-gallery>{small}</div>')}\n" + "\n".join(text)
+    pages = {f"figures/{name}.md": _figure_page(name, folder, say) for name in FIGURES}
+    small = [
+        f'<a href="{name}.html">{_thumbnail(name, "../")}<span>{escape(entry.question)}</span></a>'
+        for name, entry in FIGURES.items()
+    ]
+    says = f"{len(FIGURES)} figures; each has a page with its data, the command that draws it, and a reference to copy."
+    gallery = raw(f"<div class=survey-gallery>{''.join(small)}</div>")
+    return pages | {"figures/index.md": f"{WIDE}# Figures\n\n{says}\n\n{gallery}{_toctree(list(FIGURES))}"}
 
 
-def _figure(name: str, sheet: dict, address: str) -> str:
-    files = " · ".join(link(kind, f"{address}/{name}.{kind}") for kind in ("png", "svg", "pdf", "json"))
+def _figure_page(name: str, folder: Path, say: Callable[[str], None]) -> str:
     entry = FIGURES[name]
-    runs = f" Study <code>{entry.study}</code>, {len(sheet['run_keys'])} runs." if entry.study else ""
-    again = f"<code>survey figure {name}</code> · <code>survey cite {name}</code>"
-    says = f"{escape(sheet['caption'])}{runs} Notebook {entry.notebook}."
-    picture = f'<a href="{address}/{name}.png">{_image(name, sheet, address)}</a>'
-    below = f"<figcaption>{says}<br>{files} · {again}</figcaption>"
-    return f'<figure class="survey-figure">{picture}{below}</figure>'
+    try:
+        figure(name, folder)
+    except ValueError as refusal:
+        say(f"figure {name} is not drawn: {refusal}")
+        return f"# {plain(entry.question)}\n\n{raw(escape(f'Not drawn: {refusal}'))}"
+    sheet = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    pd.DataFrame(sheet["data"]).to_csv(folder / f"{name}.csv", index=False)
+    picture = f":alt: {' '.join(sheet['alt'].split())}\n\n{plain(sheet['caption'])}"
+    parts = [
+        f"# {plain(entry.question)}\n",
+        fence(f"{{figure}} ../_static/figures/{name}.svg", picture),
+        raw(html_table(_facts(name, sheet))),
+        f"## Draw it\n\n{fence('bash', f'survey figure {name}')}",
+        f"## Cite it\n\n{fence('bibtex', cite_figure(name))}",
+    ]
+    return "\n".join(parts)
 
 
-def _image(name: str, sheet: dict, address: str) -> str:
-    return f'<img src="{address}/{name}.png" alt="{escape(sheet["alt"])}" loading="lazy">'
+def _facts(name: str, sheet: dict) -> pd.DataFrame:
+    entry, where, page = FIGURES[name], address(), f"{name}.html"
+    kinds = ("csv", "json", "png", "svg", "pdf")
+    files = [link(kind.upper(), f"../_static/figures/{name}.{kind}") for kind in kinds]
+    lesson = next(FOLDER.glob(f"{entry.notebook}_*.ipynb")).stem
+    facts = {
+        "drawn from": f"study {entry.study}, {len(sheet['run_keys'])} runs" if entry.study else "no study",
+        "lesson": link(lesson, f"../notebooks/{lesson}.html"),
+        "permalink": link(page, f"{where.site}/figures/{page}" if where else page),
+        f"data ({len(sheet['data'])} rows) and pictures": Html(" · ".join(files)),
+    }
+    return pd.DataFrame([facts])
+
+
+def pictured(page: str) -> str:
+    """The figure that a shared link to a page shows.
+
+    >>> pictured("figures/pareto"), pictured("notebooks/05_lottery_tickets"), pictured("install")
+    ('pareto', 'winning-tickets', 'tradeoff')
+    """
+    name = page.rpartition("/")[2]
+    return name if name in FIGURES else PICTURES.get(name[:2], "tradeoff")
+
+
+def _thumbnail(name: str, up: str) -> str:
+    return f'<img src="{up}_static/thumbnails/{name}.png" alt="" loading="lazy">'
 
 
 def commands_page(helps: Mapping[str, str]) -> str:
@@ -135,12 +165,11 @@ def _modules(room: str) -> list[str]:
 
 def question_cards() -> str:
     """One card a notebook for the start page: its question, with a figure that answers it where there is one."""
-    pictures = {entry.notebook: name for name, entry in reversed(FIGURES.items())}
     cards = []
     for path in sorted(FOLDER.glob("*.ipynb")):
         title, question = asks(path)
-        figure = pictures.get(path.stem[:2])
-        image = f'<img src="{SMALL}/{figure}.png" alt="" loading="lazy">' if figure else ""
+        figure = PICTURES.get(path.stem[:2])
+        image = _thumbnail(figure, "") if figure else ""
         text = f"<strong>{escape(question)}</strong><span>{escape(title)}</span>"
         cards.append(f'<a href="notebooks/{path.stem}.html">{image}{text}</a>')
     return raw(f'<div class="survey-cards">{"".join(cards)}</div>')

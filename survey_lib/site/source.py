@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import nbformat
+import yaml
+from PIL import Image
 
 from survey_lib.analysis.address import address
 from survey_lib.course.notebooks import FOLDER
@@ -15,9 +17,10 @@ from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.figures.catalogue.draw import THUMBNAILS
 from survey_lib.site.cards import write_cards
 from survey_lib.site.literature_pages import numbers_page, papers_page
-from survey_lib.site.pages import commands_page, figures_page, library_pages, methods_page, question_cards
+from survey_lib.site.pages import commands_page, figure_pages, library_pages, methods_page, question_cards
 from survey_lib.site.readme import findings, generated
 from survey_lib.site.webbook import for_web
+from survey_lib.site.webtable import findable
 
 
 def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str], None] = print) -> Path:
@@ -36,23 +39,37 @@ def _write(out: Path, helps: Mapping[str, str], say: Callable[[str], None]) -> N
     start = (out / "index.md").read_text(encoding="utf-8")
     parts = {"questions": question_cards, "findings": findings}
     (out / "index.md").write_text(generated(start, parts), encoding="utf-8")
-    shutil.copytree(THUMBNAILS, out / "_static" / "small", ignore=shutil.ignore_patterns("*.md"))
+    for folder, width in {"small": 1000, "thumbnails": 480}.items():
+        _shrink(out / "_static" / folder, width)
     (out / "notebooks").mkdir()
     where = address()
+    synonyms = yaml.safe_load((REPOSITORY / "docs" / "synonyms.yaml").read_text(encoding="utf-8"))
     for path in sorted(FOLDER.glob("*.ipynb")):
         notebook = for_web(nbformat.read(path, as_version=4), where.file("").rstrip("/") if where else "")
+        notebook.cells[0].source = findable(
+            notebook.cells[0].source, synonyms.get(f"notebooks/{path.stem}", [])
+        )
         nbformat.write(notebook, out / "notebooks" / path.name)
     say("writing a card for each method")
-    write_cards(out / "methods")
-    figures = figures_page(out / "_static" / "figures", "_static/figures", say)
+    write_cards(out / "methods", synonyms)
     pages = {
         "methods/index.md": methods_page(),
-        "figures.md": figures,
         "literature.md": papers_page(),
         "published.md": numbers_page(),
         "commands.md": commands_page(helps),
     }
+    pages |= figure_pages(out / "_static" / "figures", say)
     pages |= {f"library/{name}": text for name, text in library_pages().items()}
     for name, text in pages.items():
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text(text, encoding="utf-8")
+
+
+def _shrink(folder: Path, width: int) -> None:
+    """The pictures of docs/figures in 64 colours and at most this wide."""
+    folder.mkdir()
+    for path in THUMBNAILS.glob("*.png"):
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+        small.thumbnail((width, width))
+        small.quantize(64).save(folder / path.name, optimize=True)

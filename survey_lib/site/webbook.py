@@ -10,7 +10,7 @@ from survey_lib.course.exercises import BEGIN
 from survey_lib.site.docstrings import KEY
 from survey_lib.site.literature_pages import cite
 
-PICTURE = re.compile(r"!\[([^\]]+)\]\(\.\./docs/figures/([^)\s]+)\)")
+PICTURE = re.compile(r"!\[([^\]]+)\]\(\.\./docs/figures/([^)\s]+)\.png\)")
 OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)\s]+)\)")
 NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
 CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
@@ -20,14 +20,15 @@ def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNod
     """The notebook as the site shows it; what it says is not changed.
 
     Keys of papers lead to the references, links to files of the repository to `files`, or are left out where that is
-    empty; pictures are those of the site; cells with a solution are folded; a picture is described by the heading it stands under.
+    empty; pictures are those of the site, and lead to their pages; cells with a solution are folded; a picture is described by the heading it stands under.
     """
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = ([line for line in cell.source.splitlines() if line.startswith("#")] or [heading])[-1]
-            cell.source = PICTURE.sub(r"![\1](../_static/small/\2)", cell.source)
-            cell.source = _linked(OUTSIDE.sub(rf"[\1]({files}/\2)" if files else r"\1", cell.source))
+            text = OUTSIDE.sub(rf"[\1]({files}/\2)" if files else r"\1", cell.source)
+            text = PICTURE.sub(r"[![\1](../_static/small/\2.png)](../figures/\2.md)", text)
+            cell.source = _linked(text)
         elif cell.cell_type == "code":
             _dress(cell, heading.lstrip("# "))
     return notebook

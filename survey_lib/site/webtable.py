@@ -45,18 +45,15 @@ def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: boo
     """A table as one HTML block that becomes a list of cards on a phone.
 
     `choices`: columns with a menu of their values; `searched`: a field that looks for words in all columns.
-    The menus and the field are added by _static/filter.js, without which the whole table stands there.
+    Menus, field and the labels of the cards are added by _static/filter.js, without which the plain table stands there.
     """
     head = "".join(
         f"<th{' data-filter=choice' if name in choices else ''}>{escape(name)}</th>" for name in table.columns
     )
-    names = [html.escape(str(name)) for name in table.columns]
-    rows = []
-    for values in table.itertuples(index=False):
-        cells = zip(names, map(escape, values), strict=True)
-        rows.append(
-            "<tr>" + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in cells) + "</tr>"
-        )
+    rows = [
+        f"<tr>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
+        for values in table.itertuples(index=False)
+    ]
     kind = "survey-table filterable" if searched or choices else "survey-table"
     inner = "\n".join([f"<thead><tr>{head}</tr></thead>", "<tbody>", *rows, "</tbody>"])
     return f'<div class="survey-scroll"><table class="{kind}">\n{inner}\n</table></div>'
@@ -89,3 +86,20 @@ def raw(text: str) -> str:
     '```{raw} html\\n<hr>\\n```\\n'
     """
     return fence("{raw} html", text)
+
+
+def findable(page: str, words: Collection[str]) -> str:
+    """A MyST page whose search results include it for other words than its own, as entries of the index.
+
+    >>> print(findable("# OBS\\ntext", ["Optimal Brain Surgeon"]))
+    # OBS
+    <BLANKLINE>
+    ```{index} ! Optimal Brain Surgeon
+    <BLANKLINE>
+    ```
+    <BLANKLINE>
+    text
+    """
+    title, _, rest = page.partition("\n")
+    entries = ", ".join(f"! {word}" for word in words)
+    return f"{title}\n\n{fence('{index} ' + entries, '')}\n{rest}" if words else page

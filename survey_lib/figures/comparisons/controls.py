@@ -1,112 +1,85 @@
-"""Drawings of controls, learning rates and what accuracy hides: who is hurt, and how sure the network is."""
+"""The figure of notebook 16: one cut and its controls, with what each of them cost and where it ends."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import asdict
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
-from survey_lib.analysis.equal_compression import compare, contrast
+from survey_lib.analysis.equal_compression import compare, contrast, gaps
 from survey_lib.analysis.statistics import holm
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.intervals import intervals, names
 
+REFERENCE = "cut, fine-tuned"
+INHERITED = ("cut", "random cut", "dense")  # these start from the trained dense network
+CONTROLS = {
+    "cut, rate rewound": "method == 'l1-filter' and recovery == 'lr-rewind'",
+    "cut shape, new weights (B)": "method == 'l1-filter' and recovery == 'scratch-b'",
+    "dense, trained longer": "method == 'dense' and recovery == 'finetune' and model == 'resnet-8'",
+    "dense": "method == 'dense' and recovery == 'none' and model == 'resnet-8'",
+    REFERENCE: "method == 'l1-filter' and recovery == 'finetune'",
+    "cut shape, new weights (E)": "method == 'l1-filter' and recovery == 'scratch-e'",
+    "random cut, fine-tuned": "method == 'random-filter' and recovery == 'finetune'",
+    "narrow network": "model == 'resnet-8-narrow' and recovery == 'none'",
+}
 
-def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
-    """Mean of first minus second, paired by seed, as `equal_compression.compare` finds it: mean, low, high, p, n, examples.
 
-    >>> runs = pd.DataFrame({"seed": [0, 1, 2], "accuracy": [0.8, 0.9, 0.7]})
-    >>> paired(runs, runs.assign(accuracy=runs.accuracy - 0.1))[["mean", "low", "n"]].round(2).to_dict()
-    {'mean': 0.1, 'low': 0.1, 'n': 3.0}
+def against_fine_tuning(runs: pd.DataFrame) -> pd.DataFrame:
+    """Each control minus the fine-tuned network, paired by seed, best first, and what it cost.
+
+    `runs`: one data set, one cut, one learning rate of recovery. Columns: mean, low, high, p, n, seeds, corrected
+    (Holm), accuracy, `before` (the dense network's training that it builds on) and `own` (its own training),
+    both as shares of the dense network's training MACs, and epochs of the latter.
     """
-    return pd.Series(asdict(compare(contrast(first, second), metric)))
+    sides = {name: runs.query(where) for name, where in CONTROLS.items()}
+    sides = {name: side for name, side in sides.items() if len(side)}
+    one = sides["dense"]["training_macs"].mean()
+    rows = {}
+    for name, side in sides.items():
+        weighted, after = contrast(side, sides[REFERENCE]), side["recovery_macs"] > 0
+        own = side["recovery_macs"].where(after, side["training_macs"]).mean() / one
+        rows[name] = vars(compare(weighted)) | {
+            "seeds": tuple(gaps(weighted)),
+            "accuracy": side["accuracy"].mean(),
+            "before": float(name.split(",")[0] in INHERITED and after.all()),
+            "own": own,
+            "epochs": (side["trained_epochs"] - side["epochs"].where(after, 0)).mean(),
+        }
+    table = pd.DataFrame(rows).T.infer_objects()
+    others = table.index != REFERENCE
+    return table.assign(corrected=holm(table.loc[others, "p"])).sort_values("accuracy", ascending=False)
 
 
-def against_one(variants: Mapping[str, pd.DataFrame], reference: str) -> pd.DataFrame:
-    """`paired` differences of every variant from the reference, largest first, with p `corrected` by Holm."""
-    rows = {name: paired(runs, variants[reference]) for name, runs in variants.items() if name != reference}
-    table = pd.DataFrame(rows).T.sort_values("mean", ascending=False)
-    return table.assign(corrected=holm(table["p"]))
-
-
-def against_reference(table: pd.DataFrame, reference: str, axes: Axes) -> None:
-    """Differences from a reference in points, a row a variant; hollow where it is a tie after correction."""
-    intervals(table, axes)
-    names(table, table.index, axes)
-    axes.set_xlabel(f"accuracy minus that of {reference}, points")
-    plots.note_n(axes, table["n"])
-
-
-def ranges(runs: pd.DataFrame) -> pd.DataFrame:
-    """At each sparsity, in points of mean accuracy: how far criteria lie apart at one learning rate, and how
-    far learning rates lie apart with one criterion (the mean over the others)."""
-    means = runs.pivot_table("accuracy", ["sparsity", "recovery_lr"], "method")
-    criteria = (means.max(axis=1) - means.min(axis=1)).groupby("sparsity").mean()
-    rates = (means.groupby("sparsity").max() - means.groupby("sparsity").min()).mean(axis=1)
-    return 100 * pd.DataFrame({"between criteria": criteria, "between learning rates": rates})
-
-
-def recipe_or_criterion(frame: pd.DataFrame) -> Drawing:
-    """`ranges` of the runs that were recovered at several learning rates, as bars: a figure of notebook 16."""
-    frame = frame.assign(method=frame["method"].str.split(" ").str[0])
-    runs = frame[
-        (frame["recovery"] == "finetune") & (frame["structure"] == "structured") & (frame["data"] == "digits")
-    ]
-    spread = ranges(runs).dropna()
-    figure, axes = plt.subplots(figsize=(5.6, 3))
-    for index, name in enumerate(spread):
-        axes.bar(
-            np.arange(len(spread)) + 0.4 * index - 0.2,
-            spread[name],
-            0.4,
-            label=name,
-            color=plots.PALETTE[index],
-            hatch=plots.HATCHES[index],
-        )
-    axes.set_xticks(range(len(spread)), [f"{value:g}" for value in spread.index])
-    axes.set(xlabel=plots.LABELS["sparsity"], ylabel="range of mean accuracies, points")
-    axes.legend()
-    more = int((spread["between learning rates"] > spread["between criteria"]).sum())
-    text = f"The learning rate moves the result more than the criterion at {more} of {len(spread)} sparsities (n = {runs.seed.nunique()})"
+def equal_budgets(frame: pd.DataFrame) -> Drawing:
+    """What each control costs to train, beside its difference from the fine-tuned network: a figure of notebook 16."""
+    runs = frame.assign(method=frame["method"].str.split(" ").str[0])
+    photographs = runs[runs["data"] == "eurosat32-mini"]
+    runs = photographs if len(photographs) else runs
+    cuts = runs.loc[runs["method"] == "l1-filter", "sparsity"]
+    runs = runs[runs["sparsity"].isin([0, cuts.min()]) & (runs["recovery_lr"] == 0.02)]
+    table = against_fine_tuning(runs)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
+    rows = np.arange(len(table))[::-1]
+    left.barh(rows, table["before"], color=plots.PALE, label="training of the dense parent")
+    left.barh(rows, table["own"], left=table["before"], color=plots.PALETTE[0], label="its own training")
+    left.set(xlabel="training MACs (dense = 1)")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    intervals(table, right)
+    labels = [f"{row.Index}, {row.epochs:.0f} epochs: {row.accuracy:.1%}" for row in table.itertuples()]
+    names(table, labels, left)
+    right.set_xlabel("points above the fine-tuned cut")
+    plots.note_n(right, table["n"])
+    above = table.index[(table["corrected"] < 0.05) & (table["mean"] > 0)]
+    text = f"{len(above)} of {len(table) - 1} controls end significantly above the fine-tuned cut"
+    if len(above) == 1:
+        text = f"Only one control ends significantly above the fine-tuned cut: {above[0]}"
     plots.headline(figure, text)
-    caption = f"How far mean accuracies after recovery lie apart between criteria, and between learning rates of recovery. {text}."
-    return Drawing(
-        figure, caption, f"Pairs of bars at {len(spread)} sparsities. {text}.", spread.reset_index()
+    caption = (
+        f"Training cost of one cut (l1-filter, sparsity {cuts.min():g}) and of its controls, and their accuracy "
+        f"minus that of the fine-tuned cut, paired by seed, with 95 % intervals; hollow marks are ties. {text}."
     )
-
-
-def class_changes(changes: pd.DataFrame, axes: Axes) -> None:
-    """Change of accuracy of each class, in points: a column of `changes` a method, a row a class."""
-    places = np.arange(len(changes))
-    for index, name in enumerate(changes):
-        offset = (index - (changes.shape[1] - 1) / 2) * 0.8 / changes.shape[1]
-        axes.barh(
-            places + offset,
-            changes[name],
-            0.8 / changes.shape[1],
-            label=name,
-            color=plots.PALETTE[index],
-            hatch=plots.HATCHES[index],
-            edgecolor="white",
-            linewidth=0.3,
-        )
-    axes.axvline(0, color=plots.DENSE, linewidth=1)
-    axes.set_yticks(places, changes.index)
-    axes.invert_yaxis()
-    axes.set_xlabel("change of the class's accuracy, points")
-    axes.legend()
-
-
-def per_class(records: list[dict], names: tuple[str, ...]) -> pd.DataFrame:
-    """Test accuracy of each class at the end of each run, beside data, method, sparsity, recovery and seed."""
-    rows = [
-        {key: record["config"][key] for key in ("data", "method", "sparsity", "recovery", "seed")}
-        | dict(zip(names, record["metrics"]["recovered"]["test"]["per_class_accuracy"], strict=True))
-        for record in records
-    ]
-    return pd.DataFrame(rows)
+    return Drawing(
+        figure, caption, f"Rows of bars and intervals. {caption}", table.reset_index(names="control")
+    )

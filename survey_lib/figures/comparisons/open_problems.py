@@ -1,246 +1,84 @@
-"""What the field does not know: each problem with a question, papers, and the differences measured so far."""
+"""What is said about pruning, and the differences that speak for each sentence or against it."""
 
 from __future__ import annotations
 
-import json
 import math
-import textwrap
-from dataclasses import dataclass
-from functools import cache
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
-from matplotlib.axes import Axes
-from scipy import stats
 
-from survey_lib.analysis import claims, literature
-from survey_lib.analysis.statistics import interval
+from survey_lib.analysis import literature
+from survey_lib.analysis.claims import LESS_IS_BETTER, UNITS
+from survey_lib.analysis.numbers import finding
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.intervals import intervals
-from survey_lib.experiment import speed
 
 SOURCE = literature.FOLDER / "open_problems.yaml"
-OURS, PAPERS = "measured here", "published"
-COLUMNS = [
-    "problem",
-    "says",
-    "where",
-    "mean",
-    "low",
-    "high",
-    "n",
-    "unit",
-    "source",
-    "claim",
-    "over",
-    "verdict",
-]
-LONG = 1_000_000  # more seeds than anyone has
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A question nobody has answered: what is `unknown`, who works on it, the evidence, the `direction` it takes.
-
-    ours       claims of data/claims.yaml
-    reported   pairs of published rows: `says` (first, second, where), `where`, `first`, `second`, maybe `like` (a claim)
-    speed      the evidence is the published measurement of time
-    study      the file in data/studies that asks the question here
-    """
-
-    title: str
-    unknown: str
-    papers: list[str]
-    direction: str
-    study: str
-    ours: tuple[str, ...] = ()
-    reported: tuple[dict, ...] = ()
-    unit: str = "points"
-    speed: bool = False
-
-
-@cache
-def problems() -> dict[str, Problem]:
-    """Every problem of data/literature/open_problems.yaml by its name."""
-    return {
-        name: Problem(**fields) for name, fields in yaml.safe_load(SOURCE.read_text(encoding="utf-8")).items()
-    }
+OURS, PAPERS = "measured in this course", "two published numbers"
 
 
 def evidence() -> pd.DataFrame:
-    """Every difference behind the problems, a row each, with the columns of COLUMNS.
+    """The differences behind each sentence of data/literature/open_problems.yaml, a row each.
 
-    `over`: what low to high covers; ours are 95 % intervals, times are quartiles over the rounds of one machine,
-    published numbers have none. `verdict` is that of the claim, and empty for the others.
-    `claim` of a published row is the claim of ours that asks the same of another network, if there is one.
+    `mean`, `low` and `high` are points, or hundredths of a nat for losses; above 0 speaks for the sentence.
+    A published pair has no interval. `verdict` is tie, for or against after Holm's correction, and empty for a pair.
+    Raises ValueError for a pair in which a side is not exactly one published row.
     """
-    rows = [row for name, problem in problems().items() for row in _rows(name, problem)]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _rows(name: str, problem: Problem) -> list[tuple]:
-    stored, declared = json.loads(claims.FILE.read_text(encoding="utf-8")), claims.claims()
     rows = []
-    for key in problem.ours:
-        first, second, where = declared[key].says
-        found = stored[key]
-        rows.append(
-            (
-                name,
-                f"{first} − {second}",
-                where,
-                *(found[part] for part in ("mean", "low", "high", "n", "unit")),
-                OURS,
-                key,
-                found["over"],
-                found["verdict"],
-            )
-        )
-    for pair in problem.reported:
-        first, second, where = pair["says"]
-        gap = difference(pair, problem.unit)
-        rows.append(
-            (
-                name,
-                f"{first} − {second}",
-                where,
-                gap,
-                math.nan,
-                math.nan,
-                1,
-                problem.unit,
-                PAPERS,
-                pair.get("like", ""),
-                "",
-                "",
-            )
-        )
-    return rows + (_times(name) if problem.speed else [])
+    for problem in yaml.safe_load(SOURCE.read_text(encoding="utf-8")):
+        rows += [_ours(name, side) | problem for name, side in problem["ours"].items()]
+        rows += [_published(pair) | problem for pair in problem.get("reported", ())]
+    return pd.DataFrame(rows).drop(columns=["ours", "reported"])
 
 
-def difference(pair: dict, unit: str = "points") -> float:
-    """First minus second of two published rows: percentage points, or nats from two perplexities.
+def _ours(name: str, favoured: str) -> dict:
+    found = finding(name)
+    sign = (favoured == "first") * 2 - 1
+    if found.metric.endswith(LESS_IS_BETTER):
+        sign = -sign
+    ends = [sign * value * 100 / UNITS[found.unit] for value in (found.low, found.mean, found.high)]
+    low, mean, high = sorted(ends)
+    verdict = "tie" if found.verdict == "tie" else "for" if mean > 0 else "against"
+    return {"source": OURS, "claim": name, "mean": mean, "low": low, "high": high, "verdict": verdict}
 
-    Raises ValueError unless each side is exactly one row.
-    """
+
+def _published(pair: dict) -> dict:
     table = literature.published().query(pair["where"])
-    sides = [table.query(pair[side])["pruned_metric"] for side in ("first", "second")]
-    if [len(side) for side in sides] != [1, 1]:
+    first, second = (table.query(pair[side]) for side in ("first", "second"))
+    if [len(first), len(second)] != [1, 1]:
         raise ValueError(
-            f"{pair['says']}: each side must be one published row, found {[len(side) for side in sides]}"
+            f"each side must be one published row, found {len(first)} and {len(second)}: {pair['where']}"
         )
-    first, second = (side.iloc[0] for side in sides)
-    return round(math.log(first / second), 4) if unit == "nats" else round(first - second, 4)
-
-
-def _times(name: str) -> list[tuple]:
-    chain = speed.read()["chain"]
-    rows = chain[
-        (chain["runtime"] == "eager")
-        & (chain["variant"] == "aligned")
-        & (chain["threads"] == 1)
-        & (chain["batch"] == speed.USUAL)
-    ]
-    return [
-        (
-            name,
-            "measured speed-up − MACs ratio",
-            f"({row.model}, half of the channels)",
-            *(
-                value - row.speedup_theoretical
-                for value in (row.speedup_measured, row.speedup_low, row.speedup_high)
-            ),
-            speed.ROUNDS,
-            "× of speed",
-            OURS,
-            "",
-            "rounds (quartiles)",
-            "",
-        )
-        for row in rows.itertuples()
-    ]
-
-
-def seeds_needed(gaps: list[float], effect: float, confidence: float = 0.95) -> int:
-    """Fewest seeds whose Student interval is narrower than `effect` on each side, at the spread of `gaps`.
-
-        smallest n ≥ 2 with  t(n − 1) · s / √n ≤ effect
-
-    A plan, not a promise: s is itself uncertain. Raises ValueError for an effect that is not positive.
-
-    >>> seeds_needed([1.0, 2.0, 3.0], effect=1.0)
-    7
-    """
-    if effect <= 0:
-        raise ValueError(f"effect must be above 0, got {effect}")
-    spread = pd.Series(gaps).std(ddof=1)
-    n = 2
-    while stats.t.ppf((1 + confidence) / 2, n - 1) * spread / math.sqrt(n) > effect and n < LONG:
-        n += 1
-    return n
+    (a,), (b,), (metric,) = first["pruned_metric"], second["pruned_metric"], first["metric"]
+    mean = 100 * math.log(b / a) if metric == "ppl" else a - b
+    return {"source": PAPERS, "claim": "", "mean": round(mean, 4), "verdict": ""}
 
 
 def open_problems() -> Drawing:
-    """All problems, a strip each: differences with their intervals; hollow where a claim is a tie."""
+    """A line for each sentence: evidence against it on the left, for it on the right, hollow where methods tie."""
     table = evidence()
-    names = list(problems())
-    sizes = table["problem"].value_counts()
-    figure, grid = plt.subplots(
-        math.ceil(len(names) / 2),
-        2,
-        figsize=(8.6, 11.5),
-        height_ratios=[0.6 + sizes[names[i : i + 2]].max() for i in range(0, len(names), 2)],
+    sentences = list(table["says"].unique())[::-1]
+    beside = table.groupby("says").cumcount() / table.groupby("says")["mean"].transform("size")
+    table["at"] = table["says"].map(sentences.index) + 0.3 - 0.75 * beside
+    figure, axes = plt.subplots(figsize=(8.6, 6.4))
+    for (source, rows), marker, colour in zip(table.groupby("source"), "os", plots.PALETTE, strict=False):
+        intervals(rows, axes, rows["at"], unit=1, label=source, marker=marker, color=colour)
+    axes.set_xscale("symlog", linthresh=2)
+    axes.set_xlim(-50, 120)
+    axes.set_xticks([-50, -10, -2, -1, 0, 1, 2, 10, 50], [-50, -10, -2, -1, 0, 1, 2, 10, 50])
+    axes.set_yticks(range(len(sentences)), sentences)
+    axes.set_xlabel("← against      percentage points (losses: hundredths of a nat)      for →")
+    axes.legend(loc="upper left", fontsize=8)
+    counts = table["verdict"].value_counts()
+    text = (
+        f"Of {counts.drop('').sum()} differences that we measured, {counts.get('tie', 0)} are ties, "
+        f"{counts.get('for', 0)} speak for the sentence and {counts.get('against', 0)} against it"
     )
-    for axes, name in zip(grid.flat, names, strict=False):
-        strip(table[table["problem"] == name], axes)
-        axes.set_title(problems()[name].title, fontsize=9, loc="left")
-    for axes in grid.flat[len(names) :]:
-        axes.set_visible(False)
-    ours = table[table["verdict"] != ""]
-    settled = int((ours["verdict"] != "tie").sum())
-    text = f"{settled} of {len(ours)} comparisons made here are significant, each on one network and one data set"
     plots.headline(figure, text)
     caption = (
-        f"Evidence for {len(names)} open problems. Circles: differences measured here, with 95 % intervals (of times: "
-        f"quartiles over rounds), hollow where methods tie after correction. Squares: differences of two published numbers. {text}."
+        "Differences behind sentences about pruning. Circles: measured in this course, with 95 % intervals, hollow where the "
+        f"methods tie after correction. Squares: differences of two published numbers, which have no interval. {text}."
     )
-    return Drawing(figure, caption, f"{len(names)} small plots of differences around zero. {text}.", table)
-
-
-def strip(rows: pd.DataFrame, axes: Axes) -> None:
-    """One problem's differences around zero, each under its name."""
-    rows = rows.iloc[::-1].reset_index(drop=True)
-    for source, some in rows.groupby("source"):
-        colour, marker = (plots.PALETTE[0], "o") if source == OURS else (plots.PALETTE[1], "s")
-        intervals(some, axes, some.index, unit=1, color=colour, marker=marker)
-    for place, row in enumerate(rows.itertuples()):
-        name = textwrap.shorten(f"{row.says} {row.where}", 88, placeholder=" …")
-        text = axes.annotate(
-            name,
-            (0.01, place + 0.27),
-            xycoords=("axes fraction", "data"),
-            fontsize=6,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-        )
-        text.set_in_layout(False)  # or a long name would narrow its plot
-    axes.set(ylim=(-0.5, len(rows) - 0.25), yticks=[])
-    axes.set_xlabel(rows["unit"].iloc[0], fontsize=7, labelpad=1)
-    axes.tick_params(labelsize=7)
-
-
-def plan(effect: float = 1.0) -> pd.DataFrame:
-    """For every tie in points: seeds it has, spread over seeds, and the seeds an interval of ±`effect` would take."""
-    stored = json.loads(claims.FILE.read_text(encoding="utf-8"))
-    rows = {
-        name: {
-            "has": found["n"],
-            "spread": pd.Series(found["seeds"]).std(ddof=1),
-            "half interval": interval(pd.Series(found["seeds"])).high - found["mean"],
-            "needs": seeds_needed(found["seeds"], effect),
-        }
-        for name, found in stored.items()
-        if found["unit"] == "points" and found["verdict"] == "tie"
-    }
-    return pd.DataFrame(rows).T.astype({"has": int, "needs": int}).sort_values("needs")
+    return Drawing(figure, caption, f"Differences around zero for {len(sentences)} sentences. {text}.", table)
