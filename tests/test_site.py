@@ -112,7 +112,7 @@ def test_card_shows_formula_code_paper_numbers_and_own_results(tmp_path):
     mean = own_results.of("fpgm")["comparison"].query("sparsity == 0.55")["accuracy"].mean()
     assert f"{mean:.1%} ±" in text and "notebooks/07_filter_pruning.ipynb" in text
     sheet = tmp_path / "drawings" / "fpgm-comparison.json"
-    assert sheet.exists() and "drawings/fpgm-comparison.png" in text
+    assert sheet.exists() and "drawings/fpgm-comparison.svg" in text
 
 
 def test_card_of_a_method_without_paper_formula_and_runs_says_so(tmp_path):
@@ -199,7 +199,7 @@ def test_a_figure_page_says_why_it_is_not_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "figure", refuse)
     made = pages.figure_pages(tmp_path, said.append)
     assert len(said) == 1 + len(pages.FIGURES)
-    assert "no runs of &lt;this&gt; study" in made["figures/pareto.md"]
+    assert "no runs of &lt;this&gt; study" in made["figures/taxonomy.md"]
 
 
 def test_synonyms_name_pages_of_the_site():

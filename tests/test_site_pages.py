@@ -288,13 +288,13 @@ def test_a_slider_of_a_lesson_moves_its_picture_on_the_site(browser, address, le
 @built
 @browser_needed
 def test_a_figure_is_copied_as_a_reference_from_its_own_page(browser, address):
-    show(browser, f"{address}figures/pareto.html")
+    show(browser, f"{address}figures/taxonomy.html")
     copied = browser.execute_async_script("""
         const done = arguments[0];
         navigator.clipboard.writeText = async (text) => done(text);
         document.querySelector('.highlight-bibtex .survey-copy').click();""")
     assert (
-        copied.startswith("@misc{survey_lib:pareto,")
+        copied.startswith("@misc{survey_lib:taxonomy,")
         and "sha256" in copied
         and "published in commit" in copied
     )

@@ -64,9 +64,7 @@ def card(method: Method, folder: Path) -> str:
         "Notebook": _notebook(method),
     }
     body = "\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
-    return (
-        f"# {method.name}\n\n{raw(f'<p>{escape(method.one_line)}</p>' + html_table(_facts(method)))}\n{body}"
-    )
+    return f"# {method.name}\n\n{plain(method.one_line)}\n\n{raw(html_table(_facts(method)))}\n{body}"
 
 
 def _paper_heading(key: str) -> str:

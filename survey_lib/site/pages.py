@@ -108,8 +108,8 @@ def _facts(name: str, sheet: dict) -> pd.DataFrame:
 def pictured(page: str) -> str:
     """The figure that a shared link to a page shows.
 
-    >>> pictured("figures/pareto"), pictured("notebooks/05_lottery_tickets"), pictured("install")
-    ('pareto', 'winning-tickets', 'tradeoff')
+    >>> pictured("figures/taxonomy"), pictured("notebooks/05_lottery_tickets"), pictured("install")
+    ('taxonomy', 'winning-tickets', 'tradeoff')
     """
     name = page.rpartition("/")[2]
     return name if name in FIGURES else PICTURES.get(name[:2], "tradeoff")

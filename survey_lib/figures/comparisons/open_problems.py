@@ -30,7 +30,7 @@ def evidence() -> pd.DataFrame:
     for problem in yaml.safe_load(SOURCE.read_text(encoding="utf-8")):
         rows += [_ours(name, side) | problem for name, side in problem["ours"].items()]
         rows += [_published(pair) | problem for pair in problem.get("reported", ())]
-    return pd.DataFrame(rows).drop(columns=["ours", "reported"])
+    return pd.DataFrame(rows).drop(columns=["ours", "reported"], errors="ignore")
 
 
 def _ours(name: str, favoured: str) -> dict:
