@@ -113,7 +113,7 @@ def test_the_test_set_joins_the_curve_without_changing_the_training(data):
 
 
 def test_an_unknown_optimizer_lists_the_known_ones(data):
-    with pytest.raises(ValueError, match="sgd, adam, adamw"):
+    with pytest.raises(ValueError, match="sgd, heavy-ball, adam, adamw"):
         trained(data, optimizer="adan")
 
 

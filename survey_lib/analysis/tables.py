@@ -181,12 +181,15 @@ def study_card(table: pd.DataFrame) -> str:
     }
     accuracy = table["accuracy"].mean()
     error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in tests if n)
+    recovery = f"{of['recovery']}; {of['recovery_epochs']} epochs, rate {of['recovery_lr']}"
     rows = {
         "data": f"{of['data']}; {_numbers(images)} training and {_numbers(tests)} test examples",
         "network": of["model"],
         "recipe": f"{of['epochs']} epochs, {of['optimizer']}, {of['lr_schedule']}, rate {of['lr']}, "
-        f"batch {of['batch_size']}, weight decay {of['weight_decay']}",
-        "recovery": f"{of['recovery']}; {of['recovery_epochs']} epochs, rate {of['recovery_lr']}",
+        f"batch {of['batch_size']}, weight decay {of['weight_decay']}"
+        if images
+        else "nothing is trained",
+        "recovery": "none" if of["recovery"] == "none" else recovery,
         "seeds": f"{len({config['seed'] for config in configs})} ({of['seed']})",
         "sampling error of an accuracy": error or NOT_STORED,
         "runs": f"{len(keys)} of study {study}: {', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''}",

@@ -14,7 +14,7 @@ from survey_lib.figures.comparisons import (
     language_models,
     open_problems,
     pitfalls,
-    replication,
+    reported,
     speed_figures,
     surveyed,
     your_model,
@@ -118,7 +118,7 @@ FIGURES: dict[str, Entry] = {
         open_problems.open_problems, "21", "What speaks for and against what is said about pruning?"
     ),
     "replication": Entry(
-        replication.published_against_ours,
+        reported.published_against_ours,
         "17",
         "Do published numbers on small networks come out again?",
         "replication",
