@@ -131,7 +131,7 @@ def test_the_card_says_what_the_records_say():
     """The dense runs: 50,000 examples in 20 epochs are 2,500 images."""
     table = tables.finished("comparison", local=False).query("method == 'dense' and recovery == 'none'")
     card = tables.study_card(table)
-    assert "eurosat32-mini; 2,500 training and (not stored) test examples" in card
+    assert "eurosat32-mini; 2,500 training and 1,000 test examples" in card
     assert "20 epochs, sgd, one-cycle, rate 0.05, batch 16" in card and "3 (0, 1, 2)" in card
     with pytest.raises(ValueError, match="3 of 3 runs are neither published nor on this machine"):
         tables.study_card(table.assign(key=["x", "y", "z"]))

@@ -6,6 +6,7 @@ import pandas as pd
 
 from survey_lib.catalogue import CATEGORIES
 from survey_lib.catalogue import table as catalogue
+from survey_lib.experiment.data import loaders
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.results_table import LATER
 from survey_lib.experiment.sweeps.study import load
@@ -45,6 +46,7 @@ RECIPE = (
     "seed",
 )
 NOT_STORED = "(not stored)"
+IN_REPOSITORY = {"digits", "eurosat32-mini", "fashion-mini"}
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
@@ -175,12 +177,12 @@ def study_card(table: pd.DataFrame) -> str:
         name: ", ".join(f"{value}" for value in sorted({config[name] for config in configs}))
         for name in RECIPE
     }
-    tests = {run["metrics"]["recovered"]["test"].get("n") for run in runs}
+    tests = _test_examples(runs)
     images = {
         entry["examples"] // entry["epochs"] for run in runs for entry in run["ledger"] if entry["epochs"]
     }
     accuracy = table["accuracy"].mean()
-    error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in tests if n)
+    error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in sorted(tests))
     recovery = f"{of['recovery']}; {of['recovery_epochs']} epochs, rate {of['recovery_lr']}"
     rows = {
         "data": f"{of['data']}; {_numbers(images)} training and {_numbers(tests)} test examples",
@@ -197,5 +199,12 @@ def study_card(table: pd.DataFrame) -> str:
     return markdown(pd.DataFrame({"of this figure": rows.keys(), "": rows.values()}))
 
 
-def _numbers(found: set[int | None]) -> str:
-    return ", ".join(f"{value:,}" for value in sorted(found - {None})) or NOT_STORED
+def _test_examples(runs: list[dict]) -> set[int]:
+    """As the records say; where none does, counted in data that are part of the repository."""
+    stored = {run["metrics"]["recovered"]["test"].get("n") for run in runs} - {None}
+    names = {run["config"]["data"] for run in runs} & IN_REPOSITORY
+    return stored or {len(loaders.load(name).test[1]) for name in names}
+
+
+def _numbers(found: set[int]) -> str:
+    return ", ".join(f"{value:,}" for value in sorted(found)) or NOT_STORED

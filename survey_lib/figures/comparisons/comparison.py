@@ -34,7 +34,7 @@ def tradeoff(frame: pd.DataFrame) -> Drawing:
                 "elinewidth": 2.5,
                 "linewidth": 1,
                 "markersize": 4,
-                "linestyle": "--" if "global" in name else "-",
+                "linestyle": "--" if "global" in name or name == "random-filter" else "-",
             }
             axes.errorbar(rows["x"], rows["error"], rows["seeds"], label=name, **thick, **style)
         for longer, runs in main[main["method"] == "dense"].groupby(is_control(main)):

@@ -70,7 +70,7 @@ def open_problems() -> Drawing:
     axes.set_xticks([-50, -10, -2, -1, 0, 1, 2, 10, 50], [-50, -10, -2, -1, 0, 1, 2, 10, 50])
     axes.set_yticks(range(len(sentences)), sentences)
     axes.set_xlabel("← against      percentage points (losses: hundredths of a nat)      for →")
-    axes.legend(loc="upper left", fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     counts = table["verdict"].value_counts()
     text = (
         f"Of {counts.drop('').sum()} differences that we measured, {counts.get('tie', 0)} are ties, "
