@@ -92,7 +92,8 @@ def _facts(method: Method) -> pd.DataFrame:
 def _formula(method: Method) -> str:
     """One line a part, so that a phone shows it too."""
     lines = formulas().get(method.name, "").split(r"\qquad")
-    return fence("{math}", " \\\\\n".join(f"& {line.strip()}" for line in lines)) if lines[0] else ""
+    mark = "& " * (len(lines) > 1)  # aligns several lines; a single one must not have it
+    return fence("{math}", " \\\\\n".join(mark + line.strip() for line in lines)) if lines[0] else ""
 
 
 def _parts(method: Method) -> Iterator[tuple[str, object]]:
