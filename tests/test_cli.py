@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from survey_lib.analysis.tables import accuracy_table, matching
+from survey_lib.analysis.tables import matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
 from survey_lib.course import reading
@@ -340,13 +340,6 @@ def test_times_for_teachers_are_generated_and_current():
 
 def test_readme_names_every_command():
     assert [name for name in COMMANDS if f"survey {name}" not in README.read_text(encoding="utf-8")] == []
-
-
-def test_results_of_an_accuracy_table_by_hand():
-    frame = pd.DataFrame(
-        {"method": ["a", "a", "b"], "sparsity": [0.5, 0.5, 0.5], "accuracy": [0.6, 0.8, 0.9]}
-    )
-    assert accuracy_table(frame)[0.5].to_dict() == {"b": 0.9, "a": pytest.approx(0.7)}
 
 
 OWN = """

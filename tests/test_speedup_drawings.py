@@ -149,19 +149,3 @@ def test_kinds_of_operators_are_compared_dense_over_aligned():
     assert table["flops"].to_dict() == {"convolution": 4, "norm": 2}
     assert table["seconds"].to_dict() == {"convolution": 3, "norm": 2}
     assert table["share"].to_dict() == {"convolution": 0.75, "norm": 0.25}
-
-
-def test_each_format_is_shown_on_its_own_pattern():
-    rows = [
-        ("dense", "dense"),
-        ("magnitude", "csr"),
-        ("magnitude", "bsr 4x1"),
-        ("block:1x4", "bsr 4x1"),
-        ("block:1x4", "csr"),
-        ("nm-magnitude:2:4", "N:M"),
-        ("magnitude", "N:M"),
-    ]
-    curves = from_mask_to_speed.storage_curves(
-        pd.DataFrame(rows, columns=["method", "format"]).assign(model="m"), "m"
-    )
-    assert curves["format"].tolist() == ["dense", "csr", "bsr (1x4 blocks)", "N:M"]

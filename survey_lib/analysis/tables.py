@@ -132,17 +132,6 @@ def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame
     return table.sort_values([*first, "mean"], ascending=[True] * len(first) + [False], ignore_index=True)
 
 
-def accuracy_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """Mean of a metric over seeds, methods down and sparsities across, best mean first.
-
-    >>> frame = pd.DataFrame({"method": ["a", "a"], "sparsity": [0.5, 0.5], "accuracy": [0.8, 0.9]})
-    >>> accuracy_table(frame).loc["a", 0.5].round(3).item()
-    0.85
-    """
-    table = frame.pivot_table(metric, "method", "sparsity", "mean")
-    return table.loc[table.mean(axis=1).sort_values(ascending=False).index]
-
-
 def markdown(table: pd.DataFrame) -> str:
     """A table in GitHub's Markdown.
 

@@ -15,7 +15,6 @@ import torch
 from IPython.display import HTML, Markdown, display
 from PIL import Image
 
-from survey_lib.analysis.numbers import finding
 from survey_lib.analysis.tables import study_card
 from survey_lib.charts.plots import house_style
 from survey_lib.experiment.sweeps import store, sweep
@@ -71,20 +70,6 @@ def study(name: str, profile: str) -> pd.DataFrame:
 def card(runs: pd.DataFrame) -> None:
     """Show what a reader must know to judge a figure of these runs: data, network, recipe, seeds, sampling error."""
     display(Markdown(study_card(runs)))
-
-
-def claim(*names: str) -> Markdown:
-    """Findings of the course as a list, each as computed from the published runs: `claim("random-against-l1")`.
-
-    Raises ValueError for a name that data/results/findings.json does not hold.
-    """
-    said = [finding(name).statement for name in names]
-    return Markdown("\n".join(f"- {text[0].upper()}{text[1:]}." for text in said))
-
-
-def say(text: str) -> Markdown:
-    """Text of a notebook whose numbers were computed: `say(f"magnitude keeps {accuracy:.1%}")`."""
-    return Markdown(text)
 
 
 def slider(draw: Callable[[float], object], **values: Sequence[float]) -> HTML:

@@ -178,13 +178,3 @@ def by_kind(roofed: pd.DataFrame) -> pd.DataFrame:
     )
     seconds = sums["seconds"]["dense"]
     return table.assign(share=seconds / seconds.groupby("model").transform("sum"))
-
-
-def storage_curves(stored: pd.DataFrame, model: str) -> pd.DataFrame:
-    """The formats of one model, each on the pattern it is made for: CSR, bit mask on single weights, BSR on blocks."""
-    rows = stored[stored["model"] == model]
-    pattern, layout = rows["method"].str.partition(":")[0], rows["format"]
-    single = pattern.isin(["dense", "magnitude"]) & layout.isin(["dense", "csr", "bitmask"])
-    blocks = pattern.isin(["dense", "block"]) & (layout == "bsr 4x1")
-    curves = rows[single | blocks | ((pattern == "nm-magnitude") & (layout == "N:M"))]
-    return curves.replace({"format": {"bsr 4x1": "bsr (1x4 blocks)"}})
