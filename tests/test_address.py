@@ -46,6 +46,9 @@ def test_a_text_without_marks_is_refused():
 def test_readme_is_short_and_names_no_number_by_hand_in_its_findings():
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 150
+    first = "\n".join(text.splitlines()[:20])
+    assert "**For whom?**" in first and "](docs/figures/tradeoff.png)" in first
+    assert all(f"| [{other}](" in text for other in ("Torch-Pruning", "FasterAI", "UvA Deep Learning"))
     assert "95 % interval" in readme.findings() and readme.findings() in text
     assert re.findall(r"n = \d+ seeds", readme.findings())
 

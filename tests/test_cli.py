@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from survey_lib.analysis.tables import matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
+from survey_lib.cli.course import choose
 from survey_lib.course import reading
 from survey_lib.measure.export import export_onnx
 from survey_lib.site.readme import README
@@ -112,6 +113,9 @@ REFUSALS = [
     (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),
     (("methods", "no-such-method"), "no method matches"),
     (("sweep", "no/such.yaml"), "no study file"),
+    (("prune", "--model", "resnet-8", "--method", "magnitude"), "exactly one of --sparsity, --macs"),
+    (("class", "x", "--notebooks", "02,,07"), "'02,,07' lacks a number; write 02,07"),
+    (("class", "x", "--notebooks", "99"), "no notebook '99'"),
     (("sweep", "weight", "--engine", "dask", "--jobs", "0"), "jobs must be at least 1"),
 ]
 
@@ -122,6 +126,16 @@ def test_a_refusal_is_short_and_says_what_is_allowed(words, said):
     assert done.exit_code != 0
     assert said in done.output
     assert "Traceback" not in done.output
+
+
+def test_the_list_of_commands_is_not_cut_off_on_a_terminal_of_80_columns():
+    assert (
+        "..." not in CliRunner().invoke(main, ["--help"], terminal_width=80).output.partition("Commands:")[2]
+    )
+
+
+def test_a_notebook_is_named_by_its_number_with_or_without_the_zero():
+    assert [path.stem for path in choose(["7"])] == ["07_filter_pruning"]
 
 
 def test_every_command_that_a_text_of_the_library_names_exists():
@@ -311,7 +325,30 @@ def test_a_wrong_study_is_refused_before_any_work_in_words_of_our_own(own, wrong
 def test_a_study_of_ones_own_takes_no_name_of_the_course(own):
     other = own.rename(own.with_name("comparison.yaml"))
     done = survey("sweep", other)
-    assert done.exit_code == 1 and "has a study 'comparison' already" in done.output
+    assert done.exit_code == 1 and "has a study 'comparison' already; rename your file" in done.output
+
+
+def test_runs_that_fail_for_one_reason_are_one_line(own, monkeypatch):
+    from survey_lib.experiment.sweeps import sweep
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(sweep, "run_chain", full)
+    done = survey("sweep", own, "--engine", "serial")
+    assert done.exit_code == 1 and "4 failed" in done.output
+    assert [line for line in done.output.splitlines() if "disk full" in line] == [
+        "  failed: OSError: disk full (random at 0.5, seed 0 and 3 more)"
+    ]
+
+
+def test_a_sweep_on_dask_prints_its_summary_and_no_log(own):
+    pytest.importorskip("distributed")
+    own.write_text(STUDY.replace("seed: [0, 1]", "seed: 0").replace("[random, magnitude]", "random"))
+    words = ["-m", "survey_lib", "sweep", own, "--engine", "dask", "--jobs", "1"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines() == ["mine (quick): 1 of 1 runs done, 0 failed, 0 refused, 0 left"]
+    assert not re.search(r"INFO|WARNING|distributed\.", done.stderr)
 
 
 def test_figure_and_cite(tmp_path):
@@ -324,7 +361,9 @@ def test_figure_and_cite(tmp_path):
 def test_status_counts_every_study():
     done = survey("status")
     assert done.exit_code == 0, done.output
-    assert "comparison" in done.output and "left" in done.output
+    assert "comparison" in done.output and "left" in done.output and "nan" not in done.output.lower()
+    for row in json.loads(survey("status", "--json").stdout):
+        assert row["asked"] == row["done"] + row["failed"] + row["refused"] + row["left"]
 
 
 def test_student_and_check_on_a_folder(tmp_path):

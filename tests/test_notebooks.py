@@ -157,6 +157,23 @@ def test_each_fault_is_named(fault, tmp_path):
     assert any(message in line for line in check(tmp_path / "spoilt.ipynb"))
 
 
+LESSON_FAULTS = {
+    "plumbing first": (0, "print(1)", [], "code before the theory"),
+    "set-up in view": (-1, "print(1)", ["setup"], "set-up that is not folded"),
+    "a long line": (-1, f"print({'1' * 82})", [], "a line of 89 characters, more than 88"),
+    "a table as text": (-1, "print(table.to_string())", [], "shows a table as text"),
+}
+
+
+@pytest.mark.parametrize(("place", "source", "tags", "said"), LESSON_FAULTS.values(), ids=LESSON_FAULTS)
+def test_a_lesson_opens_with_its_answer_and_its_code_fits_the_page(place, source, tags, said, tmp_path):
+    lesson = next(path for path in COMMITTED if path.stem.startswith("02"))
+    notebook = nbformat.read(lesson, as_version=4)
+    notebook.cells.insert(place, new_code_cell(source, id="added", metadata={"tags": tags}))
+    nbformat.write(notebook, tmp_path / lesson.name)
+    assert any(said in fault for fault in check(tmp_path / lesson.name))
+
+
 def test_b63_a_kernel_of_somebodys_own_is_a_fault(tmp_path):
     notebook = nbformat.read(TINY, as_version=4)
     notebook.metadata.kernelspec.name = "conda-env-foo-py"

@@ -93,6 +93,14 @@ def imports(source: str) -> set[str]:
     return names
 
 
+def test_every_required_package_is_imported_by_the_library_or_called_by_make():
+    called = {"jupyterlab": "jupyter lab", "nbval": "--nbval"}
+    used = set().union(*(imports(path.read_text()) for path in (ROOT / "survey_lib").rglob("*.py")))
+    unused = {name for name in required() if IMPORTED_AS.get(name, name) not in used}
+    assert unused - called.keys() == set()
+    assert all(called[name] in (ROOT / "Makefile").read_text() for name in unused)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_b66_binder_provides_every_import_of_the_notebook(path):
     provided = {IMPORTED_AS.get(name, name) for name in conda("binder/environment.yml")} | {"survey_lib"}

@@ -14,17 +14,19 @@ import pytest
 import yaml
 from PIL import Image
 
+import survey_lib
 from survey_lib.analysis import literature
 from survey_lib.analysis.literature import papers, published
 from survey_lib.catalogue import METHODS
 from survey_lib.course import lesson
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results, pages
+from survey_lib.site import source as site
 from survey_lib.site.cards import card, formulas, source
 from survey_lib.site.docstrings import as_rst, blocks
 from survey_lib.site.literature_pages import numbers_page, paper, papers_page, reported
 from survey_lib.site.webbook import for_web
-from survey_lib.site.webtable import html_table, link, raw
+from survey_lib.site.webtable import html_table, link, plain, raw
 
 HOSTILE = '<script>alert("x")</script> & `tick` ```'
 
@@ -178,6 +180,7 @@ def test_a_figure_has_a_page_with_its_data_command_and_reference(tmp_path, monke
     monkeypatch.setattr(pages, "FIGURES", {"taxonomy": pages.FIGURES["taxonomy"]})
     made = pages.figure_pages(tmp_path, lambda text: None)
     page, index = made["figures/taxonomy.md"], made["figures/index.md"]
+    assert page.startswith(f"# {plain(pages.FIGURES['taxonomy'].question)}\n")
     assert 'href="taxonomy.html"' in index and "thumbnails/taxonomy.png" in index
     for part in (
         "taxonomy.csv",
@@ -214,6 +217,24 @@ def test_library_pages_name_every_module():
         assert f".. automodule:: {module}\n" in text
 
 
+def test_the_library_page_says_of_each_name_what_it_is():
+    """A line says at least three words after its name."""
+    lines = [line for line in pages.library_pages()["index.md"].splitlines() if line.startswith("* ")]
+    assert len(lines) == len(survey_lib.__all__) + len(pages.ROOMS) + 2
+    assert [line for line in lines if len(line.partition(": ")[2].split()) < 3] == []
+
+
+def test_the_command_says_what_it_does_while_it_writes_a_site(tmp_path, monkeypatch):
+    """What takes a minute is replaced here."""
+    said = []
+    monkeypatch.setattr(site, "FOLDER", tmp_path)
+    monkeypatch.setattr(site, "_shrink", lambda *_: None)
+    monkeypatch.setattr(site, "write_cards", lambda *_: said.append("CARDS"))
+    monkeypatch.setattr(site, "figure_pages", lambda _, say: say("drawing") or {})
+    site.write_source(tmp_path / "out", {}, said.append)
+    assert said == ["writing a card for each method", "CARDS", "drawing"]
+
+
 def notebook(*cells) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=list(cells))
 
@@ -223,7 +244,10 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
         "## A head\n`li2017pruning`, he2019filter and nobody2020nothing; [how](../CONTRIBUTING.md), [02](02_x.ipynb)"
         "\n`survey cite li2017pruning`\n```\nli2017pruning\n```"
     )
-    picture = nbformat.v4.new_output("display_data", {"image/png": "aaaa"})
+    photo = Image.effect_noise((60, 40), 40).convert("RGBA").rotate(5)  # more than 256 colours
+    photo.save(png := io.BytesIO(), "PNG")
+    drawn = base64.b64encode(png.getvalue()).decode()
+    picture = nbformat.v4.new_output("display_data", {"image/png": drawn})
     code = nbformat.v4.new_code_cell("# BEGIN SOLUTION\nx = 1\n# END SOLUTION", outputs=[picture])
     said = nbformat.v4.new_output("execute_result", {"text/markdown": "see [02](02_x.ipynb)"})
     plain = nbformat.v4.new_code_cell("x = 2", outputs=[said])
@@ -241,6 +265,9 @@ def test_notebook_on_the_site_links_keys_and_files_and_folds_solutions():
     assert other.outputs[0].data["text/markdown"] == "see [02](02_x.html)"
     assert "hide-input" in solution.metadata["tags"] and "tags" not in other.metadata
     assert solution.metadata["mystnb"]["image"]["alt"] == "Figure: A head"
+    shown = solution.outputs[0].data["image/png"]
+    light = Image.open(io.BytesIO(base64.b64decode(shown)))
+    assert len(shown) < len(drawn) and light.size == photo.size and light.mode == "P"
 
 
 def test_every_page_of_docs_is_in_the_contents():

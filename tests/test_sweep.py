@@ -45,7 +45,7 @@ def test_a_grid_is_the_product_of_its_lists_and_dense_comes_first(trial):
 @pytest.mark.parametrize(
     "text, said",
     [
-        (YAML.replace("name: trial", "name: other"), "names itself 'other'"),
+        (YAML.replace("name: trial", "name: other"), "has name: other; write name: trial"),
         (YAML.replace("question", "qestion"), "qestion"),
         (YAML.replace("magnitude]", "magnitud]"), "near: magnitude"),
         (YAML.replace("sparsity: 0.5", "sparsity: 1.5"), "less than 1"),

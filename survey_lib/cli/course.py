@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -73,12 +73,13 @@ def check(names: tuple[str, ...]) -> None:
     click.echo(f"{len(choose(names))} notebooks are clean")
 
 
-def choose(names: tuple[str, ...]) -> list[Path]:
-    """Notebooks whose names contain one of the words; FileNotFoundError names what there is."""
+def choose(names: Sequence[str]) -> list[Path]:
+    """Notebooks whose names contain one of the words, where 7 means 07; FileNotFoundError names what there is."""
     from survey_lib.course.notebooks import FOLDER
     from survey_lib.repository import needed
 
     there = sorted(needed(FOLDER).glob("*.ipynb"))
+    names = [name.zfill(2) for name in names]
     for name in names:
         if not any(name in path.name for path in there):
             known = ", ".join(path.stem for path in there)
@@ -90,7 +91,9 @@ def choose(names: tuple[str, ...]) -> list[Path]:
 @click.argument("names", nargs=-1)
 @click.option("--check/--write", default=True, help="Name the numbers that do not hold, or update them.")
 def text(names: tuple[str, ...], check: bool) -> None:
-    """Recompute the numbers in the prose of notebooks whose names contain one of NAMES (all if none is given).
+    """Check the numbers in the prose of notebooks, or update them.
+
+    NAMES are parts of names of notebooks; without one, all are checked.
 
     A number is followed by a hidden comment that computes it: `0.4 points<!--= finding("random").points() -->`.
     """
@@ -109,7 +112,10 @@ def text(names: tuple[str, ...], check: bool) -> None:
 @click.argument("name")
 @click.option("--out", default="figures", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def figure(name: str, out: Path) -> None:
-    """Draw the figure NAME (or `all`) from the store: png, svg, pdf and a data sheet NAME.json."""
+    """Draw the figure NAME, or `all`, from the published runs.
+
+    Written are NAME.png, .svg, .pdf, and NAME.json: caption, data, and the runs behind them.
+    """
     from survey_lib.figures.catalogue.draw import FIGURES
     from survey_lib.figures.catalogue.draw import figure as draw
 
@@ -133,7 +139,10 @@ def cite(name: str) -> None:
     "--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop."
 )
 def student(out: Path, source: Path | None, check: bool) -> None:
-    """Write copies of the notebooks without solutions and outputs into OUT."""
+    """Write copies of the notebooks for students into OUT.
+
+    They hold no solutions and no outputs. Nothing that somebody has worked on is overwritten.
+    """
     from survey_lib.course.classroom import tried
     from survey_lib.course.exercises import student as copy
     from survey_lib.course.notebooks import FOLDER
@@ -151,14 +160,19 @@ def student(out: Path, source: Path | None, check: bool) -> None:
 @click.argument("out", metavar="NAME", type=click.Path(path_type=Path))
 @click.option("--notebooks", "numbers", required=True, help="Which ones, such as 02,07.")
 def classroom(out: Path, numbers: str) -> None:
-    """Make the folder NAME for a class: an nbgrader course, copies for students, a handout and an answer key.
+    """Make a folder for a class: nbgrader course, handout, key.
+
+    The folder NAME holds a course for nbgrader, copies for students, a handout and an answer key.
 
     \b
     survey class pruning --notebooks 02,07
     """
     from survey_lib.course.course_folder import course_folder
 
-    points = course_folder(out, choose(tuple(numbers.split(","))))
+    names = [name.strip() for name in numbers.split(",")]
+    if not all(names):
+        raise click.BadParameter(f"{numbers!r} lacks a number; write 02,07", param_hint="--notebooks")
+    points = course_folder(out, choose(names))
     click.echo("\n".join(f"{name}: {count} points" for name, count in points.items()))
     click.echo(
         f"wrote {out}: source for nbgrader, student, handout.md, key.md; docs/teaching.md says what comes next"
@@ -176,7 +190,9 @@ def classroom(out: Path, numbers: str) -> None:
     "--tag", default="main", show_default=True, help="The tag or branch that links and buttons open."
 )
 def generate(name: str | None, tag: str) -> None:
-    """Write again what is generated: README and docs tables, citation files, references.bib, findings.json, thumbnails.
+    """Write again what is generated: tables, citations, pictures.
+
+    These are tables of README and docs, citation files, references.bib, findings.json and thumbnails.
 
     Links that read or launch the repository appear once it has an address: that of --address, or else
     the one in pyproject.toml, of GITHUB_REPOSITORY, or of a git remote on GitHub.
@@ -205,7 +221,10 @@ def generate(name: str | None, tag: str) -> None:
 @click.argument("out", default="build/site-source", type=click.Path(path_type=Path))
 @click.pass_context
 def site(context: click.Context, out: Path) -> None:
-    """Write the source of the site into OUT: notebooks, method cards, figures, tables (`make site` builds it)."""
+    """Write the source of the site into OUT; `make site` builds it.
+
+    It has the notebooks, a card for each method, the figures and the tables.
+    """
     from survey_lib.site.source import write_source
 
     click.echo(f"wrote {write_source(out, dict(_helps(context.find_root())), click.echo)}")

@@ -30,7 +30,9 @@ def speed(
     publish: bool,
     as_json: bool,
 ) -> None:
-    """Time a model dense, masked, cut, compiled and in ONNX Runtime on this machine, beside its MACs.
+    """Time a model dense, masked, cut and compiled, beside its MACs.
+
+    ONNX Runtime is timed too where it is installed.
 
     \b
     survey speed resnet-20                                  about two minutes; the machine should be quiet

@@ -26,7 +26,9 @@ def methods(
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
-    """List the methods; WORDS must all occur in the name or the description.
+    """List the methods, all of them or those that match WORDS.
+
+    Every word must occur in the name or the description.
 
     \b
     survey methods
@@ -84,13 +86,17 @@ def methods(
 @click.option("--seed", default=0, show_default=True)
 @JSON
 def prune(as_json: bool, **wishes: object) -> None:
-    """Prune one model: accuracy, size, MACs and measured time before, after the cut, and after fine-tuning.
+    """Prune one model; say accuracy, size and time before and after.
+
+    Each is measured before the cut, after it and after fine-tuning; --out saves the result.
 
     \b
     survey prune --model resnet-8 --weights resnet-8-eurosat32 --method l1-filter --sparsity 0.5 --finetune 3
     survey prune --model resnet-8 --weights mine.safetensors --method l1-filter --macs 0.5 --html report.html
     survey prune --model torchvision:resnet50 --method group-norm --parameters 0.5 --out r50.safetensors
     """
+    if sum(wishes[name] is not None for name in ("sparsity", "macs", "parameters")) != 1:
+        raise click.UsageError("give exactly one of --sparsity, --macs and --parameters")
     from survey_lib.cli.pruning import prune_once
 
     prune_once(**wishes).show(as_json)
@@ -99,7 +105,7 @@ def prune(as_json: bool, **wishes: object) -> None:
 @click.command()
 @JSON
 def doctor(as_json: bool) -> None:
-    """Tell what is installed, how many threads are used, and which data sets and results are found."""
+    """Say what is installed, and which data sets are found."""
     from survey_lib.cli.doctor import examine
 
     show(examine(), as_json)

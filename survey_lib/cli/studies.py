@@ -43,7 +43,9 @@ STUDY = OfStudy()
 def sweep(
     study: str, profile: str, engine: str, jobs: int, shard: str | None, scheduler: str | None, as_json: bool
 ) -> None:
-    """Compute the runs of STUDY that are missing; interrupt it and call it again at will.
+    """Compute the runs of STUDY that are missing.
+
+    Interrupt it at will: the same call goes on where it stopped.
 
     \b
     survey sweep comparison --profile quick --jobs 2
@@ -69,7 +71,9 @@ def sweep(
 @click.option("--walltime", default="01:00:00", show_default=True, help="After which SLURM ends the job.")
 @click.option("--partition", help="SLURM's queue.")
 def slurm(**wishes: object) -> None:
-    """Print the SLURM job script (by dask-jobqueue) of workers for `survey sweep STUDY --scheduler ADDRESS`.
+    """Print a SLURM job script for the workers of a sweep.
+
+    The sweep itself is `survey sweep STUDY --scheduler ADDRESS`; dask-jobqueue writes the script.
 
     \b
     survey slurm comparison --scheduler tls://login1:8786 > worker.sh && sbatch --array=1-4 worker.sh
@@ -86,9 +90,9 @@ def slurm(**wishes: object) -> None:
 @click.argument("study", type=STUDY, required=False)
 @JSON
 def status(study: str | None, as_json: bool) -> None:
-    """How many runs of STUDY (or of every study) are asked for, published, and done, failed and left on this machine.
+    """Count the runs of STUDY, or of every study: done and left.
 
-    `minutes` is what one worker needs for those that are left, if they cost what finished runs did.
+    `published` are in data/results; done, failed, refused and left are counted on this machine. `minutes` is what one worker needs for those that are left, if they cost what finished runs did.
     """
     import pandas as pd
 
@@ -106,7 +110,9 @@ def status(study: str | None, as_json: bool) -> None:
 @click.option("--metric", default="accuracy", show_default=True, help="A column of the results.")
 @JSON
 def results(study: str, csv: Path | None, metric: str, as_json: bool) -> None:
-    """Mean, standard deviation and number of runs of a metric, for each method and sparsity of STUDY.
+    """Mean, spread and number of runs of STUDY, for each method.
+
+    The spread is the standard deviation; each method has a row for every sparsity.
 
     Local runs take the place of published ones of the same settings.
     """
@@ -136,7 +142,9 @@ def results(study: str, csv: Path | None, metric: str, as_json: bool) -> None:
 @click.option("--profile", default="full", show_default=True, help="The profile whose runs are published.")
 @click.option("--prune", is_flag=True, help="Drop published runs that STUDY no longer asks for.")
 def publish(study: str, profile: str, prune: bool) -> None:
-    """Write the local runs of STUDY to data/results, sorted: the file that is committed.
+    """Write the local runs of STUDY to data/results.
+
+    The file is sorted, and is the one that is committed.
 
     Published runs that have no successor are named, and nothing is written, unless --prune drops them.
     """
@@ -151,7 +159,9 @@ def publish(study: str, profile: str, prune: bool) -> None:
 @click.option("--seed", default=0, show_default=True, help="Which ones are drawn.")
 @JSON
 def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
-    """Compute published runs of STUDY (or of all) again and compare every number; fails if one moved too far.
+    """Compute published runs again and compare every number.
+
+    The runs are of STUDY, or of all studies. It fails if a number moved too far.
 
     Checks also, for each published file, that its runs are those the study asks for, whole and once each.
     """
@@ -183,7 +193,9 @@ def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
     help="Folder for all that is made.",
 )
 def reproduce(profile: str, jobs: int, out: Path) -> None:
-    """Run the course again: the comparison study, every notebook, every figure; then print the table.
+    """Run the course again: a study, every notebook and figure.
+
+    The study is `comparison`; its table is printed at the end.
 
     Call it again after an interruption: finished runs and notebooks are kept.
     """

@@ -54,6 +54,10 @@ def _lesson(cells: list[nbformat.NotebookNode]) -> list[str]:
             faults.append(f"cell {index} is set-up that is not folded")
         if headings < 2 and not set(FOLDED) & set(tags):
             faults.append(f"cell {index} is code before the theory")
+        if ".to_string(" in cell.source or "interactive(children" in str(cell.outputs):
+            faults.append(
+                f"cell {index} shows a table as text, or a widget: show the frame, or use lesson.slider"
+            )
         if GENERATED.search(cell.source):
             faults.append(f"cell {index} generates prose: write it as text with computed numbers")
         faults += [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -134,8 +135,9 @@ def library_pages() -> dict[str, str]:
     public = "\n".join(
         f"* `survey_lib.{name}`: {_says(getattr(survey_lib, name))}" for name in survey_lib.__all__
     )
-    rooms = "\n".join(f"* [{name}]({name}.rst)" for name in names)
-    text = f"`import survey_lib` gives\n\n{public}\n\nThe rooms, with what is public in them:\n\n{rooms}\n"
+    says = {name: plain(inspect.getdoc(import_module(module)).partition("\n")[0]) for module, name in top}
+    rooms = "\n".join(f"* [{name}]({name}.rst): {text}" for name, text in (says | ROOMS).items())
+    text = f"`import survey_lib` brings\n\n{public}\n\nIts parts, each with a page:\n\n{rooms}\n"
     pages["index.md"] = f"# Library\n\n{text}{_toctree(names)}"
     return pages
 

@@ -63,7 +63,10 @@ def use(path: str | Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"no study file {path}; studies by name: {', '.join(names())}")
     if path != FOLDER / path.name and (FOLDER / path.name).exists():
-        raise ValueError(f"{path}: the course has a study {path.stem!r} already; give yours another name")
+        raise ValueError(
+            f"{path}: the course has a study {path.stem!r} already; rename your file, and `name` in it, "
+            f"to my-{path.stem} for example"
+        )
     _own[check_name(path.stem)] = path
     try:
         return load(path.stem).name
@@ -95,7 +98,7 @@ def load(name: str) -> Study:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if study.name != name:
-        raise ValueError(f"{path} names itself {study.name!r}; name and file must agree")
+        raise ValueError(f"{path} has name: {study.name}; write name: {name}, which is that of the file")
     return study
 
 
