@@ -18,12 +18,18 @@ from survey_lib.site import citation
 
 README = REPOSITORY / "README.md"
 METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper", "notebook"]
-# What the README shows: each line is one finding, or two that belong together.
-SHOWN = (
-    ("obs-against-magnitude-before-recovery", "obs-against-magnitude-after-recovery"),
-    ("filters-random-against-l1", "random-against-l1"),
-    ("snip-shuffled",),
-)
+SHOWN = {  # what the README shows: a question, and the findings that answer it
+    "Does a criterion from second derivatives (OBS) beat the size of a weight?": (
+        "obs-against-magnitude-before-recovery",
+        "obs-against-magnitude-after-recovery",
+    ),
+    "Does it help to choose filters by their norm, and not at random?": (
+        "filters-random-against-l1",
+        "random-against-l1",
+    ),
+    "In a mask that is chosen before training (SNIP), do the positions matter, or only how many weights each layer "
+    "keeps?": ("snip-shuffled",),
+}
 
 
 def badges() -> str:
@@ -36,9 +42,10 @@ def badges() -> str:
 
 
 def findings() -> str:
-    """The findings of `SHOWN` as a list: statement with interval, n and corrected p."""
-    said = ["; ".join(finding(name).statement for name in names) for names in SHOWN]
-    return "\n".join(f"{number}. {line[0].upper()}{line[1:]}." for number, line in enumerate(said, 1))
+    """The findings of `SHOWN` as a list: question, and statements with interval, n and corrected p."""
+    said = {asked: "; ".join(finding(name).statement for name in names) for asked, names in SHOWN.items()}
+    lines = [f"**{asked}** {answer[0].upper()}{answer[1:]}." for asked, answer in said.items()]
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
 
 
 def notebooks() -> str:
