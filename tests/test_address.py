@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,8 @@ def test_a_figure_is_cited_by_the_commit_of_its_publication_and_its_sha256(publi
     commit = re.search(
         r"url = \{https://github.com/someone/pruning/blob/([0-9a-f]{40})/docs/figures/tradeoff.png\}", text
     )[1]
+    changed = ["git", "-C", str(ROOT), "rev-list", "-1", "HEAD", "--", "docs/figures/tradeoff.png"]
+    assert commit == subprocess.check_output(changed, text=True).strip()
     assert f"commit {commit}" in text and re.search(r"sha256 [0-9a-f]{64}", text)
 
 

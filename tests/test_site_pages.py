@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import http.server
+import re
 import shutil
 import threading
 import time
@@ -180,13 +181,14 @@ def test_page_shows_everything_without_a_network(browser, address, page, width):
     ],
 )
 def test_search_puts_cards_and_lessons_first(browser, address, words, page):
-    show(browser, f"{address}search.html?q={words}")
+    show(browser, f"{address}search.html?q={words}", "phone")
     first = "return [...document.querySelectorAll('#search-results li:not([hidden]) a')].slice(0, 4).map(a => new URL(a.href).pathname)"
     wait(browser, f"return document.querySelector('#search-results a[href*=\"{page}\"]') === null")
     time.sleep(1)  # results arrive one by one
     found = browser.execute_script(first)
     assert "/" + page in found and len(set(found)) == len(found)
     assert "System Settings" not in browser.find_element("id", "search-results").text  # the theme's menu
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= WIDTHS["phone"][0]
 
 
 @built
@@ -250,6 +252,8 @@ def test_the_start_page_asks_a_question_for_each_lesson_and_a_shared_link_has_a_
         and '<meta property="og:title"' in text
         and "_static/chain.svg" in text
     )
+    buttons = text.partition("survey-buttons")[2].partition("</p>")[0]
+    assert re.findall(r">([^<]+)</a>", buttons) == ["Read the course", "Run it", "Prune your model"]
 
 
 @built
