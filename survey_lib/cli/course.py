@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import yaml
 
+from survey_lib.cli.show import show
+
 
 @click.group()
 def notebooks() -> None:
@@ -151,7 +153,7 @@ def student(out: Path, source: Path | None, check: bool) -> None:
     click.echo("\n".join(str(path) for path in copies))
     if check:
         table = tried(source or FOLDER, copies)
-        click.echo(table.to_string(index=False))
+        show(table)
         if not table["good"].all():
             raise click.ClickException(f"{(~table['good']).sum()} of {len(table)} copies do not behave")
 

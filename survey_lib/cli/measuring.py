@@ -50,8 +50,10 @@ def speed(
     chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
     with into(out, [f"{part}.csv" for part in study.PARTS]) if out else nullcontext(study.FOLDER) as folder:
         found = study.measure_all(chosen, seconds=seconds, compiled=compiled)
-        tables = {part: records(table) for part, table in found.items()}
-        click.echo(json.dumps(tables, indent=1) if as_json else report(found))
+        if as_json:
+            click.echo(json.dumps({part: records(table) for part, table in found.items()}, indent=1))
+        else:
+            report(found)
         if publish or out:
             written = study.write(found, folder)
             click.echo(f"wrote {', '.join(path.name for path in written)} into {out or folder}", err=as_json)

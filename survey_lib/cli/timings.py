@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import click
 import pandas as pd
 
+from survey_lib.cli.show import show
 from survey_lib.measure.roofline import under_roof
 
 
-def report(found: Mapping[str, pd.DataFrame]) -> str:
-    """The measured chain, and the operators by kind, as text."""
+def report(found: Mapping[str, pd.DataFrame]) -> None:
+    """Print the machine, the measured chain, and the operators by kind."""
     environment = found["chain"].iloc[0]
-    head = f"{environment.machine}, torch {environment.torch}, onnxruntime {environment.onnxruntime or 'not installed'}"
-    return f"{head}\n{chain_table(found['chain']).to_string(index=False)}\n\n{kinds(found['layers']).to_string()}"
+    runtime = environment.onnxruntime or "not installed"
+    click.echo(f"{environment.machine}, torch {environment.torch}, onnxruntime {runtime}")
+    show(chain_table(found["chain"]))
+    show(kinds(found["layers"]).reset_index())
 
 
 def chain_table(chain: pd.DataFrame) -> pd.DataFrame:
