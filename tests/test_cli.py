@@ -342,15 +342,6 @@ def test_runs_that_fail_for_one_reason_are_one_line(own, monkeypatch):
     ]
 
 
-def test_a_sweep_on_dask_prints_its_summary_and_no_log(own):
-    pytest.importorskip("distributed")
-    own.write_text(STUDY.replace("seed: [0, 1]", "seed: 0").replace("[random, magnitude]", "random"))
-    words = ["-m", "survey_lib", "sweep", own, "--engine", "dask", "--jobs", "1"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.splitlines() == ["mine (quick): 1 of 1 runs done, 0 failed, 0 refused, 0 left"]
-    assert not re.search(r"INFO|WARNING|distributed\.", done.stderr)
-
-
 def test_figure_and_cite(tmp_path):
     done = survey("figure", "patterns", "--out", tmp_path)
     assert done.exit_code == 0, done.output

@@ -177,13 +177,15 @@ def test_b55_engines_and_order_give_equal_results(trial, tmp_path, monkeypatch, 
     assert summary.done == 6 and accuracies() == serial
 
 
-def test_dask_gives_the_same_results(trial, tmp_path, monkeypatch, accuracies):
+def test_dask_gives_the_same_results_and_prints_no_log(trial, tmp_path, monkeypatch, accuracies):
     pytest.importorskip("distributed")
     sweep.sweep("trial", engine="serial")
     serial = accuracies()
     monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "other"))
-    assert sweep.sweep("trial", engine="dask", jobs=1).done == 6
-    assert accuracies() == serial
+    words = ["-m", "survey_lib", "sweep", study.FOLDER / "trial.yaml", "--engine", "dask", "--jobs", "1"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.stdout == "trial (quick): 6 of 6 runs done, 0 failed, 0 refused, 0 left\n"
+    assert "INFO" not in done.stderr and accuracies() == serial
 
 
 DEADLY = """
