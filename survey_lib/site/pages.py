@@ -96,10 +96,10 @@ def _facts(name: str, sheet: dict) -> pd.DataFrame:
     entry, where, page = FIGURES[name], address(), f"{name}.html"
     kinds = ("csv", "json", "png", "svg", "pdf")
     files = [link(kind.upper(), f"../_static/figures/{name}.{kind}") for kind in kinds]
-    lesson = next(FOLDER.glob(f"{entry.notebook}_*.ipynb")).stem
+    lesson = next(FOLDER.glob(f"{entry.notebook}_*.ipynb"))
     facts = {
         "drawn from": f"study {entry.study}, {len(sheet['run_keys'])} runs" if entry.study else "no study",
-        "lesson": link(lesson, f"../notebooks/{lesson}.html"),
+        "lesson": link(asks(lesson)[0], f"../notebooks/{lesson.stem}.html"),
         "permalink": link(page, f"{where.site}/figures/{page}" if where else page),
         f"data ({len(sheet['data'])} rows) and pictures": Html(" · ".join(files)),
     }
