@@ -27,8 +27,11 @@ ORDER = (
 def looks(methods: Iterable[str]) -> dict[str, dict]:
     """Colour and marker of each method: fixed by its name, grey for random, and no two share both.
 
-    A variant ("snip shuffled", "nm-magnitude:2:4") has the colour of its method and, beside it, another marker.
+    A variant ("snip shuffled", "nm-magnitude:2:4") has the colour of its method and, beside it, another
+    marker.
 
+    Examples
+    --------
     >>> looks(["fpgm", "random"])["random"]["color"]
     '#999999'
     """
