@@ -51,7 +51,7 @@ def arguments(function: object) -> list[str]:
 
 def of_operation(function: object) -> bool:
     """Whether it is a rule of the coupling: the call, then the arguments of the operation, which torch documents."""
-    return arguments(function)[0] == "call" and function.__module__.startswith("survey_lib.chain.coupling.rules")
+    return arguments(function)[0] == "call" and ".coupling.rules." in function.__module__
 
 
 def test_names_of_a_section_are_read():

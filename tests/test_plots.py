@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +20,7 @@ from survey_lib.catalogue import METHODS as CATALOGUE
 from survey_lib.charts import plots, schematic
 from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.looks import COLOURS, HOME
+from survey_lib.experiment import commit
 from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find
 from survey_lib.figures.comparisons import comparison
 from survey_lib.repository import REPOSITORY
@@ -180,6 +183,32 @@ def test_pale_methods_are_drawn_but_not_labelled():
         "magnitude",
     ]
     assert sum(line.get_color() == plots.PALE for line in axes.lines) == len(METHODS) - 1
+
+
+def test_the_commit_of_a_figure_says_that_sources_were_changed(tmp_path):
+    source = tmp_path / "survey_lib" / "experiment" / "commit.py"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(Path(commit.__file__).read_bytes())
+    (tmp_path / "pyproject.toml").touch()
+
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=x", "-c", "user.email=x"]
+        subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True)
+
+    def found() -> str:
+        return runpy.run_path(str(source))["commit"]()
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    clean = found()
+    assert len(clean) == 12 and set(clean) <= set("0123456789abcdef")
+    new = source.with_name("new.py")
+    new.touch()
+    assert found() == f"{clean}-changed"
+    new.unlink()
+    source.write_text(source.read_text() + "# another line\n")
+    assert found() == f"{clean}-changed"
 
 
 def test_mask_drawing_has_one_cell_an_entry():
