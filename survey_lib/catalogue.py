@@ -48,7 +48,7 @@ class Method:
     one_line : str
         What it does.
     paper : str
-        Its key in data/literature/papers.csv.
+        Key of the paper in data/literature/papers.csv.
     notebook : str
         The notebook that teaches it, where that does not follow from the category.
     needs : tuple[str, ...]

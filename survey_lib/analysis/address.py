@@ -106,7 +106,7 @@ def set_address(name: str, tag: str, date: str, file: Path = FILE) -> Path:
     date : str
         Date of the release.
     file : Path, default FILE
-        The pyproject.toml.
+        Path of pyproject.toml.
 
     Raises
     ------

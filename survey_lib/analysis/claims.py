@@ -38,9 +38,9 @@ class Claim:
     first : str
         Pandas query of the one side, of one model.
     second : str
-        Of the other side.
+        Query of the other side.
     metric : str
-        a column, or an expression of columns.
+        A column, or an expression of columns.
     stage : str
         recovered, or pruned, which reads `pruned_accuracy`.
     along : str

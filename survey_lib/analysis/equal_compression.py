@@ -81,7 +81,7 @@ def gaps(weighted: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
     weighted : pd.DataFrame
         What `contrast` returned.
     metric : str, default 'accuracy'
-        a column or an expression of columns.
+        A column or an expression of columns.
     """
     return (weighted.eval(metric) * weighted["weight"]).groupby(weighted["seed"]).sum()
 
@@ -96,7 +96,7 @@ def compare(weighted: pd.DataFrame, metric: str = "accuracy") -> Estimate:
     weighted : pd.DataFrame
         What `contrast` returned.
     metric : str, default 'accuracy'
-        a column or an expression of columns.
+        A column or an expression of columns.
     """
     by_seed = gaps(weighted, metric)
     right = correct(weighted["study"].iloc[0], metric) if "study" in weighted and len(by_seed) > 1 else {}
@@ -115,7 +115,7 @@ def correct(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     metric : str, default 'accuracy'
         Accuracy (at the end of the run), or that of a stage, as pruned_accuracy; others have none.
 

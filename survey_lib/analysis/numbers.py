@@ -77,11 +77,11 @@ def level(study: str, where: str, metric: str = "accuracy", stage: str = "recove
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     where : str
         Pandas query on the table that leaves one run a seed.
     metric : str, default 'accuracy'
-        a column.
+        A column.
     stage : str, default 'recovered'
         Recovered (the end of a run), or pruned, dense and others, which read the column
         `pruned_accuracy`.
@@ -118,7 +118,7 @@ def published(paper: str, **fields: object) -> SimpleNamespace:
     Parameters
     ----------
     paper : str
-        Its key.
+        Key of the paper.
     **fields : object
         Values of columns.
 
@@ -223,13 +223,13 @@ def timing(
     Parameters
     ----------
     model : str
-        Name.
+        Name of the model.
     variant : str
-        Name.
+        Name of the variant.
     runtime : str, default 'eager'
         eager, compiled or ONNX Runtime, as in the table.
     batch : int, default 16
-        Images.
+        Images in a batch.
     threads : int, default 1
         Threads of the computation.
 
@@ -261,9 +261,9 @@ def points(x: float, digits: int = 1) -> str:
     Parameters
     ----------
     x : float
-        a fraction.
+        A fraction.
     digits : int, default 1
-        Behind the point.
+        Digits behind the point.
 
     Examples
     --------
@@ -279,9 +279,9 @@ def percent(x: float, digits: int = 0) -> str:
     Parameters
     ----------
     x : float
-        a fraction.
+        A fraction.
     digits : int, default 0
-        Behind the point.
+        Digits behind the point.
 
     Examples
     --------
@@ -297,9 +297,9 @@ def number(x: float, digits: int = 2) -> str:
     Parameters
     ----------
     x : float
-        a number.
+        A number.
     digits : int, default 2
-        Behind the point.
+        Digits behind the point.
 
     Examples
     --------
@@ -315,9 +315,9 @@ def times(x: float, digits: int = 1) -> str:
     Parameters
     ----------
     x : float
-        a ratio.
+        A ratio.
     digits : int, default 1
-        Behind the point.
+        Digits behind the point.
 
     Examples
     --------
@@ -333,9 +333,9 @@ def nats(x: float, digits: int = 2) -> str:
     Parameters
     ----------
     x : float
-        a difference.
+        A difference.
     digits : int, default 2
-        Behind the point.
+        Digits behind the point.
 
     Examples
     --------

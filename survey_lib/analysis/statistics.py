@@ -156,9 +156,9 @@ class Ranking:
         Parameters
         ----------
         first : str
-            a method.
+            A method.
         second : str
-            Another one.
+            Another method.
         """
         return abs(self.ranks[first] - self.ranks[second]) > self.critical_difference
 
@@ -175,9 +175,9 @@ def ranking(
     Parameters
     ----------
     frame : pd.DataFrame
-        Runs.
+        Table of runs.
     metric : str, default 'accuracy'
-        a column, higher is better.
+        A column, higher is better.
     x : str, default 'compression'
         compression, or speedup_theoretical for equal MACs.
     alpha : float, default 0.05
@@ -224,13 +224,13 @@ def at_compression(
     Parameters
     ----------
     frame : pd.DataFrame
-        Runs.
+        Table of runs.
     at : float, optional
         x; if not given, the strongest that every method reaches.
     metric : str, default 'accuracy'
-        a column, higher is better.
+        A column, higher is better.
     x : str, default 'compression'
-        a column of ratios.
+        A column of ratios.
 
     Returns
     -------

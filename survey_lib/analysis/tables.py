@@ -94,7 +94,7 @@ def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataF
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     local : bool
         With the runs of this machine.
     profile : str, optional
@@ -152,7 +152,7 @@ def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame
     frame : pd.DataFrame
         Finished runs.
     metric : str, default 'accuracy'
-        a column.
+        A column.
 
     Examples
     --------

@@ -112,7 +112,7 @@ def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int
     model : nn.Module
         The network.
     names : Iterable[str]
-        The blocks.
+        Names of blocks.
     batches : Iterable
         (input, target) pairs.
     seed : int, default 0
@@ -151,7 +151,7 @@ def remove(model: nn.Module, names: Iterable[str]) -> nn.Module:
     model : nn.Module
         The network.
     names : Iterable[str]
-        The blocks.
+        Names of blocks.
     """
     small = duplicate(unwrap(model))
     for name in names:
@@ -168,7 +168,7 @@ def block_masks(model: nn.Module, names: Iterable[str]) -> Masks:
     model : nn.Module
         The network.
     names : Iterable[str]
-        The blocks.
+        Names of blocks.
     """
     return {
         f"{name}.{inner}": torch.zeros_like(parameter, dtype=torch.bool)

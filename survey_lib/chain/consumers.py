@@ -65,7 +65,7 @@ def moments(model: nn.Module, dense: nn.Module, names: list[str], batches: list)
     dense : nn.Module
         The network before pruning.
     names : list[str]
-        Layers.
+        Names of layers.
     batches : list
         (input, target) pairs.
     """

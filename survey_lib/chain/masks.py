@@ -120,9 +120,9 @@ def clear(tensor: Tensor, mask: Tensor) -> None:
     Parameters
     ----------
     tensor : Tensor
-        It is changed.
+        A tensor, which is changed.
     mask : Tensor
-        True = kept.
+        Bool, True = kept.
     """
     bits = BITS[tensor.element_size()]
     tensor.view(bits).bitwise_and_(mask.to(tensor.device, bits).neg_())  # -1 is all ones
@@ -135,7 +135,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     Parameters
     ----------
     model : nn.Module
-        It is changed.
+        The network, which is changed.
     masks : Mapping[str, Tensor]
         {tensor name: bool}, True = kept.
 
@@ -171,7 +171,7 @@ def check_optimizer(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer)
     Parameters
     ----------
     weights : Iterable[Tensor]
-        Masked ones.
+        Masked weights.
     optimizer : torch.optim.Optimizer
         The one of the training loop.
 

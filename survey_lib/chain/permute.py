@@ -31,7 +31,7 @@ def permuted(model: nn.Module, example, pattern: str, order: Order) -> nn.Module
     example : tensor, tuple or dict
         An input of its forward.
     pattern : str
-        N:M.
+        Pattern N:M.
     order : Order
         order(magnitudes, n, m): the order of the channels, from the magnitudes of all layers whose inputs
         are the group, channel by channel.

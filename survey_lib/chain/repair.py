@@ -33,11 +33,11 @@ def least_squares(weight: Tensor, hessian: Tensor, keep: Tensor) -> Tensor:
     Parameters
     ----------
     weight : Tensor
-        (out, k).
+        Weight (out, k).
     hessian : Tensor
         H = X Xᵀ (k, k).
     keep : Tensor
-        (k,) bool.
+        Bool (k,), True = kept.
 
     Raises
     ------

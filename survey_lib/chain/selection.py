@@ -50,7 +50,7 @@ def keep_in_rows(score: Tensor, removed: int) -> Tensor:
     Parameters
     ----------
     score : Tensor
-        (rows, ...).
+        Score (rows, ...).
     removed : int
         Number of units.
 
@@ -87,7 +87,7 @@ def allocate(
     Parameters
     ----------
     scores : dict[str, Tensor]
-        By layer.
+        Scores by layer.
     sparsity : float
         Fraction to remove, in [0, 1).
     scope : str
@@ -281,13 +281,13 @@ def cubic(step: int, last: int, final: float, initial: float = 0.0) -> float:
     Parameters
     ----------
     step : int
-        t.
+        Step t.
     last : int
-        T.
+        Last step T.
     final : float
-        s_f.
+        Final sparsity s_f.
     initial : float, default 0.0
-        s_i.
+        Initial sparsity s_i.
 
     Examples
     --------

@@ -51,7 +51,7 @@ def save_figure(
     name : str
         Name of the files.
     out : str | Path
-        Folder.
+        Folder of the files.
     study : str, default ''
         Whose runs are drawn.
     profile : str, default 'published'

@@ -81,7 +81,7 @@ def names(table: pd.DataFrame, labels: Sequence[str], axes: Axes) -> None:
     table : pd.DataFrame
         What was drawn.
     labels : Sequence[str]
-        One a row.
+        One label a row.
     axes : Axes
         Where to draw.
     """

@@ -42,7 +42,7 @@ def headline(figure: Figure, text: str) -> None:
     figure : Figure
         It gets the title.
     text : str
-        a sentence.
+        A sentence.
     """
     width = int(figure.get_figwidth() * 12)
     figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
@@ -71,11 +71,11 @@ def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFram
     Parameters
     ----------
     frame : pd.DataFrame
-        Runs.
+        Table of runs.
     x : str
-        a column.
+        A column.
     metric : str, default 'accuracy'
-        a column.
+        A column.
 
     Raises
     ------
@@ -105,13 +105,13 @@ def curves(
     Parameters
     ----------
     frame : pd.DataFrame
-        Runs.
+        Table of runs.
     axes : Axes
         Where to draw.
     x : str, default 'compression'
-        a column of ratios, or sparsity.
+        A column of ratios, or sparsity.
     metric : str, default 'accuracy'
-        a column.
+        A column.
     chosen : Sequence[str], optional
         Methods that are drawn in colour, the others pale behind them; all are in colour if it is left
         out.
@@ -167,7 +167,7 @@ def dense_line(frame: pd.DataFrame, axes: Axes) -> None:
     Parameters
     ----------
     frame : pd.DataFrame
-        Runs.
+        Table of runs.
     axes : Axes
         Where to draw.
     """
@@ -182,7 +182,7 @@ def scale(axes: Axes, x: str) -> None:
     axes : Axes
         Where to draw.
     x : str
-        a column that runs along the axis.
+        A column that runs along the axis.
     """
     axes.set_xlabel(LABELS.get(x, x))
     if x in ("compression", "speedup_theoretical"):
@@ -198,7 +198,7 @@ def note_n(axes: Axes, counts: pd.Series) -> None:
     axes : Axes
         Where to draw.
     counts : pd.Series
-        n of each point.
+        Number n of each point.
     """
     low, high = int(counts.min()), int(counts.max())
     text = f"n = {low}" if low == high else f"n = {low} to {high}"

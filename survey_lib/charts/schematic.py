@@ -24,7 +24,7 @@ def mask_pattern(mask: np.ndarray, axes: Axes, title: str = "") -> None:
     axes : Axes
         Where to draw.
     title : str, default ''
-        Over the grid.
+        Title of the grid.
 
     Raises
     ------
@@ -97,9 +97,9 @@ def layer(
     y : float
         Top.
     name : str
-        Above the column.
+        Name above the column.
     channels : int
-        How many.
+        Number of channels.
     gone : Sequence[int], default ()
         Those that are coloured and crossed out.
     size : float, default 0.22
@@ -130,9 +130,9 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], bend
     axes : Axes
         Where to draw.
     start : tuple[float, float]
-        (x, y).
+        Where it starts, (x, y).
     end : tuple[float, float]
-        (x, y).
+        Where it ends, (x, y).
     bend : float, default 0.0
         Curves it, as a shortcut does.
     """
@@ -148,11 +148,11 @@ def operator(axes: Axes, x: float, y: float, symbol: str) -> None:
     axes : Axes
         Where to draw.
     x : float
-        Centre.
+        Horizontal centre.
     y : float
-        Centre.
+        Vertical centre.
     symbol : str
-        Such as +.
+        A sign, such as +.
     """
     axes.add_patch(
         FancyBboxPatch(

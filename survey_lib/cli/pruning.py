@@ -52,9 +52,9 @@ def prune_once(
     Parameters
     ----------
     model : str
-        a name, see `build`.
+        A name, see `build`.
     method : str
-        a name of the catalogue.
+        A name of the catalogue.
     sparsity : float | None
         Fraction to remove.
     macs : float | None
@@ -62,7 +62,7 @@ def prune_once(
     parameters : float | None
         In its place, the share of the parameters that may stay.
     weights : str | None
-        a file with the weights of the model.
+        A file with the weights of the model.
     dataset : str | None
         To prune and fine-tune on.
     epochs : int

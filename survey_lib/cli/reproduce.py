@@ -28,7 +28,7 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     profile : str
         Quick or full.
     jobs : int
-        Processes.
+        Number of processes.
     out : str | Path
         Folder of the figures.
     say : Callable[[str], None]

@@ -31,9 +31,9 @@ def tried(source: str | Path, copies: list[Path], jobs: int = 2) -> pd.DataFrame
     source : str | Path
         Folder of the executed notebooks.
     copies : list[Path]
-        Student copies.
+        Copies for students.
     jobs : int, default 2
-        Processes.
+        Number of processes.
 
     Returns
     -------

@@ -43,7 +43,7 @@ def course_folder(out: str | Path, notebooks: Iterable[Path]) -> dict[str, int]:
     Parameters
     ----------
     out : str | Path
-        Folder.
+        Folder of the files.
     notebooks : Iterable[Path]
         Notebooks of the course.
 

@@ -27,7 +27,7 @@ def student(source: str | Path | Iterable[Path], out: str | Path) -> list[Path]:
     Parameters
     ----------
     source : str | Path | Iterable[Path]
-        a folder or a list of notebooks.
+        A folder or a list of notebooks.
     out : str | Path
         Folder of the copies.
 
@@ -116,7 +116,7 @@ def check_function(
     hint : str, default ''
         Is printed beside a wrong one.
     trials : int, default 5
-        How many.
+        Number of trials.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def function_verdict(
     hint : str, default ''
         Is printed beside a wrong one.
     trials : int, default 5
-        How many.
+        Number of trials.
     tolerance : float, default 1e-05
         Relative and absolute.
     """

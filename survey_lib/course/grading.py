@@ -29,7 +29,7 @@ def with_points(name: str, out: str | Path) -> int:
     name : str
         Name of the notebook.
     out : str | Path
-        Folder.
+        Folder of the files.
 
     Returns
     -------

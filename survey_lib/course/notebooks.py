@@ -40,7 +40,7 @@ class Run:
     out : Path
         The executed file, if it succeeded.
     failure : str
-        a one-line reason, if it failed.
+        A one-line reason, if it failed.
     seconds : float
         How long it ran.
     memory : float
@@ -129,7 +129,7 @@ def run_all(
     folder : str | Path
         Where the results go.
     jobs : int, default 2
-        Processes.
+        Number of processes.
     again : bool, default False
         Even where the result is new.
     report : Callable[[Run], None], default lambda run: None

@@ -54,7 +54,7 @@ def subject(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
     name : str
         Name of the model.
     pixels : int
-        a side of the images.
+        A side of the images.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def layers(model: nn.Module, example: Tensor, batch: int = USUAL) -> pd.DataFram
     example : Tensor
         An input of its forward.
     batch : int, default USUAL
-        Images.
+        Images in a batch.
     """
     limits = ceilings()
     images = example[:1].expand(batch, *example.shape[1:]).contiguous()

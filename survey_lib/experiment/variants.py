@@ -64,7 +64,7 @@ def keep_of(scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tens
     Parameters
     ----------
     scores : dict[str, Tensor]
-        By group.
+        Scores by group.
     counts : dict[str, int]
         Channels to keep of each group.
     """

@@ -102,7 +102,7 @@ def quantize_onnx(source: str | Path, path: str | Path, batches: Iterable[Tensor
     Parameters
     ----------
     source : str | Path
-        The ONNX file.
+        Path of the ONNX file.
     path : str | Path
         The file to write.
     batches : Iterable[Tensor], optional

@@ -32,7 +32,7 @@ def samples_of(model: nn.Module, example: Example, output: object = None) -> int
     model : nn.Module
         The network.
     example : Example
-        An input of it.
+        An input of its forward.
     output : object, optional
         What the model returned for it, if that is known.
 

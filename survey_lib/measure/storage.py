@@ -35,7 +35,7 @@ def bsr(matrix: np.ndarray, outputs: int = 4) -> bytes:
     Parameters
     ----------
     matrix : np.ndarray
-        (out, in).
+        Matrix (out, in).
     outputs : int, default 4
         Neighbouring outputs of a block, which share one input (the 1xN pattern).
     """
@@ -59,9 +59,9 @@ def n_of_m(matrix: np.ndarray, pattern: str = "2:4") -> bytes:
     Parameters
     ----------
     matrix : np.ndarray
-        (out, in).
+        Matrix (out, in).
     pattern : str, default '2:4'
-        N:M.
+        Pattern N:M.
     """
     n, m = parse(pattern)
     if matrix.shape[1] % m or ((matrix != 0).reshape(-1, m).sum(1) > n).any():

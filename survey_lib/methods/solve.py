@@ -116,7 +116,7 @@ def woodfisher_update(evidence: Evidence, mask: Tensor) -> Tensor:
     evidence : Evidence
         Evidence of the layer, with `fisher`.
     mask : Tensor
-        True = kept.
+        Bool, True = kept.
 
     Examples
     --------

@@ -69,7 +69,7 @@ def card(method: Method, folder: Path) -> str:
     Parameters
     ----------
     method : Method
-        a row of METHODS.
+        A row of METHODS.
     folder : Path
         Folder of the drawings.
     """

@@ -77,9 +77,9 @@ def drawing(study: str, method: str) -> Drawing | None:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     method : str
-        Name.
+        Name of the method.
     """
     frame = published()[study]
     own = frame[bare(frame["method"]) == method]

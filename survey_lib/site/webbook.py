@@ -25,7 +25,7 @@ def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNod
     Parameters
     ----------
     notebook : nbformat.NotebookNode
-        The committed one.
+        A committed notebook.
     files : str
         Address of the repository's files; links to them are left out where it is empty.
     """

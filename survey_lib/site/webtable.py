@@ -70,7 +70,7 @@ def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: boo
     choices : Collection[str], default ()
         Columns with a menu of their values.
     searched : bool, default False
-        a field that looks for words in all columns.
+        A field that looks for words in all columns.
     """
     head = "".join(
         f"<th{' data-filter=choice' if name in choices else ''}>{escape(name)}</th>" for name in table.columns
@@ -136,7 +136,7 @@ def findable(page: str, words: Collection[str]) -> str:
     Parameters
     ----------
     page : str
-        In MyST.
+        A page in MyST.
     words : Collection[str]
         The words that it is found by.
 

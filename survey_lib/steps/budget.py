@@ -37,7 +37,7 @@ class Budget:
         model : nn.Module
             The dense network.
         example : tensor, tuple or dict
-            An input of it.
+            An input of its forward.
         """
         return self if self.cost else replace(self, dense=self.spent(model, example))
 
@@ -49,7 +49,7 @@ class Budget:
         model : nn.Module
             A network, dense or pruned.
         example : tensor, tuple or dict
-            An input of it.
+            An input of its forward.
         masks : Masks, optional
             Count only what is not zero under them.
 

@@ -43,7 +43,7 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
     Parameters
     ----------
     names : Sequence[str]
-        All there are.
+        All names there are.
     patterns : Sequence[str] | None
         names, prefixes or shell patterns; all names if None.
 
@@ -71,7 +71,7 @@ def report_of(rows: list[tuple[str, int, int, str]], request: Request, sparsity:
     Parameters
     ----------
     rows : list[tuple[str, int, int, str]]
-        (layer, total, kept, group).
+        One (layer, total, kept, group) a row.
     request : Request
         What was asked.
     sparsity : float

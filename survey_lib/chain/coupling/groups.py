@@ -322,7 +322,7 @@ def zero(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:
     Parameters
     ----------
     tensor : Tensor
-        It is changed.
+        A tensor, which is changed.
     axes : Mapping[int, np.ndarray]
         Positions by axis.
     """

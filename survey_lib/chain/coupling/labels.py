@@ -75,7 +75,7 @@ class Labels:
         Parameters
         ----------
         tensor : Tensor
-            Seen in the run.
+            A tensor of the run.
         dim : int
             The axis.
         """
@@ -89,9 +89,9 @@ class Labels:
         Parameters
         ----------
         tensor : Tensor
-            Seen in the run.
+            A tensor of the run.
         axes : Axes
-            Its labels.
+            Labels of the tensor, by axis.
         """
         kept = Axes({dim: v for dim, v in axes.items() if v.any()})
         kept.weight = getattr(axes, "weight", False)  # a rule may return a plain dict
@@ -115,9 +115,9 @@ class Labels:
         first : np.ndarray
             Labels.
         second : np.ndarray
-            As many.
+            As many labels.
         why : str
-            The operation.
+            The operation, for the reason.
         """
         both = (first > 0) & (second > 0) & (first != second)
         if both.any():
@@ -132,9 +132,9 @@ class Labels:
         Parameters
         ----------
         rows : np.ndarray
-            (ties, channels).
+            Labels (ties, channels).
         why : str
-            The operation.
+            The operation, for the reason.
         """
         best = np.where(rows[0] > 0, rows[0], rows.max(0))
         whole = np.broadcast_to(best, rows.shape)
@@ -179,7 +179,7 @@ class Labels:
         vector : np.ndarray
             Labels.
         why : str
-            The operation.
+            The operation, for the reason.
         """
         self.flags.append((vector[vector > 0], why))
         self.read.append(vector[vector > 0])
@@ -194,13 +194,13 @@ class Labels:
         first : Axes
             Labels of the one operand.
         second : Axes
-            Of the other.
+            Labels of the other operand.
         dims : tuple[int, int]
             The axis of each that is summed over.
         sizes : tuple[int, int]
             Sizes of these axes.
         why : str
-            The operation.
+            The operation, for the reason.
         """
         left, right = (
             axes.get(dim, np.zeros(size, int))
@@ -219,9 +219,9 @@ class Labels:
         left : np.ndarray
             Labels.
         right : np.ndarray
-            As many.
+            As many labels.
         why : str
-            The operation.
+            The operation, for the reason.
         """
         for vector, other in ((left, right), (right, left)):
             if (vector == UNTIED).any() and (vector != UNTIED).any():  # UNTIED beside labels counts as fixed

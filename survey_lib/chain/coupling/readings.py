@@ -139,7 +139,7 @@ class LabelledRun(TorchDispatchMode):
         Parameters
         ----------
         macs : int
-            How many.
+            Number of multiply-adds.
         *vectors : np.ndarray
             Labels of all axes they are proportional to.
         """
@@ -167,7 +167,7 @@ class LabelledRun(TorchDispatchMode):
         size : int | None
             Size of the axis.
         vector : np.ndarray
-            Its labels.
+            Labels of the axis.
         """
         computed = size if isinstance(size, Size) else None
         self.choices[-1] = replace(self.choices[-1], width=len(vector), size=computed)

@@ -31,7 +31,7 @@ class Size(int):
         Parameters
         ----------
         value : int
-            The size.
+            The size of the axis.
         labels
             Labels of the axis.
         numbers : list

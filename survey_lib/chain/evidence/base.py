@@ -151,7 +151,7 @@ def collect(
     model : nn.Module
         The network.
     names : Iterable[str]
-        Weights.
+        Names of weights.
     needs : tuple[str, ...], default ()
         Fields of Evidence to fill beside `weight`.
     batches : Iterable, optional

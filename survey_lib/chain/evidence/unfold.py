@@ -15,7 +15,7 @@ def input_columns(layer: nn.Module, x: Tensor) -> Tensor:
     Parameters
     ----------
     layer : nn.Module
-        Linear or a convolution.
+        A linear or convolution layer.
     x : Tensor
         Its input.
 

@@ -63,7 +63,7 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     Parameters
     ----------
     model : nn.Module
-        It is not changed.
+        The network; it is not changed.
     coupling : Coupling
         What `trace` returned for the model.
     keep : Mapping[str, Tensor]
@@ -155,7 +155,7 @@ def biased(model: nn.Module, layers: Iterable[str]) -> nn.Module:
     model : nn.Module
         The network.
     layers : Iterable[str]
-        Names.
+        Names of layers.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def block_plan(model: nn.Module, names: list[str]) -> dict:
     model : nn.Module
         The network.
     names : list[str]
-        The blocks.
+        Names of blocks.
     """
     return make_plan(model, {}, {}) | {"blocks": names}
 
@@ -225,7 +225,7 @@ def save_file(
     masks : Masks | None
         Masks of a masked model.
     meta : Mapping
-        Notes.
+        Notes on the model, as JSON.
 
     Raises
     ------

@@ -135,7 +135,7 @@ def resized(
     small : nn.Module
         The cut model; it is changed.
     names : Iterable[tuple[str, str]]
-        (module, attribute).
+        Pairs (module, attribute).
     coupling : Coupling
         What `trace` returned for the model.
     alive : np.ndarray
@@ -197,7 +197,7 @@ def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np
     Parameters
     ----------
     error : BaseException
-        What the forward raised.
+        The error that the forward raised.
     small : nn.Module
         The cut model; it is changed.
     coupling : Coupling

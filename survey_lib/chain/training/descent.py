@@ -62,7 +62,7 @@ def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) 
     lr : float
         The highest learning rate.
     weight_decay : float
-        λ.
+        Weight decay λ.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def descend(
     Parameters
     ----------
     model : nn.Module
-        It is changed.
+        The network, which is changed.
     batches : Callable[[int], Iterable[tuple]]
         batches(epoch) returns the (x, y) of an epoch, `steps` of them.
     optimizer : torch.optim.Optimizer
@@ -101,13 +101,13 @@ def descend(
     lr : float
         The highest learning rate.
     schedule : str
-        See `lr_factor`.
+        Learning-rate schedule, see `lr_factor`.
     epochs : int
         Epochs of the whole training.
     steps : int
-        In an epoch.
+        Steps in an epoch.
     first_epoch : int, default 0
-        Where to go on.
+        Epoch to go on from.
 
     Yields
     ------

@@ -120,7 +120,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     teacher : Tensor
         Class scores z_teacher.
     temperature : float
-        T.
+        Temperature T.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def scores(output, target: Tensor) -> Tensor:
     output : tensor or object
         What the model returned.
     target : Tensor
-        For the shape.
+        Targets, for their shape.
 
     Examples
     --------

@@ -158,7 +158,7 @@ def augment(x: Tensor, generator: torch.Generator, flips: tuple[int, ...] = (), 
     x : Tensor
         (n, channels, height, width).
     generator : torch.Generator
-        On the CPU.
+        Random generator on the CPU.
     flips : tuple[int, ...], default ()
         axes, 2 = up-down, 3 = left-right.
     pad : int, default 0

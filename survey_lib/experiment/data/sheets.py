@@ -57,7 +57,7 @@ def eurosat_parts(root: Path, validation: int) -> dict[str, str]:
     root : Path
         Folder of the data set.
     validation : int
-        Images held out.
+        Number of images held out.
 
     Returns
     -------

@@ -124,7 +124,7 @@ def windows(stories: list[list[int]], length: int) -> Tensor:
     Parameters
     ----------
     stories : list[list[int]]
-        Tokens of each.
+        Tokens of each story.
     length : int
         Length of a window.
 
@@ -146,7 +146,7 @@ def log_probabilities(model: nn.Module, stories: list[list[int]]) -> Tensor:
     model : nn.Module
         Next-token logits (batch, length, vocab).
     stories : list[list[int]]
-        Tokens of each.
+        Tokens of each story.
     """
     return torch.cat([model(torch.tensor([story[:-1]]))[0].log_softmax(-1) for story in stories])
 
@@ -162,7 +162,7 @@ def token_losses(model: nn.Module, stories: list[list[int]]) -> Tensor:
     model : nn.Module
         Next-token logits (batch, length, vocab).
     stories : list[list[int]]
-        Tokens of each.
+        Tokens of each story.
     """
     targets = torch.tensor([token for story in stories for token in story[1:]])
     return F.nll_loss(log_probabilities(model, stories), targets, reduction="none")
@@ -180,7 +180,7 @@ def divergence(dense: nn.Module, pruned: nn.Module, stories: list[list[int]]) ->
     pruned : nn.Module
         The model after.
     stories : list[list[int]]
-        Tokens of each.
+        Tokens of each story.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def prune_language(
     model : Llama
         The language model; it is not changed.
     method : str
-        a name of the catalogue.
+        A name of the catalogue.
     sparsity : float
         Fraction to remove, in [0, 1).
     calibration : Tensor

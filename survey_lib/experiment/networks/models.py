@@ -24,11 +24,11 @@ def conv_norm(
     Parameters
     ----------
     inputs : int
-        Channels.
+        Channels of the input.
     outputs : int
-        Channels.
+        Channels of the output.
     kernel : int, default 3
-        a side.
+        Side of the kernel.
     stride : int, default 1
         Stride of the convolution.
     groups : int, default 1
@@ -218,7 +218,7 @@ def densenet_small(classes: int, in_shape: Shape, growth: int = 12, layers: int 
     growth : int, default 12
         Channels that a layer adds.
     layers : int, default 4
-        In a block.
+        Layers in a block.
     """
     modules, width = [nn.Conv2d(in_shape[0], 2 * growth, 3, padding=1, bias=False)], 2 * growth
     for block in range(3):

@@ -57,7 +57,7 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     Parameters
     ----------
     published : dict
-        a record.
+        A published record.
     now : dict
         The record of the same run, computed again.
     tolerance : float

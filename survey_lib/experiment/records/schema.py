@@ -38,7 +38,7 @@ def unpack(text: str, n: int) -> np.ndarray:
     Parameters
     ----------
     text : str
-        base64.
+        Text in base64.
     n : int
         Number of bools.
 
@@ -59,7 +59,7 @@ def bits(scores: Tensor, y: Tensor) -> dict:
     Parameters
     ----------
     scores : Tensor
-        (n, classes).
+        Class scores (n, classes).
     y : Tensor
         Labels (n,).
     """

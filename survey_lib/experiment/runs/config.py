@@ -73,11 +73,11 @@ class RunConfig(BaseModel):
     Attributes
     ----------
     data : str
-        a data set by name.
+        A data set by name.
     model : str
-        a model by name.
+        A model by name.
     method : str
-        a name of the catalogue (`nm-magnitude:2:4` chooses a pattern), or `dense`, the baseline.
+        A name of the catalogue (`nm-magnitude:2:4` chooses a pattern), or `dense`, the baseline.
     sparsity : float
         Fraction of the method's units to remove, in [0, 1).
     macs : float | None
@@ -105,7 +105,7 @@ class RunConfig(BaseModel):
     epochs : int
         Epochs of dense training.
     lr : float
-        Lr of dense training.
+        Learning rate of dense training.
     recovery_epochs : int
         Recovery epochs of the recovery.
     recovery_lr : float

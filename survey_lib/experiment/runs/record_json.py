@@ -71,7 +71,7 @@ def parse(text: str, key: str | None = None) -> dict:
     Parameters
     ----------
     text : str
-        The line.
+        The line of the file.
     key : str, optional
         The key that the record must have.
 

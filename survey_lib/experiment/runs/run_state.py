@@ -66,13 +66,13 @@ class RunState:
         Parameters
         ----------
         stage : str
-            Name.
+            Name of the stage.
         epochs : int
-            Epochs of training.
+            Epochs of the training.
         examples : int
-            In an epoch.
+            Examples in an epoch.
         spent : dict
-            Seconds.
+            Seconds, wall and CPU.
         teacher : float, default 0
             MACs an example besides.
         """
@@ -89,7 +89,7 @@ class RunState:
         Parameters
         ----------
         stage : str
-            Name.
+            Name of the stage.
         epochs : int
             Epochs of the whole schedule.
         lr : float

@@ -90,7 +90,7 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     Parameters
     ----------
     logits : Tensor
-        (batch, length, vocab).
+        Logits (batch, length, vocab).
     targets : Tensor
         Tokens (batch, length).
     """

@@ -50,7 +50,7 @@ def after_rounds(rate: float, rounds: int) -> float:
     rate : float
         Share of what is left that a round removes.
     rounds : int
-        How many.
+        Number of rounds.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def blend(first: nn.Module, second: nn.Module, share: float) -> nn.Module:
     Parameters
     ----------
     first : nn.Module
-        a network.
+        A network.
     second : nn.Module
         One of the same shape.
     share : float

@@ -26,7 +26,7 @@ def batches(data: Data, batch_size: int, seed: int) -> Iterator[Split]:
     data : Data
         The data set.
     batch_size : int
-        Images.
+        Images in a batch.
     seed : int
         Seed of what is drawn at random.
     """
@@ -62,7 +62,7 @@ def fit(
     Parameters
     ----------
     model : nn.Module
-        It is changed.
+        The network, which is changed.
     data : Data
         The data set.
     epochs : int
@@ -70,13 +70,13 @@ def fit(
     lr : float
         The highest learning rate.
     optimizer : str, default 'sgd'
-        See `make_optimizer`.
+        Name, see `make_optimizer`.
     lr_schedule : str, default 'one-cycle'
-        See `lr_factor`.
+        Learning-rate schedule, see `lr_factor`.
     batch_size : int, default 64
-        Images.
+        Images in a batch.
     weight_decay : float, default 0.0005
-        λ.
+        Weight decay λ.
     seed : int, default 0
         Seed of what is drawn at random.
     masks : chain_masks.Masks, optional
@@ -88,7 +88,7 @@ def fit(
     on_epoch : Callable[[int, nn.Module], None], optional
         Called with the number of epochs done and the model.
     teacher : nn.Module, optional
-        a trained network whose scores are learnt besides, at T = 4 and w = 0.9 of `survey_lib.finetune`.
+        A trained network whose scores are learnt besides, at T = 4 and w = 0.9 of `survey_lib.finetune`.
     test : Split, optional
         Its accuracy joins the curve; nothing is chosen by it.
 
@@ -164,7 +164,7 @@ def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
     model : nn.Module
         The network.
     x : Tensor
-        Images.
+        Images (n, channels, height, width).
     batch_size : int, default 100
         Images at a time.
     """
@@ -201,7 +201,7 @@ def score_metrics(scores: Tensor, y: Tensor, reference: Tensor | None = None) ->
     Parameters
     ----------
     scores : Tensor
-        (n, classes).
+        Class scores (n, classes).
     y : Tensor
         Labels (n,).
     reference : Tensor, optional
@@ -232,7 +232,7 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> fl
     Parameters
     ----------
     confidence : Tensor
-        (n,) largest probabilities.
+        Largest probabilities (n,).
     correct : Tensor
         (n,) whether they were right.
     bins : int, default 15

@@ -22,15 +22,15 @@ def slurm_script(
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     scheduler : str
-        Its address.
+        Address of the dask scheduler.
     cores : int, default 4
-        Workers.
+        Number of workers.
     memory : str, default '8GB'
         Memory of the job.
     walltime : str, default '01:00:00'
-        Walltime of the job.
+        Longest time of the job.
     partition : str, optional
         Partition of the cluster.
 

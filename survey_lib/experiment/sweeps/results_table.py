@@ -107,7 +107,7 @@ def row(study: str, record: dict) -> dict:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     record : dict
         Record of a run.
     """

@@ -24,7 +24,7 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     records : list[dict]
         Its published lines.
     """

@@ -41,7 +41,7 @@ def study_folder(study: str, runs: str | Path | None = None) -> Path:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     runs : str | Path, optional
         Folder of all runs.
 
@@ -59,7 +59,7 @@ def published_file(study: str, published: str | Path | None = None) -> Path:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     published : str | Path, optional
         folder, data/results if left out.
     """
@@ -72,7 +72,7 @@ def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     record : dict
         Record of the run.
     runs : str | Path, optional
@@ -94,7 +94,7 @@ def exists(study: str, key: str, runs: str | Path | None = None) -> bool:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     key : str
         Key of the run.
     runs : str | Path, optional
@@ -111,7 +111,7 @@ def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     runs : str | Path, optional
         Folder of all runs.
     """
@@ -128,7 +128,7 @@ def local_rows(study: str, runs: str | Path | None = None) -> dict[str, dict]:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     runs : str | Path, optional
         Folder of all runs.
     """
@@ -171,7 +171,7 @@ def published_records(study: str, published: str | Path | None = None) -> dict[s
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     published : str | Path, optional
         folder, data/results if left out.
 
@@ -189,7 +189,7 @@ def published_lines(study: str, published: str | Path | None = None) -> list[dic
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     published : str | Path, optional
         folder, data/results if left out.
     """
@@ -219,7 +219,7 @@ def records(
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     runs : str | Path, optional
         Folder of all runs.
     published : str | Path, optional
@@ -227,7 +227,7 @@ def records(
     local : bool, default True
         With the runs of this machine.
     profile : str, optional
-        Only that one's runs.
+        Only the runs of quick or full.
     """
     found = published_records(study, published)
     if local:
@@ -260,7 +260,7 @@ def results(
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     runs : str | Path, optional
         Folder of all runs.
     published : str | Path, optional
@@ -320,7 +320,7 @@ def publish(
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     runs : str | Path, optional
         Folder of all runs.
     published : str | Path, optional

@@ -184,7 +184,7 @@ def runs(study: Study, profile: str) -> dict[str, RunConfig]:
     Parameters
     ----------
     study : Study
-        With its profiles.
+        A study with its profiles.
     profile : str
         Quick or full.
     """

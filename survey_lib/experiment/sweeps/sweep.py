@@ -90,20 +90,20 @@ def sweep(
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     profile : str, default 'quick'
         Quick or full.
     engine : str, default 'joblib'
         Serial (in this process), joblib (`jobs` processes) or dask (a scheduler's address, or a local
         cluster of `jobs`), with one torch thread a worker; all have the same results.
     jobs : int, default 2
-        Processes.
+        Number of processes.
     shard : str, optional
         "i/n": only the i-th of n parts, for job arrays.
     scheduler : str, optional
-        Address of dask's.
+        Address of the dask scheduler.
     progress : bool, default True
-        Show a bar.
+        Whether to show a bar.
 
     Raises
     ------
@@ -169,9 +169,9 @@ def part(runs: list, shard: str | None) -> list:
     Parameters
     ----------
     runs : list
-        All.
+        All runs.
     shard : str | None
-        i/n.
+        The part, i/n.
 
     Examples
     --------
@@ -195,9 +195,9 @@ def attempt(study: str, chain: list[RunConfig]) -> list[Outcome]:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     chain : list[RunConfig]
-        Its runs.
+        Runs of the chain.
     """
     outcomes: list[Outcome] = []
 
@@ -253,9 +253,9 @@ def status(study: str, profile: str | None = None) -> pd.DataFrame:
     Parameters
     ----------
     study : str
-        Name.
+        Name of the study.
     profile : str, optional
-        Only that one.
+        Only quick or full.
     """
     rows, published = [], store.published_records(study).keys()
     for name in [profile] if profile else studies.load(study).profiles:

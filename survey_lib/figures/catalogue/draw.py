@@ -28,7 +28,7 @@ def figure(name: str, out: str | Path = "figures", profile: str = "published") -
     name : str
         Name of the figure.
     out : str | Path, default 'figures'
-        Folder.
+        Folder of the files.
     profile : str, default 'published'
         published, quick or full.
 

@@ -100,9 +100,9 @@ def cells(axes: Axes, values: np.ndarray, keep: np.ndarray) -> None:
     axes : Axes
         Where to draw.
     values : np.ndarray
-        (rows, columns).
+        Matrix (rows, columns).
     keep : np.ndarray
-        The same shape, bool.
+        Bool of the same shape.
     """
     rows, columns = values.shape
     for (row, column), value in np.ndenumerate(values):
@@ -130,9 +130,9 @@ def ranked(axes: Axes, ordered: np.ndarray, removed: int) -> None:
     axes : Axes
         Where to draw.
     ordered : np.ndarray
-        Scores.
+        Scores in ascending order.
     removed : int
-        How many.
+        Number of removed ones.
     """
     for start, stop, colour, hatch in ((0, removed, GREY, "///"), (removed, len(ordered), PALETTE[0], "")):
         axes.bar(range(start, stop), ordered[start:stop], color=colour, hatch=hatch, edgecolor="white")

@@ -74,9 +74,9 @@ def levels(runs: pd.DataFrame, x: str, examples: int) -> pd.DataFrame:
     runs : pd.DataFrame
         Runs of a study.
     x : str
-        a column.
+        A column.
     examples : int
-        n.
+        Number of test examples n.
     """
     groups = runs.assign(error=1 - runs["accuracy"]).groupby(["method", "sparsity"])
     table = groups.agg(x=(x, "mean"), error=("error", "mean"), seeds=("error", "sem")).fillna({"seeds": 0.0})

@@ -30,9 +30,9 @@ def staircase_table(chain: pd.DataFrame, model: str, batch: int = 16, threads: i
     chain : pd.DataFrame
         The published timings.
     model : str
-        Name.
+        Name of the model.
     batch : int, default 16
-        Images.
+        Images in a batch.
     threads : int, default 1
         Threads of the computation.
 

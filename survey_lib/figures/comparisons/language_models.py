@@ -121,7 +121,7 @@ def plain(axis: Axis, unit: str = "") -> None:
     axis : Axis
         Where to draw.
     unit : str, default ''
-        Behind each number.
+        Unit behind each number.
     """
     axis.set_major_formatter(lambda value, position: f"{value:g}{unit}")
     axis.set_minor_formatter(NullFormatter())

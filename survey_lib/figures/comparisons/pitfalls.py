@@ -74,7 +74,7 @@ def pairs(table: pd.DataFrame, title: str, columns: int = 3) -> Figure:
     table : pd.DataFrame
         Index = fault; columns `shows` (what the number is), `wrong`, `right`.
     title : str
-        Over the figure.
+        Title of the figure.
     columns : int, default 3
         Panels a row.
     """

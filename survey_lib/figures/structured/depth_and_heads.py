@@ -61,9 +61,9 @@ def gap(frame: pd.DataFrame, metric: str = "accuracy") -> str:
     Parameters
     ----------
     frame : pd.DataFrame
-        Runs.
+        Table of runs.
     metric : str, default 'accuracy'
-        a column.
+        A column.
     """
     runs = frame.assign(accuracy=frame[metric])
     sides = [runs[runs["method"] == name] for name in (DEPTH, WIDTH)]

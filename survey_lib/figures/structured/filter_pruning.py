@@ -53,7 +53,7 @@ def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int
     Parameters
     ----------
     maps : np.ndarray
-        (filters, height, width).
+        Feature maps (filters, height, width).
     scores : Mapping[str, np.ndarray]
         Criterion -> (filters,).
     removed : int

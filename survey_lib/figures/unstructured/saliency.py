@@ -23,9 +23,9 @@ def surface(hessian: np.ndarray, weight: np.ndarray, axes: Axes) -> np.ndarray:
     Parameters
     ----------
     hessian : np.ndarray
-        (2, 2).
+        Hessian (2, 2).
     weight : np.ndarray
-        (2,).
+        Weights (2,).
     axes : Axes
         Where to draw.
 

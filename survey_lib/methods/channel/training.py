@@ -91,7 +91,7 @@ def pull(weight: nn.Parameter, part: Slice, strength: Tensor) -> None:
     part : Slice
         The positions of each channel in it.
     strength : Tensor
-        (size,).
+        Factor of each channel, (size,).
     """
     if weight.grad is not None:
         index = torch.as_tensor(part.index, device=weight.device)

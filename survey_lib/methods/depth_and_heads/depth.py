@@ -46,7 +46,7 @@ def angular_distance(found: Sequence[Evidence], removed: int) -> Tensor:
     found : Sequence[Evidence]
         Evidence of the blocks, in order.
     removed : int
-        n.
+        Number n of blocks.
 
     Raises
     ------

@@ -86,7 +86,7 @@ def flap_bias(evidence: Evidence, keep: Tensor) -> dict[str, Tensor]:
     evidence : Evidence
         Evidence of the group, with `consumers`.
     keep : Tensor
-        (channels,) bool.
+        Bool (channels,), True = kept.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def channel_permutation(score: Tensor, n: int, m: int) -> Tensor:
     Parameters
     ----------
     score : Tensor
-        (rows, channels).
+        Score (rows, channels).
     n : int
         Kept in each group.
     m : int

@@ -134,7 +134,7 @@ def softshrink(weight: Tensor, threshold: Tensor) -> Tensor:
     weight : Tensor
         Weight of any shape.
     threshold : Tensor
-        t.
+        Threshold t.
 
     Examples
     --------

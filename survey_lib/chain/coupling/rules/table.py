@@ -108,7 +108,7 @@ def reduced(bound: dict, x) -> list[int]:
     bound : dict
         Its arguments by name.
     x : Tensor
-        Its operand.
+        Operand of the operation.
     """
     dims = bound.get("dim")
     dims = range(x.dim()) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
@@ -267,7 +267,7 @@ def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
     operation : torch.ops.<library>.<name>
         It must run in float64 too, as the check does. A later rule for it replaces an earlier one.
     rule : callable
-        As above.
+        The rule, as above.
 
     Raises
     ------
