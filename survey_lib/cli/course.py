@@ -97,7 +97,8 @@ def text(names: tuple[str, ...], check: bool) -> None:
 
     NAMES are parts of names of notebooks; without one, all are checked.
 
-    A number is followed by a hidden comment that computes it: `0.4 points<!--= finding("random").points() -->`.
+    A number is followed by a hidden comment that computes it: `0.4 points<!--= finding("random").points()
+    -->`.
     """
     from survey_lib.course import prose
 

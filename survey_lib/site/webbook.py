@@ -10,9 +10,9 @@ import nbformat
 from PIL import Image
 
 from survey_lib.course.exercises import BEGIN
-from survey_lib.site.docstrings import KEY
 from survey_lib.site.literature_pages import cite
 
+KEY = re.compile(r"\b[a-z]+[12]\d{3}[a-z0-9]+\b")  # of a paper
 PICTURE = re.compile(r"!\[([^\]]+)\]\(\.\./docs/figures/([^)\s]+)\.png\)")
 OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)\s]+)\)")
 NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
@@ -22,9 +22,16 @@ CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
 def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNode:
     """The notebook as the site shows it; what it says is not changed.
 
-    Keys of papers lead to the references, links to files of the repository to `files`, or are left out where that is
-    empty; pictures are those of the site, and lead to their pages; cells with a solution are folded; a picture is described
-    by the heading above it, and has 256 colours, which is a third of its bytes and looks the same.
+    Keys of papers lead to the references; pictures are those of the site, and lead to their pages; cells with
+    a solution are folded; a picture is described by the heading above it, and has 256 colours, which is a third of
+    its bytes and looks the same.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        A committed notebook.
+    files : str
+        Address of the repository's files; links to them are left out where it is empty.
     """
     heading = ""
     for cell in notebook.cells:
