@@ -22,9 +22,8 @@ from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.training import during as training
 from survey_lib.steps.blocks import prune_blocks
-from survey_lib.steps.budget import Budget, budget_of
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import UNSEEN, Request
+from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of
 from survey_lib.steps.result import PruneResult
 from survey_lib.steps.weights import prune_weights
 

@@ -27,7 +27,7 @@ from survey_lib.experiment.runs import trained
 from survey_lib.experiment.runs.train import evaluate, fit
 from survey_lib.measure import compare_latency, machine, measure
 from survey_lib.measure.export import export_onnx
-from survey_lib.steps.budget import budget_of
+from survey_lib.steps.request import budget_of
 
 BATCHES, BATCH_SIZE = 4, 64
 RATE = 0.02  # of fine-tuning, as in the studies

@@ -10,8 +10,7 @@ from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.measure import measure
-from survey_lib.steps.budget import MADE
-from survey_lib.steps.request import Request, choose, report_of
+from survey_lib.steps.request import MADE, Request, choose, report_of
 from survey_lib.steps.result import PruneResult, shares
 
 

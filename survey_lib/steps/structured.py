@@ -20,8 +20,7 @@ from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery.cut import biased
 from survey_lib.chain.training.recalibrate import recalibrate
-from survey_lib.steps.budget import MADE, PREDICTED, Budget
-from survey_lib.steps.request import Request
+from survey_lib.steps.request import MADE, PREDICTED, Budget, Request
 
 USED = 0.9  # share of a budget that is enough
 Keep = dict[str, Tensor]  # (size,) bool by group name

@@ -15,8 +15,7 @@ from survey_lib.chain.masks import Masks, apply, overall_sparsity, own_matrices,
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
-from survey_lib.steps.budget import MADE
-from survey_lib.steps.request import Request, choose, report_of
+from survey_lib.steps.request import MADE, Request, choose, report_of
 from survey_lib.steps.result import PruneResult, shares
 
 OF_NO_LAYER = (

@@ -28,7 +28,7 @@ from survey_lib.experiment.sweeps import store
 from survey_lib.measure import measure
 from survey_lib.measure.training_costs import Meter, stopwatch
 from survey_lib.prune import prune
-from survey_lib.steps.budget import BudgetNotMet
+from survey_lib.steps.request import BudgetNotMet
 
 WITHOUT_DATA = {*observe_groups.STATIC, "flow"}  # evidence that costs no training examples
 OTHER_ORDER = 2_000_003  # added to the seed: an order of batches that no run of a study has
