@@ -15,7 +15,7 @@ ORDER = (
     "magnitude l1-filter snip group-norm nm-magnitude taylor-filter rigl "
     "lamp fpgm synflow slimming obs hrank set "
     "grasp obd imp gradual wanda sparsegpt ria "
-    "taylor-weight apoz l2-filter thinet lasso depgraph isomorphic "
+    "thinet apoz l2-filter taylor-weight lasso depgraph isomorphic "
     "woodfisher owl iter-snip force movement srigl l0 "
     "str acdc nm-permuted nm-srste block kernel vector "
     "sfp taylor-activation obd-filter chip greg group-lasso eagleeye "
