@@ -28,20 +28,18 @@ def test_losses_draws_both_measures_and_names_the_order(frame):
     half = drawing.data[np.isclose(drawing.data["x"], 0.5)].set_index(["method", "metric"])["mean"]
     assert half["magnitude", "loss"] == 3.0 and half["magnitude", "divergence"] == 2.0
     assert half["nm-magnitude (2:4)", "loss"] == 4.0
-    assert "magnitude 3.00" in drawing.alt and "random" not in drawing.alt.split("removed:")[1]
+    assert "magnitude 3.00" in drawing.alt and "random" not in drawing.alt.split("0.5:")[1]
     plt.close(drawing.figure)
 
 
-def test_structures_compares_at_the_size_of_one_block_less(frame):
+def test_structures_draws_what_is_cut_out_solid_and_single_weights_dotted(frame):
     drawing = language_models.structures(frame)
-    assert "At 1.25×" in drawing.caption and "block-influence 2.50" in drawing.caption
-    assert "magnitude 1.80" in drawing.caption
+    (axes,) = drawing.figure.axes
+    lines = {bars.get_label(): bars.lines[0].get_linestyle() for bars in axes.containers}
+    assert lines == {"block-influence": "-", "magnitude": ":", "random": ":"}
+    means = drawing.data.set_index(["method", "sparsity"])["mean"]
+    assert means["block-influence", 0.2] == 2.5 and means["magnitude", 0.5] == 3.0
     plt.close(drawing.figure)
-
-
-def test_structures_without_structured_runs_says_so(frame):
-    assert "no structured" in language_models.structures(frame[frame["structure"] != "structured"]).caption
-    plt.close("all")
 
 
 def test_outliers_are_ratios_to_the_median_of_the_layer():

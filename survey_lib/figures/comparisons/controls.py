@@ -66,7 +66,9 @@ def equal_budgets(frame: pd.DataFrame) -> Drawing:
     left.barh(rows, table["own"], left=table["before"], color=plots.PALETTE[0], label="its own training")
     left.set(xlabel="training MACs (dense = 1)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    intervals(table, right)
+    others = table.index != REFERENCE
+    intervals(table[others], right, rows[others])
+    right.text(0, rows[~others][0], " reference", fontsize=8, va="center", color=plots.DENSE)
     labels = [f"{row.Index}, {row.epochs:.0f} epochs: {row.accuracy:.1%}" for row in table.itertuples()]
     names(table, labels, left)
     right.set_xlabel("points above the fine-tuned cut")

@@ -84,7 +84,7 @@ def _order(pruned: pd.DataFrame, dense: float) -> str:
         .sort_values()
     )
     names = ", ".join(f"{name} {loss:.2f}" for name, loss in half.items())
-    return f"Loss with half the weights removed: {names}; dense {dense:.2f}"
+    return f"Loss at sparsity 0.5: {names}; dense {dense:.2f}"
 
 
 def structures(frame: pd.DataFrame) -> Drawing:
@@ -104,11 +104,11 @@ def structures(frame: pd.DataFrame) -> Drawing:
     plain(axes.yaxis)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     plots.note_n(axes, table["n"])
-    text = _beside(table, cut)
+    text = "Loss against size: parts cut out (solid), single weights set to 0 (dotted)"
     plots.headline(figure, text)
     caption = (
-        "Loss of stories260K on five evaluation stories against compression of the whole model, embedding included; "
-        f"solid: parts cut out, dotted: single weights set to zero; no recovery. {text}."
+        f"{text}. Stories260K on five evaluation stories, embedding included, without recovery; mean and standard "
+        "deviation over draws of the calibration text."
     )
     return Drawing(figure, caption, f"Line chart. {text}.", table)
 
@@ -125,37 +125,6 @@ def plain(axis: Axis, unit: str = "") -> None:
     """
     axis.set_major_formatter(lambda value, position: f"{value:g}{unit}")
     axis.set_minor_formatter(NullFormatter())
-
-
-def at(table: pd.DataFrame, compression: float) -> pd.Series:
-    """Loss of each method at one compression, interpolated; methods that do not reach it are left out.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        method, compression, loss.
-    compression : float
-        Dense over kept parameters.
-    """
-    found = {}
-    for method, rows in table.groupby("method"):
-        x, y = rows.sort_values("x")[["x", "mean"]].to_numpy().T
-        if x[0] - 1e-9 <= compression <= x[-1] + 1e-9:
-            found[method] = float(np.interp(compression, x, y))
-    return pd.Series(found, dtype=float).sort_values()
-
-
-def _beside(table: pd.DataFrame, cut: set[str]) -> str:
-    blocks = table[table["method"] == "block-influence"]
-    if blocks.empty:
-        return "Single weights only: no structured method was run"
-    ratio = blocks["x"].min()
-    found = at(table, ratio).drop("random", errors="ignore")
-    parts = ", ".join(f"{name} {loss:.2f}" for name, loss in found[found.index.isin(cut)].items())
-    single = [
-        f"single weights by {name} {loss:.2f}" for name, loss in found[~found.index.isin(cut)].head(1).items()
-    ]
-    return f"At {ratio:.2f}× (one block out) loss is {'; '.join([parts, *single])}"
 
 
 def outliers(norms: Mapping[str, np.ndarray], least: float, axes: Axes) -> pd.DataFrame:

@@ -19,7 +19,7 @@ def staircase() -> Drawing:
     figure = from_mask_to_speed.staircase(tables, from_mask_to_speed.resolution(chain))
     gains = {name: table.loc["aligned":, "pruning"] for name, table in tables.items()}
     parts = [f"{one.min():.1f} to {one.max():.1f}× on {name}" for name, one in gains.items()]
-    text = f"A quarter of the MACs: a mask gains nothing, a cut {', '.join(parts)}"
+    text = f"A quarter of the MACs: a mask gains nothing, an aligned cut {', '.join(parts)}"
     plots.headline(figure, text)
     where = f"{chain['machine'].iloc[0]}, torch {chain['torch'].iloc[0]}, batch 16, one thread"
     caption = (
