@@ -74,6 +74,10 @@ def test_settings_code_formulas_and_links_need_none(text):
         ("[x for x in (1,)]", "is not allowed"),
         ("percent(", "not an expression"),
         ("percnt(1)", "near: \\['percent'\\]"),
+        (
+            "points(level('a', 'x').mean - level('a', 'y').mean)",
+            "is a comparison: declare it in data/claims.yaml",
+        ),
     ],
 )
 def test_an_expression_may_only_call_and_add(expression, why):

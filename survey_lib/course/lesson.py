@@ -50,13 +50,14 @@ def begin(profile: str) -> None:
 
 
 class _Saying(ast.NodeTransformer):
-    """Replaces every assertion of a cell by a sentence where it does not hold."""
+    """Makes the cells that follow say which assertion does not hold, where they would stop."""
 
-    def visit_Assert(self, node: ast.Assert) -> ast.If:
-        claim = ast.unparse(node.test)
-        said = f"Profile quick: this small part of the study does not show that {claim}"
-        sentence = ast.parse(f"print({said!r})").body
-        return ast.copy_location(ast.If(ast.UnaryOp(ast.Not(), node.test), sentence, []), node)
+    def visit_Assert(self, node: ast.Assert) -> ast.Try:
+        said = f"Profile quick: this small part of the study does not show that {ast.unparse(node.test)}"
+        handler = ast.ExceptHandler(
+            ast.Name("Exception", ast.Load()), None, ast.parse(f"print({said!r})").body
+        )
+        return ast.copy_location(ast.Try([node], [handler], [], []), node)
 
 
 def study(name: str, profile: str) -> pd.DataFrame:

@@ -80,6 +80,12 @@ def _value(node: ast.expr) -> object:
             return _value(node.func)(*map(_value, node.args), **named)
         case ast.UnaryOp(op=ast.USub()):
             return -_value(node.operand)
+        case ast.BinOp(op=ast.Sub()) if all(
+            "level(" in ast.unparse(side) for side in (node.left, node.right)
+        ):
+            raise ValueError(
+                "a difference of levels is a comparison: declare it in data/claims.yaml, use finding()"
+            )
         case ast.BinOp() if type(node.op) in ARITHMETIC:
             return ARITHMETIC[type(node.op)](_value(node.left), _value(node.right))
     raise ValueError(
