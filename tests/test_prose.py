@@ -46,7 +46,8 @@ def test_only_markdown_cells_of_a_notebook_are_changed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["It loses 2.3 points.", "A share of 40 %.", "It is 3 times faster.", "It takes 12 ms."]
+    "text",
+    ["It loses 2.3 points.", "A share of 40 %.", "It is 3 times faster.", "It takes 12 ms.", "A **tie**."],
 )
 def test_a_measured_number_without_comment_is_found(text):
     assert len(prose.uncommented(text)) == 1

@@ -23,6 +23,7 @@ MEASURED = re.compile(
     rf"(?<![\w.:/§-]){NUMBER}(?=\s?(?:%|percent\b|points?\b|times\b|×|x\b|ms\b|seconds?\b|MB\b|kB\b|nats?\b))"
     r"|(?<![\w.:/§-])[+−-]?\d[\d,]*\.\d+(?![\w.])"
 )
+VERDICT = re.compile(r"\*\*(better|worse|tie)\*\*(?!<!--=)")  # of a comparison that no finding states
 # Parts of Markdown in which numbers are not results: code, formulas, links, pictures, comments, headings.
 SILENT = re.compile(
     r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|<[^>]+>|^#.*$",
@@ -115,7 +116,7 @@ def found(text: str) -> Iterator[Number]:
 
 
 def uncommented(text: str) -> list[str]:
-    """What looks like a measurement and is not followed by a comment, or by the rest of a range that is.
+    """What looks like a measurement or a verdict and is not followed by a comment, or by the rest of a range that is.
 
     >>> uncommented("It loses 2.3 points, or 5 %<!--= percent(0.05) -->, of $0.5$.")
     ['2.3']
@@ -123,7 +124,8 @@ def uncommented(text: str) -> list[str]:
     blank = SILENT.sub(
         lambda part: "\0" * len(part[0]) if part[0].startswith("<!--=") else " " * len(part[0]), text
     )
-    return [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
+    measured = [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
+    return measured + VERDICT.findall(text)
 
 
 def rewritten(text: str) -> str:
