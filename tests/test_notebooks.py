@@ -130,6 +130,19 @@ def test_publishing_leaves_a_notebook_that_was_edited_while_it_ran(tmp_path):
     assert path.read_bytes() == TINY.read_bytes()
 
 
+def test_names_that_are_new_in_every_run_become_the_count_of_their_cell(tmp_path):
+    notebook = nbformat.read(TINY, as_version=4)
+    shown = {"text/html": '<td id="T_ed94f_row0">', "text/plain": "<Styler at 0x7fd4ba9a03d0>"}
+    notebook.cells[2].outputs = [nbformat.v4.new_output("execute_result", shown, execution_count=7)]
+    nbformat.write(notebook, path := tmp_path / "styled.ipynb")
+    normalise(path)
+    (output,) = nbformat.read(path, as_version=4).cells[2].outputs
+    assert output.data == {
+        "text/html": '<td id="T_00002_row0">',
+        "text/plain": "<Styler at 0x000000000002>",
+    }
+
+
 FAULTS = {
     "not run": (lambda cells: cells[2].update(execution_count=None), "code cells were not run"),
     "semicolon": (lambda cells: cells[3].update(source="ax.plot(x);"), "ends in `;`"),

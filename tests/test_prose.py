@@ -46,7 +46,8 @@ def test_only_markdown_cells_of_a_notebook_are_changed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["It loses 2.3 points.", "A share of 40 %.", "It is 3 times faster.", "It takes 12 ms."]
+    "text",
+    ["It loses 2.3 points.", "A share of 40 %.", "It is 3 times faster.", "It takes 12 ms.", "A **tie**."],
 )
 def test_a_measured_number_without_comment_is_found(text):
     assert len(prose.uncommented(text)) == 1
@@ -74,6 +75,10 @@ def test_settings_code_formulas_and_links_need_none(text):
         ("[x for x in (1,)]", "is not allowed"),
         ("percent(", "not an expression"),
         ("percnt(1)", "near: \\['percent'\\]"),
+        (
+            "points(level('a', 'x').mean - level('a', 'y').mean)",
+            "is a comparison: declare it in data/claims.yaml",
+        ),
     ],
 )
 def test_an_expression_may_only_call_and_add(expression, why):

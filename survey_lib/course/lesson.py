@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
 from PIL import Image
 
@@ -31,7 +33,7 @@ def begin(profile: str) -> None:
     """Check the profile, fix threads and seed, set the house style.
 
     published: read committed results (under a minute). full: compute what is missing first. quick: compute a
-    small part of each study; a lesson stops where it asserts what only the whole study shows.
+    small part of each study; where a lesson asserts what only the whole study shows, it says so and goes on.
 
     Raises
     ------
@@ -47,6 +49,19 @@ def begin(profile: str) -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(
         logging.ERROR
     )  # timing loads it: no GPU is no news
+    if shell := get_ipython():
+        shell.ast_transformers = [_Saying()] if profile == "quick" else []
+
+
+class _Saying(ast.NodeTransformer):
+    """Makes the cells that follow say which assertion does not hold, where they would stop."""
+
+    def visit_Assert(self, node: ast.Assert) -> ast.Try:
+        said = f"Profile quick: this small part of the study does not show that {ast.unparse(node.test)}"
+        handler = ast.ExceptHandler(
+            ast.Name("Exception", ast.Load()), None, ast.parse(f"print({said!r})").body
+        )
+        return ast.copy_location(ast.Try([node], [handler], [], []), node)
 
 
 def study(name: str, profile: str) -> pd.DataFrame:

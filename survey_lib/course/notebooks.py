@@ -6,6 +6,7 @@ import difflib
 import logging
 import math
 import multiprocessing
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name
 METADATA = KERNEL | {"language_info": {"name": "python"}}
 FOLDER = REPOSITORY / "notebooks"
 CELL_TIMEOUT = 3600
+STYLED, ADDRESS = re.compile(r"\bT_[0-9a-f]{5}"), re.compile(r"\b0x[0-9a-f]{6,}\b")  # new in every run
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ def publish_all(runs: Iterable[Run], folder: Path) -> None:
 def normalise(path: str | Path) -> None:
     """Rewrite an executed notebook so that two executions of the same cells give the same bytes.
 
-    Dropped: versions and times in the metadata, injected parameters, error banners. Counts become 1..n.
+    Dropped: versions and times in the metadata, injected parameters, error banners. Counts become 1..n, and
+    addresses and the names of styled tables the count of their cell.
     """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -214,6 +217,9 @@ def normalise(path: str | Path) -> None:
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count
+            for kind, text in output.get("data", {}).items():
+                if kind.startswith("text/"):
+                    output.data[kind] = ADDRESS.sub(f"0x{count:012}", STYLED.sub(f"T_{count:05}", text))
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
 

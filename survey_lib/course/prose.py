@@ -23,6 +23,7 @@ MEASURED = re.compile(
     rf"(?<![\w.:/§-]){NUMBER}(?=\s?(?:%|percent\b|points?\b|times\b|×|x\b|ms\b|seconds?\b|MB\b|kB\b|nats?\b))"
     r"|(?<![\w.:/§-])[+−-]?\d[\d,]*\.\d+(?![\w.])"
 )
+VERDICT = re.compile(r"\*\*(better|worse|tie)\*\*(?!<!--=)")  # of a comparison that no finding states
 # Parts of Markdown in which numbers are not results: code, formulas, links, pictures, comments, headings.
 SILENT = re.compile(
     r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|<[^>]+>|^#.*$",
@@ -86,6 +87,12 @@ def _value(node: ast.expr) -> object:
             return _value(node.func)(*map(_value, node.args), **named)
         case ast.UnaryOp(op=ast.USub()):
             return -_value(node.operand)
+        case ast.BinOp(op=ast.Sub()) if all(
+            "level(" in ast.unparse(side) for side in (node.left, node.right)
+        ):
+            raise ValueError(
+                "a difference of levels is a comparison: declare it in data/claims.yaml, use finding()"
+            )
         case ast.BinOp() if type(node.op) in ARITHMETIC:
             return ARITHMETIC[type(node.op)](_value(node.left), _value(node.right))
     raise ValueError(
@@ -120,7 +127,7 @@ def found(text: str) -> Iterator[Number]:
 
 
 def uncommented(text: str) -> list[str]:
-    """What looks like a measurement and is not followed by a comment, or by the rest of a range that is.
+    """What looks like a measurement or a verdict and is not followed by a comment, or by the rest of a range that is.
 
     Examples
     --------
@@ -130,7 +137,8 @@ def uncommented(text: str) -> list[str]:
     blank = SILENT.sub(
         lambda part: "\0" * len(part[0]) if part[0].startswith("<!--=") else " " * len(part[0]), text
     )
-    return [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
+    measured = [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
+    return measured + VERDICT.findall(text)
 
 
 def rewritten(text: str) -> str:
