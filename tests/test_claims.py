@@ -109,7 +109,7 @@ def test_runs_of_an_earlier_version_of_a_method_are_named(published, monkeypatch
 def behind():
     """Each stored finding with the records of its runs."""
     stored = json.loads(claims.FILE.read_text(encoding="utf-8"))
-    files = [claims.store.published_file(name) for name in sorted({found["study"] for found in stored.values()})]
+    files = map(claims.store.published_file, sorted({found["study"] for found in stored.values()}))
     lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
     runs = {run["key"]: run for run in map(json.loads, lines)}
     return [(found, [runs[key] for key in found["keys"]]) for found in stored.values()]

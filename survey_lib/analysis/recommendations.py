@@ -97,9 +97,10 @@ def settle(runs: pd.DataFrame, branches: tuple[Branch, ...] = BRANCHES) -> pd.Da
 def _lost(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
     """The runs of a branch, with what each has `lost`."""
     if branch.recover:
-        runs = gain_over_twin(runs)
-        return distinct(runs.assign(lost=-100 * runs["gain"]).query(branch.where))
-    return distinct(runs.assign(lost=100 * (runs["dense_accuracy"] - runs["pruned_accuracy"])).query(branch.where))
+        lost = gain_over_twin(runs).eval("lost = -100 * gain")
+    else:
+        lost = runs.eval("lost = 100 * (dense_accuracy - pruned_accuracy)")
+    return distinct(lost.query(branch.where))
 
 
 def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
