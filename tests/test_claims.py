@@ -9,6 +9,7 @@ import pytest
 
 from survey_lib.analysis import claims, numbers, tables
 from survey_lib.analysis.claims import Claim
+from survey_lib.experiment.data import loaders
 
 CLAIM = Claim("trial", "sparsity == 0.5", "method == 'a'", "method == 'b'", ("a", "b", "here"))
 
@@ -187,6 +188,11 @@ def test_the_card_says_what_the_records_say():
     assert "20 epochs, sgd, one-cycle, rate 0.05, batch 16" in card and "3 (0, 1, 2)" in card
     with pytest.raises(ValueError, match="3 of 3 runs are neither published nor on this machine"):
         tables.study_card(table.assign(key=["x", "y", "z"]))
+
+
+@pytest.mark.parametrize("name", ["digits", "eurosat32-mini", "fashion-mini"])
+def test_test_images_that_old_records_do_not_count_are_those_of_the_data(name):
+    assert tables.TESTS[name] == len(loaders.load(name).test[1])
 
 
 def test_the_card_reads_runs_of_this_machine_too(monkeypatch):
