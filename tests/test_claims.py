@@ -9,6 +9,7 @@ import pytest
 
 from survey_lib.analysis import claims, numbers, tables
 from survey_lib.analysis.claims import Claim
+from survey_lib.experiment.data import loaders
 
 CLAIM = Claim("trial", "sparsity == 0.5", "method == 'a'", "method == 'b'", ("a", "b", "here"))
 
@@ -22,6 +23,7 @@ def runs(first, second):
             "loss": 1 - value,
             "compression": 2.0,
             "key": f"{name}{seed}",
+            "version": 1,
         }
         for name, values in (("a", first), ("b", second))
         for seed, value in enumerate(values)
@@ -97,6 +99,57 @@ def test_stored_findings_come_out_of_the_published_runs():
     assert claims.findings() == json.loads(claims.FILE.read_text(encoding="utf-8"))
 
 
+def test_runs_of_an_earlier_version_of_a_method_are_named(published, monkeypatch):
+    published([0.8, 0.7, 0.9], [0.7, 0.6, 0.8])
+    monkeypatch.setattr(claims, "METHODS", {"a": SimpleNamespace(version=2), "b": SimpleNamespace(version=1)})
+    found = claims.findings({"one": CLAIM})["one"]
+    assert found["earlier"] == ["a"] and "; runs of an earlier version of a)" in found["statement"]
+
+
+@pytest.fixture(scope="module")
+def behind():
+    """Each stored finding with the records of its runs."""
+    stored = json.loads(claims.FILE.read_text(encoding="utf-8"))
+    files = map(claims.store.published_file, sorted({found["study"] for found in stored.values()}))
+    lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    runs = {run["key"]: run for run in map(json.loads, lines)}
+    return [(found, [runs[key] for key in found["keys"]]) for found in stored.values()]
+
+
+def test_each_finding_says_what_its_interval_covers(behind):
+    """Protocol, rules 1 and 2: the number of test images, or that other images would add to the interval."""
+    for found, runs in behind:
+        stored = {run["metrics"]["recovered"]["test"].get("n") for run in runs}
+        assert f"{found['n']} seeds" in found["statement"] and len(found["seeds"]) == found["n"]
+        if found["examples"]:
+            assert stored == {found["examples"]} and f"× {found['examples']:,} images" in found["statement"]
+        else:
+            assert "over seeds only" in found["statement"]
+
+
+def test_a_finding_before_any_training_says_whose_batch_norm_statistics_it_used(behind):
+    """Protocol, rule 7: with stale statistics the damage is not that of the removed weights alone."""
+    for found, runs in behind:
+        normed = any(run["config"]["model"].startswith(("resnet", "vgg", "mobilenet")) for run in runs)
+        untrained = all(run["ledger"][-1]["stage"] in ("dense", "pruning") for run in runs)
+        if normed and (found["metric"].startswith("pruned") or (untrained and found["metric"] == "accuracy")):
+            assert "batch-norm statistics of the dense network" in found["statement"]
+
+
+def test_a_finding_against_random_weights_says_how_they_were_spread(behind):
+    """Protocol, rule 8: the share of each layer is half of what a random mask is worth."""
+    for found, runs in behind:
+        if any(run["config"]["method"] == "random" for run in runs):
+            assert any(said in found["statement"] for said in ("each layer", "every layer", "densities"))
+
+
+def test_no_finding_rests_on_a_mask_that_emptied_a_layer(behind):
+    """Protocol, rule 9. (A block that is left out is no layer emptied by accident.)"""
+    for _, runs in behind:
+        masks = [run for run in runs if run["method"]["structure"] != "structured"]
+        assert all(layer["kept"] for run in masks for layer in run["layers"])
+
+
 def test_prose_reads_findings_by_name():
     found = numbers.finding("magnitude-against-random")
     assert (found.verdict, found.family_size, found.over) == ("better", 9, "seeds")
@@ -135,6 +188,11 @@ def test_the_card_says_what_the_records_say():
     assert "20 epochs, sgd, one-cycle, rate 0.05, batch 16" in card and "3 (0, 1, 2)" in card
     with pytest.raises(ValueError, match="3 of 3 runs are neither published nor on this machine"):
         tables.study_card(table.assign(key=["x", "y", "z"]))
+
+
+@pytest.mark.parametrize("name", ["digits", "eurosat32-mini", "fashion-mini"])
+def test_test_images_that_old_records_do_not_count_are_those_of_the_data(name):
+    assert tables.TESTS[name] == len(loaders.load(name).test[1])
 
 
 def test_the_card_reads_runs_of_this_machine_too(monkeypatch):

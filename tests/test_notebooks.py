@@ -34,6 +34,14 @@ def test_committed_notebook_is_clean(path):
     assert check(path) == []
 
 
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_a_lesson_that_draws_from_a_study_shows_its_card(path):
+    """Protocol, rule 13. (14 draws nothing from the study that it loads, and 21 only plans with one.)"""
+    cells = nbformat.read(path, as_version=4).cells
+    code = "".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert path.stem[:2] in ("14", "21") or "lesson.study(" not in code or "lesson.card(" in code
+
+
 def test_parameters_of_a_notebook():
     assert parameters(TINY) == {"sparsity": "0.5", "steps": "3"}
 

@@ -28,6 +28,7 @@ def frame(accuracies: dict[str, list[float]]) -> pd.DataFrame:
             "model": "m",
             "sparsity": 0.5,
             "compression": 2.0,
+            "test_n": 5400,
             "seed": seed,
             "accuracy": value,
         }
@@ -139,6 +140,16 @@ def test_critical_difference_against_the_table_of_demsar(methods, q):
 
 def test_fewer_than_ten_blocks_have_ranks_but_no_critical_difference():
     found = ranking(frame({"a": [0.9] * 9, "b": [0.8] * 9, "c": [0.7] * 9}))
+    assert found.ranks.to_dict() == {"a": 1, "b": 2, "c": 3}
+    assert np.isnan(found.critical_difference) and not found.apart("a", "c")
+
+
+@pytest.mark.parametrize("images", [2499, np.nan])
+def test_few_test_images_have_ranks_but_no_critical_difference(images):
+    """Ten blocks, of which one was judged on 2,499 images, or does not say on how many."""
+    table = frame({"a": [0.9] * 10, "b": [0.8] * 10, "c": [0.7] * 10})
+    assert ranking(table).apart("a", "c")
+    found = ranking(table.assign(test_n=table["test_n"].where(table["seed"] > 0, images)))
     assert found.ranks.to_dict() == {"a": 1, "b": 2, "c": 3}
     assert np.isnan(found.critical_difference) and not found.apart("a", "c")
 

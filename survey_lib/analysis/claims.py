@@ -11,6 +11,7 @@ import yaml
 
 from survey_lib.analysis.equal_compression import compare, contrast, gaps
 from survey_lib.analysis.statistics import holm
+from survey_lib.catalogue import METHODS
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.study import load
@@ -162,7 +163,14 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
         "examples": estimate.examples,
         "seeds": [round(float(scale * gap), 4) for gap in gaps(weighted, claim.column)],
         "keys": sorted(set(weighted["key"])),
+        "earlier": _earlier(weighted),
     }
+
+
+def _earlier(runs: pd.DataFrame) -> list[str]:
+    """Methods that have been corrected since these runs were made: their version is not that of the catalogue."""
+    made = zip(runs["method"], runs["version"], strict=True)
+    return sorted({name for name, version in made if name in METHODS and METHODS[name].version != version})
 
 
 def _verdict(claim: Claim, found: dict) -> str:
@@ -184,6 +192,8 @@ def _statement(claim: Claim, found: dict) -> str:
     known = f"95 % interval {low:.{digits}f} to {high:.{digits}f}, {over}, Holm-corrected {p}"
     if claim.along:
         known += f"; mean over {claim.along} {found['range'][0]:g} to {found['range'][1]:g}"
+    if found["earlier"]:
+        known += f"; runs of an earlier version of {', '.join(found['earlier'])}"
     effect = f"{abs(found['mean']):.{digits}f} {claim.unit} {'above' if sign > 0 else 'below'}"
     if found["verdict"] == "tie":
         return f"{first} and {second} tie {where}: the first is {effect} the second ({known})"

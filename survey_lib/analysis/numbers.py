@@ -51,6 +51,7 @@ def finding(name: str) -> SimpleNamespace:
     n, examples          seeds, and test examples (0 where the interval is over seeds only)
     range                the values of `along` that both curves cover, empty for a comparison at one point
     data, network, keys  the runs behind it; `seeds`: the difference of each seed
+    earlier              methods that have been corrected since these runs were made
 
     Raises
     ------

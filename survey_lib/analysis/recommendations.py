@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from survey_lib.analysis.equal_compression import gain_over_twin
 from survey_lib.analysis.statistics import at_compression, holm, interval
 from survey_lib.analysis.tables import distinct
 from survey_lib.catalogue import table as catalogue
@@ -94,8 +95,9 @@ def settle(runs: pd.DataFrame, branches: tuple[Branch, ...] = BRANCHES) -> pd.Da
     -------
     pd.DataFrame
         need, recover, study, x, at, method, lost (mean over seeds, points against the same seed's dense
-        network), best, tied, n. `tied`: the paired difference to the best is not significant at 0.05
-        after Holm's correction over the rivals of the branch, or cannot be tested with one seed.
+        network; after recovery that which trained as long), best, tied, n. `tied`: the paired difference to
+        the best is not significant at 0.05 after Holm's correction over the rivals of the branch, or cannot
+        be tested with one seed.
 
     Raises
     ------
@@ -105,18 +107,25 @@ def settle(runs: pd.DataFrame, branches: tuple[Branch, ...] = BRANCHES) -> pd.Da
     needs = catalogue()["needs data"].to_dict()
     runs = runs.assign(needs_data=runs["method"].str.partition(" ")[0].map(needs).eq(True))
     there = [one for one in branches if one.study in set(runs["study"])]
-    settled = [_settle(distinct(runs[runs["study"] == one.study].query(one.where)), one) for one in there]
+    settled = [_settle(_lost(runs[runs["study"] == one.study], one), one) for one in there]
     found = [table for table in settled if not table.empty]
     if not found:
         raise ValueError(f"no runs of {', '.join(sorted({one.study for one in branches}))} among those given")
     return pd.concat(found, ignore_index=True)
 
 
+def _lost(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
+    """The runs of a branch, with what each has `lost`."""
+    if branch.recover:
+        lost = gain_over_twin(runs).eval("lost = -100 * gain")
+    else:
+        lost = runs.eval("lost = 100 * (dense_accuracy - pruned_accuracy)")
+    return distinct(lost.query(branch.where))
+
+
 def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
     if runs.empty:
         return pd.DataFrame()
-    metric = "accuracy" if branch.recover else "pruned_accuracy"
-    runs = runs.assign(lost=100 * (runs["dense_accuracy"] - runs[metric]))
     at = branch.at or at_compression(runs, metric="lost", x=branch.x).name
     seeds = {seed: at_compression(rows, at, "lost", branch.x) for seed, rows in runs.groupby("seed")}
     lost = pd.DataFrame(seeds).T.dropna(axis=1)  # (seeds, methods)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 BLOCK = ["data", "model", "seed"]
-FEWEST_BLOCKS = 10  # for a critical difference
+FEWEST_BLOCKS, FEWEST_IMAGES = 10, 2500  # for a critical difference
 
 
 class TooFew(ValueError):
@@ -142,7 +142,8 @@ def holm(p_values: pd.Series) -> pd.Series:
 class Ranking:
     """Mean rank of each method (1 = best), blocks, Friedman's p, and Nemenyi's critical difference.
 
-    The critical difference is nan with fewer than ten blocks: it would rest on too little.
+    The critical difference is nan with fewer than ten blocks, or fewer than 2,500 test images (`test_n`) in one of
+    them: it would rest on too little. Records that do not say how many they had count as few.
     """
 
     ranks: pd.Series
@@ -197,7 +198,8 @@ def ranking(
     if n < 2:
         raise TooFew(f"a ranking needs two blocks (seed, data, model) with every method; got {n}")
     q = stats.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
-    distance = q * np.sqrt(methods * (methods + 1) / (6 * n)) if n >= FEWEST_BLOCKS else np.nan
+    enough = n >= FEWEST_BLOCKS and frame["test_n"].fillna(0).min() >= FEWEST_IMAGES
+    distance = q * np.sqrt(methods * (methods + 1) / (6 * n)) if enough else np.nan
     p_value = stats.friedmanchisquare(*ranks.to_numpy().T).pvalue
     return Ranking(ranks.mean().sort_values(), n, float(p_value), float(distance))
 

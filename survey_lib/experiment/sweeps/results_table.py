@@ -40,7 +40,7 @@ LATER = (
     "validation",
     "track_test",
 )
-METHOD = ("category", "structure", "when")
+METHOD = ("category", "structure", "when", "version")
 SIZES = ("parameters", "nonzero_parameters", "macs", "nonzero_macs")
 COLUMNS = (
     "study",

@@ -36,7 +36,7 @@ def draw(settled: pd.DataFrame) -> Drawing:
     for axes, (recover, rows) in zip(grid.flat, panels, strict=True):
         _panel(rows, axes)
         axes.set_title(f"If {TRAINING[recover]}", loc="left")
-    grid[-1, 0].set_xlabel("accuracy lost against the dense network, points")
+    grid[-1, 0].set_xlabel("accuracy lost, points, against a dense network that trained as long")
     for name, mark in MARKS.items():
         grid[0, 0].plot([], [], linestyle="", label=name, **mark)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -47,9 +47,9 @@ def draw(settled: pd.DataFrame) -> Drawing:
     headline(figure, text)
     facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in advised.itertuples())
     caption = (
-        "Points of accuracy each method loses where a need is served, mean over seeds. Large: the least loss; "
-        "ringed: ties with it (paired over seeds, Holm-corrected at 0.05); grey: loses significantly more; cross: "
-        f"random. {text}. {facts}."
+        "Points of accuracy each method loses where a need is served, against a dense network that had the same "
+        "training, mean over seeds. Large: the least loss; ringed: ties with it (paired over seeds, Holm-corrected "
+        f"at 0.05); grey: loses significantly more; cross: random. {text}. {facts}."
     )
     return Drawing(figure, caption, f"Dot charts, a row a need. {text}.", settled)
 
