@@ -119,7 +119,7 @@ class LabelledRun(TorchDispatchMode):
 
     def attribute(self, name: str, channels) -> None:
         """This attribute of the module under way counts these channels (a tuple of widths: of several axes)."""
-        if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple)):
+        if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple, list)):
             self.attributes[self.stack[-1], name] = channels
 
     def record_axis(self, size: int | None, vector: np.ndarray) -> None:

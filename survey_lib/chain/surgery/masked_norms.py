@@ -18,7 +18,14 @@ from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.readings import LabelledRun
 from survey_lib.chain.coupling.rules.grouped import group_norm
-from survey_lib.chain.coupling.rules.table import layer_norm, reduce, reduced, rule_of
+from survey_lib.chain.coupling.rules.table import (
+    batch_norm,
+    layer_norm,
+    other_axes,
+    reduce,
+    reduced,
+    rule_of,
+)
 
 
 class OverKept(LabelledRun):
@@ -38,6 +45,8 @@ class OverKept(LabelledRun):
             return self._either(plain, func(_narrow(args[0], dims), *args[1:], **kwargs) if dims else plain)
         if rule is layer_norm:
             return self._either(plain, self._layer_norm(func, *args))
+        if rule is batch_norm and arguments.get("training"):
+            return self._either(plain, self._batch_norm(func, *args))
         if rule is group_norm:
             return self._either(plain, self._group_norm(func, *args))
         return plain
@@ -67,6 +76,11 @@ class OverKept(LabelledRun):
         narrow = _narrow(x, dims)
         result, *others = func(narrow, narrow.shape[first:], *parameters)
         return _widen(result, dims, x.shape), *others
+
+    def _batch_norm(self, func, x, *others):
+        dims = self._partial(x, other_axes(x))
+        result, *statistics = func(_narrow(x, dims), *others)
+        return _widen(result, dims, x.shape), *statistics
 
     def _group_norm(self, func, x, weight, bias, batch, channels, positions, groups, eps):
         dims = self._partial(x, [1])
