@@ -220,6 +220,7 @@ def structured() -> pd.DataFrame:
         share = check_share(copy.deepcopy(model))
         check = {"check share": share, "without check": seconds["survey_lib"] * (1 - share)}
         rows.append({"model": name} | seconds | ratios | check | memory | left)
+        print(rows[-1], flush=True)
     return pd.DataFrame(rows)
 
 

@@ -61,21 +61,22 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     check, accepted, refused = Check(model, coupling, (example, *more)), {}, []
 
     def grow(units: list[list[str]], known: str = "") -> None:
-        """`known`: what is wrong with this unit together with all that was accepted."""
+        """`known`: what is wrong with these units together with all that was accepted."""
         more = {name: keep[name] for unit in units for name in unit}
         problem = known or (check.problem(accepted | more) if more else "")
         if not problem:
             return accepted.update(more)
         if len(units) == 1:
             return refused.extend((name, problem) for name in units[0])
-        guilty, suspects = _judged(units, check.blame(accepted | more))
+        guilty, suspects = _judged(units, [] if known else check.blame(accepted | more))
         if guilty:
             refused.extend((name, why) for number, why in guilty.items() for name in units[number])
             return grow([unit for number, unit in enumerate(units) if number not in guilty])
-        first, second = _apart(units, coupling, check.failing, suspects)
+        first, second = _apart(units, coupling, "" if known else check.failing, suspects)
         before = len(refused)
         grow(first)
-        return grow(second, problem if len(second) == 1 and len(refused) == before else "")
+        same = len(refused) == before and (len(second) == 1 or not suspects)
+        return grow(second, problem if same else "")
 
     grow(coupling.units(keep))
     check.state_widths()
