@@ -25,9 +25,11 @@ TOLERANCE, SMALL = 1e-9, 1e-3  # of the largest value, of values of about one
 
 @dataclass(frozen=True)
 class Step:
-    """What an operation of the masked model returned, over kept positions: a tensor or several, None for one whose
-    labels do not say what the cut model returns. `numbers`: what it was called with beside tensors. `groups`: those it
-    saw. `ended`: those that its results lack."""
+    """What an operation of the masked model returned, over kept positions.
+
+    out: a tensor or several; None for one whose labels do not say what the cut model returns.
+    numbers: what it was called with beside tensors. groups: those it saw. ended: those that its results lack.
+    """
 
     name: str
     numbers: list
