@@ -4,8 +4,9 @@
 
 Every classification family of torchvision, and with `pip install 'survey-lib[zoo]'` models of timm, transformers,
 segmentation_models_pytorch and ultralytics; those of a library that is not installed are named and left out. Writes
-zoo.csv (one row a model and sparsity) beside this file. Weights (unit gain) and kept sets are random (seed 0). Each model
-runs in a process of its own, so that peak memory is its own.
+zoo.csv (one row a model and sparsity) beside this file; rows of models that are not named stay. Weights (unit gain) and
+kept sets are random (seed 0). Seconds are processor time. Each model runs in a process of its own, so that peak memory
+is its own.
 """
 
 from __future__ import annotations
@@ -120,15 +121,15 @@ def rows(name: str) -> list[dict]:
     run(model, example)
     before, times = peak_memory(), []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         coupling = trace(model, example)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     added = peak_memory() - before
     found = []
     for sparsity in SPARSITIES:
-        start = time.perf_counter()
+        start = time.process_time()
         result = cut(model, coupling, random_keep(coupling, sparsity), example)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         found.append(
             {
                 "model": name,
@@ -144,23 +145,30 @@ def rows(name: str) -> list[dict]:
                 "trace_added_gb": round(added, 3),
                 "cut_s": round(seconds, 2),
                 "peak_gb": round(peak_memory(), 2),
-                "fixed": "; ".join(f"{layer}: {why}" for layer, why in coupling.fixed.items()),
+                "fixed": "; ".join(
+                    f"{layer}: {why}" for layer, why in [*result.refused, *coupling.fixed.items()]
+                ),
             }
         )
     return found
 
 
 def main(names: list[str]) -> None:
-    found: list[dict] = []
+    unknown = sorted(set(names) - set(MODELS))
+    if unknown:
+        raise SystemExit(f"unknown model {', '.join(unknown)}; there are {', '.join(MODELS)}")
+    old = pd.read_csv(HERE / "zoo.csv") if names else pd.DataFrame(columns=["model"])
     for name in names or MODELS:
         library = name.rpartition(":")[0] or "torchvision"
         if not importlib.util.find_spec(library):
             print(f"{name}: left out, {library} is not installed")
             continue
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found += pool.submit(rows, name).result()
-        print(found[-1], flush=True)
-        pd.DataFrame(found).to_csv(HERE / "zoo.csv", index=False, lineterminator="\n")
+            found = pd.DataFrame(pool.submit(rows, name).result())
+        print(found.iloc[-1].to_dict(), flush=True)
+        old = pd.concat([old[old.model != name], found])
+        order = old.model.map(MODELS.index)
+        old.iloc[order.argsort(kind="stable")].to_csv(HERE / "zoo.csv", index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -449,18 +449,3 @@ def test_b94_a_width_that_became_two_stays():
     model.b.weight.data.mul_(100)
     small = prune(model, "l1-filter", 0.5, example=X, scope="global").model
     assert (small.a.out_features, small.b.out_features, small.hidden_size) == (1, 7, 8)
-
-
-@pytest.mark.parametrize("width", [3, 4])
-def test_b91_a_constant_split_names_the_attribute_that_holds_its_size(width):
-    class Split(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b, self.width = nn.Linear(4, 2 * width), nn.Linear(width, 2), width
-
-        def forward(self, x):
-            first, second = self.a(x).split(self.width, 1)
-            return self.b(first * second)
-
-    with pytest.raises(ValueError, match="constant sizes on the channel axis, held by width of the model"):
-        prune(Split(), "l1-filter", 0.5, example=X)

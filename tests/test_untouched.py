@@ -303,3 +303,19 @@ def test_b82_a_gradient_inside_the_forward_is_followed_or_refused_with_a_reason(
         assert "no channel can be cut: " in str(error)
     else:
         assert result.sparsity > 0
+
+
+class Frozen(dict):
+    """A configuration that refuses to be written to, as those of diffusers do."""
+
+    def __setitem__(self, *_):
+        raise TypeError("frozen")
+
+    update = clear = __setitem__
+
+
+def test_b72_a_frozen_configuration_stays_as_it_is_and_stops_nothing(net, batches):
+    net.config = Frozen(width=8)
+    survey_lib.prune(net, "l1-filter", 0.5, example=batches[0][0])
+    survey_lib.measure(net, batches[0][0])
+    assert net.config == {"width": 8}

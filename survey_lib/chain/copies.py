@@ -125,11 +125,20 @@ def untouched(*models: nn.Module) -> Iterator[None]:
             vars(module).clear()
             vars(module).update(found)
         for container, before in held:
+            if _entries(container) == _entries(before):  # some cannot be written to, such as frozen dicts
+                continue
             container.clear()
             (container.extend if isinstance(container, (list, deque)) else container.update)(before)
         for tensor, before in values:
             if not torch.equal(tensor, before):
                 tensor.data.copy_(before)
+
+
+def _entries(container) -> list:
+    """What a list, set or dict holds, by identity."""
+    if isinstance(container, dict):
+        return [(key, id(value)) for key, value in container.items()]
+    return list(map(id, container))
 
 
 def leaves(value) -> Iterator[Tensor]:

@@ -86,7 +86,7 @@ def figures_table() -> str:
 
 
 def zoo_table() -> str:
-    """One row a torchvision family, from what benchmarks/zoo.py measured; at most two of its fixed layers."""
+    """One row a network, from what benchmarks/zoo.py measured; at most two of its fixed layers."""
     rows = pd.read_csv(REPOSITORY / "benchmarks" / "zoo.csv")
     rows["left"] = rows["parameters_after"] / rows["parameters_before"]
     left = rows.pivot(index="model", columns="sparsity", values="left")
@@ -95,6 +95,7 @@ def zoo_table() -> str:
     for sparsity in left:
         table[f"parameters left at {sparsity:g}"] = left[sparsity].map("{:.0%}".format)
     table["masked against cut"] = groups["masked_equals_cut"].last()
+    table["refused"] = groups["refused"].max()
     table["error"] = groups["error"].max().map("{:.0e}".format)
     table["trace, s"] = groups["trace_s"].median().round(2)
     table["peak, GB"] = groups["peak_gb"].max()

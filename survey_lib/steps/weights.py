@@ -100,7 +100,8 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             _repair(pruned, found, masks, method)
         apply(pruned, masks)
     rows = [
-        (name.removesuffix(".weight"), masks[name].numel(), int(masks[name].sum()), name) for name in names
+        (name.removesuffix(".weight"), masks[name].numel(), int(masks[name].count_nonzero()), name)
+        for name in names
     ]
     sparsity = overall_sparsity(masks)
     left = shares(model, pruned, cut=False, macs=1.0)

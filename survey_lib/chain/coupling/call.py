@@ -13,6 +13,8 @@ from torch import Tensor
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.sizes import Hint
 
+NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them
+
 if TYPE_CHECKING:
     from survey_lib.chain.coupling.readings import LabelledRun
 
@@ -53,6 +55,18 @@ class Call:
         for tensor in tensors:
             self.labels.fix_all(self.axes(tensor), f"unknown operation {self.name}")
         return Axes()
+
+    def stated(self, parts: Sequence[np.ndarray]) -> bool:
+        """Do attributes of the module under way hold the sizes of these parts of an axis? If so they follow a cut."""
+        sizes, held = [len(part) for part in parts], set()
+        for name, value in vars(self.run.model.get_submodule(self.run.stack[-1])).items():
+            if type(value) is int and value in sizes and name not in NO_WIDTHS:
+                self.run.attribute(name, parts[sizes.index(value)])
+                held.add(value)
+            if type(value) in (list, tuple) and list(value) == sizes:
+                self.run.attribute(name, parts)
+                held.update(sizes)
+        return held == set(sizes)
 
     def held(self, sizes: Sequence[int]) -> str:
         """Which attributes of the module under way hold these constant sizes (case B91).

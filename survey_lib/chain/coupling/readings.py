@@ -156,7 +156,7 @@ class LabelledRun(TorchDispatchMode):
         channels
             labels, or a tuple of them.
         """
-        if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple)):
+        if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple, list)):
             self.attributes[self.stack[-1], name] = channels
 
     def record_axis(self, size: int | None, vector: np.ndarray) -> None:

@@ -7,6 +7,7 @@ on a fresh dense model it rebuilds the small architecture, so that a slim model 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ from survey_lib.chain import masks as masking
 from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, removed
 from survey_lib.chain.masks import Masks
+from survey_lib.chain.surgery.blame import Blame
 from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
 from survey_lib.chain.surgery.resize import slim
-from survey_lib.chain.surgery.verify import Check
+from survey_lib.chain.surgery.verify import DIFFERS, FAILS, Check, reason
 
 BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # layers that can be given a bias
 
@@ -57,8 +59,8 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     """Cut the channels that `keep` marks False out of a copy of the model.
 
     Count ties are balanced first. Every cut is checked on each example: the masked and the cut model must
-    agree in float64 to 1e-9. Where they do not, the groups at the module that fails are set apart, else the
-    groups are tried by halves; the ones that fail are left whole and reported.
+    agree in float64 to 1e-9. Where they do not, both run once more, operation by operation, and the groups
+    whose channels meet at those that differ are set apart; the ones that fail are left whole and reported.
 
     Parameters
     ----------
@@ -94,14 +96,18 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
         more = {name: keep[name] for unit in units for name in unit}
         problem = known or (check.problem(accepted | more) if more else "")
         if not problem:
-            accepted.update(more)
-        elif len(units) == 1:
-            refused.extend((name, problem) for name in units[0])
-        else:
-            first, second = _apart(units, coupling, "" if known else check.failing)
-            before = len(refused)
-            grow(first)
-            grow(second, problem if len(refused) == before else "")
+            return accepted.update(more)
+        if len(units) == 1:
+            return refused.extend((name, problem) for name in units[0])
+        guilty, suspects = _judged(units, [] if known else check.blame(accepted | more))
+        if guilty:
+            refused.extend((name, why) for number, why in guilty.items() for name in units[number])
+            return grow([unit for number, unit in enumerate(units) if number not in guilty])
+        first, second = _apart(units, coupling, "" if known else check.failing, suspects)
+        before = len(refused)
+        grow(first)
+        same = len(refused) == before and (len(second) == 1 or not suspects)
+        return grow(second, problem if same else "")
 
     grow(coupling.units(keep))
     check.state_widths()
@@ -109,18 +115,37 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
 
 
-def _apart(units: list[list[str]], coupling: Coupling, failing: str) -> tuple[list, list]:
-    """The units that have nothing to do with the failing module and those that have; halves where that says nothing."""
+def _judged(units: list[list[str]], blamed: list[Blame]) -> tuple[dict[int, str], Counter]:
+    """Units that alone make an operation differ, with what is wrong; how often each other one may be what does."""
+    number = {name: n for n, unit in enumerate(units) for name in unit}
+    guilty, suspects = {}, Counter()
+    for one in blamed:
+        seen, ended = (
+            {number[n] for n in names & number.keys()} for names in (one.step.groups, one.step.ended)
+        )
+        if one.local and len(seen) == 1:
+            guilty[seen.pop()] = FAILS.format(reason(one.error)) if one.error else DIFFERS
+        suspects.update(ended or seen)
+    return guilty, suspects
+
+
+def _apart(units: list, coupling: Coupling, failing: str, suspects: Counter) -> tuple[list, list]:
+    """The units that have nothing to do with what fails and those that have; halves where nothing is known.
+
+    Suspects are known from operations that differ: all of them, or where all units are, the most frequent one.
+    """
 
     def there(unit: list[str]) -> bool:
         return any(
             f"{part.tensor}.".startswith(f"{failing}.") for name in unit for part in coupling[name].slices
         )
 
-    if failing:
-        first, second = ([unit for unit in units if there(unit) is side] for side in (False, True))
-        if first and second:
-            return first, second
+    if len(suspects) == len(units):
+        suspects = dict(suspects.most_common(1))
+    found = suspects or {n for n, unit in enumerate(units) if failing and there(unit)}
+    first, second = ([unit for n, unit in enumerate(units) if (n in found) is side] for side in (False, True))
+    if first and second:
+        return first, second
     return units[: len(units) // 2], units[len(units) // 2 :]
 
 

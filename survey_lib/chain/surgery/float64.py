@@ -21,6 +21,7 @@ from survey_lib.chain.surgery.masked_norms import OverKept
 from survey_lib.chain.surgery.resize import plain_tensors
 
 CASTS = {"float", "half", "bfloat16"}
+NOISE = set("rand randn rand_like randn_like normal normal_ uniform_ bernoulli bernoulli_".split())
 METADATA = {
     "dtype",
     "shape",
@@ -49,6 +50,7 @@ def double(name: str, tensor: Tensor) -> Tensor:
 class Double(TorchFunctionMode):
     """Every number is float64: the model's tensors where they are used, `x.float()`, a stated float dtype.
 
+    Random numbers are 1/2 and dropout does nothing, as the masked and the cut model would draw different ones.
     `value(name, tensor)` gives the float64 tensor that stands for one of the model's.
     """
 
@@ -66,7 +68,9 @@ class Double(TorchFunctionMode):
         if name in METADATA:
             return _double_dtype(func(*args, **kwargs or {}))
         args, kwargs = self._double(tuple(args)), self._double(kwargs or {})
-        return args[0].double() if name in CASTS else func(*args, **kwargs)
+        if name in CASTS or "dropout" in name:
+            return next(leaves([args, kwargs])).double()
+        return func(*args, **kwargs).fill_(0.5) if name in NOISE else func(*args, **kwargs)
 
     def _double(self, one):
         if type(one) in (list, tuple):

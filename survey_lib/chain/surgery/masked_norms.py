@@ -18,7 +18,14 @@ from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.readings import LabelledRun
 from survey_lib.chain.coupling.rules.grouped import group_norm
-from survey_lib.chain.coupling.rules.table import layer_norm, reduce, reduced, rule_of
+from survey_lib.chain.coupling.rules.table import (
+    batch_norm,
+    layer_norm,
+    other_axes,
+    reduce,
+    reduced,
+    rule_of,
+)
 
 
 class OverKept(LabelledRun):
@@ -48,9 +55,11 @@ class OverKept(LabelledRun):
         rule, plain = rule_of(func), func(*args, **kwargs)
         if rule is reduce:
             dims = self._partial(args[0], reduced(arguments, args[0]))
-            return self._either(plain, func(_narrow(args[0], dims), *args[1:], **kwargs) if dims else plain)
+            return self._either(plain, func(narrow(args[0], dims), *args[1:], **kwargs) if dims else plain)
         if rule is layer_norm:
             return self._either(plain, self._layer_norm(func, *args))
+        if rule is batch_norm and arguments.get("training"):
+            return self._either(plain, self._batch_norm(func, *args))
         if rule is group_norm:
             return self._either(plain, self._group_norm(func, *args))
         return plain
@@ -76,10 +85,15 @@ class OverKept(LabelledRun):
         first = x.dim() - len(shape)
         dims = self._partial(x, range(first, x.dim()))
         inner = {dim - first: index for dim, index in dims.items()}
-        parameters = [_narrow(p, inner) if isinstance(p, Tensor) else p for p in parameters]
-        narrow = _narrow(x, dims)
-        result, *others = func(narrow, narrow.shape[first:], *parameters)
+        parameters = [narrow(p, inner) if isinstance(p, Tensor) else p for p in parameters]
+        kept = narrow(x, dims)
+        result, *others = func(kept, kept.shape[first:], *parameters)
         return _widen(result, dims, x.shape), *others
+
+    def _batch_norm(self, func, x, *others):
+        dims = self._partial(x, other_axes(x))
+        result, *statistics = func(narrow(x, dims), *others)
+        return _widen(result, dims, x.shape), *statistics
 
     def _group_norm(self, func, x, weight, bias, batch, channels, positions, groups, eps):
         dims = self._partial(x, [1])
@@ -88,14 +102,23 @@ class OverKept(LabelledRun):
             if (kept != kept[0]).any():  # whole groups are exact as they are
                 dims = {}
         weight, bias = (
-            None if p is None else _narrow(p, {d - 1: i for d, i in dims.items()}) for p in (weight, bias)
+            None if p is None else narrow(p, {d - 1: i for d, i in dims.items()}) for p in (weight, bias)
         )
-        narrow = _narrow(x, dims).contiguous()
-        result, *others = func(narrow, weight, bias, batch, narrow.shape[1], positions, groups, eps)
+        kept = narrow(x, dims).contiguous()
+        result, *others = func(kept, weight, bias, batch, kept.shape[1], positions, groups, eps)
         return _widen(result, dims, x.shape), *others
 
 
-def _narrow(x: Tensor, dims: dict[int, Tensor]) -> Tensor:
+def narrow(x: Tensor, dims: dict[int, Tensor]) -> Tensor:
+    """Only these positions of these axes.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of any shape.
+    dims : dict[int, Tensor]
+        {axis: positions}.
+    """
     for dim, index in dims.items():
         x = x.index_select(dim, index)
     return x

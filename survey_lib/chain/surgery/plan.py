@@ -8,11 +8,11 @@ import numpy as np
 from torch import nn
 
 from survey_lib.chain import masks
+from survey_lib.chain.coupling.call import NO_WIDTHS
 from survey_lib.chain.surgery.resize import Attributes, Removed
 
 SCHEMA = 1
 PARTS = {"schema", "shapes", "removed", "attributes"}
-NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them
 
 
 def make_plan(model: nn.Module, removed: Removed, attributes: Attributes) -> dict:
@@ -122,9 +122,9 @@ def _check_positions(name: str, dim: str, index, shapes: dict[str, list[int]]) -
 
 def _narrower(old, value) -> bool:
     """Whether both are an integer, or as many, from 1 to what the old one is."""
-    before = list(old) if isinstance(old, tuple) else [old]
+    before = list(old) if isinstance(old, (tuple, list)) else [old]
     after = list(value) if isinstance(value, (tuple, list)) else [value]
-    alike = isinstance(old, tuple) == isinstance(value, (tuple, list)) and len(before) == len(after)
+    alike = isinstance(old, (tuple, list)) == isinstance(value, (tuple, list)) and len(before) == len(after)
     whole = all(type(one) is int for one in (*before, *after))
     return alike and whole and all(0 < small <= wide for wide, small in zip(before, after, strict=True))
 

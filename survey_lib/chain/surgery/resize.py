@@ -54,7 +54,8 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
         replaced[id(tensor)] = tensor.detach().clone()
     small = duplicate(model, replaced)
     for (module, attribute), value in attributes.items():
-        setattr(small.get_submodule(module), attribute, value)
+        old = getattr(small.get_submodule(module), attribute)
+        setattr(small.get_submodule(module), attribute, list(value) if isinstance(old, list) else value)
     return small
 
 
@@ -106,8 +107,8 @@ def new_attributes(model: nn.Module, coupling: Coupling, removed: Removed, alive
     changes: Attributes = {}
     for (name, attribute), vectors in coupling.attributes.items():
         old = getattr(model.get_submodule(name), attribute)
-        if isinstance(old, tuple):
-            kept = tuple(int(alive[vector].sum()) for vector in vectors)
+        if isinstance(old, (tuple, list)):
+            kept = type(old)(int(alive[vector].sum()) for vector in vectors)
         else:  # instance norm sees batch · channels
             kept = int(alive[vectors].sum()) * old // len(vectors)
         if kept != old:
@@ -233,24 +234,25 @@ def failing_modules(error: BaseException) -> list[nn.Module]:
 
 
 def whole_numbers(value) -> bool:
-    """An integer, or a tuple of them such as `normalized_shape`."""
+    """An integer, or several such as `normalized_shape`."""
     return type(value) is int or (
-        type(value) is tuple and bool(value) and all(type(one) is int for one in value)
+        type(value) in (tuple, list) and bool(value) and all(type(one) is int for one in value)
     )
 
 
-def _new_widths(vectors, old: int | tuple, alive: np.ndarray) -> int | tuple:
-    if isinstance(old, tuple):
-        return tuple(_new_width(vectors, one, alive) for one in old)
+def _new_widths(vectors, old: int | tuple | list, alive: np.ndarray) -> int | tuple | list:
+    if isinstance(old, (tuple, list)):
+        return type(old)(_new_width(vectors, one, alive) for one in old)
     return _new_width(vectors, old, alive)
 
 
 def _new_width(vectors, old: int, alive: np.ndarray) -> int:
     """What became of a width: axes of distinct labels or whole runs, or a number of distinct channels.
 
-    Tiled labels (batch · heads) count only by their distinct channels.
+    Tiled labels (batch · heads) count by their distinct channels, and as a whole axis (heads · head width) only where
+    nothing else has this width.
     """
-    new = set()
+    new, tiled = set(), set()
     for vector in vectors:
         distinct = np.unique(vector)
         runs = 1 + int((vector[1:] != vector[:-1]).sum())
@@ -258,5 +260,7 @@ def _new_width(vectors, old: int, alive: np.ndarray) -> int:
             new.add(int(alive[vector].sum()))
         if len(distinct) == old:
             new.add(int(alive[distinct].sum()))
-    new.discard(old)
+        if len(vector) == old:
+            tiled.add(int(alive[vector].sum()))
+    new = (new or tiled) - {old}
     return new.pop() if len(new) == 1 else old

@@ -7,7 +7,8 @@ hide errors.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
 from survey_lib.chain.coupling.tracer import arguments
+from survey_lib.chain.surgery.blame import Blame, CutSteps, MaskedSteps
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
 from survey_lib.chain.surgery.resize import (
@@ -31,6 +33,8 @@ from survey_lib.chain.surgery.resize import (
 
 TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
 ROUNDS = 12
+DIFFERS = "the cut model computes something else than the masked one"
+FAILS = "the cut model fails: {}"
 EXPERTS = "; of transformers build the model with experts_implementation='batched_mm'"
 SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # large images, for the check
 
@@ -61,6 +65,7 @@ class Check:
         attributes = new_attributes(self.model, self.coupling, gone, alive)
         small = slim(self.model, gone, attributes)
         attributes |= resized(small, self.repaired, self.coupling, alive)
+        self.tried = small
         for _ in range(ROUNDS):
             try:
                 found = self._cut(small, gone)
@@ -70,13 +75,13 @@ class Check:
                 attributes |= change
                 if not change:
                     self.failing = self._name(failing_modules(error))
-                    return f"the cut model fails: {reason(error)}"
+                    return FAILS.format(reason(error))
         else:
             return "the cut model still fails after repairing its attributes"
         expected, over_kept = expected or self._masked(keep, gone, flagged)
         if not equal(expected, found):
             if not over_kept or not equal(self._masked(keep, gone, False)[0], found):
-                return "the cut model computes something else than the masked one"
+                return DIFFERS
             over_kept = ()
         self.small, self.gone, self.attributes, self.over_kept = small, gone, attributes, over_kept
         self.repaired |= attributes.keys()
@@ -108,17 +113,10 @@ class Check:
 
     def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], tuple[str, ...]]:
         """Outputs of the dense model with zeros where `group_masks` has them, and where norms ran over kept ones."""
-
-        def value(name: str, tensor: Tensor) -> Tensor:
-            statistic = name.rpartition(".")[2] in STATISTICS
-            return zero(
-                self._double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {})
-            )
-
         model, outputs, needed = structure(self.model).eval(), [], {}
         for number, sizes in enumerate(self.inputs):
             found, over_kept, self.inputs[number] = self._first(
-                model, sizes, value, keep if flagged else None
+                model, sizes, self._zeroed(gone), keep if flagged else None
             )
             outputs += found
             needed |= over_kept
@@ -138,11 +136,32 @@ class Check:
             f"the model does not run on its example in float64: {reason(error)}{hint}"
         ) from error
 
+    def blame(self, keep: Mapping[str, Tensor]) -> list[Blame]:
+        """The operations that make the last cut model, which was refused, differ from the masked one."""
+        gone, found = removed(self.coupling, keep), []
+        for (inputs,) in self.inputs:
+            masked = MaskedSteps(structure(self.model).eval(), self.coupling, keep)
+            run(masked.model, inputs, self._zeroed(gone), masked)
+            cut = CutSteps(structure(self.tried).eval(), masked.steps)
+            with contextlib.suppress(Exception):  # where they part ways, what was found before counts
+                run(cut.model, inputs, self._shortened(gone), cut)
+            found += cut.blamed
+        return found
+
+    def _zeroed(self, gone: Removed) -> Callable[[str, Tensor], Tensor]:
+        def value(name: str, tensor: Tensor) -> Tensor:
+            statistic = name.rpartition(".")[2] in STATISTICS
+            return zero(
+                self._double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {})
+            )
+
+        return value
+
     def _double(self, name: str, tensor: Tensor) -> Tensor:
         value = double(name, tensor)
         return value.mul_(self.gains[name]) if name in self.gains else value
 
-    def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
+    def _shortened(self, gone: Removed) -> Callable[[str, Tensor], Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
             return (
                 shorten(self.random[name], gone.get(name, {}))
@@ -150,7 +169,10 @@ class Check:
                 else self._double(name, tensor)
             )
 
-        self.running = structure(small).eval()
+        return value
+
+    def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
+        self.running, value = structure(small).eval(), self._shortened(gone)
         return [x for (inputs,) in self.inputs for x in run(self.running, inputs, value)]
 
 

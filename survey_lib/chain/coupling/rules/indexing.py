@@ -13,6 +13,8 @@ import numpy as np
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
 
+MOST_PARTS = 8  # into which an axis may be split by constants; more are no shares of it
+
 
 def move(axes: Axes, to: dict[int, int]) -> Axes:
     """Labels on new axis numbers; axes that are not in `to` are dropped.
@@ -65,7 +67,7 @@ def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
         tie_parts(call, axes[dim], math.gcd(size, *bounds))
     elif step != 1:
         call.labels.fix(axes[dim], f"{call.name} takes every {step}th channel")
-    else:
+    elif not _balanced(call, axes[dim], [axes[dim][:b] if b > 0 else axes[dim][b:] for b in bounds]):
         for bound in bounds:
             addressed = axes[dim][:bound] if bound > 0 else axes[dim][bound:]
             call.labels.fix(
@@ -74,6 +76,15 @@ def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
             )
     axes[dim] = axes[dim][first:last:step]
     return axes
+
+
+def _balanced(call: Call, vector, parts) -> bool:
+    """Constant sizes that attributes hold, as shares of an axis: its equal parts are tied, the attributes follow."""
+    width = math.gcd(len(vector), *map(len, parts))
+    if len(vector) > MOST_PARTS * width or not call.stated(parts):
+        return False
+    tie_parts(call, vector, width)
+    return True
 
 
 def tie_parts(call: Call, vector, width: int) -> None:
@@ -97,20 +108,15 @@ def split(call: Call, x, size, dim=0) -> list[Axes]:
     sizes = [part.shape[dim] for part in call.out]
     axes = move(call.axes(x), {d: d for d in range(x.dim())})
     if dim in axes:
+        parts = np.split(axes[dim], np.cumsum(sizes)[:-1])
         constant = call.hint and call.hint.kind == "split" and not any(map(call.hint.computed, sizes))
-        if constant:
-            call.labels.fix(
-                axes[dim], f"{call.name} with constant sizes on the channel axis{call.held(sizes)}"
-            )
-        else:
+        if not constant:
             tie_parts(call, axes[dim], math.gcd(total, *sizes))
-    parts = []
-    for end, length in zip(np.cumsum(sizes), sizes, strict=True):
-        part = move(axes, {d: d for d in axes})
-        if dim in axes:
-            part[dim] = axes[dim][end - length : end]
-        parts.append(part)
-    return parts
+        elif not _balanced(call, axes[dim], parts):
+            why = f"{call.name} with constant sizes on the channel axis{call.held(sizes)}"
+            call.labels.fix(axes[dim], why)
+        return [axes | {dim: part} for part in parts]
+    return [axes] * len(sizes)
 
 
 def index(call: Call, x, indices) -> Axes:

@@ -61,13 +61,23 @@ def matvec(call: Call, a, vector) -> Axes:
 
 
 def batch_norm(call: Call, x, *parameters, **_) -> Axes:
-    """Statistics are of each channel alone, so masked equals cut."""
+    """Statistics are of each channel alone, so masked equals cut.
+
+    Over a weight (standardisation, NF networks) they run over the channels that it reads: flagged.
+    """
     vector = call.labels.vector(x, 1)
+    for dim in other_axes(x) if call.arguments.get("training") else ():
+        call.labels.flag(call.axes(x).get(dim, NOTHING), f"{call.name} over channels")
     for tensor in parameters[:4]:
         if isinstance(tensor, torch.Tensor):
             vector = call.labels.tie(vector, call.labels.vector(tensor, 0), call.name)
     call.run.attribute("num_features", vector)
     return move(call.axes(x), {d: d for d in range(x.dim())}) | {1: vector}
+
+
+def other_axes(x) -> list[int]:
+    """All but the channel axis of an input of batch norm."""
+    return [dim for dim in range(x.dim()) if dim != 1]
 
 
 def layer_norm(call: Call, x, shape, weight=None, bias=None, *_) -> Axes:
@@ -220,6 +230,8 @@ TABLE = {
             aten.new_ones,
             aten.new_full,
             aten.new_empty,
+            aten.rand,
+            aten.randn,
         ],
         movement.fresh,
     ),

@@ -52,7 +52,7 @@ def reshape(call: Call, x, *_, **__) -> Axes:
     result.weight = axes.weight
     for mine, theirs in blocks(x.shape, call.out.shape):
         wide = [d for d in theirs if call.out.shape[d] > 1]
-        for dim in reversed(mine):
+        for dim in mine if axes.weight else reversed(mine):  # of a kernel the channel goes, not its pixels
             if dim in axes and wide:
                 _place(call, _lay_out(call, axes[dim], x, dim, mine, wide), wide, result)
     _count(call, result)

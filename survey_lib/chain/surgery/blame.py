@@ -1,0 +1,120 @@
+"""Which groups make a cut model differ from the masked one: all of them, found in one run of each (case B92).
+
+The masked model goes first, and what every operation returned is kept, without the removed channels. The cut model
+must return the same. Where it does not, or raises, the operation is noted with the groups whose channels it saw, and
+the model goes on with what the masked one had: so every operation is judged with the right inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from survey_lib.chain.copies import leaves
+from survey_lib.chain.coupling.groups import Coupling
+from survey_lib.chain.coupling.labels import UNTIED, Labels
+from survey_lib.chain.coupling.readings import LabelledRun
+from survey_lib.chain.surgery.masked_norms import OverKept, narrow
+
+TOLERANCE, SMALL = 1e-9, 1e-3  # of the largest value, of values of about one
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an operation of the masked model returned, over kept positions.
+
+    out: a tensor or several; None for one whose labels do not say what the cut model returns.
+    numbers: what it was called with beside tensors. groups: those it saw. ended: those that its results lack.
+    """
+
+    name: str
+    numbers: list
+    out: list[Tensor | None]
+    several: bool
+    groups: frozenset[str]
+    ended: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Blame:
+    """A step that differs, whether its numbers were the same, so that it differs for its groups, and what it raised."""
+
+    step: Step
+    local: bool
+    error: BaseException | None
+
+
+class MaskedSteps(OverKept):
+    """A run of the masked model that keeps its steps."""
+
+    def __init__(self, model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]):
+        super().__init__(model, coupling, keep)
+        self.member, self.names = coupling.member[:, 0], [group.name for group in coupling.groups]
+        self.steps: list[Step] = []
+
+    def _follow(self, rule, call, args, kwargs) -> None:
+        operands, results = list(leaves([args, kwargs])), list(leaves(call.out))
+        labelled, seen = any(map(self.labels.axes, operands)), self._groups(operands)
+        super()._follow(rule, call, args, kwargs)
+        known = [bool(operands) and (not labelled or x in self.labels.known) for x in results]
+        kept = [self._kept(x) if sure else None for x, sure in zip(results, known, strict=True)]
+        passed, several = self._groups(results), isinstance(call.out, (list, tuple))
+        numbers = _numbers(args, kwargs)
+        self.steps.append(Step(call.name, numbers, kept, several, seen | passed, seen - passed))
+
+    def _groups(self, tensors: list[Tensor]) -> frozenset[str]:
+        vectors = [vector for x in tensors for vector in self.labels.axes(x).values()]
+        labels = np.unique(np.concatenate([np.zeros(0, int), *vectors]))
+        numbers = self.member[labels[(labels > 0) & (labels < self.labels.of_parameters)]]
+        return frozenset(self.names[n] for n in np.unique(numbers[numbers >= 0]))
+
+    def _kept(self, x: Tensor) -> Tensor | None:
+        if any((vector == UNTIED).any() for vector in self.labels.axes(x).values()):
+            return None
+        dims = self._partial(x, range(x.dim()))
+        return narrow(x, dims) if dims else x.clone()
+
+
+class CutSteps(LabelledRun):
+    """A run of the cut model against these steps; `blamed` are the operations that differ."""
+
+    def __init__(self, model: nn.Module, steps: list[Step]):
+        super().__init__(model, Labels(model))
+        self.rest, self.blamed = iter(steps), []
+
+    def execute(self, func, args, kwargs, arguments):
+        step, error = next(self.rest), None
+        if step.name != str(func.overloadpacket).removeprefix("aten."):
+            raise LookupError("the cut model runs other operations than the masked one")
+        try:
+            out = func(*args, **kwargs)
+        except Exception as raised:  # whatever a wrong width makes an operation raise
+            if func._schema.is_mutable or any(x is None for x in step.out):
+                raise
+            out, error = None, raised
+        found = list(leaves(out))
+        if error is None and all(map(_equal, step.out, found)):
+            return out
+        self.blamed.append(Blame(step, step.numbers == _numbers(args, kwargs), error))
+        if func._schema.is_mutable:
+            return out.copy_(step.out[0])
+        instead = [b if a is None else a for a, b in zip(step.out, found or step.out, strict=True)]
+        return instead if step.several else instead[0]
+
+    def _follow(self, rule, call, args, kwargs) -> None:
+        """The masked model has the labels."""
+
+
+def _numbers(*arguments) -> list:
+    return [one for one in pytree.tree_leaves(arguments) if not isinstance(one, Tensor)]
+
+
+def _equal(expected: Tensor | None, found: Tensor) -> bool:
+    if expected is None or expected.shape != found.shape or not expected.numel():
+        return expected is None or expected.shape == found.shape
+    a, b = expected.double(), found.double()
+    return bool((a - b).abs().max() <= TOLERANCE * a.abs().max().clamp(min=SMALL))
