@@ -41,6 +41,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(KernelMemory())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def published_once():
+    """Each published file of the repository is read once a process."""
+    read, folder, known = store.published_lines, store.published_file("").parent, {}
+
+    def lines(name: str, published: str | Path | None = None) -> list[dict]:
+        if store.published_file(name, published).parent != folder:
+            return read(name, published)
+        if name not in known:
+            known[name] = read(name)
+        return list(known[name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "published_lines", lines)
+        yield
+
+
 @pytest.fixture(scope="session")
 def children() -> multiprocessing.context.BaseContext:
     """Makes processes that know nothing of this one and hash text in another way, and that need not import torch.
