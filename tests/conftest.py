@@ -16,7 +16,9 @@ from survey_lib import METHODS
 from survey_lib.experiment.sweeps import store, study, sweep
 
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweeps.sweep", "survey_lib.cli", "distributed"])
+CHILDREN.set_forkserver_preload(
+    ["survey_lib.experiment.sweeps.sweep", "survey_lib.cli", "papermill", "distributed"]
+)
 NOTEBOOK_MEMORY = 1.5  # GB; Binder kills a session that passes 2
 
 torch.set_num_threads(1)

@@ -37,7 +37,7 @@ def command(role: str, arguments: list[str], runs: str, log: Path) -> None:
     """`dask scheduler` or `dask worker`, in a process of its own."""
     os.environ["SURVEY_RUNS"] = runs
     sys.argv = [role]
-    sys.stderr = open(log, "a")
+    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     importlib.import_module(f"distributed.cli.dask_{role}").main(arguments)
 
 
