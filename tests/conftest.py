@@ -1,9 +1,8 @@
 """Networks and batches that the whole suite shares; small enough to reason about."""
 
-import multiprocessing
+import multiprocessing.forkserver
 import os
 import shutil
-from multiprocessing import forkserver
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,10 +14,7 @@ from torch import Tensor, nn
 from survey_lib import METHODS
 from survey_lib.experiment.sweeps import store, study, sweep
 
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(
-    ["survey_lib.experiment.sweeps.sweep", "survey_lib.cli", "papermill", "distributed"]
-)
+IN_CHILDREN = ["survey_lib.experiment.sweeps.sweep", "survey_lib.cli", "papermill", "distributed"]
 NOTEBOOK_MEMORY = 1.5  # GB; Binder kills a session that passes 2
 
 torch.set_num_threads(1)
@@ -66,10 +62,12 @@ def children() -> multiprocessing.context.BaseContext:
 
     They are forks of one server, a Python of its own that has imported the library and done nothing else.
     """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IN_CHILDREN)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONHASHSEED", "7")
-        forkserver.ensure_running()
-    return CHILDREN
+        multiprocessing.forkserver.ensure_running()
+    return context
 
 
 class ResidualNet(nn.Module):
