@@ -1,6 +1,8 @@
 """Networks and batches that the whole suite shares; small enough to reason about."""
 
+import multiprocessing.forkserver
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib import METHODS
-from survey_lib.experiment.sweeps import store, study
+from survey_lib.experiment.sweeps import store, study, sweep
 
+IN_CHILDREN = ["survey_lib.experiment.sweeps.sweep", "survey_lib.cli", "papermill", "distributed"]
 NOTEBOOK_MEMORY = 1.5  # GB; Binder kills a session that passes 2
 
 torch.set_num_threads(1)
@@ -34,6 +37,37 @@ class KernelMemory:
 def pytest_configure(config: pytest.Config) -> None:
     """Registered, so that it sees notebooks too: hooks of this file alone see what lies in tests/."""
     config.pluginmanager.register(KernelMemory())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def published_once():
+    """Each published file of the repository is read once a process."""
+    read, folder, known = store.published_lines, store.published_file("").parent, {}
+
+    def lines(name: str, published: str | Path | None = None) -> list[dict]:
+        if store.published_file(name, published).parent != folder:
+            return read(name, published)
+        if name not in known:
+            known[name] = read(name)
+        return list(known[name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "published_lines", lines)
+        yield
+
+
+@pytest.fixture(scope="session")
+def children() -> multiprocessing.context.BaseContext:
+    """Makes processes that know nothing of this one and hash text in another way, and that need not import torch.
+
+    They are forks of one server, a Python of its own that has imported the library and done nothing else.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IN_CHILDREN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONHASHSEED", "7")
+        multiprocessing.forkserver.ensure_running()
+    return context
 
 
 class ResidualNet(nn.Module):
@@ -131,16 +165,39 @@ def net(request) -> nn.Module:
         return shake(kind()).eval()
 
 
+def set_trial(root: Path, text: str, patch: pytest.MonkeyPatch) -> None:
+    """Make this text the file of study `trial`, with a runs folder of its own."""
+    (root / "studies").mkdir()
+    (root / "studies" / "trial.yaml").write_text(text)
+    patch.setattr(study, "FOLDER", root / "studies")
+    patch.setenv("SURVEY_RUNS", str(root / "runs"))
+    study.keys.cache_clear()
+
+
 @pytest.fixture
 def trial(tmp_path, monkeypatch, request):
     """The module's YAML as study `trial`, with a runs folder of its own; gives the folder of its runs."""
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "trial.yaml").write_text(request.module.YAML)
-    monkeypatch.setattr(study, "FOLDER", tmp_path / "studies")
-    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
-    study.keys.cache_clear()
+    set_trial(tmp_path, request.module.YAML, monkeypatch)
     yield tmp_path / "runs" / "trial"
     study.keys.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, request) -> Path:
+    """A runs folder with all quick runs of the module's study `trial`, computed once for all tests of the module."""
+    root = tmp_path_factory.mktemp("swept")
+    with pytest.MonkeyPatch.context() as patch:
+        set_trial(root, request.module.YAML, patch)
+        assert sweep.sweep("trial", engine="serial", progress=False).left == 0
+    study.keys.cache_clear()
+    return root / "runs"
+
+
+@pytest.fixture
+def done(trial, swept) -> Path:
+    """Like `trial`, with all quick runs done."""
+    shutil.copytree(swept, trial.parent)
+    return trial
 
 
 @pytest.fixture

@@ -214,16 +214,17 @@ class RandomNet(nn.Module):
         super().__init__()
         draw, self.body = random.Random(seed), nn.Sequential(nn.Conv2d(2, 6, 3, padding=1))
         torch.manual_seed(seed)
-        shape = (6, 6, 6)
+        with torch.no_grad():
+            x = self.body.eval()(torch.zeros(1, 2, 6, 6))
         for _ in range(draw.randint(3, 9)):
             kinds = [
-                kind for kind in BLOCKS if kind is not OptionA or shape[1] > 3
+                kind for kind in BLOCKS if kind is not OptionA or x.shape[2] > 3
             ]  # instance norm needs 2 pixels
-            self.body.append(draw.choice(kinds)(shape[0], draw))
+            self.body.append(draw.choice(kinds)(x.shape[1], draw).eval())
             with torch.no_grad():
-                shape = self.body.eval()(torch.zeros(1, 2, 6, 6)).shape[1:]
+                x = self.body[-1](x)
         self.pool = draw.choice([1, 1, 2])
-        self.head = nn.Linear(shape[0] * self.pool**2, 3)
+        self.head = nn.Linear(x.shape[1] * self.pool**2, 3)
 
     def forward(self, x):
         return self.head(F.adaptive_avg_pool2d(self.body(x), self.pool).flatten(1))

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from survey_lib.course import notebooks
 from survey_lib.course.classroom import NOT_YET, RIGHT, tried, verdicts
 from survey_lib.course.exercises import student
 
@@ -17,10 +20,25 @@ def test_the_solutions_of_a_notebook_pass_their_checks(path):
     assert len(found) >= 1 and set(found) == {RIGHT}
 
 
+LESSON = [
+    ("from survey_lib.course.exercises import check", ""),
+    ("def double(x):\n    # BEGIN SOLUTION\n    return 2 * x\n    # END SOLUTION", ""),
+    ("check(lambda: double(2), 4)", "Right.\n"),
+    ("check(lambda: 10 - double(2), 6)\nprint('the end')", "Right.\nthe end\n"),
+]
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_a_copy_without_solutions_asks_for_work(tmp_path):
-    # one that trains nothing; `survey student OUT --check` runs them all
-    copies = [path for path in student(NOTEBOOKS, tmp_path) if path.stem == "18_literature"]
-    table = tried(NOTEBOOKS, copies)
-    assert table["good"].all() and table["checks"].sum() == len(verdicts(NOTEBOOKS / copies[0].name))
-    assert verdicts(tmp_path / "tried" / copies[0].name) == [NOT_YET] * table["checks"].sum()
+def test_a_copy_without_solutions_asks_for_work_and_runs_to_its_end(tmp_path, monkeypatch, children):
+    """A small lesson; `survey student OUT --check` runs all of the course."""
+    monkeypatch.setattr(notebooks.multiprocessing, "get_context", lambda _: children)
+    cells = [new_code_cell(source) for source, _ in LESSON]
+    for cell, (_, text) in zip(cells, LESSON, strict=True):
+        cell.outputs = [new_output("stream", text=text)] if text else []
+    (tmp_path / "course").mkdir()
+    nbformat.write(new_notebook(cells=cells), tmp_path / "course" / "lesson.ipynb")
+    copies = student(tmp_path / "course", tmp_path / "copies")
+    assert copies == [tmp_path / "copies" / "lesson.ipynb"]
+    table = tried(tmp_path / "course", copies)
+    assert table["good"].all() and table[["checks", "asking"]].values.tolist() == [[2, 2]]
+    assert verdicts(tmp_path / "copies" / "tried" / "lesson.ipynb") == [NOT_YET] * 2

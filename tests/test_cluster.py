@@ -1,6 +1,7 @@
 """A real dask scheduler and two real worker processes on loopback: equal results, deaths, a scheduler that goes."""
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -32,13 +33,20 @@ profiles:
 """
 
 
+def command(role: str, arguments: list[str], runs: str, log: Path) -> None:
+    """`dask scheduler` or `dask worker`, in a process of its own."""
+    os.environ["SURVEY_RUNS"] = runs
+    sys.argv = [role]
+    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
+    importlib.import_module(f"distributed.cli.dask_{role}").main(arguments)
+
+
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(tmp_path_factory, children):
     """Address of a scheduler and its processes: [scheduler, worker, worker]."""
     root = tmp_path_factory.mktemp("cluster")
     (root / "studies").mkdir()
     (root / "studies" / "trial.yaml").write_text(YAML)
-    here = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), "SURVEY_RUNS": str(root / "runs")}
     about = [
         "--scheduler-file",
         str(root / "scheduler.json"),
@@ -47,19 +55,18 @@ def cluster(tmp_path_factory):
         "--dashboard-address",
         "127.0.0.1:0",
     ]
-    roles = [["dask_scheduler", "--port", "0"], *[["dask_worker", "--nthreads", "1", "--no-nanny"]] * 2]
-    with open(root / "log", "w") as log:
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", f"distributed.cli.{role}", *options, *about], env=here, stderr=log
-            )
-            for role, *options in roles
-        ]
+    roles = [["scheduler", "--port", "0"], *[["worker", "--nthreads", "1", "--no-nanny"]] * 2]
+    processes = [
+        children.Process(target=command, args=(role, [*options, *about], str(root / "runs"), root / "log"))
+        for role, *options in roles
+    ]
+    for process in processes:
+        process.start()
     wait(lambda: (root / "scheduler.json").exists() and (root / "scheduler.json").read_text().endswith("}"))
     yield json.loads((root / "scheduler.json").read_text())["address"], processes, root
     for process in processes:
         process.kill()
-        process.wait()
+        process.join()
 
 
 @pytest.fixture
@@ -83,12 +90,17 @@ def accuracies() -> dict:
     return dict(zip(frame["key"], frame["accuracy"], strict=True))
 
 
-def test_a_killed_worker_loses_nothing_and_both_engines_agree(cluster, trial):
+@pytest.fixture
+def serial(trial) -> dict:
+    """Accuracies of the quick runs, computed one after the other in this process."""
+    trial("serial")
+    assert sweep.sweep("trial", engine="serial", progress=False).done == 6
+    return accuracies()
+
+
+def test_a_killed_worker_loses_nothing_and_both_engines_agree(cluster, trial, serial):
     """One of two workers dies after the first result; its run is done by the other."""
     address, (_, worker, _), root = cluster
-    trial("serial")
-    sweep.sweep("trial", engine="serial", progress=False)
-    serial = accuracies()
     trial("runs")
 
     def kill() -> None:
@@ -99,8 +111,9 @@ def test_a_killed_worker_loses_nothing_and_both_engines_agree(cluster, trial):
     killer.start()
     done = sweep.sweep("trial", engine="dask", scheduler=address, progress=False)
     killer.join()
-    assert (done.done, done.failed, done.interrupted, worker.wait()) == (6, {}, "", -9)
-    assert accuracies() == serial and len(serial) == 6
+    worker.join()
+    assert (done.done, done.failed, done.interrupted, worker.exitcode) == (6, {}, "", -9)
+    assert accuracies() == serial
 
 
 def test_a_scheduler_that_dies_ends_the_sweep_with_a_summary(cluster, trial, monkeypatch):
@@ -132,7 +145,7 @@ def listening() -> set[str]:
     return found
 
 
-def test_a_local_cluster_listens_on_loopback_alone(trial):
+def test_a_local_cluster_listens_on_loopback_alone_and_computes_the_same(trial, serial):
     trial("loopback")
     work = threading.Thread(
         target=sweep.sweep, args=("trial",), kwargs={"engine": "dask", "jobs": 1, "progress": False}
@@ -142,7 +155,7 @@ def test_a_local_cluster_listens_on_loopback_alone(trial):
     while work.is_alive():
         found |= listening()
         time.sleep(0.1)
-    assert found == {"127.0.0.1"}
+    assert found == {"127.0.0.1"} and accuracies() == serial
 
 
 def test_no_scheduler_at_the_address_is_said(trial, monkeypatch):

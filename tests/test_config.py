@@ -1,8 +1,6 @@
 """RunConfig: what is refused and how, and keys that change with everything that changes a run."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from pydantic import ValidationError
@@ -195,10 +193,9 @@ RATE = {
 }
 
 
-def test_keys_are_equal_in_another_process():
-    code = f"from survey_lib.experiment.runs.config import RunConfig; print(RunConfig(**{BASE!r}).key())"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == RunConfig(**BASE).key()
+def test_keys_are_equal_in_another_process(children):
+    with children.Pool(1) as pool:
+        assert pool.apply(RunConfig(**BASE).key) == RunConfig(**BASE).key()
 
 
 def test_methods_of_a_seed_share_the_dense_network():

@@ -1,4 +1,5 @@
-"""The checks of the exercises accept every right solution tried, and refuse constants and the commonest wrong ones.
+"""The checks of the exercises accept every right solution tried; they refuse constants, the commonest wrong ones and
+what students get, and none of them stops the notebook.
 
 The solutions of notebook NN are in tests/exercises/NN.yaml: exercise -> right, wrong -> list of code. An exercise is
 named by the function that its solution defines. Its check may use names of the set-up cells, of cells tagged
@@ -16,7 +17,7 @@ import nbformat
 import pytest
 import yaml
 
-from survey_lib.course.exercises import BEGIN
+from survey_lib.course.exercises import BEGIN, BLOCK, PLACEHOLDER
 from survey_lib.course.grading import VERDICTS
 from survey_lib.course.hygiene import is_lesson
 from survey_lib.course.notebooks import FOLDER
@@ -64,14 +65,17 @@ def said(path, code, check):
 
 
 def tried():
-    """(notebook, exercise, right or wrong, code) for every solution on file, and for constants."""
+    """(notebook, exercise, right or wrong, code) for every solution on file, for constants and for no solution.
+
+    The lesson's own solutions run where the lesson runs, and `test_classroom` sees that they are right.
+    """
     for path in lessons():
         known = yaml.safe_load((Path(__file__).parent / "exercises" / f"{path.stem[:2]}.yaml").read_text())
         for name, (solution, _) in exercises(path).items():
             wrong = [f"def {name}(*args, **named):\n    {line}\n" for line in CONSTANTS]
-            for code in [solution, *known[name]["right"]]:
+            for code in known[name]["right"]:
                 yield path, name, True, code
-            for code in [*wrong, *known[name]["wrong"]]:
+            for code in [BLOCK.sub(PLACEHOLDER, solution), *wrong, *known[name]["wrong"]]:
                 yield path, name, False, code
 
 
@@ -87,7 +91,7 @@ def test_a_check_tells_right_from_wrong(path, name, right, code):
 
 
 @pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
-def test_every_exercise_has_five_wrong_solutions_on_file(path):
+def test_every_exercise_has_another_right_solution_and_five_wrong_ones_on_file(path):
     known = yaml.safe_load((Path(__file__).parent / "exercises" / f"{path.stem[:2]}.yaml").read_text())
     assert set(known) == set(exercises(path)) and len(known) >= 4  # three exercises and a lab
-    assert all(len(entry["wrong"]) >= 5 for entry in known.values())
+    assert all(len(entry["right"]) >= 1 and len(entry["wrong"]) >= 5 for entry in known.values())

@@ -7,8 +7,6 @@ import math
 import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -33,23 +31,6 @@ profiles:
       - {method: random, sparsity: 0.5, recovery_lr: 1.0e+30}
       - {method: dense, recovery: none}
 """
-LONG = """
-import sys, time
-from pathlib import Path
-from survey_lib.experiment.sweeps import study, sweep
-study.FOLDER = Path(sys.argv[1])
-import os
-def slow(*_):
-    Path(f"{sys.argv[2]}{os.getpid()}").touch()
-    time.sleep(600)
-sweep.prepare = sweep.attempt = slow
-if __name__ == "__main__":
-    sweep.sweep("trial", engine="joblib", jobs=2, progress=False)
-"""
-CHILDREN = multiprocessing.get_context(
-    "forkserver"
-)  # autograd does not survive a fork of a process that used it
-CHILDREN.set_forkserver_preload(["survey_lib.experiment.sweeps.sweep"])
 
 
 def serial():
@@ -62,9 +43,10 @@ def serial_in(studies, runs):
     serial()
 
 
-def child():
-    """The same sweep in a process of its own."""
-    return CHILDREN.Process(target=serial_in, args=(study.FOLDER, os.environ["SURVEY_RUNS"]))
+@pytest.fixture
+def child(trial, children):
+    """The same sweep in a process of its own; autograd does not survive a fork of a process that used it."""
+    return lambda: children.Process(target=serial_in, args=(study.FOLDER, os.environ["SURVEY_RUNS"]))
 
 
 def finished(folder):
@@ -73,7 +55,7 @@ def finished(folder):
 
 
 def test_kill_9_of_the_sweep_at_random_moments_loses_and_repeats_nothing(
-    trial, tmp_path, monkeypatch, accuracies
+    trial, child, swept, monkeypatch, accuracies
 ):
     moments, before = random.Random(0), {}
     for _ in range(6):
@@ -87,12 +69,11 @@ def test_kill_9_of_the_sweep_at_random_moments_loses_and_repeats_nothing(
         before = now
     assert serial().done == 6 and before.items() <= finished(trial).items()
     killed = accuracies()
-    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "undisturbed"))
-    serial()
+    monkeypatch.setenv("SURVEY_RUNS", str(swept))  # undisturbed
     assert accuracies() == killed and len(killed) == 6
 
 
-def test_two_sweeps_on_one_store_end_with_each_run_once(trial):
+def test_two_sweeps_on_one_store_end_with_each_run_once(trial, child):
     pair = [child() for _ in range(2)]
     for one in pair:
         one.start()
@@ -150,26 +131,24 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_file_damaged_after_it_was_read_is_named_set_aside_and_run_again(damage, trial, accuracies):
-    serial()
+def test_a_file_damaged_after_it_was_read_is_named_set_aside_and_run_again(damage, done, accuracies):
     whole = accuracies()
-    victim = sorted(trial.glob("*.json"))[2]
+    victim = sorted(done.glob("*.json"))[2]
     victim.write_text(damage(victim.read_text()))
     with pytest.warns(UserWarning, match=victim.name):
         assert len(accuracies()) == 5
-    assert len(list((trial / files.ASIDE).glob(f"{victim.stem}.*.json"))) == 1
-    before = finished(trial)
-    assert serial().done == 6 and before.items() <= finished(trial).items() and accuracies() == whole
+    assert len(list((done / files.ASIDE).glob(f"{victim.stem}.*.json"))) == 1
+    before = finished(done)
+    assert serial().done == 6 and before.items() <= finished(done).items() and accuracies() == whole
 
 
-def test_damaged_copies_of_one_run_are_all_kept_aside(trial, accuracies):
-    serial()
-    victim = sorted(trial.glob("*.json"))[0]
+def test_damaged_copies_of_one_run_are_all_kept_aside(done, accuracies):
+    victim = sorted(done.glob("*.json"))[0]
     for content in ("first", "second"):
         victim.write_text(content)
         with pytest.warns(UserWarning, match=victim.name):
             accuracies()
-    assert sorted(path.read_text() for path in (trial / files.ASIDE).iterdir()) == ["first", "second"]
+    assert sorted(path.read_text() for path in (done / files.ASIDE).iterdir()) == ["first", "second"]
 
 
 @pytest.mark.parametrize(
@@ -183,12 +162,11 @@ def test_damaged_copies_of_one_run_are_all_kept_aside(trial, accuracies):
     ],
     ids=["empty", "cut off", "no head", "no rows", "a changed value"],
 )
-def test_a_damaged_index_is_made_again(damage, trial, accuracies):
-    serial()
+def test_a_damaged_index_is_made_again(damage, done, accuracies):
     whole = accuracies()
-    text = (trial / index.NAME).read_text()
-    (trial / index.NAME).write_text(damage(text))
-    assert accuracies() == whole and (trial / index.NAME).read_text() == text
+    text = (done / index.NAME).read_text()
+    (done / index.NAME).write_text(damage(text))
+    assert accuracies() == whole and (done / index.NAME).read_text() == text
 
 
 def folder_of_that_name(path):
@@ -209,13 +187,14 @@ ENTRIES = {
 
 @pytest.mark.parametrize("make", ENTRIES.values(), ids=ENTRIES)
 @pytest.mark.filterwarnings("ignore:.*set aside")
-def test_an_entry_that_cannot_be_read_blocks_nothing(make, trial, accuracies):
-    trial.mkdir(parents=True)
-    for key in (next(iter(study.by_key("trial", "quick"))), "0123456789abcdef"):
-        make(trial / f"{key}.json")
-    assert store.results("trial", published="nowhere").empty
-    done = serial()
-    assert (done.done, done.failed, done.left) == (6, {}, 0) and len(accuracies()) == 6
+def test_an_entry_that_cannot_be_read_blocks_nothing(make, done, accuracies):
+    first = next(iter(study.by_key("trial", "quick")))
+    (done / f"{first}.json").unlink()
+    for key in (first, "0123456789abcdef"):
+        make(done / f"{key}.json")
+    assert len(accuracies()) == 5
+    again = serial()
+    assert (again.done, again.failed, again.left) == (6, {}, 0) and len(accuracies()) == 6
 
 
 def test_a_file_in_place_of_the_runs_folder_is_named(tmp_path, monkeypatch):
@@ -249,15 +228,14 @@ def _read_only(folder, queue):
         queue.put((len(frame), frame["accuracy"].notna().sum()))
 
 
-def test_a_read_only_checkout_still_reads_published_and_local_results(trial, tmp_path):
+def test_a_read_only_checkout_still_reads_published_and_local_results(done, tmp_path):
     """A cut-off file there is left out and named, though it cannot be moved."""
-    serial()
-    store.publish("trial", published=trial.parent, profile="quick")
-    for path in sorted(trial.glob("*.json"))[3:]:
+    store.publish("trial", published=done.parent, profile="quick")
+    for path in sorted(done.glob("*.json"))[3:]:
         path.unlink()
-    (trial / "0000000000000000.json").write_text("{")
-    (trial / index.NAME).unlink()
-    for path in (trial, trial.parent):
+    (done / "0000000000000000.json").write_text("{")
+    (done / index.NAME).unlink()
+    for path in (done, done.parent):
         path.chmod(0o555)
     for path in tmp_path.parents:
         if path.stat().st_uid == os.getuid() and str(path).startswith("/tmp/"):
@@ -267,20 +245,19 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(trial, tmp
         "fork"
     )  # a reader computes no gradients; root must give up its rights first
     queue = fork.Queue()
-    child = fork.Process(target=_read_only, args=(trial.parent, queue))
+    child = fork.Process(target=_read_only, args=(done.parent, queue))
     child.start()
     child.join()
-    for path in (trial.parent, trial):
+    for path in (done.parent, done):
         path.chmod(0o755)
-    assert queue.get(timeout=10) == (6, 6) and (trial / "0000000000000000.json").exists()
+    assert queue.get(timeout=10) == (6, 6) and (done / "0000000000000000.json").exists()
 
 
-def test_what_a_killed_writer_leaves_is_no_run_and_goes_after_a_day(trial, accuracies):
-    serial()
+def test_what_a_killed_writer_leaves_is_no_run_and_goes_after_a_day(done, accuracies):
     left, new, mine = (
-        trial / name for name in (f"{files.TEMPORARY}d", f"{files.TEMPORARY}e", f"abc.{'d' * 32}.tmp")
+        done / name for name in (f"{files.TEMPORARY}d", f"{files.TEMPORARY}e", f"abc.{'d' * 32}.tmp")
     )
-    folder = trial.parent / "checkpoints" / f"{files.TEMPORARY}f"
+    folder = done.parent / "checkpoints" / f"{files.TEMPORARY}f"
     folder.mkdir()
     for path in (left, new, mine, folder / "dense.safetensors"):
         path.write_text('{"schema": 1')
@@ -305,18 +282,27 @@ def test_what_writers_leave_is_what_is_removed_later(trial, monkeypatch):
     assert not left.exists()
 
 
-def test_joblib_workers_end_soon_after_their_sweep_was_killed(trial, tmp_path):
-    """Long runs; when the first worker has begun one, the parent is killed, and no process of its group is left."""
-    script = tmp_path / "long.py"
-    script.write_text(LONG)
-    child = subprocess.Popen(
-        [sys.executable, script, study.FOLDER, tmp_path / "begun"], start_new_session=True
-    )
+def endless(studies, begun):
+    """A sweep of a process group of its own whose runs do not end."""
+
+    def slow(*_):
+        Path(f"{begun}{os.getpid()}").touch()
+        time.sleep(600)
+
+    os.setsid()
+    study.FOLDER, sweep._checkpoint = studies, slow
+    sweep.sweep("trial", engine="joblib", jobs=2, progress=False)
+
+
+def test_joblib_workers_end_soon_after_their_sweep_was_killed(trial, tmp_path, children):
+    """When two workers have begun, the parent is killed, and no process of its group is left."""
+    child = children.Process(target=endless, args=(study.FOLDER, tmp_path / "begun"))
+    child.start()
     while len(list(tmp_path.glob("begun*"))) < 2:
-        assert child.poll() is None
+        assert child.is_alive()
         time.sleep(0.05)
     child.kill()
-    child.wait()
+    child.join()
     deadline = time.monotonic() + 30
     while alive(child.pid):
         assert time.monotonic() < deadline, alive(child.pid)

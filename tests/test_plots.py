@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import runpy
 import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -265,14 +263,14 @@ def draw() -> Drawing:
     return Drawing(picture, "A caption.", "An alternative text.", table)
 
 
-def test_the_same_figure_is_the_same_bytes_in_another_process(tmp_path):
-    paths = save_figure(draw(), "toy", tmp_path, keys=["k1"])
-    program = (
-        f"import sys; sys.path.insert(0, {str(__file__.rpartition('/')[0])!r})\n"
-        "from test_plots import draw, save_figure\n"
-        f"save_figure(draw(), 'toy', {str(tmp_path / 'again')!r}, keys=['k1'])"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+def save_toy(folder: Path) -> list[Path]:
+    return save_figure(draw(), "toy", folder, keys=["k1"])
+
+
+def test_the_same_figure_is_the_same_bytes_in_another_process(tmp_path, children):
+    paths = save_toy(tmp_path)
+    with children.Pool(1) as pool:
+        pool.apply(save_toy, (tmp_path / "again",))
     for path in paths:
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import subprocess
-import sys
 
 import pytest
 import safetensors.torch
@@ -49,22 +47,20 @@ def test_b57_a_slim_model_reloads_bit_for_bit(slimmed, tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
 
 
-def test_b57_a_new_process_needs_only_the_class(slimmed, tmp_path):
+def test_b57_a_new_process_needs_only_the_class(slimmed, tmp_path, children):
     result, x = slimmed
     save_file(tmp_path / "slim.safetensors", result.model, result.plan, None, {})
     torch.save({"x": x, "y": result.model(x)}, tmp_path / "pair.pt")
     code = (
-        "import sys, torch; from torch import nn; from survey_lib.chain.surgery.cut import load_file\n"
-        "torch.set_num_threads(1); folder = sys.argv[1]; pair = torch.load(folder + '/pair.pt', weights_only=True)\n"
+        "import torch; from torch import nn; from survey_lib.chain.surgery.cut import load_file\n"
+        "torch.set_num_threads(1); pair = torch.load(folder + '/pair.pt', weights_only=True)\n"
         "dense = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),\n"
         "                      nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))\n"
         "model = load_file(folder + '/slim.safetensors', dense)[0].eval()\n"
-        "print(torch.equal(model(pair['x']), pair['y']))"
+        "assert torch.equal(model(pair['x']), pair['y'])"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
-    )
-    assert run.stdout.strip() == "True"
+    with children.Pool(1) as pool:
+        pool.apply(exec, (code, {"folder": str(tmp_path)}))
 
 
 def test_b57_a_slim_state_does_not_load_into_the_dense_class(slimmed):

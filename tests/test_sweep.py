@@ -2,12 +2,12 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 
+from survey_lib.cli import main
 from survey_lib.experiment import files
 from survey_lib.experiment.runs import record_json, run_state
 from survey_lib.experiment.runs.config import RunConfig
@@ -160,99 +160,68 @@ def test_a_mask_that_empties_a_layer_is_refused_and_counted_apart_and_not_tried_
     assert sweep.status("trial", "quick").iloc[0][["done", "refused", "left"]].tolist() == [4, 2, 0]
 
 
-def test_b67_a_changed_setting_is_another_run(trial):
-    sweep.sweep("trial", engine="serial")
+def test_b67_a_changed_setting_is_another_run(done):
     (study.FOLDER / "trial.yaml").write_text(YAML.replace("recovery_epochs: 1", "recovery_epochs: 2"))
     study.keys.cache_clear()
     assert sweep.status("trial", "quick").iloc[0].left == 6
     assert store.results("trial", published="nowhere").empty  # what is no longer asked for is not mixed in
 
 
-def test_b55_engines_and_order_give_equal_results(trial, tmp_path, monkeypatch, accuracies):
-    sweep.sweep("trial", engine="serial")
-    serial = accuracies()
-    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "other"))
+def test_b55_b63_engines_and_order_give_equal_results_and_a_worker_that_dies_costs_one_run(
+    done, tmp_path, monkeypatch, accuracies
+):
+    def deadly(name, chain):
+        if chain[0].method == "random" and chain[0].seed == 1:
+            os._exit(9)
+        return sweep.attempt(name, chain)  # in a worker this is the real one
+
+    serial, other = accuracies(), tmp_path / "other" / "trial"
+    monkeypatch.setenv("SURVEY_RUNS", str(other.parent))
     monkeypatch.setattr(sweep.studies, "configs", lambda *_, real=study.configs: real(*_)[::-1])
-    summary = sweep.sweep("trial", engine="joblib", jobs=2)
-    assert summary.done == 6 and accuracies() == serial
-
-
-def test_dask_gives_the_same_results_and_prints_no_log(trial, tmp_path, monkeypatch, accuracies):
-    pytest.importorskip("distributed")
-    sweep.sweep("trial", engine="serial")
-    serial = accuracies()
-    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "other"))
-    words = ["-m", "survey_lib", "sweep", study.FOLDER / "trial.yaml", "--engine", "dask", "--jobs", "1"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
-    assert done.stdout == "trial (quick): 6 of 6 runs done, 0 failed, 0 refused, 0 left\n"
-    assert "INFO" not in done.stderr and accuracies() == serial
-
-
-DEADLY = """
-import os, sys
-from pathlib import Path
-from survey_lib.experiment.sweeps import study, sweep
-study.FOLDER = Path(sys.argv[1])
-attempt = sweep.attempt
-def deadly(name, chain):
-    if chain[0].method == "random" and chain[0].seed == 1:
-        os._exit(9)
-    return attempt(name, chain)
-if __name__ == "__main__":
-    sweep.attempt = deadly
-    summary = sweep.sweep("trial", engine="joblib", jobs=2)
-    print(summary)
-    sys.exit(1 if summary.failed else 0)
-"""
-
-
-def test_b63_a_worker_that_dies_costs_one_run_and_never_the_others(trial, tmp_path):
-    (tmp_path / "deadly.py").write_text(DEADLY)
-    command, here = (
-        [sys.executable, tmp_path / "deadly.py", study.FOLDER],
-        os.environ | {"PYTHONPATH": os.getcwd()},
-    )
-    dead = subprocess.run(command, capture_output=True, text=True, env=here)
-    assert dead.returncode == 1, dead.stderr
-    assert "5 of 6 runs done, 1 failed" in dead.stdout and sweep.DIED in dead.stdout
-    before = {path.name: path.stat().st_mtime_ns for path in trial.glob("*.json")}
-    assert sweep.sweep("trial", engine="serial").done == 6
-    changed = [path for path in trial.glob("*.json") if before[path.name] != path.stat().st_mtime_ns]
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "attempt", deadly)
+        dead = str(sweep.sweep("trial", engine="joblib", jobs=2))
+    assert "5 of 6 runs done, 1 failed" in dead and sweep.DIED in dead
+    before = {path.name: path.stat().st_mtime_ns for path in other.glob("*.json")}
+    assert sweep.sweep("trial", engine="serial").done == 6 and accuracies() == serial
+    changed = [path for path in other.glob("*.json") if before[path.name] != path.stat().st_mtime_ns]
     assert len(changed) == 1
 
 
-# A job in the background is born with SIGINT ignored; the script takes Python's own handler back.
-SLOW = """
-import signal, sys, time
-from pathlib import Path
-from survey_lib.cli import main
-from survey_lib.experiment.sweeps import study, sweep
-signal.signal(signal.SIGINT, signal.default_int_handler)
-study.FOLDER = Path(sys.argv[1])
-run_chain = sweep.run_chain
-def slow(chain, write):
-    time.sleep(60 if chain[0].method == "magnitude" else 0)
-    run_chain(chain, write)
-sweep.run_chain = slow
-print("started", flush=True)
-main(["sweep", "trial", "--engine", "serial"])
-"""
+def test_dask_prints_no_log(trial):
+    pytest.importorskip("distributed")
+    words = ["-m", "survey_lib", "sweep", study.FOLDER / "trial.yaml", "--engine", "dask", "--jobs", "1"]
+    ended = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert ended.stdout == "trial (quick): 6 of 6 runs done, 0 failed, 0 refused, 0 left\n"
+    assert "INFO" not in ended.stderr
+
+
+def interrupted(studies, runs, output):
+    """`survey sweep` in a process of its own, with slow runs of magnitude."""
+    run_chain = sweep.run_chain
+
+    def slow(chain, write):
+        time.sleep(60 if chain[0].method == "magnitude" else 0)
+        run_chain(chain, write)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born without one
+    os.environ["SURVEY_RUNS"] = runs
+    study.FOLDER, sweep.run_chain = studies, slow
+    with open(output, "w") as sys.stdout:
+        main(["sweep", "trial", "--engine", "serial"])
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(kind, trial, tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW)
-    command, here = (
-        [sys.executable, tmp_path / "slow.py", study.FOLDER],
-        os.environ | {"PYTHONPATH": os.getcwd()},
-    )
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=here)
+def test_an_interrupt_ends_with_a_summary_and_loses_only_what_was_running(kind, trial, tmp_path, children):
+    said = tmp_path / "said"
+    child = children.Process(target=interrupted, args=(study.FOLDER, os.environ["SURVEY_RUNS"], said))
+    child.start()
     deadline = time.monotonic() + 120
     while len(list(trial.glob("*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    child.send_signal(kind)
-    output, _ = child.communicate(timeout=60)
-    assert child.returncode == 1 and "3 of 6 runs done, 0 failed, 0 refused, 3 left" in output
+    os.kill(child.pid, kind)
+    child.join(60)
+    assert child.exitcode == 1 and "3 of 6 runs done, 0 failed, 0 refused, 3 left" in said.read_text()
     assert not list(trial.glob(f"{files.TEMPORARY}*"))
 
 

@@ -84,19 +84,8 @@ def wheel(tmp_path_factory) -> Path:
         ):
             (copied / name).parent.mkdir(parents=True, exist_ok=True)
             (copied / name).write_bytes((ROOT / name).read_bytes())
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(out),
-        str(copied),
-    ]
-    subprocess.run(build, check=True, capture_output=True, text=True)
+    build = f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})"  # as pip does
+    subprocess.run([sys.executable, "-c", build], cwd=copied, check=True, capture_output=True, text=True)
     return next(out.glob("*.whl"))
 
 
