@@ -11,8 +11,8 @@ from survey_lib.analysis.address import address
 from survey_lib.analysis.address import project as about
 from survey_lib.analysis.literature import papers
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.site.docstrings import as_rst
 from survey_lib.site.pages import pictured
+from survey_lib.site.webbook import KEY
 
 project = "Neural network pruning"
 author = ", ".join(each["name"] for each in about()["authors"])
@@ -23,6 +23,7 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
     "sphinx-mathjax-offline",
     "sphinxcontrib.bibtex",
 ]
@@ -40,6 +41,10 @@ bibtex_cite_id = "ref-{key}"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # those of torch.nn.Module say nothing here
 autodoc_typehints = "signature"
+napoleon_google_docstring = False
+napoleon_use_ivar = True  # attributes as a list
+napoleon_use_rtype = False  # the type in front of what is returned
+default_role = "code"  # `name` in a docstring
 python_maximum_signature_line_length = 100
 
 html_theme = "sphinx_book_theme"
@@ -68,13 +73,19 @@ if where := address():  # without one there is nothing to launch
     }
 
 
-def escape_docstring(app, what, name, obj, options, lines):
-    lines[:] = as_rst("\n".join(lines), papers().index)
+def cite_papers(app, what, name, obj, options, lines):
+    """Keys of papers in docstrings lead to the references."""
+    keys = papers().index
+    lines[:] = [
+        KEY.sub(lambda key: f":cite:t:`{key[0]}`" if key[0] in keys else key[0], one) for one in lines
+    ]
 
 
 def preview(app, page, template, context, doctree):
     """Tags by which a shared link shows title and first sentence and, once the site has an address, a picture."""
-    written = doctree.findall(lambda node: isinstance(node, nodes.paragraph | nodes.caption)) if doctree else []
+    written = (
+        doctree.findall(lambda node: isinstance(node, nodes.paragraph | nodes.caption)) if doctree else []
+    )
     texts = (node.astext() for node in written)
     said = next((text for text in texts if "minutes" not in text[:12]), about()["description"])
     said = html.escape(" ".join(said.split())[:200])
@@ -90,5 +101,5 @@ def preview(app, page, template, context, doctree):
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", escape_docstring)
+    app.connect("autodoc-process-docstring", cite_papers)
     app.connect("html-page-context", preview)

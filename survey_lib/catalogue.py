@@ -33,24 +33,66 @@ CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 class Method:
     """One method of the survey.
 
-    `score`: Evidence -> Tensor, higher means keep. `needs`: the Evidence fields it reads beside `weight`.
-    `unit`: weight, n:m, block, kernel, vector (masks) or filter, channel, layer, head (cut out).
-    `when`: before, during or after training. `scope`: the paper's own; the caller may choose another.
-    `schedule` and `rounds`: evidence is collected and scored again on the masked model in every round.
-    `revive`: every round scores the original weights, so that what an earlier round removed can return.
-    `allocate`: ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
-    `solve`: (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
-    channel group (Evidence, removed) -> (keep, consumer weights); of blocks ([Evidence], removed) -> keep.
-    `repair`: (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together; of a
-    channel group -> consumer weights, and what their biases gain.
-    `search`: (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
-    `permute`: (magnitudes, n, m) -> order of the channels, for methods that first reorder the network.
-    `groups`: which channel groups the method is about (heads, hidden channels); all if left out.
-    `during`: builder of a training-time session, see `chain.training.during`.
-    `ranking`: the one-shot row that does the ranking of a method that is more than one ranking: it ranks each
-    round, or finds what training pushed to zero. `prune` refuses such a method; a run ranks by this row.
-    `pretrained`: a method of training that starts from the trained network, not from new weights.
-    `version` is part of every run's key: raise it when the method's result changes.
+    Attributes
+    ----------
+    name : str
+        As in `survey_lib.METHODS`.
+    category : str
+        weight, pattern, filter, channel, depth or head.
+    unit : str
+        weight, n:m, block, kernel, vector (masks) or filter, channel, layer, head (cut out).
+    when : str
+        before, during or after training.
+    score : Callable[..., Tensor] | None
+        Evidence -> Tensor, higher means keep.
+    one_line : str
+        What it does.
+    paper : str
+        Key of the paper in data/literature/papers.csv.
+    notebook : str
+        The notebook that teaches it, where that does not follow from the category.
+    needs : tuple[str, ...]
+        The Evidence fields it reads beside `weight`.
+    scope : str
+        The paper's own; the caller may choose another.
+    schedule : str
+        one-shot, iterative or gradual: evidence is collected and scored again on the masked model in
+        every round.
+    rounds : int
+        Number of rounds.
+    revive : bool
+        Every round scores the original weights, so that what an earlier round removed can return.
+    pattern : str
+        Pattern of the groups, blocks or vectors.
+    allocate : Callable[..., dict[str, float]] | None
+        ({name: Evidence}, sparsity) -> {name: sparsity of that layer}, in place of the scope's own.
+    solve : Callable | None
+        (Evidence, sparsity, pattern) -> (mask, weight), for methods that choose and repair at once; of a
+        channel group (Evidence, removed) -> (keep, consumer weights); of blocks ([Evidence], removed) ->
+        keep.
+    repair : Callable[..., Tensor] | None
+        (Evidence, mask) -> weight, for methods that repair a layer once all layers are chosen together;
+        of a channel group -> consumer weights, and what their biases gain.
+    search : Callable[..., dict[str, float]] | None
+        (group sizes, sparsity, judge, seed) -> {group: sparsity}, for methods that try layer ratios.
+    permute : Callable[..., Tensor] | None
+        (magnitudes, n, m) -> order of the channels, for methods that first reorder the network.
+    groups : Callable[[ChannelGroup, nn.Module], bool] | None
+        Which channel groups the method is about (heads, hidden channels); all if left out.
+    during : Callable | None
+        Builder of a training-time session, see `chain.training.during`.
+    ranking : str
+        The one-shot row that does the ranking of a method that is more than one ranking: it ranks each
+        round, or finds what training pushed to zero. `prune` refuses such a method; a run ranks by this
+        row.
+    pretrained : bool
+        A method of training that starts from the trained network, not from new weights.
+    version : int
+        Is part of every run's key; raise it when the method's result changes.
+    status : str
+        works, or why the row is only listed.
+    reason : str
+        Why it is only listed.
     """
 
     name: str
@@ -94,7 +136,7 @@ class Method:
 
     @property
     def starts_fresh(self) -> bool:
-        """Does a run begin with new weights, for methods that act before or during all of the training?"""
+        """Whether a run begins with new weights: methods that act before or during all of the training."""
         return self.when in ("before", "during") and not self.pretrained
 
 
@@ -760,7 +802,11 @@ def find(name: str) -> Method:
     """The method of this name; `nm-magnitude:4:8` or `block:1x4` chooses the pattern.
 
     Any weight score may be ranked in N:M groups: `wanda:2:4`, `sparsegpt:4:8`.
-    Raises ValueError that lists near matches for an unknown name.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the text lists near matches.
     """
     base, _, chosen = name.partition(":")
     if base not in METHODS or METHODS[base].status != "works":
@@ -775,8 +821,22 @@ def find(name: str) -> Method:
 
 
 def check_pattern(method: Method, sparsity: float) -> None:
-    """ValueError where an N:M pattern and the asked sparsity contradict each other; 2:4 removes exactly 0.5.
+    """Check that an N:M pattern and the asked sparsity agree; 2:4 removes exactly 0.5.
 
+    Parameters
+    ----------
+    method : Method
+        A row of METHODS.
+    sparsity : float
+        Fraction to remove.
+
+    Raises
+    ------
+    ValueError
+        Where they contradict each other.
+
+    Examples
+    --------
     >>> check_pattern(find("nm-magnitude:1:4"), 0.75)
     """
     if method.unit == "n:m":
@@ -810,8 +870,10 @@ CHAPTERS = {
 
 
 def cost(method: Method) -> str:
-    """The dearest thing a method does before it can choose.
+    """The most expensive thing a method does before it can choose.
 
+    Examples
+    --------
     >>> cost(find("magnitude")), cost(find("taylor-weight"))
     ('weights only', 'forward and backward passes')
     """
@@ -829,9 +891,15 @@ def chapter(method: Method) -> str:
 def table(**chosen: str) -> pd.DataFrame:
     """The survey as a table: METHODS joined with the literature data, one row a method.
 
-    `table(category="filter", when="after")` keeps the rows that are equal in those columns. Raises ValueError
-    for a column that does not exist, or a value that stands nowhere in it.
+    `table(category="filter", when="after")` keeps the rows that are equal in those columns.
 
+    Raises
+    ------
+    ValueError
+        For a column that does not exist, or a value that stands nowhere in it.
+
+    Examples
+    --------
     >>> sorted(table(category="head").index)
     ['ffn-channel', 'flap', 'head-gradient', 'llm-pruner', 'minitron']
     """

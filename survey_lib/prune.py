@@ -54,34 +54,69 @@ def prune(
 ) -> PruneResult:
     """Prune any model by any method of the survey; the model given is never changed.
 
-    Exactly one of four says how much goes:
+    Exactly one of `sparsity`, `macs`, `parameters` and `cost` says how much goes. The last three are budgets,
+    met by the mildest cut that fits: the network is traced and scored once, the sparsity is found by
+    bisection on the predicted cost, and the result is measured. Of masked weights only those that are not
+    zero count; dense kernels still multiply the zeros, so their MACs are a bound and no speed.
 
-    sparsity    fraction of the method's units (weights, groups of m, filters, channels, ...) to remove, in [0, 1)
-    macs        share of the dense multiply-adds of one `example` that may stay, in (0, 1]
-    parameters  share of the dense parameters, those that no method prunes included, that may stay, in (0, 1]
-    cost        callable(pruned model) -> number that falls with sparsity, and its limit `at_most`
+    Parameters
+    ----------
+    model : nn.Module
+        Any model.
+    method : str
+        A name in `survey_lib.METHODS`.
+    sparsity : float, optional
+        Fraction of the method's units (weights, groups of m, filters, channels, ...) to remove, in [0,
+        1).
+    macs : float, optional
+        Share of the dense multiply-adds of one `example` that may stay, in (0, 1].
+    parameters : float, optional
+        Share of the dense parameters, those that no method prunes included, that may stay, in (0, 1].
+    cost : Callable[[nn.Module], float], optional
+        cost(pruned model) is a number that falls with sparsity; its limit is `at_most`.
+    at_most : float, optional
+        The largest value of `cost` that is allowed.
+    example : tensor, tuple or dict, optional
+        An input (tensor, tuple or dict) to trace; needed by structured methods and by synflow.
+    examples : list, optional
+        Instead of `example`, a list of inputs that together reach all branches, experts and optional
+        arguments; each is traced and checked, costs are those of the first.
+    batches : Iterable, optional
+        (input, target) pairs, for methods that look at data (`survey_lib.METHODS[name].needs`).
+    loss : Callable, optional
+        loss(output, target); cross-entropy if left out.
+    scope : str, optional
+        layerwise, global, erk, row (weights) or isomorphic (channels); the paper's own if left out, and
+        the only one of methods that choose and repair at once.
+    layers : Sequence[str], optional
+        Module names or patterns (`layer1.*`) to prune; all prunable ones if left out.
+    protect : Sequence[str], default ()
+        Module names or patterns whose own weights and outputs stay whole, with all that is coupled to
+        them.
+    cut : bool, optional
+        Structured methods cut by default and check that masked equals cut; False returns the masked
+        model.
+    masks : Masks, optional
+        Masks of an earlier round; what they remove stays removed and counts towards `sparsity`.
+    coupling : Coupling, optional
+        `survey_lib.trace(model, example)`, to share one trace between several cuts of one model.
+    seed : int, default 0
+        Seed for methods that draw at random.
 
-    A budget is met by the mildest cut that fits: the network is traced and scored once, the sparsity is found by
-    bisection on the predicted cost, and the result is measured. Of masked weights only those that are not zero
-    count; dense kernels still multiply the zeros, so their MACs are a bound and no speed.
+    Returns
+    -------
+    PruneResult
+        The pruned model, its masks, and a report by layer.
 
-    example   an input (tensor, tuple or dict) to trace; needed by structured methods and by synflow
-    examples  instead of `example`: a list of inputs that together reach all branches, experts and optional arguments;
-              each is traced and checked, costs are those of the first
-    batches   (input, target) pairs, for methods that look at data (`survey_lib.METHODS[name].needs`)
-    loss      callable(output, target); cross-entropy if left out
-    scope     layerwise, global, erk, row (weights) or isomorphic (channels); the paper's own if left out, and the
-              only one of methods that choose and repair at once
-    layers    module names or patterns (`layer1.*`) to prune; all prunable ones if left out
-    protect   module names or patterns whose own weights and outputs stay whole, with all that is coupled to them
-    cut       structured methods cut by default and check masked equals cut; False gives the masked model
-    masks     masks of an earlier round; what they remove stays removed and counts towards `sparsity`
-    coupling  `survey_lib.trace(model, example)`, to share one trace between several cuts of one model
+    Raises
+    ------
+    ValueError
+        Before any work, for an unknown method or scope, a method that needs training or rounds, a
+        sparsity outside [0, 1), a layer that matches nothing, weights that are not finite, or missing
+        data; and for a budget that cannot be met.
 
-    Raises ValueError, before any work, for an unknown method or scope, a method that needs training or rounds,
-    a sparsity outside [0, 1), a layer that matches nothing, weights that are not finite, or missing data; and for
-    a budget that cannot be met.
-
+    Examples
+    --------
     >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "magnitude", 0.5)
     >>> result.sparsity, int(result.masks["0.weight"].sum())
     (0.5, 16)
@@ -162,10 +197,38 @@ def during(
 ) -> training.Session:
     """Run a method that lives in training inside anyone's own loop, through the optimizer's own hooks.
 
-    `steps` optimizer steps are expected. Afterwards `.finish()` takes the hooks away and returns the masks.
-    Unlike `prune` this changes `model`, the one that the optimizer trains. Raises ValueError for a sparsity
-    outside [0, 1) or not that of the N:M pattern, no steps, or a method that does not live in training.
+    Unlike `prune` this changes `model`, the one that the optimizer trains.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network in training.
+    method : str
+        A name in `survey_lib.METHODS` whose `when` is "during".
+    sparsity : float
+        Fraction of the weights or channels that is gone at the end, in [0, 1).
+    optimizer : torch.optim.Optimizer
+        Trains `model`; its own hooks run the method.
+    steps : int
+        Number of optimizer steps that are expected.
+    example : tensor, tuple or dict, optional
+        An input to trace, for methods that train channels.
+    seed : int, default 0
+        Seed for methods that draw at random.
+
+    Returns
+    -------
+    training.Session
+        After the training `.finish()` takes the hooks away and returns the masks.
+
+    Raises
+    ------
+    ValueError
+        For a sparsity outside [0, 1) or not that of the N:M pattern, no steps, or a method that does not
+        live in training.
+
+    Examples
+    --------
     >>> layer = nn.Linear(4, 4); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     >>> session = during(nn.Sequential(layer), "gradual", 0.5, optimizer, steps=1)
     >>> layer(torch.ones(1, 4)).sum().backward(); optimizer.step(); int(session.finish()["0.weight"].sum())
@@ -228,6 +291,20 @@ def _warn(result: PruneResult, request: Request) -> None:
 def save(result: PruneResult, path: str | Path) -> Path:
     """Write a pruned model as one safetensors file: weights, masks and plan; nothing is pickled (B57).
 
+    Parameters
+    ----------
+    result : PruneResult
+        What `prune` returned.
+    path : str | Path
+        The file to write.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Examples
+    --------
     >>> import tempfile; result = prune(nn.Sequential(nn.Linear(2, 2)), "magnitude", 0.5)
     >>> load(save(result, tempfile.mkdtemp() + "/small.safetensors"), nn.Sequential(nn.Linear(2, 2))).sparsity
     0.5
@@ -244,9 +321,24 @@ def save(result: PruneResult, path: str | Path) -> Path:
 
 
 def load(path: str | Path, model: nn.Module) -> PruneResult:
-    """Rebuild what `save` wrote from a fresh dense model of the same class; `model` is untouched.
+    """Rebuild what `save` wrote from a fresh dense model of the same class.
 
-    Raises ValueError for a file that is not ours, a newer schema, or a model it was not made from.
+    Parameters
+    ----------
+    path : str | Path
+        A file that `save` wrote.
+    model : nn.Module
+        A dense model of the class that was pruned; it is not changed.
+
+    Returns
+    -------
+    PruneResult
+        As `prune` returned it.
+
+    Raises
+    ------
+    ValueError
+        For a file that is not ours, a newer schema, or a model it was not made from.
     """
     pruned, plan, masks, meta = surgery.load_file(path, unwrap(model))
     if plan:

@@ -22,7 +22,13 @@ LITERATURE = _literature()
 
 
 def needed(path: Path) -> Path:
-    """The path, if it is there; FileNotFoundError that says where it comes from."""
+    """The path, if it is there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not; the text says where it comes from.
+    """
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is not there: it is part of the repository, not of the installed package; "

@@ -3,22 +3,27 @@
 import hashlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from survey_lib.analysis.tables import finished
 from survey_lib.catalogue import METHODS as CATALOGUE
 from survey_lib.charts import plots, schematic
 from survey_lib.charts.export import Drawing, save_figure
-from survey_lib.charts.looks import ORDER
+from survey_lib.charts.looks import COLOURS, HOME
+from survey_lib.experiment import commit
 from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find
 from survey_lib.figures.comparisons import comparison
+from survey_lib.repository import REPOSITORY
 
 METHODS = {
     "random": "weight",
@@ -129,8 +134,8 @@ def test_random_is_grey_and_no_two_methods_look_the_same():
 
 def test_a_method_looks_the_same_in_every_figure():
     together = plots.looks(CATALOGUE)
-    assert set(ORDER) == {name for name in CATALOGUE if not name.startswith("random")}
-    for name in ORDER:
+    assert set(HOME) == {name for name in CATALOGUE if not name.startswith("random")}
+    for name in HOME:
         assert plots.looks([name, "snip shuffled", "another"])[name] == together[name], name
     variants = plots.looks(["snip", "snip shuffled", "nm-magnitude:2:4"])
     assert variants["snip shuffled"]["color"] == variants["snip"]["color"] == together["snip"]["color"]
@@ -143,11 +148,31 @@ def luminance(colour: str) -> float:
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
-def test_neighbouring_colours_differ_in_lightness_or_never_stand_without_a_marker():
-    """Read without colour, a line is told by its marker: no two of the first ten methods share one."""
-    styles = plots.looks(ORDER[:10])
-    assert len({style["marker"] for style in styles.values()}) == 10
-    assert max(map(luminance, plots.PALETTE)) < 0.5, "a colour is too light for white paper"
+def named(part: object) -> set[str]:
+    """Methods that a study file names, whatever their pattern."""
+    if isinstance(part, list):
+        return set().union(*map(named, part))
+    if not isinstance(part, dict):
+        return set()
+    methods = part.get("method", [])
+    own = {name.partition(":")[0] for name in ([methods] if isinstance(methods, str) else methods)}
+    return own.union(*map(named, part.values()))
+
+
+@pytest.mark.parametrize(
+    "study", sorted((REPOSITORY / "data" / "studies").rglob("*.yaml")), ids=lambda path: path.stem
+)
+def test_two_methods_of_one_study_never_share_a_colour(study):
+    methods = named(yaml.safe_load(study.read_text(encoding="utf-8"))) & set(HOME)
+    styles = plots.looks(methods)
+    assert methods and len({style["color"] for style in styles.values()}) == len(methods)
+    assert len({style["marker"] for style in styles.values()}) > 0.6 * len(
+        methods
+    )  # print may have no colour
+
+
+def test_every_colour_is_dark_enough_for_white_paper():
+    assert max(map(luminance, COLOURS)) < 0.5
 
 
 def test_pale_methods_are_drawn_but_not_labelled():
@@ -158,6 +183,32 @@ def test_pale_methods_are_drawn_but_not_labelled():
         "magnitude",
     ]
     assert sum(line.get_color() == plots.PALE for line in axes.lines) == len(METHODS) - 1
+
+
+def test_the_commit_of_a_figure_says_that_sources_were_changed(tmp_path):
+    source = tmp_path / "survey_lib" / "experiment" / "commit.py"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(Path(commit.__file__).read_bytes())
+    (tmp_path / "pyproject.toml").touch()
+
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=x", "-c", "user.email=x"]
+        subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True)
+
+    def found() -> str:
+        return runpy.run_path(str(source))["commit"]()
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    clean = found()
+    assert len(clean) == 12 and set(clean) <= set("0123456789abcdef")
+    new = source.with_name("new.py")
+    new.touch()
+    assert found() == f"{clean}-changed"
+    new.unlink()
+    source.write_text(source.read_text() + "# another line\n")
+    assert found() == f"{clean}-changed"
 
 
 def test_mask_drawing_has_one_cell_an_entry():

@@ -21,7 +21,6 @@ from survey_lib.course import lesson
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results, pages
 from survey_lib.site.cards import card, formulas, source
-from survey_lib.site.docstrings import as_rst, blocks
 from survey_lib.site.literature_pages import numbers_page, paper, papers_page, reported
 from survey_lib.site.webbook import for_web
 from survey_lib.site.webtable import html_table, link, raw
@@ -77,15 +76,6 @@ def test_menus_are_asked_for_by_column():
     table = pd.DataFrame({"a": ["x"], "b": ["y"]})
     assert html_table(table, choices=["b"]).count("data-filter") == 1
     assert "filterable" not in html_table(table)
-
-
-def test_docstring_in_sphinx_keeps_bars_stars_and_underscores_as_text():
-    text = "Sum |w|, Σ_j w*_j, `a_b` (han2015learning).\n\nname    one\nother   two\n\n>>> 1 + 1\n2"
-    assert [kind for kind, _ in blocks(text)] == ["prose", "plain", "code"]
-    prose = as_rst(text, papers().index)[0]
-    assert prose.startswith("Sum \\|w\\|, Σ\\_j w\\*\\_j, ") and "``a_b``" in prose
-    assert ":cite:t:`han2015learning`" in prose
-    assert "::" in as_rst(text) and ".. code-block:: pycon" in as_rst(text)
 
 
 def test_every_formula_belongs_to_a_method():

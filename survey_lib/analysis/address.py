@@ -26,16 +26,20 @@ class Address:
 
     @property
     def home(self) -> str:
+        """Its page on GitHub."""
         return f"https://github.com/{self.name}"
 
     @property
     def site(self) -> str:
+        """Where its GitHub Pages are."""
         owner, _, name = self.name.partition("/")
         return f"https://{owner}.github.io/{name}"
 
     def file(self, path: str) -> str:
         """Where a file of the repository is read.
 
+        Examples
+        --------
         >>> Address("a/b", "v1").file("LICENSE")
         'https://github.com/a/b/blob/v1/LICENSE'
         """
@@ -91,7 +95,24 @@ def guessed() -> str:
 
 
 def set_address(name: str, tag: str, date: str, file: Path = FILE) -> Path:
-    """Write the address into pyproject.toml; an empty name takes it out. ValueError unless it is owner/name and a tag."""
+    """Write the address into pyproject.toml, or take it out.
+
+    Parameters
+    ----------
+    name : str
+        owner/name on GitHub; empty takes the address out.
+    tag : str
+        The tag or branch that is read and launched.
+    date : str
+        Date of the release.
+    file : Path, default FILE
+        Path of pyproject.toml.
+
+    Raises
+    ------
+    ValueError
+        Unless it is owner/name and a tag.
+    """
     if name and not (NAME.fullmatch(name) and re.fullmatch(r"[\w.-]+", tag)):
         raise ValueError(
             f"the address is owner/name on GitHub and a tag or branch such as v0.2.0; got {name!r} and {tag!r}"

@@ -27,11 +27,26 @@ ALPHA = 0.05
 class Claim:
     """A comparison the course makes: `first` minus `second`, seed by seed, among the runs of `where`.
 
-    question               what is asked, in a sentence
-    where, first, second   pandas queries on the tidy table; `where` leaves one data set, each side one model
-    metric, stage          a column, or an expression of columns; stage pruned reads `pruned_accuracy`
-    along                  compare whole curves at equal compression, speedup_theoretical or training_macs
-    says                   what the two sides are called, and where the statement holds
+    Attributes
+    ----------
+    question : str
+        What is asked, in a sentence.
+    study : str
+        The study whose runs are compared.
+    where : str
+        Pandas query on the tidy table; it leaves one data set.
+    first : str
+        Pandas query of the one side, of one model.
+    second : str
+        Query of the other side.
+    metric : str
+        A column, or an expression of columns.
+    stage : str
+        recovered, or pruned, which reads `pruned_accuracy`.
+    along : str
+        Compare whole curves at equal compression, speedup_theoretical or training_macs.
+    says : tuple[str, str, str]
+        What the two sides are called, and where the statement holds.
     """
 
     study: str
@@ -52,7 +67,13 @@ class Claim:
 
 
 def claims() -> dict[str, Claim]:
-    """Every claim of data/claims.yaml by its name. Raises ValueError that names the entry that is wrong."""
+    """Every claim of data/claims.yaml by its name.
+
+    Raises
+    ------
+    ValueError
+        For a wrong entry, which is named.
+    """
     found = {}
     for name, fields in yaml.safe_load(SOURCE.read_text(encoding="utf-8")).items():
         try:
@@ -65,7 +86,10 @@ def claims() -> dict[str, Claim]:
 def findings(declared: dict[str, Claim] | None = None) -> dict[str, dict]:
     """Every claim, computed from the published runs; Holm's correction is over all claims of the same study.
 
-    Raises ValueError for a study that does not name its `family`, and the errors of `measured`.
+    Raises
+    ------
+    ValueError
+        For a study that does not name its `family`, and the errors of `measured`.
     """
     declared, found = declared or claims(), {}
     for study in dict.fromkeys(claim.study for claim in declared.values()):
@@ -93,7 +117,19 @@ def _family(study: str) -> str:
 def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
     """The claim's mean difference, 95 % interval and p before correction, with the runs behind it.
 
-    Raises ValueError for a side without runs, or fewer than three seeds that both sides share.
+    Parameters
+    ----------
+    name : str
+        Name of the claim.
+    claim : Claim
+        What is compared.
+    runs : pd.DataFrame
+        The study's table.
+
+    Raises
+    ------
+    ValueError
+        For a side without runs, or fewer than three seeds that both sides share.
     """
     runs = runs[runs["status"] == "done"].query(claim.where)
     sides = [runs.query(query) for query in (claim.first, claim.second)]

@@ -17,13 +17,26 @@ TWIN = ["data", "model", "seed", "epochs", "lr", "recovery", "recovery_epochs", 
 
 
 def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.DataFrame:
-    """The runs of both sides with a `weight` each: weighted metrics of a seed add up to first minus second.
+    """The runs of both sides with a `weight` each, for differences at equal compression.
 
-    Without `along`, a side is the mean of its runs of the seed. Along x (compression, speedup_theoretical,
-    training_macs, sparsity), a side is its curve, interpolated between its runs and averaged over the x that
-    both curves cover, `low` to `high`; x counts by its logarithm, sparsity as it is. Nothing is extrapolated:
+    Weighted metrics of a seed add up to first minus second. Without `along`, a side is the mean of its runs
+    of the seed. Along x, a side is its curve, interpolated between its runs and averaged over the x that both
+    curves cover, `low` to `high`; x counts by its logarithm, sparsity as it is. Nothing is extrapolated:
     seeds without a common range, or with one side only, are left out.
-    Raises ValueError where the runs are of several data sets, or those of a side of several models.
+
+    Parameters
+    ----------
+    first : pd.DataFrame
+        Runs of the one side.
+    second : pd.DataFrame
+        Runs of the other.
+    along : str, default ''
+        x: compression, speedup_theoretical, training_macs or sparsity.
+
+    Raises
+    ------
+    ValueError
+        Where the runs are of several data sets, or those of a side of several models.
     """
     both = pd.concat([first, second])
     for name, rows in (("data", both), ("model", first), ("model", second)):
@@ -61,7 +74,15 @@ def _shares(places: np.ndarray, grid: np.ndarray) -> np.ndarray:
 
 
 def gaps(weighted: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
-    """First minus second of each seed, from the runs of `contrast`; metric: a column or an expression of them."""
+    """First minus second of each seed, from the runs of `contrast`.
+
+    Parameters
+    ----------
+    weighted : pd.DataFrame
+        What `contrast` returned.
+    metric : str, default 'accuracy'
+        A column or an expression of columns.
+    """
     return (weighted.eval(metric) * weighted["weight"]).groupby(weighted["seed"]).sum()
 
 
@@ -69,6 +90,13 @@ def compare(weighted: pd.DataFrame, metric: str = "accuracy") -> Estimate:
     """The mean gap of the runs of `contrast`, with an interval over seeds and test examples.
 
     The interval covers seeds only where the records do not hold which test examples were right.
+
+    Parameters
+    ----------
+    weighted : pd.DataFrame
+        What `contrast` returned.
+    metric : str, default 'accuracy'
+        A column or an expression of columns.
     """
     by_seed = gaps(weighted, metric)
     right = correct(weighted["study"].iloc[0], metric) if "study" in weighted and len(by_seed) > 1 else {}
@@ -82,9 +110,19 @@ def compare(weighted: pd.DataFrame, metric: str = "accuracy") -> Estimate:
 
 @cache
 def correct(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
-    """Run key -> (n,) which test examples were right, for the published runs of a study that hold it.
+    """Which test examples were right, for the published runs of a study that hold it.
 
-    metric: accuracy (at the end of the run), or that of a stage, as pruned_accuracy. Others have none.
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    metric : str, default 'accuracy'
+        Accuracy (at the end of the run), or that of a stage, as pruned_accuracy; others have none.
+
+    Returns
+    -------
+    dict[str, np.ndarray]
+        Run key -> (n,) bool.
     """
     stage = "recovered" if metric == "accuracy" else metric.removesuffix("_accuracy")
     found = {}
@@ -97,11 +135,23 @@ def correct(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
 
 
 def against(frame: pd.DataFrame, reference: Callable[[str], str]) -> pd.DataFrame:
-    """Every method's mean gap, with its interval, to a reference chosen by its structure, at equal size.
+    """Every method's mean gap to a reference chosen by its structure, at equal size.
 
     The seed is the unit: points of one seed share a dense network, so counting them would narrow the
-    interval. Columns: method, structure, reference, mean, low, high, p, n, examples, seeds, and corrected (p, by
-    Holm over this table). With one seed low, high and p are nan.
+    interval. With one seed low, high and p are nan.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Runs of a study.
+    reference : Callable[[str], str]
+        Structure -> name of the method that is the reference.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a method: method, structure, reference, mean, low, high, p, n, examples, seeds, and
+        corrected (p, by Holm over this table).
     """
     rows = []
     for (structure, method), mine in frame.groupby(["structure", "method"]):
@@ -122,7 +172,11 @@ def gain_over_twin(runs: pd.DataFrame) -> pd.DataFrame:
 
     The twin is the dense network of the same seed, data and model that had the same extra epochs at the same
     rate; without it, pruning would be credited with the training. Networks trained from scratch have none.
-    Raises ValueError that names the first run without a twin, or with several.
+
+    Raises
+    ------
+    ValueError
+        For a run without a twin, or with several; the text names the first.
     """
     dense = runs["method"] == "dense"
     pruned = runs[~dense & (runs["recovery"] != "none") & ~runs["recovery"].str.startswith("scratch")]

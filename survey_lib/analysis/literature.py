@@ -86,7 +86,17 @@ def audit() -> pd.DataFrame:
 def baselines(metric: str = "top1 %", least: int = 3) -> pd.DataFrame:
     """How far dense accuracies of the same network on the same data differ between sources.
 
-    One row a (dataset, model) with at least `least` different baselines: lowest, highest, spread, count.
+    Parameters
+    ----------
+    metric : str, default 'top1 %'
+        Metric of the published numbers.
+    least : int, default 3
+        Number of different baselines from which on a pair is listed.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a (dataset, model): lowest, highest, spread, count.
     """
     table = published().query("metric == @metric").dropna(subset="baseline_metric")
     groups = table.drop_duplicates(["dataset", "model", "baseline_metric"]).groupby(["dataset", "model"])
@@ -96,10 +106,26 @@ def baselines(metric: str = "top1 %", least: int = 3) -> pd.DataFrame:
 
 
 def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
-    """Published points to lay over our curves: method, compression, theoretical speed-up, accuracy, delta.
+    """Published points to lay over our curves.
 
-    `own`: only what a method's authors claim; otherwise only what others measured. Fractions, not percent.
-    Raises ValueError that lists near matches for a pair without points.
+    Parameters
+    ----------
+    dataset : str
+        As in the literature data.
+    model : str
+        As in the literature data.
+    own : bool, default True
+        Only what a method's authors claim; otherwise only what others measured.
+
+    Returns
+    -------
+    pd.DataFrame
+        Method, compression, theoretical speed-up, accuracy, delta; fractions, not percent.
+
+    Raises
+    ------
+    ValueError
+        For a pair without points; the text lists near matches.
     """
     table = published()
     chosen = table.query("dataset == @dataset and model == @model and metric == 'top1 %' and own == @own")

@@ -52,8 +52,13 @@ def finding(name: str) -> SimpleNamespace:
     range                the values of `along` that both curves cover, empty for a comparison at one point
     data, network, keys  the runs behind it; `seeds`: the difference of each seed
 
-    Raises ValueError with near matches for a name that data/results/findings.json does not hold.
+    Raises
+    ------
+    ValueError
+        With near matches for a name that data/results/findings.json does not hold.
 
+    Examples
+    --------
     >>> finding("magnitude-against-random").verdict
     'better'
     """
@@ -67,11 +72,27 @@ def finding(name: str) -> SimpleNamespace:
 
 
 def level(study: str, where: str, metric: str = "accuracy", stage: str = "recovered") -> Level:
-    """The level that published runs of one configuration reach; `where` is a pandas query on the table.
+    """The level that published runs of one configuration reach.
 
-    stage: recovered (the end of a run), or pruned, dense and others, which read the column `pruned_accuracy`.
-    Raises ValueError unless `where` leaves one run a seed, naming what still differs.
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    where : str
+        Pandas query on the table that leaves one run a seed.
+    metric : str, default 'accuracy'
+        A column.
+    stage : str, default 'recovered'
+        Recovered (the end of a run), or pruned, dense and others, which read the column
+        `pruned_accuracy`.
 
+    Raises
+    ------
+    ValueError
+        Unless `where` leaves one run a seed; the text names what still differs.
+
+    Examples
+    --------
     >>> level("comparison", "method == 'dense' and recovery == 'none'").n
     3
     """
@@ -94,8 +115,20 @@ def level(study: str, where: str, metric: str = "accuracy", stage: str = "recove
 def published(paper: str, **fields: object) -> SimpleNamespace:
     """The one row of published_results.csv that a paper's key and values of its columns single out.
 
-    Raises ValueError that lists the rows left, unless there is exactly one.
+    Parameters
+    ----------
+    paper : str
+        Key of the paper.
+    **fields : object
+        Values of columns.
 
+    Raises
+    ------
+    ValueError
+        Unless exactly one row is left; the text lists those that are.
+
+    Examples
+    --------
     >>> float(published("lin2020hrank", model="ResNet-56", flops_reduction_pct=50).pruned_metric)
     93.17
     """
@@ -112,8 +145,22 @@ def published(paper: str, **fields: object) -> SimpleNamespace:
 
 
 def baseline(dataset: str, model: str) -> SimpleNamespace:
-    """The dense accuracies that sources print for one network: lowest, highest, spread (points) and their count.
+    """The dense accuracies that sources print for one network.
 
+    Parameters
+    ----------
+    dataset : str
+        As in the literature data.
+    model : str
+        As in the literature data.
+
+    Returns
+    -------
+    SimpleNamespace
+        Lowest, highest, spread (points) and their count.
+
+    Examples
+    --------
     >>> int(baseline("CIFAR-10", "ResNet-56").count)
     13
     """
@@ -128,8 +175,15 @@ def baseline(dataset: str, model: str) -> SimpleNamespace:
 def replication(target: str) -> SimpleNamespace:
     """A published value that we measured again, by its id in replicated.yaml: a row of `replications`.
 
-    Errors are in percent, differences in points. Raises ValueError for a target without published runs.
+    Errors are in percent, differences in points.
 
+    Raises
+    ------
+    ValueError
+        For a target without published runs.
+
+    Examples
+    --------
     >>> replication("dst-300-ref").verdict
     'replicated'
     """
@@ -140,8 +194,17 @@ def replication(target: str) -> SimpleNamespace:
 
 
 def listed(table: str, where: str = "index == index") -> int:
-    """How many rows a pandas query leaves; table: papers, published, tools, audit or replications.
+    """How many rows a pandas query leaves.
 
+    Parameters
+    ----------
+    table : str
+        papers, published, tools, audit or replications.
+    where : str, default 'index == index'
+        Pandas query.
+
+    Examples
+    --------
     >>> listed("papers", "key == 'lecun1989optimal'")
     1
     """
@@ -157,8 +220,30 @@ def timing(
 ) -> SimpleNamespace:
     """A row of the published timings (data/results/speed): the columns of `speed.within_runtime`.
 
-    Of these `pruning` is the speed-up over the dense model in the same runtime, `speedup_measured` over the dense
-    model in eager mode, and `speedup_theoretical` dense over kept MACs. Raises ValueError for a row not measured.
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    variant : str
+        Name of the variant.
+    runtime : str, default 'eager'
+        eager, compiled or ONNX Runtime, as in the table.
+    batch : int, default 16
+        Images in a batch.
+    threads : int, default 1
+        Threads of the computation.
+
+    Returns
+    -------
+    SimpleNamespace
+        The columns of `speed.within_runtime`; of these `pruning` is the speed-up over the dense model in
+        the same runtime, `speedup_measured` over the dense model in eager mode, and `speedup_theoretical`
+        dense over kept MACs.
+
+    Raises
+    ------
+    ValueError
+        For a row that was not measured.
     """
     table = speed.within_runtime(speed.read()["chain"])
     key = {"model": model, "variant": variant, "runtime": runtime, "batch": batch, "threads": threads}
@@ -173,6 +258,15 @@ def timing(
 def points(x: float, digits: int = 1) -> str:
     """A difference in percentage points, as findings hold it.
 
+    Parameters
+    ----------
+    x : float
+        A fraction.
+    digits : int, default 1
+        Digits behind the point.
+
+    Examples
+    --------
     >>> points(1.24), points(-0.5)
     ('1.2 points', '-0.5 points')
     """
@@ -182,6 +276,15 @@ def points(x: float, digits: int = 1) -> str:
 def percent(x: float, digits: int = 0) -> str:
     """A fraction, as levels hold it.
 
+    Parameters
+    ----------
+    x : float
+        A fraction.
+    digits : int, default 0
+        Digits behind the point.
+
+    Examples
+    --------
     >>> percent(0.873), percent(0.873, 1)
     ('87 %', '87.3 %')
     """
@@ -191,6 +294,15 @@ def percent(x: float, digits: int = 0) -> str:
 def number(x: float, digits: int = 2) -> str:
     """A number without a unit.
 
+    Parameters
+    ----------
+    x : float
+        A number.
+    digits : int, default 2
+        Digits behind the point.
+
+    Examples
+    --------
     >>> number(1.074)
     '1.07'
     """
@@ -200,6 +312,15 @@ def number(x: float, digits: int = 2) -> str:
 def times(x: float, digits: int = 1) -> str:
     """A ratio, as a speed-up.
 
+    Parameters
+    ----------
+    x : float
+        A ratio.
+    digits : int, default 1
+        Digits behind the point.
+
+    Examples
+    --------
     >>> times(3.888)
     '3.9 times'
     """
@@ -209,6 +330,15 @@ def times(x: float, digits: int = 1) -> str:
 def nats(x: float, digits: int = 2) -> str:
     """A difference of losses, as findings of language models hold it.
 
+    Parameters
+    ----------
+    x : float
+        A difference.
+    digits : int, default 2
+        Digits behind the point.
+
+    Examples
+    --------
     >>> nats(0.7076)
     '0.71 nats'
     """

@@ -18,9 +18,14 @@ TRAINING = {True: "you can train afterwards", False: "you cannot train afterward
 class Branch:
     """One need: the runs that may serve it, and where on which axis they are compared.
 
-    where    pandas query on the tidy table, joined with the catalogue's `needs data`
-    x, at    the axis of equal saving and the value on it; the strongest that all methods reach if left out
-    recover  compare after recovery, or right after the cut
+    Attributes
+    ----------
+    where : str
+        Pandas query on the tidy table, joined with the catalogue's `needs data`.
+    x, at
+        The axis of equal saving and the value on it; the strongest that all methods reach if left out.
+    recover : bool
+        Compare after recovery, or right after the cut.
     """
 
     need: str
@@ -78,10 +83,24 @@ BRANCHES = (
 def settle(runs: pd.DataFrame, branches: tuple[Branch, ...] = BRANCHES) -> pd.DataFrame:
     """Points of accuracy each method loses in each branch, the least loss marked `best`.
 
-    Columns: need, recover, study, x, at, method, lost (mean over seeds, points against the same seed's dense
-    network), best, tied, n. `tied`: the paired difference to the best is not significant at 0.05 after Holm's
-    correction over the rivals of the branch, or cannot be tested with one seed. `runs` may hold several studies;
-    branches without runs are left out. Raises ValueError if that leaves none.
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        May be those of several studies.
+    branches : tuple[Branch, ...], default BRANCHES
+        The needs; those without runs are left out.
+
+    Returns
+    -------
+    pd.DataFrame
+        need, recover, study, x, at, method, lost (mean over seeds, points against the same seed's dense
+        network), best, tied, n. `tied`: the paired difference to the best is not significant at 0.05
+        after Holm's correction over the rivals of the branch, or cannot be tested with one seed.
+
+    Raises
+    ------
+    ValueError
+        If that leaves no branch.
     """
     needs = catalogue()["needs data"].to_dict()
     runs = runs.assign(needs_data=runs["method"].str.partition(" ")[0].map(needs).eq(True))

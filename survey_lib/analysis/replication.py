@@ -33,15 +33,34 @@ class Comparison(NamedTuple):
 def compare(
     ours: Sequence[float], published: float, std: float = math.nan, n: float = math.nan, rounding: float = 0
 ) -> Comparison:
-    """Whether a published number came out again, from our runs `ours` and the mean, std and n of the paper's.
+    """Whether a published number came out again.
 
-        gap ± (t · √(s₁²/n₁ + s₂²/n₂) + rounding),  gap = mean of ours − published
+    The interval of the difference is gap ± (t · √(s₁²/n₁ + s₂²/n₂) + rounding), with gap = mean of ours −
+    published and Welch's degrees of freedom. A paper without std or n counts as exact up to `rounding`: the
+    interval then covers our seeds alone and is too narrow, as the paper's seeds scatter too. Both sides are
+    in points. Verdict: replicated if the interval is within ±0.5 points, not replicated if it is outside,
+    undecided otherwise.
 
-    with Welch's degrees of freedom. A paper without std or n counts as exact up to `rounding`, half a unit of its
-    last digit: the interval then covers our seeds alone and is too narrow, as the paper's seeds scatter too.
-    Both sides are in points. Verdict: replicated if the interval is within ±0.5 points, not replicated if it is
-    outside, undecided otherwise. Raises TooFew for a single run.
+    Parameters
+    ----------
+    ours : Sequence[float]
+        Our runs.
+    published : float
+        The paper's mean.
+    std : float, default math.nan
+        The paper's standard deviation.
+    n : float, default math.nan
+        The paper's number of runs.
+    rounding : float, default 0
+        Half a unit of the paper's last digit.
 
+    Raises
+    ------
+    TooFew
+        For a single run.
+
+    Examples
+    --------
     >>> compare([1.8, 2.0, 2.2], 1.9, 0.1, 20).verdict
     'undecided'
     """
@@ -65,12 +84,17 @@ def _verdict(low: float, high: float) -> str:
 def replications(runs: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a target of data/literature/replicated.yaml that has runs, by its id; errors in percent, gaps in points.
 
-    published, std, published_n   test error as printed (100 − accuracy where the paper has that), spread, runs
-    epoch, last, best             which epoch is compared, and our mean error at the last and at the best epoch
-    ours, ours_std, n             mean, standard deviation and seeds at the epoch that is compared
-    gap, low, high, verdict       see `compare`
+    published, std, published_n   test error as printed (100 − accuracy where the paper has that), spread,
+    runs epoch, last, best             which epoch is compared, and our mean error at the last and at the best
+    epoch ours, ours_std, n             mean, standard deviation and seeds at the epoch that is compared gap,
+    low, high, verdict       see `compare`
 
-    runs: rows of the study, by default the published ones. Raises ValueError where a target has two runs of a seed.
+    runs: rows of the study, by default the published ones.
+
+    Raises
+    ------
+    ValueError
+        Where a target has two runs of a seed.
     """
     runs = store.results(STUDY, local=False) if runs is None else runs
     runs = runs[runs["status"] == "done"]

@@ -42,6 +42,8 @@ def interval(gaps: pd.Series) -> Estimate:
 
     It says nothing of other test examples, so with few of them it is too narrow: see `paired_interval`.
 
+    Examples
+    --------
     >>> found = interval(pd.Series([0.01, 0.02, 0.03]))
     >>> f"{found.mean:.4f} to {found.high:.4f}, n = {found.n}, over {found.over}"
     '0.0200 to 0.0448, n = 3, over seeds'
@@ -54,9 +56,22 @@ def interval(gaps: pd.Series) -> Estimate:
 def paired_interval(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> Estimate:
     """Mean difference of two methods with a 95 % interval over seeds and test examples.
 
-    `first` and `second`: seed -> (n,) which test examples were right (or a loss of each), in the same order.
-    Raises ValueError for seeds that only one side has, TooFew for a single seed.
+    Parameters
+    ----------
+    first : Mapping[int, np.ndarray]
+        Seed -> (n,) which test examples were right (or a loss of each).
+    second : Mapping[int, np.ndarray]
+        The same of the other method, in the same order.
 
+    Raises
+    ------
+    ValueError
+        For seeds that only one side has.
+    TooFew
+        For a single seed.
+
+    Examples
+    --------
     >>> right = {0: np.array([1, 1, 1, 0]), 1: np.array([1, 1, 0, 1])}
     >>> paired_interval(right, {0: np.array([1, 0, 0, 0]), 1: np.array([1, 0, 0, 1])}).mean
     0.375
@@ -69,16 +84,15 @@ def paired_interval(first: Mapping[int, np.ndarray], second: Mapping[int, np.nda
 def crossed_interval(gaps: np.ndarray) -> Estimate:
     """The mean of paired differences (S seeds, n examples) with a 95 % interval over both.
 
-    Seeds and examples are random and crossed, without replication: gap = mean + seed + example + rest. With the
-    mean squares of the two-way analysis of variance
+    Seeds and examples are random and crossed, without replication: gap = mean + seed + example + rest. With
+    the mean squares of the two-way analysis of variance
 
         Var(mean) = (MS_seeds + max(MS_examples − MS_rest, 0)) / (S · n)
 
-    and t has Satterthwaite's degrees of freedom. Studies in which several readers judge the same cases have this
-    design; Obuchowski and Rockette (1995, obuchowski1995hypothesis) analyse summaries such as the area under a
-    curve. Assumes that seeds are drawn independently, and so are examples; coverage falls to about 92 % with three
-    seeds.
-    Raises TooFew for one seed or one example.
+    and t has Satterthwaite's degrees of freedom. Studies in which several readers judge the same cases have
+    this design; Obuchowski and Rockette (1995, obuchowski1995hypothesis) analyse summaries such as the area
+    under a curve. Assumes that seeds are drawn independently, and so are examples; coverage falls to about 92
+    % with three seeds. Raises TooFew for one seed or one example.
     """
     seeds, n = gaps.shape
     if min(seeds, n) < 2:
@@ -114,6 +128,8 @@ def holm(p_values: pd.Series) -> pd.Series:
 
     The smallest of m is multiplied by m, the next by m − 1, and so on; none falls below the one before.
 
+    Examples
+    --------
     >>> holm(pd.Series([0.01, 0.04, 0.03])).tolist()
     [0.03, 0.06, 0.06]
     """
@@ -135,20 +151,44 @@ class Ranking:
     critical_difference: float
 
     def apart(self, first: str, second: str) -> bool:
-        """Whether two methods differ by more than chance explains."""
+        """Whether two methods differ by more than chance explains.
+
+        Parameters
+        ----------
+        first : str
+            A method.
+        second : str
+            Another method.
+        """
         return abs(self.ranks[first] - self.ranks[second]) > self.critical_difference
 
 
 def ranking(
     frame: pd.DataFrame, metric: str = "accuracy", x: str = "compression", alpha: float = 0.05
 ) -> Ranking:
-    """Mean ranks over independent blocks at equal compression (or MACs: x="speedup_theoretical").
+    """Mean ranks over independent blocks at equal compression (Demšar 2006).
 
-        CD = q_α · √(k (k + 1) / (6 N)),  k methods, N blocks (Demšar 2006)
+    The critical difference is CD = q_α · √(k (k + 1) / (6 N)), k methods, N blocks. A block is a seed of one
+    data set and model, judged at the strongest x that all its methods reach. Sparsities of one seed share a
+    dense network, so they are not blocks. Ties share the mean of their ranks.
 
-    A block is a seed of one data set and model, judged at the strongest x that all its methods reach. Sparsities
-    of one seed share a dense network, so they are not blocks. Ties share the mean of their ranks.
-    Raises ValueError for fewer than three methods, TooFew for fewer than two blocks.
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Table of runs.
+    metric : str, default 'accuracy'
+        A column, higher is better.
+    x : str, default 'compression'
+        compression, or speedup_theoretical for equal MACs.
+    alpha : float, default 0.05
+        Level of the critical difference.
+
+    Raises
+    ------
+    ValueError
+        For fewer than three methods.
+    TooFew
+        For fewer than two blocks.
     """
     ranks = _values(frame, metric, x).rank(axis=1, ascending=False)
     n, methods = ranks.shape
@@ -176,10 +216,26 @@ def _values(frame: pd.DataFrame, metric: str, x: str) -> pd.DataFrame:
 def at_compression(
     frame: pd.DataFrame, at: float | None = None, metric: str = "accuracy", x: str = "compression"
 ) -> pd.Series:
-    """Metric of each method at one x, interpolated on log x between the method's mean points, best first.
+    """Metric of each method at one x, interpolated between its mean points, best first.
 
-    The series is named by that x: if not given, the strongest that every method reaches.
-    Methods whose runs are all to one side of it are left out; nothing is extrapolated.
+    The interpolation is on log x. Methods whose runs are all to one side of it are left out; nothing is
+    extrapolated.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Table of runs.
+    at : float, optional
+        x; if not given, the strongest that every method reaches.
+    metric : str, default 'accuracy'
+        A column, higher is better.
+    x : str, default 'compression'
+        A column of ratios.
+
+    Returns
+    -------
+    pd.Series
+        By method; the series is named by its x.
     """
     points = frame[frame["method"] != "dense"].groupby(["method", "sparsity"])[[x, metric]].mean()
     curves = {name: rows.sort_values(x).to_numpy().T for name, rows in points.groupby(level="method")}

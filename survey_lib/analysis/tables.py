@@ -58,7 +58,21 @@ def matching(
 ) -> pd.DataFrame:
     """Methods of the catalogue that match every filter, one row each.
 
-    Raises ValueError for a category or a moment that does not exist.
+    Parameters
+    ----------
+    category : str, optional
+        As in the catalogue.
+    when : str, optional
+        before, during, after or any.
+    needs : str, optional
+        A field of Evidence.
+    words : tuple[str, ...], default ()
+        Words that the row must hold.
+
+    Raises
+    ------
+    ValueError
+        For a category or a moment that does not exist.
     """
     for field, chosen in (("category", category), ("when", when)):
         if chosen and chosen not in CHOICES[field]:
@@ -77,7 +91,19 @@ def matching(
 def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataFrame:
     """Finished runs of a study as the figures read them: variants of a method are named apart.
 
-    Raises ValueError with near matches for an unknown study, or how to get runs when there are none.
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    local : bool
+        With the runs of this machine.
+    profile : str, optional
+        Only the runs of quick or full.
+
+    Raises
+    ------
+    ValueError
+        With near matches for an unknown study, or how to get runs when there are none.
     """
     load(study)
     frame = store.results(study, local=local, profile=profile)
@@ -96,6 +122,8 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
 
     A run that a study asks for twice, with its method's own scope by default and by name, counts once.
 
+    Examples
+    --------
     >>> frame = pd.DataFrame({name: "x" for name in POINT}, [0, 1]).assign(scope=["global", "layerwise"])
     >>> distinct(frame)["method"].tolist()
     ['x (global)', 'x (layerwise)']
@@ -114,9 +142,20 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """One row a method at a sparsity, for each data set and network: mean and standard deviation over n runs, which
-    differ in their seed. Columns in which all runs agree are left out; best mean first. One run has no spread.
+    """One row a method at a sparsity, for each data set and network.
 
+    Mean and standard deviation over n runs, which differ in their seed. Columns in which all runs agree are
+    left out; best mean first. One run has no spread.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Finished runs.
+    metric : str, default 'accuracy'
+        A column.
+
+    Examples
+    --------
     >>> frame = pd.DataFrame({"method": ["a", "a"], "sparsity": [0.5, 0.5], "accuracy": [0.8, 0.9]})
     >>> results_table(frame).round(3).to_dict("records")
     [{'method': 'a', 'sparsity': 0.5, 'mean': 0.85, 'std': 0.071, 'n': 2}]
@@ -135,6 +174,8 @@ def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame
 def markdown(table: pd.DataFrame) -> str:
     """A table in GitHub's Markdown.
 
+    Examples
+    --------
     >>> print(markdown(pd.DataFrame({"a": [1]})))
     | a |
     | --- |
@@ -149,7 +190,11 @@ def study_card(table: pd.DataFrame) -> str:
     """What a reader must know to judge a figure of these runs, as a Markdown table, from their records.
 
     The sampling error is the binomial standard error of the mean accuracy, √(a (1 − a) / n), in points.
-    Raises ValueError where a run of the table is neither published nor among those of this machine.
+
+    Raises
+    ------
+    ValueError
+        Where a run of the table is neither published nor among those of this machine.
     """
     if table.empty:
         return "*This profile has no run for this figure.*"

@@ -24,9 +24,10 @@ ADDITIONS = {torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor}
 
 
 class Skip(nn.Module):
-    """Stands where a block was: gives back the first input, whatever else the block was called with."""
+    """Stands where a block was: returns the first input, whatever else the block was called with."""
 
     def forward(self, x: Tensor, *_, **__) -> Tensor:
+        """The first input."""
         return x
 
 
@@ -72,6 +73,15 @@ def _storage(tensor: Tensor) -> int:
 def blocks(model: nn.Module, example) -> list[str]:
     """Names of the residual blocks, in the order of the model; inside a block no further one is listed.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : tensor, tuple or dict
+        An input of its forward.
+
+    Examples
+    --------
     >>> class Residual(nn.Linear):
     ...     def forward(self, x): return x + super().forward(x)
     >>> blocks(nn.Sequential(Residual(2, 2), nn.Linear(2, 2)), torch.ones(1, 2))
@@ -92,10 +102,21 @@ def blocks(model: nn.Module, example) -> list[str]:
 
 
 def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int = 0) -> dict[str, Evidence]:
-    """Evidence of each block: `act_in` and `act_out`, (examples, channels, positions...) before and after it.
+    """Evidence of each block: `act_in` and `act_out` before and after it.
 
-    `weight` is all of the block's parameters, laid flat. The channel axis is 1 where the block convolves,
-    else the last one. Works on a copy in eval mode.
+    Both are (examples, channels, positions...). `weight` is all of the block's parameters, laid flat. The
+    channel axis is 1 where the block convolves, else the last one. Works on a copy in eval mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    names : Iterable[str]
+        Names of blocks.
+    batches : Iterable
+        (input, target) pairs.
+    seed : int, default 0
+        Seed of what is drawn at random.
     """
     subject = duplicate(unwrap(model)).eval()
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
@@ -123,7 +144,15 @@ def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int
 
 
 def remove(model: nn.Module, names: Iterable[str]) -> nn.Module:
-    """A copy of the model without the named blocks."""
+    """A copy of the model without the named blocks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    names : Iterable[str]
+        Names of blocks.
+    """
     small = duplicate(unwrap(model))
     for name in names:
         parent, _, child = name.rpartition(".")
@@ -132,7 +161,15 @@ def remove(model: nn.Module, names: Iterable[str]) -> nn.Module:
 
 
 def block_masks(model: nn.Module, names: Iterable[str]) -> Masks:
-    """Masks that zero every parameter of the named blocks, so that only the shortcut is left."""
+    """Masks that zero every parameter of the named blocks, so that only the shortcut is left.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    names : Iterable[str]
+        Names of blocks.
+    """
     return {
         f"{name}.{inner}": torch.zeros_like(parameter, dtype=torch.bool)
         for name in names

@@ -30,9 +30,25 @@ def collect(
     """Evidence of every group of `coupling`: `{group name: [one Evidence for each producer]}`.
 
     `weight` holds the producer's rows of each channel: (channels, in, kh, kw) where a channel is one row,
-    else (channels, n). `dense`: the network that `model` was before it was pruned, for `consumers`; itself if
-    left out. Data, loss and errors are those of `evidence.collect`; the model is not touched.
-    Feature maps of all groups and batches are held at once: a few hundred small images are meant.
+    else (channels, n). Errors are those of `evidence.collect`; the model is not touched. Feature maps of all
+    groups and batches are held at once: a few hundred small images are meant.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    coupling : Coupling
+        What `trace` returned for the model.
+    needs : tuple[str, ...], default ()
+        Fields of Evidence to fill beside `weight`.
+    batches : Iterable, optional
+        (input, target) pairs, or inputs alone where no gradient is needed.
+    loss : observe.Loss, optional
+        loss(output, target); cross-entropy if left out.
+    seed : int, default 0
+        Seed of what is drawn at random.
+    dense : nn.Module, optional
+        The network that `model` was before it was pruned, for `consumers`; itself if left out.
     """
     pairs = None if batches is None else observe.pairs(batches)
     _check(needs, pairs)
@@ -66,9 +82,19 @@ def _check(needs: tuple[str, ...], batches: list | None) -> None:
 
 
 def score_groups(score: Callable[[Evidence], Tensor], found: dict[str, list[Evidence]]) -> dict[str, Tensor]:
-    """One score a channel, (size,): the mean over the group's producers, so that all members of a group
-    agree on what goes (case B26).
+    """One score a channel, (size,): the mean over the producers of its group.
 
+    So all members of a group agree on what goes (case B26).
+
+    Parameters
+    ----------
+    score : Callable[[Evidence], Tensor]
+        A method's score, one value a channel.
+    found : dict[str, list[Evidence]]
+        What `collect` returned.
+
+    Examples
+    --------
     >>> twice = [Evidence("g:a", torch.tensor([[1.0], [2.0]])), Evidence("g:b", torch.tensor([[3.0], [0.0]]))]
     >>> score_groups(lambda e: e.weight[:, 0], {"g": twice})
     {'g': tensor([2., 1.])}
@@ -78,8 +104,17 @@ def score_groups(score: Callable[[Evidence], Tensor], found: dict[str, list[Evid
 
 @torch.no_grad()
 def write_consumers(model: nn.Module, group: ChannelGroup, repaired: dict[str, Tensor]) -> None:
-    """Put the repaired weights (channels, n, out) of a `solve` method back into the consumers, in place, and add
-    what it found for a bias (out,)."""
+    """Put the repaired weights of a `solve` method back into the consumers, in place.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        A channel group of the model.
+    repaired : dict[str, Tensor]
+        Weights (channels, n, out), and what is added to biases (out,), by tensor name.
+    """
     for part in group.consumers:
         if part.tensor in repaired:
             weight = unwrap(model).get_parameter(part.tensor)

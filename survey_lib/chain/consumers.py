@@ -23,7 +23,21 @@ def consumers(
 ) -> dict[str, tuple[Consumer, ...]]:
     """The layers that read each group, with what they read in `model` (X) and in `dense` (D).
 
-    Raises ValueError for a group that no ungrouped Linear or convolution layer reads.
+    Parameters
+    ----------
+    model : nn.Module
+        A network whose other groups may be pruned already.
+    dense : nn.Module
+        The network before pruning.
+    groups : Iterable[ChannelGroup]
+        The groups whose readers are asked for.
+    batches : list
+        (input, target) pairs.
+
+    Raises
+    ------
+    ValueError
+        For a group that no ungrouped Linear or convolution layer reads.
     """
     parts = {group.name: [p for p in group.consumers if _observable(model, p)] for group in groups}
     bare = [name for name, found in parts.items() if not found]
@@ -42,7 +56,19 @@ def consumers(
 
 @torch.no_grad()
 def moments(model: nn.Module, dense: nn.Module, names: list[str], batches: list) -> dict[str, Moments]:
-    """Second moments and means of what the named layers read in two networks of one shape, in float64."""
+    """Second moments and means of what the named layers read in two networks of one shape, in float64.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network whose other groups may be pruned already.
+    dense : nn.Module
+        The network before pruning.
+    names : list[str]
+        Names of layers.
+    batches : list
+        (input, target) pairs.
+    """
     subjects, inputs, total = [copied(model), copied(dense)], {}, {}
     for which, subject in enumerate(subjects):
         for name in names:

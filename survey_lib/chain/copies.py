@@ -61,7 +61,15 @@ def check_kind(model: nn.Module) -> None:
 def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) -> nn.Module:
     """A deep copy, with other tensors for those of these ids.
 
-    What no copy can be made of is shared (a lock, an open file); a kept activation is copied without its graph.
+    What no copy can be made of is shared (a lock, an open file); a kept activation is copied without its
+    graph.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    replaced : Mapping[int, object], optional
+        Id of a tensor -> what stands for it in the copy.
     """
     tables = (
         v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v
@@ -91,9 +99,9 @@ def _uncopyable(model: nn.Module) -> dict[int, object]:
 
 @contextmanager
 def untouched(*models: nn.Module) -> Iterator[None]:
-    """Put back what is written inside: tensors bit by bit, modes, attributes and the lists they hold (case B72).
+    """Put back what is written inside.
 
-    Embeddings with `max_norm`, forwards that count, and hooks on a copy that reach the original all write.
+    Tensors bit by bit, modes, attributes and the lists they hold (case B72).
     """
     modules = [module for model in models for module in model.modules()]
     tensors = [

@@ -35,9 +35,18 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
-    """Weights that methods of weight granularity may prune: matrices and kernels of linear, convolution,
-    recurrent and attention layers; never biases, norms, embeddings, nor heads tied to an embedding, unless
-    `tied`. Shared weights count once."""
+    """Weights that methods of weight granularity may prune.
+
+    Matrices and kernels of linear, convolution, recurrent and attention layers; never biases, norms or
+    embeddings. Shared weights count once.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    tied : bool, default False
+        Heads that share their weight with an embedding, too.
+    """
     found: dict[str, nn.Parameter] = {}
     embeddings = [m.weight for m in unwrap(model).modules() if isinstance(m, EMBEDDINGS) and not tied]
     for layer_name, layer in unwrap(model).named_modules():
@@ -51,8 +60,11 @@ def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
 
 
 def own_matrices(model: nn.Module) -> dict[str, str]:
-    """{name: class it belongs to} of the matrices that no layer of torch holds: those of transformers' Conv1D, of
-    experts in one tensor, position tables (case B68). Norms, biases and embeddings are no such matrices."""
+    """{name: class it belongs to} of the matrices that no layer of torch holds (case B68).
+
+    Those of transformers' Conv1D, of experts in one tensor, position tables. Norms, biases and embeddings are
+    no such matrices.
+    """
     known, found = {id(weight) for weight in prunable(model, tied=True).values()}, {}
     for owner, module in unwrap(model).named_modules():
         if not isinstance(module, (*EMBEDDINGS, *NORMS)):
@@ -72,7 +84,20 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def check(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """ValueError if a mask names no tensor of the model, has another shape, or is not binary (case B46)."""
+    """Check that each mask fits its tensor.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    masks : Mapping[str, Tensor]
+        {tensor name: bool}, True = kept.
+
+    Raises
+    ------
+    ValueError
+        If a mask names no tensor of the model, has another shape, or is not binary (case B46).
+    """
     known = tensors(model)
     for name, mask in masks.items():
         if name not in known:
@@ -91,6 +116,13 @@ def clear(tensor: Tensor, mask: Tensor) -> None:
     """Set what the mask removes to exactly zero, in place, NaN and infinity included.
 
     A product would keep them, and `masked_fill_` takes twice as long on a CPU: bits are cleared instead.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A tensor, which is changed.
+    mask : Tensor
+        Bool, True = kept.
     """
     bits = BITS[tensor.element_size()]
     tensor.view(bits).bitwise_and_(mask.to(tensor.device, bits).neg_())  # -1 is all ones
@@ -100,6 +132,15 @@ def clear(tensor: Tensor, mask: Tensor) -> None:
 def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     """Set what the masks remove to exactly zero, in place, and return the model.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network, which is changed.
+    masks : Mapping[str, Tensor]
+        {tensor name: bool}, True = kept.
+
+    Examples
+    --------
     >>> layer = nn.Linear(2, 1); _ = apply(layer, {"weight": torch.tensor([[True, False]])})
     >>> layer.weight[0, 1].item()
     0.0
@@ -112,12 +153,33 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 
 
 def masked_copy(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of the model with the masks applied; the argument stays as it was."""
+    """A copy of the model with the masks applied; the argument stays as it was.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    masks : Mapping[str, Tensor]
+        {tensor name: bool}, True = kept.
+    """
     return apply(duplicate(model), masks)
 
 
 def check_optimizer(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """ValueError if the optimizer trains none of these weights (case B79)."""
+    """Check that the optimizer trains one of these weights.
+
+    Parameters
+    ----------
+    weights : Iterable[Tensor]
+        Masked weights.
+    optimizer : torch.optim.Optimizer
+        The one of the training loop.
+
+    Raises
+    ------
+    ValueError
+        If it trains none of them (case B79).
+    """
     trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     weights = list(weights)
     if weights and trained.isdisjoint(map(id, weights)):
@@ -154,8 +216,29 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.O
 
     After each `optimizer.step()` the optimizer's own post-step hook sets the masked entries to zero, so
     momentum, weight decay and Adam's moments cannot bring them back (case B11). A second optimizer needs a
-    second `hold`. Raises ValueError for masks that do not fit the model, or an optimizer of another one.
+    second `hold`.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network in training; its masked weights are set to zero at once.
+    masks : Mapping[str, Tensor]
+        {tensor name: bool}, True = kept.
+    optimizer : torch.optim.Optimizer
+        The optimizer that trains the model.
+
+    Returns
+    -------
+    Hold
+        Its `remove()` ends it; `masks` may be replaced at any time.
+
+    Raises
+    ------
+    ValueError
+        For masks that do not fit the model, or an optimizer of another one.
+
+    Examples
+    --------
     >>> layer = nn.Linear(2, 1); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, weight_decay=0.1)
     >>> held = hold(layer, {"weight": torch.tensor([[True, False]])}, optimizer)
     """
@@ -178,6 +261,8 @@ def masks_from_torch(model: nn.Module) -> Masks:
 
     Call `torch.nn.utils.prune.remove` on each layer afterwards, then `hold` goes on where it stopped.
 
+    Examples
+    --------
     >>> from torch.nn.utils import prune; layer = prune.l1_unstructured(nn.Linear(2, 1), "weight", 1)
     >>> int(masks_from_torch(layer)["weight"].sum())
     1

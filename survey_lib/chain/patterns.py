@@ -19,7 +19,15 @@ def to_matrix(weight: Tensor) -> Tensor:
 
 
 def from_matrix(matrix: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of `to_matrix`."""
+    """The inverse of `to_matrix`.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        (out, in) with the kernel axes in the rows of the input.
+    shape : torch.Size
+        Shape of the weight.
+    """
     if len(shape) == 2:
         return matrix.reshape(shape)
     return matrix.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
@@ -28,6 +36,8 @@ def from_matrix(matrix: Tensor, shape: torch.Size) -> Tensor:
 def parse(pattern: str) -> tuple[int, int]:
     """`"2:4"` or `"1x4"` as two positive integers, or a ValueError that shows both forms.
 
+    Examples
+    --------
     >>> parse("2:4"), parse("1x4")
     ((2, 4), (1, 4))
     """
@@ -40,7 +50,17 @@ def parse(pattern: str) -> tuple[int, int]:
 
 
 def misfit(shape: torch.Size, unit: str, pattern: str) -> str:
-    """Why a weight of this shape cannot take the pattern; empty if it can."""
+    """Why a weight of this shape cannot take the pattern; empty if it can.
+
+    Parameters
+    ----------
+    shape : torch.Size
+        Shape of the weight.
+    unit : str
+        n:m, block, kernel or vector.
+    pattern : str
+        Such as 2:4 or 1x4.
+    """
     if unit in ("kernel", "vector"):
         return "" if len(shape) == 4 and shape[-1] > 1 else f"{unit} pruning needs a kernel wider than 1"
     first, second = parse(pattern)
@@ -54,6 +74,17 @@ def misfit(shape: torch.Size, unit: str, pattern: str) -> str:
 def n_of_m(score: Tensor, n: int, m: int) -> Tensor:
     """Keep the `n` largest of every `m` neighbours along the input dimension (mishra2021accelerating).
 
+    Parameters
+    ----------
+    score : Tensor
+        (out, in, ...); higher means keep.
+    n : int
+        Kept in each group.
+    m : int
+        Size of a group.
+
+    Examples
+    --------
     >>> n_of_m(torch.tensor([[4.0, 1.0, 3.0, 2.0]]), 2, 4)
     tensor([[ True, False,  True, False]])
     """
@@ -71,6 +102,17 @@ def pool(score: Tensor, unit: str, pattern: str = "") -> Tensor:
     neighbouring inputs by C neighbouring outputs with their whole kernels, so 1xN is lin2022pattern's: N
     consecutive output kernels that share an input channel.
 
+    Parameters
+    ----------
+    score : Tensor
+        Shaped like the weight.
+    unit : str
+        weight, block, kernel or vector.
+    pattern : str, default ''
+        Pattern of blocks, such as 1x4.
+
+    Examples
+    --------
     >>> pool(torch.ones(2, 3), "block", "1x2")
     tensor([[2., 2., 2.]])
     """
@@ -84,7 +126,19 @@ def pool(score: Tensor, unit: str, pattern: str = "") -> Tensor:
 
 
 def spread(keep: Tensor, shape: torch.Size, unit: str, pattern: str = "") -> Tensor:
-    """A mask over units as a mask over weights; the inverse of `pool` for masks."""
+    """A mask over units as a mask over weights; the inverse of `pool` for masks.
+
+    Parameters
+    ----------
+    keep : Tensor
+        One value a unit.
+    shape : torch.Size
+        Shape of the weight.
+    unit : str
+        weight, block, kernel or vector.
+    pattern : str, default ''
+        Pattern of blocks, such as 1x4.
+    """
     if unit == "weight":
         return keep
     if unit == "block":

@@ -21,9 +21,20 @@ Order = Callable[[Tensor, int, int], Tensor]  # (score (rows, channels), n, m) -
 def permuted(model: nn.Module, example, pattern: str, order: Order) -> nn.Module:
     """A copy of the model with the channels of each group in the order that `order` asks for.
 
-    `order` reads the magnitudes of all layers whose inputs are the group, channel by channel. A group is left
-    as it is where no layer reads it in whole runs of m inputs, or where the outputs of the reordered network
-    differ in float64, as behind an operation that treats channels by their number.
+    A group is left as it is where no layer reads it in whole runs of m inputs, or where the outputs of the
+    reordered network differ in float64, as behind an operation that treats channels by their number.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : tensor, tuple or dict
+        An input of its forward.
+    pattern : str
+        Pattern N:M.
+    order : Order
+        order(magnitudes, n, m): the order of the channels, from the magnitudes of all layers whose inputs
+        are the group, channel by channel.
     """
     n, m = parse(pattern)
     current = duplicate(model)
@@ -38,7 +49,7 @@ def permuted(model: nn.Module, example, pattern: str, order: Order) -> nn.Module
 
 
 def _in_runs(model: nn.Module, part: Slice, m: int) -> bool:
-    """Does an ungrouped layer read the channels as neighbours, in whole groups of m?"""
+    """Whether an ungrouped layer reads the channels as neighbours, in whole groups of m."""
     layer, index = model.get_submodule(part.tensor.rpartition(".")[0]), part.index
     plain = isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) and getattr(layer, "groups", 1) == 1
     return (

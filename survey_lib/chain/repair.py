@@ -13,6 +13,8 @@ def damped(gram: Tensor) -> tuple[Tensor, Tensor]:
 
     Dead inputs get 1 on the diagonal, all inputs 1 % of the mean diagonal.
 
+    Examples
+    --------
     >>> damped(torch.tensor([[4.0, 0.0], [0.0, 0.0]]))[1]
     tensor([False,  True])
     """
@@ -26,10 +28,24 @@ def damped(gram: Tensor) -> tuple[Tensor, Tensor]:
 def least_squares(weight: Tensor, hessian: Tensor, keep: Tensor) -> Tensor:
     """The weights on the kept inputs that change the layer's output least: argmin ‖(W − Ŵ) X‖².
 
-    weight (out, k), hessian = X Xᵀ (k, k), keep (k,) bool. Ŵ_S = W H_{:,S} (H_SS)⁻¹, zero elsewhere; the
-    sum of the updates that OBS makes weight by weight. Raises torch.linalg.LinAlgError if H_SS is singular
-    (`damped`).
+    Ŵ_S = W H_{:,S} (H_SS)⁻¹, zero elsewhere; the sum of the updates that OBS makes weight by weight.
 
+    Parameters
+    ----------
+    weight : Tensor
+        Weight (out, k).
+    hessian : Tensor
+        H = X Xᵀ (k, k).
+    keep : Tensor
+        Bool (k,), True = kept.
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        If H_SS is singular (`damped`).
+
+    Examples
+    --------
     >>> least_squares(torch.ones(1, 2), torch.tensor([[2.0, 1.0], [1.0, 2.0]]), torch.tensor([True, False]))
     tensor([[1.5000, 0.0000]])
     """

@@ -29,6 +29,15 @@ def keep_largest(score: Tensor, removed: int) -> Tensor:
 
     Found by partition, in linear time: on ResNet-50's 25 M weights a sort takes thirty times as long.
 
+    Parameters
+    ----------
+    score : Tensor
+        Score of any shape.
+    removed : int
+        Number of units.
+
+    Examples
+    --------
     >>> keep_largest(torch.tensor([0.0, 0.0, 1.0, 1.0, 2.0, 2.0]), 3)
     tensor([False, False, False,  True,  True,  True])
     """
@@ -38,6 +47,15 @@ def keep_largest(score: Tensor, removed: int) -> Tensor:
 def keep_in_rows(score: Tensor, removed: int) -> Tensor:
     """Mask that removes exactly `removed` units, the same number from each row (the first rows one more).
 
+    Parameters
+    ----------
+    score : Tensor
+        Score (rows, ...).
+    removed : int
+        Number of units.
+
+    Examples
+    --------
     >>> keep_in_rows(torch.tensor([[1.0, 2.0], [9.0, 8.0]]), 2)
     tensor([[False,  True],
             [ True, False]])
@@ -66,6 +84,19 @@ def allocate(
 ) -> dict[str, float]:
     """Sparsity of each layer under a scope; only `erk` gives the layers different ones.
 
+    Parameters
+    ----------
+    scores : dict[str, Tensor]
+        Scores by layer.
+    sparsity : float
+        Fraction to remove, in [0, 1).
+    scope : str
+        layerwise, global, erk or row.
+    shapes : dict[str, tuple[int, ...]], optional
+        The weights that erk reads, where the scores are not weight-shaped.
+
+    Examples
+    --------
     >>> allocate({"a": torch.ones(4, 4), "b": torch.ones(2, 2)}, 0.5, "layerwise")
     {'a': 0.5, 'b': 0.5}
     """
@@ -80,6 +111,15 @@ def erk(shapes: dict[str, tuple[int, ...]], sparsity: float) -> dict[str, float]
     density_l = c · (Σ_d n_d) / (Π_d n_d) over the axes d of layer l, with c such that the network as a
     whole has the asked density; a layer that would exceed density 1 is left whole and c solved again.
 
+    Parameters
+    ----------
+    shapes : dict[str, tuple[int, ...]]
+        Shapes of the weights, by layer.
+    sparsity : float
+        Sparsity of the network as a whole.
+
+    Examples
+    --------
     >>> {k: round(v, 3) for k, v in erk({"a": (10, 10), "b": (20, 20)}, 0.5).items()}
     {'a': 0.167, 'b': 0.583}
     """
@@ -99,6 +139,17 @@ def erk(shapes: dict[str, tuple[int, ...]], sparsity: float) -> dict[str, float]
 def counts(sizes: dict[str, int], fractions: dict[str, float], minimum: int = 0) -> dict[str, int]:
     """How many units each layer loses, by largest remainder, so that the total is exact.
 
+    Parameters
+    ----------
+    sizes : dict[str, int]
+        Units of each layer.
+    fractions : dict[str, float]
+        Share that each layer loses.
+    minimum : int, default 0
+        Units that stay in every layer.
+
+    Examples
+    --------
     >>> counts({"a": 5, "b": 5}, {"a": 0.5, "b": 0.5})
     {'a': 3, 'b': 2}
     """
@@ -124,11 +175,30 @@ def select(
     """Keep-masks `{name: bool tensor}` that remove `sparsity` of all units under a scope.
 
     `layerwise`, `row` and `erk` round in each layer, `row` also takes the same share from each output row;
-    `global` ranks all units together. `minimum` units stay in every layer (1 for channel groups, which must
-    not be emptied; 0 for weights). `shapes`: the weights that erk reads, if the scores are not
-    weight-shaped. `fractions`: layer sparsities that are decided already. Raises ValueError for a sparsity
-    outside [0, 1), an unknown scope, or scores that are not finite.
+    `global` ranks all units together.
 
+    Parameters
+    ----------
+    scores : dict[str, Tensor]
+        By layer, higher means keep.
+    sparsity : float
+        Fraction of all units to remove, in [0, 1).
+    scope : str, default 'layerwise'
+        layerwise, global, erk or row.
+    minimum : int, default 0
+        Units that stay in every layer (1 for channel groups, which must not be emptied; 0 for weights).
+    shapes : dict[str, tuple[int, ...]], optional
+        The weights that erk reads, if the scores are not weight-shaped.
+    fractions : dict[str, float], optional
+        Layer sparsities that are decided already.
+
+    Raises
+    ------
+    ValueError
+        For a sparsity outside [0, 1), an unknown scope, or scores that are not finite.
+
+    Examples
+    --------
     >>> select({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0, 4.0])}, 0.5, "global")
     {'a': tensor([False, False]), 'b': tensor([True, True])}
     """
@@ -172,10 +242,19 @@ def check_finite(scores: dict[str, Tensor]) -> None:
 def round_sparsities(schedule: str, sparsity: float, rounds: int) -> list[float]:
     """Cumulative sparsity after each round; the last one always equals `sparsity` (case B07).
 
-    one-shot: [s]. iterative: n equal *relative* rounds, 1 − (1 − s)^(k/n); 0 rounds stands for as many as it
-    takes to remove at most 20 % of what is left in each (frankle2019lottery). gradual: the cubic of Zhu and
-    Gupta 2017, s · (1 − (1 − k/n)³).
+    Parameters
+    ----------
+    schedule : str
+        one-shot: [s]. iterative: n equal *relative* rounds, 1 − (1 − s)^(k/n). gradual: the cubic of Zhu
+        and Gupta 2017, s · (1 − (1 − k/n)³).
+    sparsity : float
+        s, after the last round.
+    rounds : int
+        n; 0 stands for as many as it takes to remove at most 20 % of what is left in each
+        (frankle2019lottery).
 
+    Examples
+    --------
     >>> round_sparsities("iterative", 0.75, 2)
     [0.5, 0.75]
     >>> [round(s, 3) for s in round_sparsities("gradual", 0.8, 4)]
@@ -199,6 +278,19 @@ def round_sparsities(schedule: str, sparsity: float, rounds: int) -> list[float]
 def cubic(step: int, last: int, final: float, initial: float = 0.0) -> float:
     """Cubic sparsity schedule s_f + (s_i − s_f)(1 − t/T)³, held at s_f from step T on (zhu2017prune).
 
+    Parameters
+    ----------
+    step : int
+        Step t.
+    last : int
+        Last step T.
+    final : float
+        Final sparsity s_f.
+    initial : float, default 0.0
+        Initial sparsity s_i.
+
+    Examples
+    --------
     >>> cubic(5, 10, 0.8), cubic(12, 10, 0.8)
     (0.7000000000000001, 0.8)
     """

@@ -40,10 +40,34 @@ def save_figure(
 ) -> list[Path]:
     """Write NAME.png, .svg, .pdf and NAME.json; two calls on one machine give the same bytes.
 
-    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, versions, the SHA-256 of
-    each image, and the commit, with `-changed` behind it where the library's files differ from that commit. The id
-    is also in the images, so that a lost picture can be traced.
-    Raises FileExistsError where a file in `out` that is not of this function would be overwritten.
+    The data sheet holds id, caption, alt text, plotted data, run keys, study, profile, versions, the SHA-256
+    of each image, and the commit, with `-changed` behind it where the library's files differ from that
+    commit. The id is also in the images, so that a lost picture can be traced.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        The figure and what it says.
+    name : str
+        Name of the files.
+    out : str | Path
+        Folder of the files.
+    study : str, default ''
+        Whose runs are drawn.
+    profile : str, default 'published'
+        Profile of these runs.
+    keys : Sequence[str], default ()
+        Keys of these runs.
+
+    Returns
+    -------
+    list[Path]
+        The files.
+
+    Raises
+    ------
+    FileExistsError
+        Where a file in `out` that is not of this function would be overwritten.
     """
     about = f"{drawing.caption} [survey_lib figure {name}]"
     metadata = {

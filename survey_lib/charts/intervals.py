@@ -28,9 +28,31 @@ def intervals(
 ) -> None:
     """Draw `mean` with the interval `low` to `high` of each row, times `unit`, and a line at zero.
 
-    A mark is hollow where the row's `corrected` p (or `verdict`) says that the difference is a tie; the grey dots
-    beside it are the row's `seeds`. Both columns may be missing. Rows are drawn from top to bottom, or at `at`;
-    `standing` intervals are vertical, over `at`. Raises TooFew for a table without rows.
+    A mark is hollow where the row's `corrected` p (or `verdict`) says that the difference is a tie; the grey
+    dots beside it are the row's `seeds`. Both columns may be missing. Rows are drawn from top to bottom, or
+    at `at`.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        mean, low, high, and perhaps corrected, verdict, seeds.
+    axes : Axes
+        Where to draw.
+    at : Sequence[float], optional
+        Where each row is drawn.
+    unit : float, default 100
+        Factor on all numbers.
+    standing : bool, default False
+        Intervals are vertical, over `at`.
+    label : str, optional
+        For the legend.
+    **style
+        Of the marks, as matplotlib takes it.
+
+    Raises
+    ------
+    TooFew
+        For a table without rows.
     """
     if table.empty:
         raise TooFew(
@@ -52,7 +74,17 @@ def intervals(
 
 
 def names(table: pd.DataFrame, labels: Sequence[str], axes: Axes) -> None:
-    """Write the labels beside rows that were drawn from top to bottom."""
+    """Write the labels beside rows that were drawn from top to bottom.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What was drawn.
+    labels : Sequence[str]
+        One label a row.
+    axes : Axes
+        Where to draw.
+    """
     axes.set_yticks(range(len(table)), list(labels)[::-1])
 
 
@@ -65,7 +97,17 @@ def _ties(table: pd.DataFrame) -> np.ndarray:
 
 
 def gain_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
-    """`intervals` over sparsity, joined by a line a method; `table`: method, sparsity, mean, low, high in points, n."""
+    """`intervals` over sparsity, joined by a line a method.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        method, sparsity, mean, low, high in points, n.
+    axes : Axes
+        Where to draw.
+    styles : Mapping[str, dict]
+        Method -> how its line is drawn.
+    """
     if table.empty:
         raise TooFew(NO_PAIRS)
     for number, (name, rows) in enumerate(table.groupby("method")):

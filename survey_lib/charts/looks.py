@@ -10,36 +10,48 @@ HATCHES = ("", "///", "...", "xxx", "---", "\\\\", "+++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 GREY, PALE, DENSE = "#999999", "#DDDDDD", "#222222"
 RANDOM_MARKERS = "x+*1234"
-# Within seven names of each other the colours differ; further apart two methods may share one, and the marker differs.
-ORDER = (
-    "magnitude l1-filter snip group-norm nm-magnitude taylor-filter rigl "
-    "lamp fpgm synflow slimming obs hrank set "
-    "grasp obd imp gradual wanda sparsegpt ria "
-    "taylor-weight apoz l2-filter thinet lasso depgraph isomorphic "
-    "woodfisher owl iter-snip force movement srigl l0 "
-    "str acdc nm-permuted nm-srste block kernel vector "
-    "sfp taylor-activation obd-filter chip greg group-lasso eagleeye "
-    "block-influence angular-distance head-gradient ffn-channel llm-pruner flap "
-    "minitron"
-).split()
+# The methods of each colour: two methods of one study never share it. Within a row the marker differs.
+COLOURS = {
+    PALETTE[0]: "magnitude",
+    PALETTE[1]: "l1-filter obd owl acdc",
+    PALETTE[2]: "snip l2-filter thinet taylor-weight block l0 imp head-gradient",
+    PALETTE[3]: "group-norm gradual nm-srste chip ffn-channel woodfisher force",
+    PALETTE[4]: "nm-magnitude obs lasso movement greg grasp",
+    PALETTE[5]: "taylor-filter group-lasso lamp kernel set sparsegpt",
+    PALETTE[6]: "rigl wanda apoz isomorphic vector",
+    "#6A3D9A": "synflow eagleeye obd-filter block-influence str nm-permuted",
+    "#808000": "fpgm ria srigl depgraph angular-distance",
+    "#99000D": "hrank iter-snip flap",
+    "#1B2A6B": "slimming sfp llm-pruner",
+    "#66A61E": "taylor-activation minitron",
+}
+HOME = {
+    name: (colour, (row + 7 * place) % len(MARKERS))
+    for row, (colour, names) in enumerate(COLOURS.items())
+    for place, name in enumerate(names.split())
+}
 
 
 def looks(methods: Iterable[str]) -> dict[str, dict]:
     """Colour and marker of each method: fixed by its name, grey for random, and no two share both.
 
-    A variant ("snip shuffled", "nm-magnitude:2:4") has the colour of its method and, beside it, another marker.
+    A variant ("snip shuffled", "nm-magnitude:2:4") has the colour of its method and, beside it, another
+    marker.
 
+    Examples
+    --------
     >>> looks(["fpgm", "random"])["random"]["color"]
     '#999999'
     """
     styles: dict[str, dict] = {}
-    for name in sorted(methods, key=lambda name: (name not in ORDER, name)):
+    for name in sorted(methods, key=lambda name: (name not in HOME, name)):
         colour, marker = _home(name)
         markers = RANDOM_MARKERS if colour == GREY else MARKERS
         while (style := {"color": colour, "marker": markers[marker % len(markers)]}) in styles.values():
             marker += 1
             if marker > 2 * len(markers):  # more variants of one method than there are markers
-                colour, marker = PALETTE[(PALETTE.index(colour) + 1) % len(PALETTE)], 0
+                every = list(COLOURS)
+                colour, marker = every[(every.index(colour) + 1) % len(every)], 0
         styles[name] = style
     return {name: styles[name] for name in sorted(styles)}
 
@@ -49,5 +61,5 @@ def _home(name: str) -> tuple[str, int]:
     base = name.split(":")[0].split(" ")[0].strip(",")
     if base.startswith("random"):
         return GREY, 0
-    index = ORDER.index(base) if base in ORDER else zlib.crc32(base.encode())
-    return PALETTE[index % len(PALETTE)], index % len(MARKERS)
+    index = zlib.crc32(base.encode())
+    return HOME.get(base, (PALETTE[index % len(PALETTE)], index % len(MARKERS)))

@@ -35,7 +35,15 @@ def house_style() -> None:
 
 
 def headline(figure: Figure, text: str) -> None:
-    """The finding, bold over the whole figure, wrapped to its width."""
+    """The finding, bold over the whole figure, wrapped to its width.
+
+    Parameters
+    ----------
+    figure : Figure
+        It gets the title.
+    text : str
+        A sentence.
+    """
     width = int(figure.get_figwidth() * 12)
     figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
 
@@ -60,7 +68,19 @@ def check_baselines(frame: pd.DataFrame) -> None:
 def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFrame:
     """Mean, standard deviation and n over seeds of x and metric, for each method and sparsity.
 
-    Raises ValueError if a seed has two runs at one point: such settings must not be averaged.
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Table of runs.
+    x : str
+        A column.
+    metric : str, default 'accuracy'
+        A column.
+
+    Raises
+    ------
+    ValueError
+        If a seed has two runs at one point: such settings must not be averaged.
     """
     twice = frame.duplicated(["method", "sparsity", "seed"], keep=False)
     if twice.any():
@@ -80,10 +100,31 @@ def curves(
     metric: str = "accuracy",
     chosen: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """One line a method with its band, the dense level, and n in the corner; returns the plotted numbers.
+    """One line a method with its band, the dense level, and n in the corner.
 
-    `chosen` methods are drawn in colour, the others pale behind them; all are in colour if it is left out.
-    Raises ValueError if dense, random or magnitude is missing.
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Table of runs.
+    axes : Axes
+        Where to draw.
+    x : str, default 'compression'
+        A column of ratios, or sparsity.
+    metric : str, default 'accuracy'
+        A column.
+    chosen : Sequence[str], optional
+        Methods that are drawn in colour, the others pale behind them; all are in colour if it is left
+        out.
+
+    Returns
+    -------
+    pd.DataFrame
+        The plotted numbers.
+
+    Raises
+    ------
+    ValueError
+        If dense, random or magnitude is missing.
     """
     check_baselines(frame)
     pruned = frame[frame["method"] != "dense"]
@@ -121,12 +162,28 @@ def _bands(
 
 
 def dense_line(frame: pd.DataFrame, axes: Axes) -> None:
-    """The accuracy before pruning, as a dashed line."""
+    """The accuracy before pruning, as a dashed line.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Table of runs.
+    axes : Axes
+        Where to draw.
+    """
     axes.axhline(frame["dense_accuracy"].mean(), color=DENSE, linestyle="--", linewidth=1, label="dense")
 
 
 def scale(axes: Axes, x: str) -> None:
-    """Label the axis; ratios on a logarithm of base 2 with plain numbers."""
+    """Label the axis; ratios on a logarithm of base 2 with plain numbers.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    x : str
+        A column that runs along the axis.
+    """
     axes.set_xlabel(LABELS.get(x, x))
     if x in ("compression", "speedup_theoretical"):
         axes.set_xscale("log", base=2)
@@ -134,7 +191,15 @@ def scale(axes: Axes, x: str) -> None:
 
 
 def note_n(axes: Axes, counts: pd.Series) -> None:
-    """Print n; a point with fewer than three seeds is said on the plot's face."""
+    """Print n; a point with fewer than three seeds is said on the plot's face.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    counts : pd.Series
+        Number n of each point.
+    """
     low, high = int(counts.min()), int(counts.max())
     text = f"n = {low}" if low == high else f"n = {low} to {high}"
     axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7, color=DENSE)

@@ -17,7 +17,19 @@ EMPTY = "#F2F2F2"
 def mask_pattern(mask: np.ndarray, axes: Axes, title: str = "") -> None:
     """A two-dimensional mask as a grid of cells: coloured = kept, light and crossed by nothing = removed.
 
-    Raises ValueError for a mask that is not two-dimensional.
+    Parameters
+    ----------
+    mask : np.ndarray
+        (rows, columns) bool.
+    axes : Axes
+        Where to draw.
+    title : str, default ''
+        Title of the grid.
+
+    Raises
+    ------
+    ValueError
+        For a mask that is not two-dimensional.
     """
     mask = np.asarray(mask, dtype=bool)
     if mask.ndim != 2:
@@ -35,9 +47,18 @@ def mask_pattern(mask: np.ndarray, axes: Axes, title: str = "") -> None:
 def tree(
     branches: Mapping[str, Mapping[str, Sequence[str]]], axes: Axes, root: str = "pruning", wrap: int = 80
 ) -> None:
-    """Three levels from left to right: the root, its branches, their twigs with the leaves listed beside.
+    """Three levels from left to right: the root, its branches, their twigs with their leaves.
 
-    `branches`: {branch: {twig: [leaves]}}; leaves are wrapped to `wrap` characters a line.
+    Parameters
+    ----------
+    branches : Mapping[str, Mapping[str, Sequence[str]]]
+        {branch: {twig: [leaves]}}.
+    axes : Axes
+        Where to draw.
+    root : str, default 'pruning'
+        Text of the root.
+    wrap : int, default 80
+        Characters a line of leaves.
     """
     twigs = [(branch, twig) for branch, inner in branches.items() for twig in inner]
     heights = {pair: len(twigs) - index for index, pair in enumerate(twigs)}
@@ -65,7 +86,25 @@ def _box(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
 def layer(
     axes: Axes, x: float, y: float, name: str, channels: int, gone: Sequence[int] = (), size: float = 0.22
 ) -> None:
-    """A layer as a column of channels, its top at (x, y); those in `gone` are coloured and crossed out."""
+    """A layer as a column of channels, its top at (x, y).
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    x : float
+        Left edge.
+    y : float
+        Top.
+    name : str
+        Name above the column.
+    channels : int
+        Number of channels.
+    gone : Sequence[int], default ()
+        Those that are coloured and crossed out.
+    size : float, default 0.22
+        Size of a channel.
+    """
     for channel in range(channels):
         bottom = y - (channel + 1) * size
         lost = channel in gone
@@ -84,13 +123,37 @@ def layer(
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], bend: float = 0.0) -> None:
-    """Data flow from one point to another; `bend` curves it, as a shortcut does."""
+    """Data flow from one point to another.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    start : tuple[float, float]
+        Where it starts, (x, y).
+    end : tuple[float, float]
+        Where it ends, (x, y).
+    bend : float, default 0.0
+        Curves it, as a shortcut does.
+    """
     how = {"arrowstyle": "->", "color": GREY, "linewidth": 1.2, "connectionstyle": f"arc3,rad={bend}"}
     axes.annotate("", xy=end, xytext=start, arrowprops=how)
 
 
 def operator(axes: Axes, x: float, y: float, symbol: str) -> None:
-    """A sum, a concatenation or another joint of the network."""
+    """A sum, a concatenation or another joint of the network.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    x : float
+        Horizontal centre.
+    y : float
+        Vertical centre.
+    symbol : str
+        A sign, such as +.
+    """
     axes.add_patch(
         FancyBboxPatch(
             (x - 0.1, y - 0.1), 0.2, 0.2, boxstyle="circle,pad=0.05", facecolor="white", edgecolor=DENSE
@@ -100,6 +163,16 @@ def operator(axes: Axes, x: float, y: float, symbol: str) -> None:
 
 
 def canvas(axes: Axes, width: float, height: float) -> None:
-    """Room for a drawing, without axes."""
+    """Room for a drawing, without axes.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    width : float
+        In units of the drawing.
+    height : float
+        In units of the drawing.
+    """
     axes.set(xlim=(-0.3, width), ylim=(-0.3, height), aspect="equal")
     axes.axis("off")

@@ -92,7 +92,8 @@ def choose(names: tuple[str, ...]) -> list[Path]:
 def text(names: tuple[str, ...], check: bool) -> None:
     """Recompute the numbers in the prose of notebooks whose names contain one of NAMES (all if none is given).
 
-    A number is followed by a hidden comment that computes it: `0.4 points<!--= finding("random").points() -->`.
+    A number is followed by a hidden comment that computes it: `0.4 points<!--= finding("random").points()
+    -->`.
     """
     from survey_lib.course import prose
 

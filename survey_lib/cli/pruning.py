@@ -47,7 +47,40 @@ def prune_once(
     html: Path | None,
     seed: int,
 ) -> Report:
-    """Build, prune, fine-tune, measure, save. Raises ValueError or an OSError before any work for a wrong wish."""
+    """Build, prune, fine-tune, measure, save.
+
+    Parameters
+    ----------
+    model : str
+        A name, see `build`.
+    method : str
+        A name of the catalogue.
+    sparsity : float | None
+        Fraction to remove.
+    macs : float | None
+        In its place, the share of the MACs that may stay.
+    parameters : float | None
+        In its place, the share of the parameters that may stay.
+    weights : str | None
+        A file with the weights of the model.
+    dataset : str | None
+        To prune and fine-tune on.
+    epochs : int
+        Epochs of fine-tuning.
+    out : Path | None
+        File of the pruned model.
+    onnx : Path | None
+        File of its ONNX export.
+    html : Path | None
+        File of the report.
+    seed : int
+        Seed of what is drawn at random.
+
+    Raises
+    ------
+    ValueError
+        Before any work, for a wrong wish; or an OSError.
+    """
     find(method)
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
     budget_of(*wishes.values(), None, None)
@@ -87,7 +120,15 @@ def prune_once(
 
 
 def inputs(model: str, dataset: str | None) -> tuple[loaders.Data | None, Tensor, int]:
-    """Data, an example and the number of classes: those of a data set, or ImageNet's shape and no data."""
+    """Data, an example and the number of classes.
+
+    Parameters
+    ----------
+    model : str
+        name, for the message of an error.
+    dataset : str | None
+        Name; without one, ImageNet's shape and no data.
+    """
     if dataset is None and model.startswith(models.TORCHVISION):
         return None, torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)), 1000
     data = loaders.load(dataset or "eurosat32-mini")
@@ -124,7 +165,21 @@ def _network(
 def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Module:
     """A model of the library, of torchvision, or what `package.module:function` returns.
 
-    Raises ValueError for a name that is none of these.
+    Parameters
+    ----------
+    name : str
+        Name of the model, or package.module:function.
+    classes : int
+        Classes of the last layer.
+    shape : tuple[int, ...]
+        Shape of an image.
+    seed : int
+        Seed of what is drawn at random.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none of these.
     """
     module, _, function = name.partition(":")
     if not function or name.startswith(models.TORCHVISION):

@@ -38,6 +38,7 @@ class Report:
 
     @property
     def title(self) -> str:
+        """What was pruned, how, and how far."""
         return f"{self.model} by {self.method}: asked for {self.asked}"
 
     def ratios(self) -> dict[str, float]:

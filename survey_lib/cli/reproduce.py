@@ -17,11 +17,27 @@ KINDS = ("png", "svg", "pdf", "json")
 
 
 def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], None]) -> bool:
-    """Draw a picture of published runs, sweep, execute the notebooks, draw the figures, say the table and where all
-    lies; False for a failure.
+    """Draw a figure of published runs, sweep, execute the notebooks, draw the figures, say the table.
 
-    Notebooks and figures read the published runs, and with profile full those of this machine, once computed: lessons
-    speak of whole studies. Finished runs and notebooks are kept, so an interrupted call goes on where it stopped.
+    Notebooks and figures read the published runs, and with profile full those of this machine, once computed:
+    lessons speak of whole studies. Finished runs and notebooks are kept, so an interrupted call goes on where
+    it stopped.
+
+    Parameters
+    ----------
+    profile : str
+        Quick or full.
+    jobs : int
+        Number of processes.
+    out : str | Path
+        Folder of the figures.
+    say : Callable[[str], None]
+        Is called with each line of progress.
+
+    Returns
+    -------
+    bool
+        False for a failure.
     """
     out, shown = Path(out).resolve(), profile if profile == "full" else "published"
     for folder in (out / "figures", out / "figures" / profile):

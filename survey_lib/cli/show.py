@@ -11,7 +11,17 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the data as J
 
 
 def show(table, as_json: bool = False) -> None:
-    """Print a data frame, a row a line. An empty cell is a value that does not exist; in JSON it is null."""
+    """Print a data frame, a row a line.
+
+    An empty cell is a value that does not exist; in JSON it is null.
+
+    Parameters
+    ----------
+    table
+        Data frame.
+    as_json : bool, default False
+        As JSON lines.
+    """
     if as_json:
         click.echo(json.dumps(records(table), indent=1, ensure_ascii=False))
     elif sys.stdout.isatty():

@@ -45,11 +45,9 @@ def sweep(
 ) -> None:
     """Compute the runs of STUDY that are missing; interrupt it and call it again at will.
 
-    \b
-    survey sweep comparison --profile quick --jobs 2
-    survey sweep my_study.yaml                                    a study of your own; also for status and results
-    survey sweep comparison --profile full --shard 3/8            one job of a job array
-    survey sweep comparison --scheduler tls://node1:8786          on a dask cluster
+    \b survey sweep comparison --profile quick --jobs 2 survey sweep my_study.yaml
+    a study of your own; also for status and results survey sweep comparison --profile full --shard 3/8
+    one job of a job array survey sweep comparison --scheduler tls://node1:8786          on a dask cluster
     """
     from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 

@@ -22,10 +22,24 @@ def verdicts(path: str | Path) -> list[str]:
 
 
 def tried(source: str | Path, copies: list[Path], jobs: int = 2) -> pd.DataFrame:
-    """Run student copies beside their executed sources; one row a notebook.
+    """Run student copies beside their executed sources.
 
-    Columns: notebook, checks (that say Right in the source), asking (that say Not yet in the copy), failure
-    (why a copy did not run to its end), good. An unsolved exercise must never stop a notebook.
+    An unsolved exercise must never stop a notebook.
+
+    Parameters
+    ----------
+    source : str | Path
+        Folder of the executed notebooks.
+    copies : list[Path]
+        Copies for students.
+    jobs : int, default 2
+        Number of processes.
+
+    Returns
+    -------
+    pd.DataFrame
+        notebook, checks (that say Right in the source), asking (that say Not yet in the copy), failure
+        (why a copy did not run to its end), good.
     """
     runs = run_all(copies, {}, copies[0].parent / "tried", jobs, again=True)
     rows = []

@@ -28,16 +28,36 @@ what is missing. Hand in the notebooks with their outputs.
 
 
 def course_folder(out: str | Path, notebooks: Iterable[Path]) -> dict[str, int]:
-    """Write a course into the folder `out`, named after it; notebook -> points.
+    """Write a course into the folder `out`, named after it.
 
-    source/NAME/NAME.ipynb  what nbgrader reads: metadata, one point a check, hidden assertions
-    nbgrader_config.py      its settings; run `nbgrader` in this folder
-    student/                copies without solutions, for a class without nbgrader
-    handout.md              questions, times and exercises for students
-    key.md                  each exercise with its solution, for teachers
+    * source/NAME/NAME.ipynb: what nbgrader reads: metadata, one point a check, hidden assertions
 
-    Raises FileExistsError, before any work, for a folder that holds anything of another hand, and ValueError for a
-    notebook without checks.
+    * nbgrader_config.py: its settings; run `nbgrader` in this folder
+
+    * student/: copies without solutions, for a class without nbgrader
+
+    * handout.md: questions, times and exercises for students
+
+    * key.md: each exercise with its solution, for teachers
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder of the files.
+    notebooks : Iterable[Path]
+        Notebooks of the course.
+
+    Returns
+    -------
+    dict[str, int]
+        Points of each notebook.
+
+    Raises
+    ------
+    FileExistsError
+        Before any work, for a folder that holds anything of another hand.
+    ValueError
+        For a notebook without checks.
     """
     out, paths = Path(out), list(notebooks)
     if not paths:

@@ -19,11 +19,29 @@ PLACEHOLDER = r"\1# YOUR CODE HERE" + "\n" + r"\1raise NotImplementedError"
 
 
 def student(source: str | Path | Iterable[Path], out: str | Path) -> list[Path]:
-    """Copy notebooks, those of a folder or a list of them, without solutions and outputs; the paths written.
+    """Copy notebooks without solutions and outputs.
 
     Code between `# BEGIN SOLUTION` and `# END SOLUTION` becomes a place to write in; cells tagged
-    `solution-only` are left out. Raises, before any file is written, ValueError for an unpaired mark and
-    FileExistsError for a notebook in the way that somebody has worked on.
+    `solution-only` are left out.
+
+    Parameters
+    ----------
+    source : str | Path | Iterable[Path]
+        A folder or a list of notebooks.
+    out : str | Path
+        Folder of the copies.
+
+    Returns
+    -------
+    list[Path]
+        The paths written.
+
+    Raises
+    ------
+    ValueError
+        Before any file is written, for an unpaired mark.
+    FileExistsError
+        Before any file is written, for a notebook in the way that somebody has worked on.
     """
     out = Path(out)
     paths = sorted(Path(source).glob("*.ipynb")) if isinstance(source, str | Path) else list(source)
@@ -51,8 +69,22 @@ def _without_solutions(notebook: nbformat.NotebookNode, name: str) -> nbformat.N
 def check(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> None:
     """Call an answer and print whether it is right; an exception is reported, not raised.
 
-    Numbers, arrays and tensors are compared within `tolerance`, all else by equality. The right answer is not printed.
+    Numbers, arrays and tensors are compared within `tolerance`, all else by equality. The right answer is not
+    printed.
 
+    Parameters
+    ----------
+    answer : Callable[[], object]
+        Computes the student's result.
+    expected : object
+        The right one.
+    hint : str, default ''
+        Is printed beside a wrong one.
+    tolerance : float, default 1e-06
+        Relative and absolute.
+
+    Examples
+    --------
     >>> check(lambda: 2 + 2, 4)
     Right.
     >>> check(lambda: [1, 3], [1, 2], hint="count from the left")
@@ -70,9 +102,24 @@ def check_function(
 ) -> None:
     """Compare a function with an independent one on random inputs, and print whether it is right.
 
-    draw: returns the arguments of one trial from a random generator. The first trial that differs is shown, without
-    the right answer. Neither function may change its arguments: each gets a copy of its own.
+    The first trial that differs is shown, without the right answer. Neither function may change its
+    arguments: each gets a copy of its own.
 
+    Parameters
+    ----------
+    answer : Callable
+        The student's function.
+    oracle : Callable
+        The independent one.
+    draw : Callable[[np.random.Generator], tuple]
+        Returns the arguments of one trial from a random generator.
+    hint : str, default ''
+        Is printed beside a wrong one.
+    trials : int, default 5
+        Number of trials.
+
+    Examples
+    --------
     >>> check_function(lambda x: x + x, lambda x: 2 * x, lambda rng: (rng.normal(size=3),))
     Right.
     """
@@ -80,8 +127,19 @@ def check_function(
 
 
 def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> None:
-    """Print `Right.` if all claims hold, or the first that does not. For open tasks, whose answers differ.
+    """Print `Right.` if all claims hold, or the first that does not.
 
+    For open tasks, whose answers differ.
+
+    Parameters
+    ----------
+    claims : dict[str, Callable[[], bool]]
+        Claim -> whether it holds.
+    hint : str, default ''
+        Is printed beside a wrong one.
+
+    Examples
+    --------
     >>> check_all({"the network keeps at most half of its weights": lambda: 40 <= 50})
     Right.
     >>> check_all({"at least one weight is left": lambda: 0 > 0})
@@ -91,7 +149,19 @@ def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> None:
 
 
 def verdict(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> str:
-    """The line that `check` prints."""
+    """The line that `check` prints.
+
+    Parameters
+    ----------
+    answer : Callable[[], object]
+        Computes the student's result.
+    expected : object
+        The right one.
+    hint : str, default ''
+        Is printed beside a wrong one.
+    tolerance : float, default 1e-06
+        Relative and absolute.
+    """
     got, problem = _called(answer)
     if not problem and not _same(got, expected, tolerance):
         problem = f"{_short(got)} is not right"
@@ -106,7 +176,23 @@ def function_verdict(
     trials: int = 5,
     tolerance: float = 1e-5,
 ) -> str:
-    """The line that `check_function` prints."""
+    """The line that `check_function` prints.
+
+    Parameters
+    ----------
+    answer : Callable
+        The student's function.
+    oracle : Callable
+        The independent one.
+    draw : Callable
+        Returns the arguments of one trial from a random generator.
+    hint : str, default ''
+        Is printed beside a wrong one.
+    trials : int, default 5
+        Number of trials.
+    tolerance : float, default 1e-05
+        Relative and absolute.
+    """
     for trial in range(trials):
         arguments = draw(np.random.default_rng(trial))
         given = copy.deepcopy(arguments)
@@ -121,7 +207,15 @@ def function_verdict(
 
 
 def all_verdict(claims: dict[str, Callable[[], bool]], hint: str = "") -> str:
-    """The line that `check_all` prints."""
+    """The line that `check_all` prints.
+
+    Parameters
+    ----------
+    claims : dict[str, Callable[[], bool]]
+        Claim -> whether it holds.
+    hint : str, default ''
+        Is printed beside a wrong one.
+    """
     for claim, holds in claims.items():
         got, problem = _called(holds)
         if problem or not got:

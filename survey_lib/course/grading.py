@@ -19,12 +19,31 @@ SCHEMA = 3  # of nbgrader's cell metadata
 
 
 def with_points(name: str, out: str | Path) -> int:
-    """Copy the notebook NAME into a folder with nbgrader's metadata, one point a check; the points.
+    """Copy a notebook into a folder with nbgrader's metadata, one point a check.
 
-    A cell with a solution is the student's; a cell that calls a check is graded and locked, and gets
-    the same check once more as a hidden assertion, because nbgrader counts errors, not what a cell prints.
-    Raises FileNotFoundError for an unknown notebook, ValueError for one without checks, and FileExistsError where
-    somebody else's file would be overwritten.
+    A cell with a solution is the student's; a cell that calls a check is graded and locked, and gets the same
+    check once more as a hidden assertion, because nbgrader counts errors, not what a cell prints.
+
+    Parameters
+    ----------
+    name : str
+        Name of the notebook.
+    out : str | Path
+        Folder of the files.
+
+    Returns
+    -------
+    int
+        The points.
+
+    Raises
+    ------
+    FileNotFoundError
+        For an unknown notebook.
+    ValueError
+        For one without checks.
+    FileExistsError
+        Where somebody else's file would be overwritten.
     """
     path, out = FOLDER / f"{name}.ipynb", Path(out)
     if not path.exists():
@@ -68,6 +87,8 @@ def _mark(cell: nbformat.NotebookNode, name: str) -> int:
 def assertions(source: str) -> list[str]:
     """An assertion for each check in a cell's code.
 
+    Examples
+    --------
     >>> assertions("exercises.check(lambda: 2 + 2, 4)")
     ["assert verdict(lambda: 2 + 2, 4) == 'Right.'"]
     """

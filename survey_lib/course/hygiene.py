@@ -20,7 +20,10 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 def check(path: str | Path) -> list[str]:
     """The faults of a notebook, one line each; an empty list for a clean one. No kernel is started.
 
-    Raises FileNotFoundError for a missing file.
+    Raises
+    ------
+    FileNotFoundError
+        For a missing file.
     """
     path = Path(path)
     try:

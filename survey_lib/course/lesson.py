@@ -30,9 +30,13 @@ SLIDER = """<figure><label>{name} <input type="range" max="{last}" value="0" aut
 def begin(profile: str) -> None:
     """Check the profile, fix threads and seed, set the house style.
 
-    published: read committed results (under a minute). full: compute what is missing first. quick: compute a small
-    part of each study; a lesson stops where it asserts what only the whole study shows.
-    Raises ValueError for any other name, before any work.
+    published: read committed results (under a minute). full: compute what is missing first. quick: compute a
+    small part of each study; a lesson stops where it asserts what only the whole study shows.
+
+    Raises
+    ------
+    ValueError
+        For any other name, before any work.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
@@ -46,10 +50,22 @@ def begin(profile: str) -> None:
 
 
 def study(name: str, profile: str) -> pd.DataFrame:
-    """Finished runs of a study, one row each: the published ones, or those of this machine once computed.
+    """Finished runs of a study, one row each.
 
-    Variants of a method (magnitude layerwise and global) share its name; `tables.distinct` names them apart.
-    Raises ValueError that says how to get runs where there are none.
+    These are the published ones, or those of this machine once computed. Variants of a method (magnitude
+    layerwise and global) share its name; `tables.distinct` names them apart.
+
+    Parameters
+    ----------
+    name : str
+        Name of the study.
+    profile : str
+        Quick or full.
+
+    Raises
+    ------
+    ValueError
+        Where there are no runs; the text says how to get them.
     """
     if profile == "published":
         runs = store.results(name, local=False)
@@ -75,7 +91,15 @@ def card(runs: pd.DataFrame) -> None:
 def slider(draw: Callable[[float], object], **values: Sequence[float]) -> HTML:
     """A picture with a slider: `slider(look, filter=range(16))` shows the figure that `look(filter)` draws.
 
-    All frames are drawn at once and are part of the output, so that the slider needs no kernel: it works on the site.
+    All frames are drawn at once and are part of the output, so that the slider needs no kernel: it works on
+    the site.
+
+    Parameters
+    ----------
+    draw : Callable[[float], object]
+        Draws a figure of one value.
+    **values : Sequence[float]
+        The values, under the name that stands beside the slider.
     """
     ((name, steps),) = values.items()
     frames = [_frame(draw, step) for step in steps]

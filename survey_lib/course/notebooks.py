@@ -31,8 +31,21 @@ CELL_TIMEOUT = 3600
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one notebook: the executed file if it succeeded, a one-line reason if it failed; its seconds
-    and the most memory that a process begun here has held, in GB."""
+    """What became of one notebook.
+
+    Attributes
+    ----------
+    name : str
+        Name of the notebook.
+    out : Path
+        The executed file, if it succeeded.
+    failure : str
+        A one-line reason, if it failed.
+    seconds : float
+        How long it ran.
+    memory : float
+        The most memory that a process begun here has held, in GB.
+    """
 
     name: str
     out: Path
@@ -41,6 +54,7 @@ class Run:
     memory: float = math.nan
 
     def line(self) -> str:
+        """The outcome in a line."""
         end = "FAILED, " + self.failure if self.failure else "ok"
         return f"{self.name}: {end} ({self.seconds:.0f} s, {self.memory:.1f} GB)"
 
@@ -58,13 +72,29 @@ def parameters(path: str | Path) -> dict[str, str]:
 
 
 def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
-    """Execute a notebook in its own folder and kernel, and move the result to `out` only if every cell ran.
+    """Execute a notebook in its own folder and kernel, and keep the result if every cell ran.
 
-    Names in `parameters` must be the notebook's own: papermill itself would only warn about a misspelt one.
-    A failure of any kind (a raising cell, a dead or missing kernel, a time-out) is returned, not raised; its
+    Names in `parameters` must be the notebook's own: papermill itself would only warn about a misspelt one. A
+    failure of any kind (a raising cell, a dead or missing kernel, a time-out) is returned, not raised; its
     partly executed notebook stays beside `out` as `NAME.failed.ipynb`.
-    Raises FileNotFoundError for a missing notebook, ValueError for an unknown parameter, and FileExistsError
-    where somebody else's file would be overwritten.
+
+    Parameters
+    ----------
+    path : str | Path
+        The notebook.
+    parameters : dict
+        New values of the notebook's parameters.
+    out : str | Path
+        Where the result goes.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a missing notebook.
+    ValueError
+        For an unknown parameter.
+    FileExistsError
+        Where somebody else's file would be overwritten.
     """
     path, out = Path(path).resolve(), Path(out).absolute()
     _refuse_unknown(path, parameters)
@@ -88,9 +118,27 @@ def run_all(
     again: bool = False,
     report: Callable[[Run], None] = lambda run: None,
 ) -> list[Run]:
-    """Run notebooks in parallel processes into `folder`; a result newer than all it rests on is kept.
+    """Run notebooks in parallel processes; a result newer than all it rests on is kept.
 
-    `report` is called with each Run as it ends. Returns the runs of this call in the order of `paths`.
+    Parameters
+    ----------
+    paths : Iterable[Path]
+        The notebooks.
+    parameters : dict
+        New values of the notebooks' parameters.
+    folder : str | Path
+        Where the results go.
+    jobs : int, default 2
+        Number of processes.
+    again : bool, default False
+        Even where the result is new.
+    report : Callable[[Run], None], default lambda run: None
+        Is called with each Run as it ends.
+
+    Returns
+    -------
+    list[Run]
+        The runs of this call in the order of `paths`.
     """
     folder = Path(folder)
     waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
@@ -122,7 +170,17 @@ def _ignore_ctrl_c() -> None:
 def publish_all(runs: Iterable[Run], folder: Path) -> None:
     """Normalise executed notebooks and put them into the folder that is committed.
 
-    Raises ValueError for one whose cells were edited while it ran, and leaves it.
+    Parameters
+    ----------
+    runs : Iterable[Run]
+        What `run_all` returned.
+    folder : Path
+        Folder of the committed notebooks.
+
+    Raises
+    ------
+    ValueError
+        For a notebook whose cells were edited while it ran; that one is left.
     """
     for run in runs:
         normalise(run.out)

@@ -47,10 +47,16 @@ class Number:
 def compute(expression: str) -> str:
     """The text of an expression over findings, levels of a study and published rows.
 
-    Names are those of `survey_lib.analysis.numbers`: `finding("…")`, `level("…", …)`, `published("…")`, `points`, `percent`.
-    Only calls, attributes, constants and arithmetic are evaluated.
-    Raises ValueError that names the expression, and what is allowed.
+    Names are those of `survey_lib.analysis.numbers`: `finding("…")`, `level("…", …)`, `published("…")`,
+    `points`, `percent`. Only calls, attributes, constants and arithmetic are evaluated.
 
+    Raises
+    ------
+    ValueError
+        For a wrong expression; the text names it, and what is allowed.
+
+    Examples
+    --------
     >>> compute("percent(0.5)")
     '50 %'
     """
@@ -90,8 +96,13 @@ def _value(node: ast.expr) -> object:
 def found(text: str) -> Iterator[Number]:
     """The numbers of a text that have a comment, in order; settings (`<!--= given -->`) are left out.
 
-    The number is the bold text right before the comment, or else the text there that has the computed one's shape.
-    Raises ValueError where nothing of that shape stands before the comment.
+    The number is the bold text right before the comment, or else the text there that has the computed one's
+    shape.
+
+    Raises
+    ------
+    ValueError
+        Where nothing of that shape stands before the comment.
     """
     for comment in COMMENT.finditer(text):
         if comment[1] == GIVEN:
@@ -111,6 +122,8 @@ def found(text: str) -> Iterator[Number]:
 def uncommented(text: str) -> list[str]:
     """What looks like a measurement and is not followed by a comment, or by the rest of a range that is.
 
+    Examples
+    --------
     >>> uncommented("It loses 2.3 points, or 5 %<!--= percent(0.05) -->, of $0.5$.")
     ['2.3']
     """

@@ -25,8 +25,11 @@ def times(folder: Path = FOLDER) -> pd.DataFrame:
 
 
 def asks(path: Path) -> tuple[str, str]:
-    """Title and question of a notebook: its first heading, and what is bold, or else the first question, after a
-    heading that has the word in it."""
+    """Title and question of a notebook.
+
+    The title is the first heading. The question is what is bold, or else the first question, after a heading that
+    has the word in it.
+    """
     text = "\n\n".join(
         cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
     )
@@ -51,7 +54,13 @@ def _fives(minutes: float) -> int:
 
 
 def generated(text: str) -> str:
-    """The text of docs/teaching.md with its table made again. Raises ValueError if its marks are missing."""
+    """The text of docs/teaching.md with its table made again.
+
+    Raises
+    ------
+    ValueError
+        If its marks are missing.
+    """
     if not PART.search(text):
         raise ValueError(f"{NOTES} lacks the marks <!-- begin times --> and <!-- end times -->")
     return PART.sub(lambda found: found[1] + markdown(times()) + found[2], text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @cache
 def commit() -> str:
-    """First 12 digits of the commit, then `-changed` when files of the library differ from it.
+    """First 12 digits of the commit, then `-changed` when files of the library differ from it or are new.
 
     Empty outside the repository of this library.
     """
@@ -22,7 +22,7 @@ def commit() -> str:
         head = subprocess.check_output(
             [*git, "rev-parse", "--short=12", "HEAD"], text=True, stderr=subprocess.DEVNULL
         )
-        changed = subprocess.call([*git, "diff", "--quiet", "HEAD", "--", "."])
+        changed = subprocess.check_output([*git, "status", "--porcelain", "--", "."])
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head.strip() + ("-changed" if changed else "")

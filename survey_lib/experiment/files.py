@@ -1,7 +1,8 @@
 """Write files in one step, and never over what another hand wrote.
 
-A folder of results keeps `.survey-written`: sha256 and name of each file placed there, as `sha256sum --check` reads
-them. A file may be replaced only while it is what that list says. What is unfinished is called `.survey-making-…`.
+A folder of results keeps `.survey-written`: sha256 and name of each file placed there, as `sha256sum --check`
+reads them. A file may be replaced only while it is what that list says. What is unfinished is called
+`.survey-making-…`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,17 @@ STALE = 24 * 3600  # seconds
 
 
 def replace(path: Path, content: str | bytes) -> Path:
-    """Write `content` beside `path`, flush it to the disk, and give it the name. A failure leaves the old file."""
+    """Write `content` beside `path`, flush it to the disk, and give it the name.
+
+    A failure leaves the old file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    content : str | bytes
+        Content of the new file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(TEMPORARY + uuid.uuid4().hex)
     try:
@@ -62,7 +73,10 @@ def set_aside(path: Path) -> Path:
 
 
 def new(path: Path) -> Path:
-    """The path, if a file can be made there. FileExistsError or FileNotFoundError says what stands in the way."""
+    """The path, if a file can be made there.
+
+    FileExistsError or FileNotFoundError says what stands in the way.
+    """
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; give another name, or delete it first")
     if not path.parent.is_dir():
@@ -76,8 +90,20 @@ def new(path: Path) -> Path:
 def into(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
     """A temporary folder whose files move into `folder` at the end.
 
-    Raises FileExistsError for a file of another hand in their way: before any work for those in `names`, and in
-    any case before anything is moved. A link is never written through.
+    A link is never written through.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go.
+    names : Iterable[str], default ()
+        Files that will be written.
+
+    Raises
+    ------
+    FileExistsError
+        For a file of another hand in their way: before any work for those in `names`, and in any case
+        before anything is moved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale(folder)
@@ -95,7 +121,10 @@ def into(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
 def anew(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `folder` at the end.
 
-    Raises FileExistsError, before any work, if that holds anything of another hand.
+    Raises
+    ------
+    FileExistsError
+        Before any work, if that holds anything of another hand.
     """
     folder = folder.absolute()
     refuse_foreign(folder, _inside(folder))
@@ -140,7 +169,20 @@ def _note(source: Path, names: list[str], folder: Path) -> None:
 
 
 def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
-    """Raise FileExistsError for the first name that is no file, or a file that the folder's list does not know."""
+    """Check that no file of another hand is in the way.
+
+    Parameters
+    ----------
+    folder : Path
+        Where files will be written.
+    names : Iterable[str]
+        Names of these files.
+
+    Raises
+    ------
+    FileExistsError
+        For the first name that is no file, or a file that the folder's list does not know.
+    """
     listed = folder / WRITTEN
     plain = listed.is_file() and not listed.is_symlink()
     written = set(listed.read_text(errors="replace").splitlines()) if plain else set()

@@ -5,8 +5,8 @@
     kernels  sparse matrix products beside the dense one
     storage  bytes of the weights in each format
 
-Published in data/results/speed/NAME.csv. They are measurements of a machine and no runs: `survey verify` cannot
-compute them again.
+Published in data/results/speed/NAME.csv. They are measurements of a machine and no runs: `survey verify`
+cannot compute them again.
 """
 
 from __future__ import annotations
@@ -45,9 +45,21 @@ DEPLOYED = ("dense", "aligned")  # compiled and exported; the rest is timed eage
 
 
 def subject(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
-    """A model by name with ten classes and an example of two images. Weights are random: time does not read them.
+    """A model by name with ten classes and an example of two images.
 
-    Raises ValueError for an unknown name, or images of fewer than 16 pixels a side.
+    Weights are random: time does not read them.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model.
+    pixels : int
+        A side of the images.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or images of fewer than 16 pixels a side.
     """
     if pixels < 16:
         raise ValueError(f"pixels must be at least 16, got {pixels}")
@@ -56,7 +68,19 @@ def subject(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
 
 
 def deployed(made: Mapping[str, nn.Module], example: Tensor, folder: Path) -> dict[tuple[str, str], Path]:
-    """ONNX files, float32 and int8, of the variants that are deployed; none without the extra `deploy`."""
+    """ONNX files, float32 and int8, of the variants that are deployed.
+
+    None without the extra `deploy`.
+
+    Parameters
+    ----------
+    made : Mapping[str, nn.Module]
+        Variants by name.
+    example : Tensor
+        An input of its forward.
+    folder : Path
+        Folder of the files.
+    """
     files: dict[tuple[str, str], Path] = {}
     for name in DEPLOYED if importlib.util.find_spec("onnxruntime") else ():
         files[name, "onnx"] = export_onnx(made[name], example, folder / f"{name}.onnx")["path"]
@@ -75,9 +99,27 @@ def chain(
 ) -> pd.DataFrame:
     """Time every variant of `model` in every runtime, in turns; the dense model in eager mode is the reference.
 
-    example (n, ...): its first image is repeated to each batch size. One row a variant, runtime, batch and number
-    of threads, with the columns of `compare_latency` and speedup_theoretical = dense MACs / kept MACs,
-    speedup_measured = dense time / time (median of the rounds, quartiles _low and _high), parameters, file_bytes.
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Tensor
+        (n, ...); its first image is repeated to each batch size.
+    batches : Sequence[int], default BATCHES
+        Batch sizes.
+    threads : Sequence[int], default THREADS
+        Numbers of threads.
+    seconds : float, default 0.2
+        Time for all rounds of one variant.
+    compiled : bool, default True
+        Also by torch.compile.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a variant, runtime, batch and number of threads, with the columns of `compare_latency` and
+        speedup_theoretical = dense MACs / kept MACs, speedup_measured = dense time / time (median of the
+        rounds, quartiles _low and _high), parameters, file_bytes.
     """
     made = variants(model, example)
     costs = {name: _costs(one, made["dense"], example) for name, one in made.items()}
@@ -123,8 +165,9 @@ def _timed(
 def within_runtime(table: pd.DataFrame) -> pd.DataFrame:
     """`chain` with what pruning alone gains: the time over that of the dense model in the same runtime.
 
-    pruning = dense time / time, both in one runtime at one batch and number of threads, with the bounds _low and
-    _high: the worst case of both quartiles. Rows of a runtime in which no dense model was timed are left out.
+    pruning = dense time / time, both in one runtime at one batch and number of threads, with the bounds _low
+    and _high: the worst case of both quartiles. Rows of a runtime in which no dense model was timed are left
+    out.
     """
     same = ["model", "runtime", "batch", "threads"]
     speed = ["speedup_measured", "speedup_low", "speedup_high"]
@@ -138,7 +181,17 @@ def within_runtime(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def layers(model: nn.Module, example: Tensor, batch: int = USUAL) -> pd.DataFrame:
-    """Each operator of the dense, cut and aligned model at one thread, with the machine's `peak` and `bandwidth`."""
+    """Each operator of the dense, cut and aligned model at one thread, with the machine's `peak` and `bandwidth`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Tensor
+        An input of its forward.
+    batch : int, default USUAL
+        Images in a batch.
+    """
     limits = ceilings()
     images = example[:1].expand(batch, *example.shape[1:]).contiguous()
     found = variants(model, example)
@@ -170,7 +223,19 @@ def measure_all(
     batches: Sequence[int] = BATCHES,
     compiled: bool = True,
 ) -> dict[str, pd.DataFrame]:
-    """All four parts for the named models, each row with machine, versions and commit."""
+    """All four parts for the named models, each row with machine, versions and commit.
+
+    Parameters
+    ----------
+    pixels : Mapping[str, int], default PUBLISHED
+        Model -> a side of its images.
+    seconds : float, default 0.2
+        Time for all rounds of one variant.
+    batches : Sequence[int], default BATCHES
+        Batch sizes.
+    compiled : bool, default True
+        Also by torch.compile.
+    """
     subjects = {name: subject(name, size) for name, size in pixels.items()}
     before, mkl = torch.get_num_threads(), torch.backends.mkl.is_available()
     torch.set_num_threads(1)
@@ -210,7 +275,20 @@ def _environment(mkl: bool) -> dict:
 
 
 def write(found: Mapping[str, pd.DataFrame], folder: Path = FOLDER) -> list[Path]:
-    """Write each part as NAME.csv with six significant digits; the paths written."""
+    """Write each part as NAME.csv with six significant digits.
+
+    Parameters
+    ----------
+    found : Mapping[str, pd.DataFrame]
+        What `measure_all` returned.
+    folder : Path, default FOLDER
+        Folder of the files.
+
+    Returns
+    -------
+    list[Path]
+        The files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.csv" for name in found]
     for path, table in zip(paths, found.values(), strict=True):

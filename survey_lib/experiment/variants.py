@@ -20,6 +20,17 @@ SPREAD = (-3, -2, -1, 1, 2, 3)
 def rounded(count: int, size: int, multiple: int = ALIGNED) -> int:
     """The multiple nearest to `count`, at least one and at most `size`; a group smaller than it stays whole.
 
+    Parameters
+    ----------
+    count : int
+        Count of channels.
+    size : int
+        Size of the group.
+    multiple : int, default ALIGNED
+        What the result is a multiple of.
+
+    Examples
+    --------
     >>> rounded(34, 64), rounded(3, 64), rounded(63, 64), rounded(3, 6)
     (32, 8, 64, 6)
     """
@@ -27,8 +38,17 @@ def rounded(count: int, size: int, multiple: int = ALIGNED) -> int:
 
 
 def widths(coupling: Coupling, seed: int = 0) -> dict[str, int]:
-    """Half of each group, three channels more or less: widths as rankings across layers leave them, never even by
-    design."""
+    """Half of each group, three channels more or less.
+
+    These are widths as rankings across layers leave them, never even by design.
+
+    Parameters
+    ----------
+    coupling : Coupling
+        What `trace` returned for the model.
+    seed : int, default 0
+        Seed of what is drawn at random.
+    """
     draw = random.Random(seed)
     return {
         group.name: max(1, group.size // 2 + draw.choice(SPREAD))
@@ -39,7 +59,15 @@ def widths(coupling: Coupling, seed: int = 0) -> dict[str, int]:
 
 
 def keep_of(scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tensor]:
-    """Bool masks over the channels of each group: the `counts` best by score."""
+    """Bool masks over the channels of each group: the `counts` best by score.
+
+    Parameters
+    ----------
+    scores : dict[str, Tensor]
+        Scores by group.
+    counts : dict[str, int]
+        Channels to keep of each group.
+    """
     return {
         name: torch.zeros(len(score), dtype=torch.bool).index_fill_(0, score.topk(counts[name]).indices, True)
         for name, score in scores.items()
@@ -49,12 +77,23 @@ def keep_of(scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tens
 def variants(model: nn.Module, example: Tensor) -> dict[str, nn.Module]:
     """Six models by name, in eval mode: what pruning half of `model` can leave behind.
 
-    dense    as given
-    masked   half of the filters zero, by L1 norm
-    2:4      half of the weights zero, two of every four
-    1x4      half of the weights zero, in blocks of four filters
-    cut      the filters of `masked` cut out; widths are odd, as a ranking across layers leaves them
-    aligned  cut with every width rounded to a multiple of 8: where widths are multiples of 16, exactly half
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Tensor
+        An input of its forward.
+
+    Returns
+    -------
+    dict[str, nn.Module]
+        * dense: as given
+        * masked: half of the filters zero, by L1 norm
+        * 2:4: half of the weights zero, two of every four
+        * 1x4: half of the weights zero, in blocks of four filters
+        * cut: the filters of `masked` cut out; widths are odd, as a ranking across layers leaves them
+        * aligned: cut with every width rounded to a multiple of 8: where widths are multiples of 16,
+          exactly half
     """
     model = model.eval()
     coupling = trace(model, example)

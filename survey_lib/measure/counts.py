@@ -89,8 +89,10 @@ def _storage(tensor: Tensor) -> int:
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Attention and recurrent layers as matrix products: fused kernels have no rule, they would read 0
-    or change with mode and grad mode (case B48)."""
+    """Attention and recurrent layers as matrix products.
+
+    Fused kernels have no rule; they would read 0 or change with mode and grad mode (case B48).
+    """
     fast_path, onednn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
     torch.backends.mkldnn.enabled = False
@@ -103,7 +105,17 @@ def plain_kernels() -> Iterator[None]:
 
 
 def count_macs(model: nn.Module, example: Example, weights: Mapping[str, Tensor]) -> MacCounter:
-    """Run the model once, on copies of its state, and count."""
+    """Run the model once, on copies of its state, and count.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; it is not changed.
+    example : Example
+        An input of its forward.
+    weights : Mapping[str, Tensor]
+        The parameters to run it with, by name.
+    """
     positional, named = as_inputs(example)
     state = dict(weights) | {name: buffer.clone() for name, buffer in model.named_buffers()}
     with quiet(model), plain_kernels(), MacCounter(state.values()) as counter:
@@ -112,9 +124,25 @@ def count_macs(model: nn.Module, example: Example, weights: Mapping[str, Tensor]
 
 
 def sparsity(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, float]:
-    """Zeros in prunable weights, out of what (case B50): the tensors that have zeros, all prunable
-    weights, all parameters. The same before and after masks are made permanent.
+    """Zeros in prunable weights, as a share of three totals (case B50).
 
+    The same before and after masks are made permanent.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    masks : Mapping[str, Tensor], optional
+        {tensor name: bool}, True = kept; the zeros in the weights themselves count without them, too.
+
+    Returns
+    -------
+    dict[str, float]
+        sparsity_pruned, of the tensors that have zeros; sparsity_prunable, of all prunable weights;
+        sparsity_all, of all parameters.
+
+    Examples
+    --------
     >>> layer = nn.Linear(4, 2); keep = torch.tensor([[True, False, True, False]] * 2)
     >>> sparsity(layer, {"weight": keep})
     {'sparsity_pruned': 0.5, 'sparsity_prunable': 0.5, 'sparsity_all': 0.4}
@@ -140,20 +168,41 @@ def measure(
 ) -> dict:
     """Count a model's parameters, state and multiply-adds; the model is left exactly as found.
 
-    parameters, nonzero_parameters  entries, shared ones once
-    sparsity_*                      see `sparsity`
-    macs                            multiply-adds of one sample, whatever the batch, mode and grad mode
-    nonzero_macs                    theoretical: each weight's MACs times its non-zero share; no dense
-                                    kernel skips zeros, so this is a bound and not a measured cost
-    bytes                           parameters and buffers as held in memory
-    subnormals                      entries smaller than the dtype's smallest normal number, not zero
-    uncounted                       operators that ran without a rule (views and element-wise ones aside)
+    MACs are those of matrix products and convolutions; norms and activations appear in `uncounted`, by the
+    usual convention.
 
-    `example` is the forward's input: a tensor, a tuple of tensors or a dict. `samples` is how many samples are in it,
-    by default the length of axis 0, or of axis 1 of a bare layer that is not `batch_first`; ValueError where that
-    is not clear, because inputs differ there, or a layer inside the model has its batch on axis 1. MACs are those of matrix
-    products and convolutions; norms and activations appear in `uncounted`, by the usual convention.
+    Parameters
+    ----------
+    model : nn.Module
+        Any model.
+    example : Example
+        The forward's input: a tensor, a tuple of tensors or a dict.
+    masks : Mapping[str, Tensor], optional
+        {tensor name: bool}, True = kept.
+    samples : int, optional
+        How many samples are in `example`; by default the length of axis 0, or of axis 1 of a bare layer
+        that is not `batch_first`.
 
+    Returns
+    -------
+    dict
+        * parameters, nonzero_parameters: entries, shared ones once
+        * sparsity_pruned, sparsity_prunable, sparsity_all: see `sparsity`
+        * macs: multiply-adds of one sample, whatever the batch, mode and grad mode
+        * nonzero_macs: theoretical, each weight's MACs times its non-zero share; no dense kernel skips
+          zeros, so this is a bound and not a measured cost
+        * bytes: parameters and buffers as held in memory
+        * subnormals: entries smaller than the dtype's smallest normal number, not zero
+        * uncounted: operators that ran without a rule (views and element-wise ones aside)
+
+    Raises
+    ------
+    ValueError
+        Where `samples` is not clear, because inputs differ there, or a layer inside the model has its
+        batch on axis 1.
+
+    Examples
+    --------
     >>> result = measure(nn.Conv2d(3, 8, 3, padding=1), torch.randn(1, 3, 8, 8))
     >>> result["macs"], result["parameters"], result["uncounted"]
     (13824, 224, [])
@@ -182,11 +231,24 @@ def _subnormals(tensor: Tensor) -> int:
 
 
 def reductions(dense: Mapping, pruned: Mapping) -> dict[str, float]:
-    """Two results of `measure` compared: compression, theoretical speed-up and the shares removed.
+    """Two results of `measure` compared.
 
-    compression = dense / kept parameters; theoretical_speedup = dense / kept MACs, where zeros in
-    prunable weights do not count as kept.
+    Parameters
+    ----------
+    dense : Mapping
+        What `measure` returned for the network before.
+    pruned : Mapping
+        What it returned for the network after.
 
+    Returns
+    -------
+    dict[str, float]
+        * compression: dense / kept parameters
+        * theoretical_speedup: dense / kept MACs, where zeros in prunable weights do not count as kept
+        * parameter_reduction, mac_reduction: the shares removed
+
+    Examples
+    --------
     >>> layer = nn.Linear(4, 2, bias=False); half = {"weight": torch.arange(8).view(2, 4) % 2 == 0}
     >>> x = torch.ones(1, 4); reductions(measure(layer, x), measure(layer, x, half))["compression"]
     2.0

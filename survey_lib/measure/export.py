@@ -35,11 +35,28 @@ class OnnxModel(nn.Module):
 
 
 def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
-    """Write a model as an ONNX file by the dynamo exporter and check it against eager on other values.
+    """Write a model as an ONNX file and check it against eager on other values.
 
-    example (n, ...): its batch axis stays free where the model allows. Returns path, bytes of the file and
-    `error`, the largest difference relative to the largest output. Raises ValueError, and leaves no file, if the
-    error is above 1e-4 or the model returns anything but one tensor. The model is left as found.
+    The file is made by torch's dynamo exporter.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any model; left as found.
+    example : Tensor
+        (n, ...); its batch axis stays free where the model allows.
+    path : str | Path
+        The file to write.
+
+    Returns
+    -------
+    dict
+        path, bytes of the file, and error: the largest difference relative to the largest output.
+
+    Raises
+    ------
+    ValueError
+        If the error is above 1e-4 or the model returns anything but one tensor; no file is left then.
     """
     still = duplicate(unwrap(model)).eval().requires_grad_(False)
     pair = (
@@ -77,12 +94,26 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
 
 
 def quantize_onnx(source: str | Path, path: str | Path, batches: Iterable[Tensor] | None = None) -> Path:
-    """The same file with int8 weights.
+    """Write an ONNX file again with int8 weights.
 
-    Without data the activations are quantized as they come (dynamic). With batches of examples their ranges are
-    measured once and stored (static, as pairs QuantizeLinear and DequantizeLinear): what int8 kernels for
-    convolutions work on. Static weights keep 7 bits: without VNNI instructions sums of 8-bit products overflow, which
-    was measured as five times the error. Neither trains, so check the accuracy of the result.
+    Static weights keep 7 bits: without VNNI instructions sums of 8-bit products overflow, which was measured
+    as five times the error. Neither way trains, so check the accuracy of the result.
+
+    Parameters
+    ----------
+    source : str | Path
+        Path of the ONNX file.
+    path : str | Path
+        The file to write.
+    batches : Iterable[Tensor], optional
+        examples, on which the ranges of the activations are measured and stored (static, as pairs
+        QuantizeLinear and DequantizeLinear): what int8 kernels for convolutions work on; without them
+        activations are quantized as they come (dynamic).
+
+    Returns
+    -------
+    Path
+        The file.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 

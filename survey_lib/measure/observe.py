@@ -27,8 +27,20 @@ def quiet(model: nn.Module) -> Iterator[None]:
 def samples_of(model: nn.Module, example: Example, output: object = None) -> int:
     """Samples in the example: axis 0, or axis 1 of a bare layer that is not `batch_first`.
 
-    ValueError where that is not clear (case B73): inputs that differ there or are vectors, a layer inside that has
-    its batch on axis 1, an output of the model that has no such axis.
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Example
+        An input of its forward.
+    output : object, optional
+        What the model returned for it, if that is known.
+
+    Raises
+    ------
+    ValueError
+        Where that is not clear (case B73): inputs that differ there or are vectors, a layer inside that
+        has its batch on axis 1, an output of the model that has no such axis.
     """
     inputs = [leaf for leaf in tree_leaves(as_inputs(example)) if isinstance(leaf, Tensor)]
     recurrent = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
@@ -67,7 +79,19 @@ def has_zeros(weight: Tensor) -> bool:
 def weight_names(
     model: nn.Module, used: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None
 ) -> list[str]:
-    """Which of the weights of `effective` are prunable ones, or masked; one that is also an embedding, once it has zeros."""
+    """Which of the weights of `effective` are prunable or masked.
+
+    A weight that is also an embedding is among them once it has zeros.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    used : Mapping[str, Tensor]
+        What `effective` returned.
+    masks : Mapping[str, Tensor], optional
+        {tensor name: bool}.
+    """
     known, tied = masking.tensors(model), masking.prunable(model, tied=True).values()
     found = {id(p) for p in masking.prunable(model).values()} | {id(known[name]) for name in masks or {}}
     late = {id(p) for p in tied}
@@ -81,6 +105,20 @@ def weight_names(
 def effective(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Parameters as the forward uses them: masks applied, hooks of `torch.nn.utils.prune` resolved.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    masks : Mapping[str, Tensor], optional
+        {tensor name: bool}, True = kept.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        {parameter name: tensor}, shared ones once.
+
+    Examples
+    --------
     >>> int(effective(nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])})["weight"].count_nonzero())
     1
     """

@@ -1,6 +1,7 @@
 """Why a network is as slow as it is: each operator's time beside two measured limits of the machine.
 
-attainable FLOP/s = min(peak, intensity · bandwidth),  intensity = FLOPs / bytes moved   (Williams et al. 2009)
+attainable FLOP/s = min(peak, intensity · bandwidth),  intensity = FLOPs / bytes moved   (Williams et al.
+2009)
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ KINDS = {
 
 
 class OperatorClock(TorchDispatchMode):
-    """Notes time, FLOPs and bytes of each operator of a forward, in order; views move nothing and are left out.
+    """Notes time, FLOPs and bytes of each operator of a forward, in order.
 
-    FLOPs by torch's counter, two a multiply-add, and one an output entry where it has no rule. Bytes are the
-    least that must be moved: every input and output tensor once.
+    Views move nothing and are left out. FLOPs by torch's counter, two a multiply-add, and one an output entry
+    where it has no rule. Bytes are the least that must be moved: every input and output tensor once.
     """
 
     def __init__(self):
@@ -52,11 +53,27 @@ class OperatorClock(TorchDispatchMode):
 
 
 def operators(model: nn.Module, example: Example, repeats: int = 15) -> pd.DataFrame:
-    """One row an operator of the forward, in order: operator, kind, flops, bytes and median seconds.
+    """Time, FLOPs and bytes of each operator of the forward.
 
     Eval mode without gradients, after a warm-up; the model is left as found. On a CPU, where an operator is
     done when its call returns.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Example
+        An input of its forward.
+    repeats : int, default 15
+        Runs of which the median is taken.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row an operator, in order: operator, kind, flops, bytes and median seconds.
+
+    Examples
+    --------
     >>> table = operators(nn.Linear(8, 4), torch.ones(2, 8), repeats=3)
     >>> table[["kind", "flops", "bytes"]].values.tolist()  # 2·2·8·4; (16 + 32 + 4 + 8) entries of 4 bytes
     [['linear', 128, 240]]
@@ -79,9 +96,28 @@ def _kind(operator: str) -> str:
 
 
 def ceilings(threads: int = 1, size: int = 2048, megabytes: int = 128, repeats: int = 7) -> dict[str, float]:
-    """The machine's two limits, measured: `peak` FLOP/s of a large matrix product, `bandwidth` in bytes/s of a
-    sum of two arrays too large for any cache. The best of `repeats`, since a limit is not an average.
+    """The machine's two limits, measured.
 
+    The best of `repeats`, since a limit is not an average.
+
+    Parameters
+    ----------
+    threads : int, default 1
+        Threads of the computation.
+    size : int, default 2048
+        Rows and columns of the matrices.
+    megabytes : int, default 128
+        Size of each array; too large for any cache.
+    repeats : int, default 7
+        How often each is measured.
+
+    Returns
+    -------
+    dict[str, float]
+        `peak`: FLOP/s of a large matrix product; `bandwidth`: bytes/s of a sum of two arrays.
+
+    Examples
+    --------
     >>> sorted(ceilings(size=64, megabytes=1, repeats=2))
     ['bandwidth', 'peak']
     """
@@ -101,14 +137,36 @@ def ceilings(threads: int = 1, size: int = 2048, megabytes: int = 128, repeats: 
 
 
 def under_roof(table: pd.DataFrame, peak: float | pd.Series, bandwidth: float | pd.Series) -> pd.DataFrame:
-    """The operators of `operators` beside the roofline of the two ceilings (of one machine, or row by row).
+    """The operators of `operators` beside the roofline of the two ceilings.
 
-    intensity  FLOPs a byte;  attained  FLOP/s;  roof_s = max(flops / peak, bytes / bandwidth), the least time
-    limit      "memory" where the bytes take longer than the FLOPs, else "compute"
-    of_roof    roof_s / seconds: 1 is as fast as the machine allows (above 1 the data came from a cache)
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What `operators` returned.
+    peak : float | pd.Series
+        FLOP/s, one number or one a row.
+    bandwidth : float | pd.Series
+        bytes/s, one number or one a row.
 
-    Raises ValueError for ceilings that are not positive.
+    Returns
+    -------
+    pd.DataFrame
+        The table with five more columns
 
+        * intensity: FLOPs a byte
+        * attained: FLOP/s
+        * roof_s: max(flops / peak, bytes / bandwidth), the least time
+        * limit: "memory" where the bytes take longer than the FLOPs, else "compute"
+        * of_roof: roof_s / seconds; 1 is as fast as the machine allows (above 1 the data came from a
+          cache)
+
+    Raises
+    ------
+    ValueError
+        For ceilings that are not positive.
+
+    Examples
+    --------
     >>> one = pd.DataFrame({"flops": [100.0], "bytes": [400.0], "seconds": [8.0]})
     >>> under_roof(one, peak=50, bandwidth=100)[["intensity", "roof_s", "limit", "of_roof"]].values.tolist()
     [[0.25, 4.0, 'memory', 0.5]]

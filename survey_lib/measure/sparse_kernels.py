@@ -24,14 +24,24 @@ class Product(nn.Module):
         self.call = call
 
     def forward(self, x: Tensor) -> object:
+        """The product."""
         return self.call(x)
 
 
 def formats(weight: Tensor, sparsity: float, seed: int = 0) -> dict[str, Product]:
     """Products with the same matrix, pruned at random, dense and in each sparse form that runs here.
 
-    `weight` is (out, in), both multiples of 16. CSR by torch and by scipy holds single weights, BSR whole 16x16
-    blocks. torch's N:M form runs on GPUs only. A form that this build of torch lacks is left out.
+    CSR by torch and by scipy holds single weights, BSR whole 16x16 blocks. torch's N:M form runs on GPUs
+    only. A form that this build of torch lacks is left out.
+
+    Parameters
+    ----------
+    weight : Tensor
+        (out, in), both multiples of 16.
+    sparsity : float
+        Fraction removed.
+    seed : int, default 0
+        Seed of the random choice.
     """
     draw = torch.Generator().manual_seed(seed)
     outputs, inputs = weight.shape
@@ -70,9 +80,34 @@ def crossover(
 ) -> pd.DataFrame:
     """Dense against sparse products of a size x size matrix with (size, batch), in turns.
 
-    One row a batch, sparsity and kernel, with the columns of `compare_latency`; `ratio` below 1 is faster than
-    dense. Raises ValueError unless the size is a multiple of 16.
+    Parameters
+    ----------
+    size : int, default 1024
+        Rows and columns of the matrix, a multiple of 16.
+    batches : Sequence[int], default (1, 64)
+        Numbers of columns.
+    sparsities : Sequence[float], default SPARSITIES
+        Fractions removed.
+    threads : int, default 1
+        Threads of the computation.
+    seconds : float, default 0.1
+        Time for all rounds of one kernel.
+    rounds : int, default 7
+        How often each is timed.
 
+    Returns
+    -------
+    pd.DataFrame
+        One row a batch, sparsity and kernel, with the columns of `compare_latency`; `ratio` below 1 is
+        faster than dense.
+
+    Raises
+    ------
+    ValueError
+        Unless the size is a multiple of 16.
+
+    Examples
+    --------
     >>> table = crossover(32, (2,), (0.5,), seconds=0.01, rounds=2)
     >>> table["kernel"][0], float(table["ratio"][0])
     ('dense', 1.0)

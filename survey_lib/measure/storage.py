@@ -28,8 +28,17 @@ def csr(matrix: np.ndarray) -> bytes:
 
 
 def bsr(matrix: np.ndarray, outputs: int = 4) -> bytes:
-    """Block sparse rows, blocks of `outputs` neighbouring outputs that share one input (the 1xN pattern): whole
-    blocks, int32 column of each block, int32 start of each block row. Rows that do not divide stay dense."""
+    """Block sparse rows: whole blocks, int32 column of each block, int32 start of each block row.
+
+    Rows that do not divide stay dense.
+
+    Parameters
+    ----------
+    matrix : np.ndarray
+        Matrix (out, in).
+    outputs : int, default 4
+        Neighbouring outputs of a block, which share one input (the 1xN pattern).
+    """
     if matrix.shape[0] % outputs:
         return dense(matrix)
     blocks = bsr_matrix(matrix, blocksize=(outputs, 1))
@@ -43,8 +52,17 @@ def bitmask(matrix: np.ndarray) -> bytes:
 
 
 def n_of_m(matrix: np.ndarray, pattern: str = "2:4") -> bytes:
-    """N values of every M neighbours and ceil(log2 M) bits a value for its place, as sparse tensor cores
-    read them; a matrix that does not follow the pattern stays dense."""
+    """N values of every M neighbours and ceil(log2 M) bits for the index of each value.
+
+    This is how sparse tensor cores read them. A matrix that does not follow the pattern stays dense.
+
+    Parameters
+    ----------
+    matrix : np.ndarray
+        Matrix (out, in).
+    pattern : str, default '2:4'
+        Pattern N:M.
+    """
     n, m = parse(pattern)
     if matrix.shape[1] % m or ((matrix != 0).reshape(-1, m).sum(1) > n).any():
         return dense(matrix)
@@ -62,10 +80,27 @@ def sizes(
 ) -> pd.DataFrame:
     """Bytes of a model's prunable weights in each format, raw and zlib-compressed.
 
-    One row a format: dense, csr, bsr 4x1, bitmask and the N:M `pattern`. The weights are really encoded and the
-    bytes counted; index bytes included. CSR is smaller than dense only above about 50 % sparsity in
-    float32 (65 % in float16), the bit mask above 1/32 (1/16).
+    The weights are really encoded and the bytes counted; index bytes included. CSR is smaller than dense only
+    above about 50 % sparsity in float32 (65 % in float16), the bit mask above 1/32 (1/16).
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    masks : Mapping[str, Tensor], optional
+        {tensor name: bool}, True = kept.
+    pattern : str, default '2:4'
+        The N:M of the last row.
+    dtype : str, default 'float32'
+        NumPy type of the values.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a format: dense, csr, bsr 4x1, bitmask and the N:M `pattern`.
+
+    Examples
+    --------
     >>> table = sizes(nn.Linear(32, 32), {"weight": nn.Linear(32, 32).weight > 9})
     >>> int(table.loc["dense", "raw"]), int(table.loc["bitmask", "raw"])
     (4096, 128)

@@ -53,12 +53,31 @@ def _environment(model: nn.Module, samples: int, threads: int) -> dict:
 def latency(
     model: nn.Module, example: Example, *, threads: int = 1, seconds: float = 1.0, samples: int | None = None
 ) -> dict:
-    """Median time of one forward in eval mode without gradients, over at least `seconds` of repeats.
+    """Median time of one forward in eval mode without gradients.
 
-    Returns median_s and iqr_s (seconds a forward, spread over repeats), runs, threads, batch, machine
-    and torch version. `samples` is the batch, where the example does not say it (see `measure`). The model is left as
-    found. A masked model does dense work: expect no speed-up.
+    The model is left as found. A masked model does dense work: expect no speed-up.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Example
+        An input of its forward.
+    threads : int, default 1
+        Threads of the computation.
+    seconds : float, default 1.0
+        Least time of all repeats.
+    samples : int, optional
+        The batch, where the example does not say it (see `measure`).
+
+    Returns
+    -------
+    dict
+        median_s and iqr_s (seconds a forward, spread over repeats), runs, threads, batch, machine and
+        torch version.
+
+    Examples
+    --------
     >>> sorted(latency(nn.Linear(2, 2), torch.ones(1, 2), seconds=0.01))
     ['batch', 'iqr_s', 'machine', 'median_s', 'runs', 'threads', 'torch']
     """
@@ -84,11 +103,37 @@ def compare_latency(
 ) -> pd.DataFrame:
     """Time several models in turns, so that a change of the machine's speed meets all of them alike.
 
-    Each of `rounds` rounds runs every model once for about `seconds` / `rounds`; one row a model with the
-    median and interquartile range of its rounds, the median of the round-by-round `ratio` to the first
-    model (1.0 = as slow as the first, 0.5 = twice as fast) with its quartiles `ratio_low` and `ratio_high`,
-    and the environment.
+    Each round runs every model once for about `seconds` / `rounds`.
 
+    Parameters
+    ----------
+    models : Mapping[str, nn.Module]
+        {name: model}, the reference first.
+    example : Example
+        An input of their forward.
+    threads : int, default 1
+        Threads of the computation.
+    seconds : float, default 1.0
+        Time for all rounds of one model.
+    rounds : int, default 11
+        How often each is timed.
+    samples : int, optional
+        The batch, where the example does not say it (see `measure`).
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a model: the median and interquartile range of its rounds; the median of the
+        round-by-round `ratio` to the first model (1.0 = as slow as the first, 0.5 = twice as fast) with
+        its quartiles `ratio_low` and `ratio_high`; and the environment.
+
+    Raises
+    ------
+    ValueError
+        For no models.
+
+    Examples
+    --------
     >>> table = compare_latency({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, torch.ones(1, 2), seconds=0.01)
     >>> list(table["model"]), float(table["ratio"][0])
     (['a', 'b'], 1.0)

@@ -18,6 +18,8 @@ PASSES = 3  # forward, gradients of the activations, gradients of the weights
 def stopwatch() -> Callable[[], dict[str, float]]:
     """Start a watch; a call reads it: wall seconds, and CPU seconds of this process, since the start.
 
+    Examples
+    --------
     >>> read = stopwatch()
     >>> sorted(read())
     ['cpu_seconds', 'seconds']

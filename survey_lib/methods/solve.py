@@ -22,13 +22,29 @@ Solver = Callable[[Tensor, Tensor, float, tuple[int, int] | None], tuple[Tensor,
 
 
 def obs(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor, Tensor]:
-    """Optimal Brain Surgeon (hassibi1993optimal) on each layer's output, as ExactOBS does (frantar2022optimal).
+    """Optimal Brain Surgeon (hassibi1993optimal) on a layer's output, as in ExactOBS (frantar2022optimal).
 
-    Removes the weight of least w_p² / [H⁻¹]_pp, H = X Xᵀ, and moves the rest of its row by
-    −w_p / [H⁻¹]_pp · H⁻¹_{:,p}, again and again; rows then share the layer's count by their losses, as in the
-    reference implementation. H is damped by 1 % of its mean diagonal; dead inputs go first.
-    Returns the mask and the repaired weight. Costs out · k³ for k inputs: for small layers.
+    Removes the weight of least w_p² / [H⁻¹]_pp, H = X Xᵀ, and moves the rest of its row by −w_p / [H⁻¹]_pp ·
+    H⁻¹_{:,p}, again and again; rows then share the layer's count by their losses, as in the reference
+    implementation. H is damped by 1 % of its mean diagonal; dead inputs go first. Costs out · k³ for k
+    inputs: for small layers.
 
+    Parameters
+    ----------
+    evidence : Evidence
+        Evidence of the layer, with `gram`.
+    sparsity : float
+        Fraction of the layer to remove.
+    pattern : str, default ''
+        N:M, or empty for single weights.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        The mask and the repaired weight.
+
+    Examples
+    --------
     >>> mask, weight = obs(Evidence("w", torch.tensor([[1.0, 1.1]]), gram=torch.eye(2)), 0.5)
     >>> mask, weight
     (tensor([[False,  True]]), tensor([[0.0000, 1.1000]]))
@@ -40,13 +56,29 @@ def sparsegpt(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[T
     """OBS column by column with one Cholesky factor for all rows (frantar2023sparsegpt).
 
     U = upper Cholesky factor of H⁻¹. In blocks of 128 columns the weights of least w² / U_jj² go (n:m: in
-    each group of m when its turn comes) and each removed weight's error is passed on to the columns right
-    of it: W_{:,j:} −= w_j / U_jj · U_{j,j:}. Damping and dead inputs as in the reference implementation.
-    Returns the mask and the repaired weight. `prune` observes all layers in the dense model; the paper goes
-    block by block, each seeing the pruned blocks before it: `experiment.language.prune_language`, or `prune`
-    again and again with `layers=` one block. Embeddings and tied heads stay dense, as in the paper. Errors
-    grow with correlated inputs and few calibration tokens.
+    each group of m when its turn comes) and each removed weight's error is passed on to the columns right of
+    it: W_{:,j:} −= w_j / U_jj · U_{j,j:}. Damping and dead inputs as in the reference implementation. `prune`
+    observes all layers in the dense model; the paper goes block by block, each seeing the pruned blocks
+    before it: `experiment.networks.language.prune_language`, or `prune` again and again with `layers=` one block.
+    Embeddings and tied heads stay dense, as in the paper. Errors grow with correlated inputs and few
+    calibration tokens.
 
+    Parameters
+    ----------
+    evidence : Evidence
+        Evidence of the layer, with `gram`.
+    sparsity : float
+        Fraction of the layer to remove.
+    pattern : str, default ''
+        N:M, or empty for single weights.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        The mask and the repaired weight.
+
+    Examples
+    --------
     >>> mask, weight = sparsegpt(Evidence("w", torch.tensor([[1.0, 1.1]]), gram=torch.eye(2)), 0.5)
     >>> mask, weight
     (tensor([[False,  True]]), tensor([[0.0000, 1.1000]]))
@@ -63,6 +95,8 @@ def woodfisher(evidence: Evidence) -> Tensor:
     The reference implementations average g over mini-batches to look at more data. What earlier rounds
     removed takes no part. Memory: 50 times the weights. Assumes a trained network (g ≈ 0 on average).
 
+    Examples
+    --------
     >>> fisher = torch.zeros(1, 50, 50); fisher[0, :2, :2] = torch.tensor([[2.0, 1], [1, 2]])
     >>> woodfisher(Evidence("w", torch.tensor([[1.0, 3.0]]), fisher=fisher))  # [F⁻¹]_ii = 2/3
     tensor([[0.7500, 6.7500]], dtype=torch.float64)
@@ -77,6 +111,15 @@ def woodfisher_update(evidence: Evidence, mask: Tensor) -> Tensor:
     The sum runs over all removed i of a block at once, as in the reference implementations: each removed
     weight is made up for as if it were the only one, which is too much where many of a block go.
 
+    Parameters
+    ----------
+    evidence : Evidence
+        Evidence of the layer, with `fisher`.
+    mask : Tensor
+        Bool, True = kept.
+
+    Examples
+    --------
     >>> fisher = torch.zeros(1, 50, 50); fisher[0, :2, :2] = torch.tensor([[2.0, 1], [1, 2]])
     >>> found = Evidence("w", torch.tensor([[1.0, 3.0]]), fisher=fisher)
     >>> woodfisher_update(found, torch.tensor([[False, True]]))

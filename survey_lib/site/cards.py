@@ -20,7 +20,6 @@ from survey_lib.charts.plots import house_style
 from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results
-from survey_lib.site.docstrings import as_rst
 from survey_lib.site.literature_pages import paper, reported, who
 from survey_lib.site.webtable import escape, fence, findable, html_table, plain, raw
 
@@ -41,7 +40,20 @@ def formulas() -> dict[str, str]:
 
 
 def write_cards(folder: Path, synonyms: Mapping[str, list[str]]) -> list[str]:
-    """Write a page for each method that works, with its drawings; the names. `synonyms`: page -> words it is found by."""
+    """Write a page for each method that works, with its drawings.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the pages.
+    synonyms : Mapping[str, list[str]]
+        Page -> words it is found by.
+
+    Returns
+    -------
+    list[str]
+        The names.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     house_style()
     names = [method.name for method in METHODS.values() if method.status == "works"]
@@ -52,7 +64,15 @@ def write_cards(folder: Path, synonyms: Mapping[str, list[str]]) -> list[str]:
 
 
 def card(method: Method, folder: Path) -> str:
-    """The page of a method in MyST Markdown; its drawings are written into the folder."""
+    """The page of a method in MyST Markdown; its drawings are written into the folder.
+
+    Parameters
+    ----------
+    method : Method
+        A row of METHODS.
+    folder : Path
+        Folder of the drawings.
+    """
     sections = {
         "Formula": _formula(method),
         "What it does, and where it fails": _explained(method),
@@ -103,8 +123,9 @@ def _parts(method: Method) -> Iterator[tuple[str, object]]:
 
 
 def _explained(method: Method) -> str:
-    keys = literature.papers().index
-    texts = ("\n".join(as_rst(inspect.getdoc(part), keys)) for _, part in _parts(method))
+    """The docstrings, which Sphinx reads."""
+    kinds = ((part, "class" if inspect.isclass(part) else "function") for _, part in _parts(method))
+    texts = (f".. auto{kind}:: {part.__module__}.{part.__name__}\n   :no-index:" for part, kind in kinds)
     return "\n".join(fence("{eval-rst}", text) for text in texts)
 
 
@@ -118,6 +139,8 @@ def _code(method: Method) -> str:
 def source(part: object) -> str:
     """The code of a function or class without its docstring, which the card shows as text.
 
+    Examples
+    --------
     >>> print(source(source).splitlines()[0])
     def source(part: object) -> str:
     """

@@ -26,8 +26,19 @@ SHOWN = 12  # rows on a method's card
 
 
 def cite(key: str, up: str = "../") -> Html:
-    """A key of the literature data as author and year, a link to the references page; any other text escaped.
+    """A key of the literature data as author and year, a link to the references page.
 
+    Any other text is escaped.
+
+    Parameters
+    ----------
+    key : str
+        Key of a paper.
+    up : str, default '../'
+        Path to the root of the site.
+
+    Examples
+    --------
     >>> cite("relu1"), cite("he2019filter", up="")
     ('relu1', '<a href="references.html#ref-he2019filter">He et al. 2019</a>')
     """
@@ -38,7 +49,7 @@ def cite(key: str, up: str = "../") -> Html:
 
 
 def who(row: pd.Series) -> str:
-    """The authors of a paper as one cites them: one or two last names, or the first and `et al.`"""
+    """The authors of a paper as one cites them: one or two last names, or the first with `et al.` behind it."""
     names = [name.split()[-1] for name in row["authors"].split("; ")]
     return " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
 

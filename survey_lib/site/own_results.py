@@ -28,6 +28,8 @@ def published() -> dict[str, pd.DataFrame]:
 def bare(names: pd.Series) -> pd.Series:
     """Names in the catalogue of methods whose variants were named apart.
 
+    Examples
+    --------
     >>> bare(pd.Series(["magnitude (global) (one-shot)", "lamp"])).tolist()
     ['magnitude', 'lamp']
     """
@@ -68,9 +70,16 @@ def table(rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 
 def drawing(study: str, method: str) -> Drawing | None:
-    """Accuracy of a method against compression, with dense, random and magnitude; the other methods pale.
+    """Accuracy of a method against compression, with dense, random and magnitude; the others pale.
 
     None where a study has one sparsity only, or lacks a baseline, so that a curve would say nothing.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    method : str
+        Name of the method.
     """
     frame = published()[study]
     own = frame[bare(frame["method"]) == method]

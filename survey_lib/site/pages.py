@@ -56,9 +56,17 @@ def _toctree(names: list[str]) -> str:
 
 
 def figure_pages(folder: Path, say: Callable[[str], None]) -> dict[str, str]:
-    """Page by path: an index, and one page a figure. The figures are drawn into `folder`, their data beside them as CSV.
+    """Page by path: an index, and one page a figure.
 
-    A figure whose study has no published runs is said, on its page too.
+    The figures are drawn into `folder`, their data beside them as CSV. A figure whose study has no published
+    runs is said, on its page too.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the figures.
+    say : Callable[[str], None]
+        Is called with each line of progress.
     """
     say(f"drawing {len(FIGURES)} figures")
     pages = {f"figures/{name}.md": _figure_page(name, folder, say) for name in FIGURES}
@@ -108,6 +116,8 @@ def _facts(name: str, sheet: dict) -> pd.DataFrame:
 def pictured(page: str) -> str:
     """The figure that a shared link to a page shows.
 
+    Examples
+    --------
     >>> pictured("figures/taxonomy"), pictured("notebooks/05_lottery_tickets"), pictured("install")
     ('taxonomy', 'winning-tickets', 'tradeoff')
     """

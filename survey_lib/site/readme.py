@@ -112,7 +112,17 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
 def generated(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
     """The text with every part between `<!-- begin NAME -->` and `<!-- end NAME -->` made again.
 
-    Raises ValueError if a mark is missing.
+    Parameters
+    ----------
+    text : str
+        Text of the README.
+    parts : Mapping[str, Callable[[], str]]
+        NAME -> what makes it.
+
+    Raises
+    ------
+    ValueError
+        If a mark is missing.
     """
     for name, make in parts.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"

@@ -24,9 +24,28 @@ from survey_lib.site.webtable import findable
 
 
 def write_source(out: str | Path, helps: Mapping[str, str], say: Callable[[str], None] = print) -> Path:
-    """Write the folder that Sphinx builds the site from, in place of an older one; the folder.
+    """Write the folder that Sphinx builds the site from, in place of an older one.
 
-    `helps`: command -> what it prints with --help. Raises FileExistsError for a folder that holds anything else.
+    `helps`: command -> what it prints with --help.
+
+    Parameters
+    ----------
+    out : str | Path
+        The folder.
+    helps : Mapping[str, str]
+        Command -> what it prints with --help.
+    say : Callable[[str], None], default print
+        Is called with each line of progress.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    FileExistsError
+        For a folder that holds anything else.
     """
     with files.anew(Path(out)) as fresh:
         _write(fresh, helps, say)

@@ -7,9 +7,9 @@ import re
 import nbformat
 
 from survey_lib.course.exercises import BEGIN
-from survey_lib.site.docstrings import KEY
 from survey_lib.site.literature_pages import cite
 
+KEY = re.compile(r"\b[a-z]+[12]\d{3}[a-z0-9]+\b")  # of a paper
 PICTURE = re.compile(r"!\[([^\]]+)\]\(\.\./docs/figures/([^)\s]+)\.png\)")
 OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)\s]+)\)")
 NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
@@ -19,8 +19,15 @@ CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
 def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNode:
     """The notebook as the site shows it; what it says is not changed.
 
-    Keys of papers lead to the references, links to files of the repository to `files`, or are left out where that is
-    empty; pictures are those of the site, and lead to their pages; cells with a solution are folded; a picture is described by the heading it stands under.
+    Keys of papers lead to the references; pictures are those of the site, and lead to their pages; cells with
+    a solution are folded; a picture is described by the heading it stands under.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        A committed notebook.
+    files : str
+        Address of the repository's files; links to them are left out where it is empty.
     """
     heading = ""
     for cell in notebook.cells:

@@ -18,6 +18,8 @@ class Html(str):
 def escape(value: object) -> str:
     """One cell's text: numbers short, missing values empty, the rest with &, <, > and quotes escaped.
 
+    Examples
+    --------
     >>> escape("<b>"), escape(0.5), escape(float("nan")), escape(Html("<b>"))
     ('&lt;b&gt;', '0.5', '', '<b>')
     """
@@ -30,8 +32,22 @@ def escape(value: object) -> str:
 
 
 def link(text: object, address: str) -> Html:
-    """A link; an address that is neither relative nor http(s) is refused with ValueError.
+    """A link; the text is escaped.
 
+    Parameters
+    ----------
+    text : object
+        What is shown.
+    address : str
+        relative, or http(s).
+
+    Raises
+    ------
+    ValueError
+        For an address that is neither.
+
+    Examples
+    --------
     >>> link("a & b", "page.html")
     '<a href="page.html">a &amp; b</a>'
     """
@@ -44,8 +60,17 @@ def link(text: object, address: str) -> Html:
 def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: bool = False) -> str:
     """A table as one HTML block that becomes a list of cards on a phone.
 
-    `choices`: columns with a menu of their values; `searched`: a field that looks for words in all columns.
-    Menus, field and the labels of the cards are added by _static/filter.js, without which the plain table stands there.
+    Menus, field and the labels of the cards are added by _static/filter.js, without which the plain table
+    stands there.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Data frame.
+    choices : Collection[str], default ()
+        Columns with a menu of their values.
+    searched : bool, default False
+        A field that looks for words in all columns.
     """
     head = "".join(
         f"<th{' data-filter=choice' if name in choices else ''}>{escape(name)}</th>" for name in table.columns
@@ -60,19 +85,32 @@ def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: boo
 
 
 def plain(text: str) -> str:
-    """Text of a file in a line of MyST: every sign of punctuation stands for itself.
+    r"""Text of a file in a line of MyST: every sign of punctuation stands for itself.
 
-    >>> plain("a <b>\\n*c*")
-    'a \\\\<b\\\\> \\\\*c\\\\*'
+    Examples
+    --------
+    >>> plain("a <b>\n*c*")
+    'a \\<b\\> \\*c\\*'
     """
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 def fence(kind: str, text: str) -> str:
-    """Text as a block of a MyST page, between fences that are longer than any row of backticks in it.
+    r"""Text as a block of a MyST page.
 
+    The fences are longer than any row of backticks in it.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the block.
+    text : str
+        Text of the block.
+
+    Examples
+    --------
     >>> fence("text", "a ``` b")
-    '````text\\na ``` b\\n````\\n'
+    '````text\na ``` b\n````\n'
     """
     longest = max(map(len, re.findall("`+", text)), default=0)
     ticks = "`" * max(3, longest + 1)
@@ -80,18 +118,31 @@ def fence(kind: str, text: str) -> str:
 
 
 def raw(text: str) -> str:
-    """HTML as a block of a MyST page.
+    r"""HTML as a block of a MyST page.
 
+    Examples
+    --------
     >>> raw("<hr>")
-    '```{raw} html\\n<hr>\\n```\\n'
+    '```{raw} html\n<hr>\n```\n'
     """
     return fence("{raw} html", text)
 
 
 def findable(page: str, words: Collection[str]) -> str:
-    """A MyST page whose search results include it for other words than its own, as entries of the index.
+    r"""A MyST page whose search results include it for other words than its own.
 
-    >>> print(findable("# OBS\\ntext", ["Optimal Brain Surgeon"]))
+    The words are entries of the index.
+
+    Parameters
+    ----------
+    page : str
+        A page in MyST.
+    words : Collection[str]
+        The words that it is found by.
+
+    Examples
+    --------
+    >>> print(findable("# OBS\ntext", ["Optimal Brain Surgeon"]))
     # OBS
     <BLANKLINE>
     ```{index} ! Optimal Brain Surgeon

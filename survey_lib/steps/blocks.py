@@ -16,6 +16,20 @@ from survey_lib.steps.result import PruneResult, shares
 
 
 def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
+    """Leave whole residual blocks out of the model: find them, score them, choose, remove.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy that may be changed.
+    request : Request
+        What was asked of `prune`.
+
+    Raises
+    ------
+    ValueError
+        For a model without residual blocks, or missing batches.
+    """
     method, budget = request.method, request.budget
     found = blocks.blocks(model, request.example)
     if not found:

@@ -22,7 +22,7 @@ class BudgetNotMet(ValueError):
 
 @dataclass(frozen=True)
 class Budget:
-    """`limit` is the share of the dense MACs or parameters that may stay, or a value of the caller's own cost."""
+    """A share of the dense MACs or parameters that may stay, or a limit of the caller's own cost."""
 
     kind: str
     limit: float
@@ -30,11 +30,34 @@ class Budget:
     dense: float = 1.0
 
     def of(self, model: nn.Module, example) -> Budget:
-        """The budget for this dense model."""
+        """The budget for this dense model.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The dense network.
+        example : tensor, tuple or dict
+            An input of its forward.
+        """
         return self if self.cost else replace(self, dense=self.spent(model, example))
 
     def spent(self, model: nn.Module, example, masks: Masks | None = None) -> float:
-        """What a model costs in the unit of `limit`; where masks are given, of what is not zero under them."""
+        """What a model costs in the unit of `limit`.
+
+        Parameters
+        ----------
+        model : nn.Module
+            A network, dense or pruned.
+        example : tensor, tuple or dict
+            An input of its forward.
+        masks : Masks, optional
+            Count only what is not zero under them.
+
+        Returns
+        -------
+        float
+            In MACs or parameters relative to the dense network, or in the caller's own unit.
+        """
         if self.cost:
             return float(self.cost(masked_copy(model, masks) if masks else model))
         if self.kind == "macs":
@@ -49,8 +72,27 @@ class Budget:
     def bracket(self, cost: Callable[[float], float], steps: int = PREDICTED) -> tuple[float, float]:
         """Two neighbouring sparsities: the first costs more than the limit, the second does not.
 
-        Both are 0 where nothing must go. Raises BudgetNotMet if the highest sparsity costs more than the limit.
+        Both are 0 where nothing must go.
 
+        Parameters
+        ----------
+        cost : Callable[[float], float]
+            cost(sparsity), in the unit of `limit`; it falls.
+        steps : int, default PREDICTED
+            Steps of bisection.
+
+        Returns
+        -------
+        tuple[float, float]
+            The largest sparsity known to be too mild, and the smallest one known to be enough.
+
+        Raises
+        ------
+        BudgetNotMet
+            If the highest sparsity costs more than the limit.
+
+        Examples
+        --------
         >>> Budget("parameters", 0.25).bracket(lambda sparsity: 1 - sparsity, steps=3)
         (0.625, 0.75)
         """
@@ -75,7 +117,26 @@ def budget_of(
     cost: Callable[[nn.Module], float] | None,
     at_most: float | None,
 ) -> Budget | None:
-    """The budget among the wishes of `prune`, None for a sparsity; ValueError unless exactly one wish is given."""
+    """The budget among the wishes of `prune`, or None where a sparsity was given.
+
+    Parameters
+    ----------
+    sparsity : float | None
+        Fraction to remove; then there is no budget.
+    macs : float | None
+        Share of the dense multiply-adds that may stay.
+    parameters : float | None
+        Share of the dense parameters that may stay.
+    cost : Callable[[nn.Module], float] | None
+        A cost of the caller's own.
+    at_most : float | None
+        The limit of `cost`.
+
+    Raises
+    ------
+    ValueError
+        Unless exactly one wish is given, and in its range.
+    """
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters, "cost": cost}
     given = [name for name, value in wishes.items() if value is not None]
     if len(given) != 1:

@@ -20,6 +20,20 @@ WHOLE = "nothing of it goes with a channel that can be cut"
 
 
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
+    """Remove coupled channels: trace, choose, cut, and check that masked equals cut.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy that may be changed.
+    request : Request
+        What was asked of `prune`.
+
+    Raises
+    ------
+    ValueError
+        If no channel can be cut; the text has the reason of each layer.
+    """
     coupling = request.coupling or trace(model, request.example, *request.more)
     coupling.check(model)
     groups, skipped = _chosen_groups(model, coupling, request)

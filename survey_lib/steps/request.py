@@ -19,7 +19,7 @@ UNSEEN = "no operation of the run on the example uses it"
 
 @dataclass(frozen=True)
 class Request:
-    """The caller's wishes, checked, as the steps below read them: a sparsity or a budget, the other is None."""
+    """The caller's wishes, checked, as the steps read them: a sparsity or a budget, the other is None."""
 
     method: Method
     sparsity: float | None
@@ -38,7 +38,20 @@ class Request:
 
 
 def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
-    """The names that match any pattern; a pattern that matches none is a ValueError with near matches (B40)."""
+    """The names that match any of the patterns, in their order.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        All names there are.
+    patterns : Sequence[str] | None
+        names, prefixes or shell patterns; all names if None.
+
+    Raises
+    ------
+    ValueError
+        For a pattern that matches no name; the text has near matches (B40).
+    """
     if patterns is None:
         return list(names)
     found: set[str] = set()
@@ -53,7 +66,17 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
 
 
 def report_of(rows: list[tuple[str, int, int, str]], request: Request, sparsity: float) -> pd.DataFrame:
-    """The report; `sparsity`, the realised one, stands for the requested one where a budget was given."""
+    """The report of `prune`, one row a layer.
+
+    Parameters
+    ----------
+    rows : list[tuple[str, int, int, str]]
+        One (layer, total, kept, group) a row.
+    request : Request
+        What was asked.
+    sparsity : float
+        The realised one, which stands for the requested one where a budget was given.
+    """
     report = pd.DataFrame(rows, columns=["layer", "total", "kept", "group"])
     report.insert(1, "unit", request.method.unit)
     return report.assign(

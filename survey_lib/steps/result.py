@@ -19,17 +19,28 @@ STYLE = "background:#4c72b0;height:0.8em;width:{:.0f}%"
 class PruneResult:
     """What `prune` did; in a notebook it shows itself with a bar a layer.
 
-    model      a new model; the argument of `prune` is untouched
-    masks      {tensor name of the dense model: bool}, True = kept
-    plan       the cut as JSON (None for masked models); `survey_lib.load` replays it
-    report     one row a layer: layer, unit, total, kept, group, requested, sparsity; layers of one group share their
-               units, so count a group once
-    sparsity   realised fraction of units removed
-    skipped    (layer, reason) for what was left whole
-    left       share of the dense parameters, MACs and bytes that is left; a mask leaves all MACs and bytes, and of
-               its parameters those count that are not zero
-    over_kept  modules whose statistics (layer norm, a mean over channels) are now taken over the kept channels: there
-               the cut model differs from the masked one by nature, and is checked with norms over kept channels
+    Attributes
+    ----------
+    model : nn.Module
+        A new model; the argument of `prune` is untouched.
+    masks : Masks
+        {tensor name of the dense model: bool}, True = kept.
+    plan : dict | None
+        The cut as JSON (None for masked models); `survey_lib.load` replays it.
+    report : pd.DataFrame
+        One row a layer: layer, unit, total, kept, group, requested, sparsity; layers of one group share
+        their units, so count a group once.
+    sparsity : float
+        Realised fraction of units removed.
+    skipped : list[tuple[str, str]]
+        (layer, reason) for what was left whole.
+    left : dict[str, float]
+        Share of the dense parameters, MACs and bytes that is left; a mask leaves all MACs and bytes, and
+        of its parameters those count that are not zero.
+    over_kept : tuple[str, ...]
+        Modules whose statistics (layer norm, a mean over channels) are now taken over the kept channels:
+        there the cut model differs from the masked one by nature, and is checked with norms over kept
+        channels.
     """
 
     model: nn.Module
@@ -84,7 +95,19 @@ class PruneResult:
 
 
 def shares(dense: nn.Module, pruned: nn.Module, cut: bool, macs: float) -> dict[str, float]:
-    """What is left of the dense parameters, MACs and bytes; `macs` is the share of a cut."""
+    """What is left of the dense parameters, MACs and bytes.
+
+    Parameters
+    ----------
+    dense : nn.Module
+        The network before.
+    pruned : nn.Module
+        The network after.
+    cut : bool
+        False where it is masked: then all MACs and bytes are left, and the parameters that are not zero.
+    macs : float
+        What is left of the MACs after a cut.
+    """
 
     def parameters(model: nn.Module) -> int:
         return sum(tensor.numel() if cut else int(tensor.count_nonzero()) for tensor in model.parameters())

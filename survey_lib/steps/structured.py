@@ -96,10 +96,17 @@ class Ranking:
         return select(self.scores, sparsity, minimum=1, fractions=fractions)
 
     def within(self, budget: Budget, cost: Callable[[Keep], float]) -> Keep:
-        """The mildest choice within the budget: the smallest sparsity that fits, and what single groups can get back.
+        """The mildest choice within the budget: the smallest sparsity that fits, and what groups get back.
 
-        Groups round alike, so where one sparsity is too mild and the next leaves much of the budget, each group in
-        turn is tried with what it has at smaller sparsities, until 90 % of the budget is used.
+        Groups round alike, so where one sparsity is too mild and the next leaves much of the budget, each
+        group in turn is tried with what it has at smaller sparsities, until 90 % of the budget is used.
+
+        Parameters
+        ----------
+        budget : Budget
+            What may stay.
+        cost : Callable[[Keep], float]
+            Predicted cost of the network with these channels kept.
         """
         steps = MADE if budget.cost else PREDICTED
         if self.request.method.search and not self.ratios:
@@ -117,8 +124,11 @@ class Ranking:
         return keep
 
     def repaired(self, keep: Keep) -> tuple[nn.Module, Keep]:
-        """The model and what stays of it; `solve` methods choose as many channels as `keep` has and repair a copy,
-        `repair` methods correct the readers of what goes."""
+        """The model and what stays of it, repaired where the method repairs.
+
+        `solve` methods choose as many channels as `keep` has and repair a copy; `repair` methods correct the
+        readers of what goes.
+        """
         request = self.request
         if request.method.repair:
             model = duplicate(self.model)
@@ -136,6 +146,18 @@ def structure(model: nn.Module, group: ChannelGroup) -> tuple[tuple[str, int], .
 
     Groups that agree are ranked together by isomorphic pruning, as in the reference implementation, which
     compares the types of layers and of cuts along the group.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    group : ChannelGroup
+        One of its channel groups.
+
+    Returns
+    -------
+    tuple[tuple[str, int], ...]
+        Pairs (kind of module, axis), sorted.
     """
     kinds = [type(model.get_submodule(part.tensor.rpartition(".")[0])).__name__ for part in group.slices]
     return tuple(sorted(zip(kinds, (part.dim for part in group.slices), strict=True)))

@@ -28,6 +28,20 @@ WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attent
 
 
 def prune_weights(model: nn.Module, request: Request) -> PruneResult:
+    """Mask single weights or patterns: collect evidence, score, select and apply, round by round.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy that may be changed.
+    request : Request
+        What was asked of `prune`.
+
+    Raises
+    ------
+    ValueError
+        If the method finds no layer to prune; the text has the reason of each layer.
+    """
     method, names = request.method, list(prunable(model, tied=request.layers is not None))
     if method.permute and not request.masks:  # a later round finds the channels in order
         if request.example is None:

@@ -21,12 +21,20 @@ if TYPE_CHECKING:
 class Call:
     """An operation that just ran, with the labels of all tensors so far.
 
-    out        what it returned: a tensor or several
-    name       its name without the namespace, such as "convolution"
-    arguments  what it was called with, by the names of its schema
-    hint       how the model's code stated the sizes of a view, slice or split; else None
-    labels     where a rule ties channels, fixes them, and notes who reads and writes them
-    run        the run under way: for ambiguous operations, module attributes and counts of multiply-adds
+    Attributes
+    ----------
+    out : Tensor | Sequence[Tensor]
+        What it returned: a tensor or several.
+    name : str
+        Its name without the namespace, such as "convolution".
+    arguments : dict[str, object]
+        What it was called with, by the names of its schema.
+    hint : Hint | None
+        How the model's code stated the sizes of a view, slice or split; else None.
+    labels : Labels
+        Where a rule ties channels, fixes them, and notes who reads and writes them.
+    run : LabelledRun
+        The run under way: for ambiguous operations, module attributes and counts of multiply-adds.
     """
 
     out: Tensor | Sequence[Tensor]
@@ -47,7 +55,10 @@ class Call:
         return Axes()
 
     def held(self, sizes: Sequence[int]) -> str:
-        """Which attributes of the module under way hold these constant sizes, for the reason of a refusal (case B91)."""
+        """Which attributes of the module under way hold these constant sizes (case B91).
+
+        For the reason of a refusal.
+        """
         where = self.run.stack[-1]
         values = {
             name: v if isinstance(v, (list, tuple)) else [v]
@@ -61,8 +72,16 @@ class Call:
     def paired(self, tensors, skip: int | None = None, shape=None, given: dict | None = None) -> Axes:
         """Tie the labels of operands position by position under broadcasting, and return those of the output.
 
-        skip: an axis to leave out. shape: of the broadcast operands where it is not the output's. given: labels
-        that stand for those of an operand.
+        Parameters
+        ----------
+        tensors
+            The operands.
+        skip : int, optional
+            An axis to leave out.
+        shape : optional
+            Shape of the broadcast operands where it is not the output's.
+        given : dict, optional
+            Labels that stand for those of an operand.
         """
         shape = self.out.shape if shape is None else shape
         known = [(given or {}).get(x, self.axes(x)) for x in tensors]

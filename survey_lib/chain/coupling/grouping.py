@@ -27,24 +27,42 @@ class Classes:
         self.alive = ~fixed & self.marks(labels.read)
 
     def marks(self, vectors: Iterable[np.ndarray]) -> np.ndarray:
-        """Bool for each class: is one of its labels in one of the vectors?"""
+        """Whether one of the labels of each class is in one of the vectors."""
         marked = np.zeros(self.count, bool)
         for vector in vectors:
             marked[self.of[vector]] = True
         return marked
 
     def useful(self, vector: np.ndarray) -> bool:
-        """Can the axis lose something: more than one class, and one of them alive?"""
+        """Whether the axis can lose something: more than one class, and one of them alive."""
         classes = np.unique(self.of[vector[vector > 0]])
         return len(classes) > 1 and bool(self.alive[classes].any())
 
     def meet(self, first: np.ndarray, second: np.ndarray) -> bool:
-        """Is a channel of one among the channels of the other?"""
+        """Whether a channel of one is among the channels of the other.
+
+        Parameters
+        ----------
+        first : np.ndarray
+            Labels.
+        second : np.ndarray
+            Labels.
+        """
         return bool(np.isin(self.of[first[first > 0]], self.of[second[second > 0]]).any())
 
 
 def coupling(run: LabelledRun, classes: Classes) -> Coupling:
-    """Classes with slices on the same axes form a group; a group of one channel could only be emptied."""
+    """The groups of a run: classes with slices on the same axes form one.
+
+    A group of one channel could only be emptied, so it is none.
+
+    Parameters
+    ----------
+    run : LabelledRun
+        The traced run.
+    classes : Classes
+        The components of its ties.
+    """
     labels, alive = run.labels, classes.alive.copy()
     while True:
         member, groups = _groups(labels, classes, alive)

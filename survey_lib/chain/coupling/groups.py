@@ -20,9 +20,19 @@ STATISTICS = ("running_mean", "running_var")
 
 @dataclass(frozen=True)
 class Slice:
-    """The positions of each channel of a group on one axis of one parameter or buffer: index (size, k).
+    """The positions of each channel of a group on one axis of one parameter or buffer.
 
-    why: what makes this axis part of the group: output or input of its layer, and the operations that tie it.
+    Attributes
+    ----------
+    tensor : str
+        Its name.
+    dim : int
+        The axis.
+    index : np.ndarray
+        (size, k), the k positions of each channel.
+    why : str
+        What makes this axis part of the group: output or input of its layer, and the operations that tie
+        it.
     """
 
     tensor: str
@@ -35,12 +45,20 @@ class Slice:
 class ChannelGroup:
     """Channels that must go together, with every slice of every tensor that belongs to them.
 
-    name       name of the first producer
-    size       number of channels
-    slices     all parameter and buffer slices; `index[c]` are the positions of channel c
-    producers  modules whose output rows the group holds (dim 0 of a weight, dim 1 of a transposed convolution)
-    consumers  slices of weights that contract the channels
-    flags      norms and reductions over the channel axis; a cut then means "over kept channels"
+    Attributes
+    ----------
+    name : str
+        Name of the first producer.
+    size : int
+        Number of channels.
+    slices : tuple[Slice, ...]
+        All parameter and buffer slices; `index[c]` are the positions of channel c.
+    producers : tuple[str, ...]
+        Modules whose output rows the group holds (dim 0 of a weight, dim 1 of a transposed convolution).
+    consumers : tuple[Slice, ...]
+        Slices of weights that contract the channels.
+    flags : tuple[str, ...]
+        Norms and reductions over the channel axis; a cut then means "over kept channels".
     """
 
     name: str
@@ -58,15 +76,31 @@ class ChannelGroup:
 class Coupling:
     """Channel groups of a model, layers that are fixed with the reason, and count ties.
 
-    `print(coupling)` shows a line a group, `print(coupling["layer1.0.conv1"])` a line a tensor of the group that
-    holds the outputs of this layer. `fixed`: layer -> reason. `unseen`: parameters that no operation of the run
-    on the example used. `shapes`: of all parameters and buffers, by name.
+    `print(coupling)` shows a line a group, `print(coupling["layer1.0.conv1"])` a line a tensor of the group
+    that holds the outputs of this layer.
 
-    counts: sets of groups that must keep the same fraction (width = heads · head width in one number).
-    member: (labels, 2) group number and channel of every label of the trace, −1 where fixed.
-    widths: label vectors each module worked on; attributes: those that set one of its integer attributes.
-    second: ambiguous operations that were read the second way.
-    products: multiply-adds of each contraction on the example, and the labels of the axes they scale with.
+    Attributes
+    ----------
+    groups : tuple[ChannelGroup, ...]
+        The channel groups.
+    fixed : dict[str, str]
+        Layer -> reason.
+    counts : tuple[tuple[str, ...], ...]
+        Sets of groups that must keep the same fraction (width = heads · head width in one number).
+    shapes : dict[str, tuple[int, ...]]
+        Shapes of all parameters and buffers, by name.
+    unseen : tuple[str, ...]
+        Parameters that no operation of the run on the example used.
+    member : np.ndarray
+        (labels, 2) group number and channel of every label of the trace, −1 where fixed.
+    widths : dict[str, list[np.ndarray]]
+        Label vectors each module worked on.
+    attributes : dict[tuple[str, str], np.ndarray]
+        Those that set one of its integer attributes.
+    second : frozenset[int]
+        Ambiguous operations that were read the second way.
+    products : tuple[tuple[int, tuple[np.ndarray, ...]], ...]
+        Multiply-adds of each contraction on the example, and the labels of the axes they scale with.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -98,7 +132,13 @@ class Coupling:
         return show.coupling(self)
 
     def check(self, model: nn.Module) -> None:
-        """ValueError unless this is the coupling of a model with the same tensors."""
+        """Check that this is the coupling of a model with the same tensors.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
         here = shapes(model)
         for name in sorted(here.keys() ^ self.shapes.keys()) + [
             n for n in here if here[n] != self.shapes.get(n)
@@ -114,8 +154,14 @@ class Coupling:
         """The keep-masks with count ties respected and no group emptied.
 
         Groups tied by count keep the same fraction j / gcd(sizes): the mean of what was asked, rounded, at
-        least 1 / gcd. Where channels must be added or removed for it, the scores decide (higher stays).
-        A group that is not in `keep` is kept whole, and so are the groups tied to it.
+        least 1 / gcd. A group that is not in `keep` is kept whole, and so are the groups tied to it.
+
+        Parameters
+        ----------
+        keep : Mapping[str, Tensor]
+            {group name: (size,) bool}, True = kept.
+        scores : Mapping[str, Tensor], optional
+            Decide where channels must be added or removed for a count tie (higher stays).
         """
         keep = {name: mask.clone() for name, mask in keep.items()}
         scores = scores or {}
@@ -135,7 +181,7 @@ class Coupling:
         return [unit for unit in tied if unit] + alone
 
     def alive(self, keep: Mapping[str, Tensor]) -> np.ndarray:
-        """Bool for every label of the trace: does its channel stay?"""
+        """Whether the channel of each label of the trace stays."""
         kept = [keep[g.name].cpu().numpy() if g.name in keep else np.ones(g.size, bool) for g in self.groups]
         starts = np.cumsum([0, *(len(one) for one in kept)])
         channel = np.where(self.member[:, 0] < 0, starts[-1], starts[self.member[:, 0]] + self.member[:, 1])
@@ -144,7 +190,7 @@ class Coupling:
         ]  # the last one answers for label −1
 
     def macs(self, keep: Mapping[str, Tensor]) -> float:
-        """Multiply-adds on the example of the trace with only these channels kept, as `measure` counts them."""
+        """Multiply-adds on the example with only these channels kept, as `measure` counts them."""
         alive = self.alive(keep)
         return sum(
             count * math.prod(alive[vector].mean() for vector in axes) for count, axes in self.products
@@ -152,6 +198,7 @@ class Coupling:
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of all parameters and buffers, by name."""
     return {name: tuple(tensor.shape) for name, tensor in masks.tensors(model).items()}
 
 
@@ -165,7 +212,20 @@ def _keep_best(keep: Tensor, score: Tensor | None, count: int) -> Tensor:
 
 
 def check_keep(coupling: Coupling, keep: Mapping[str, Tensor]) -> None:
-    """ValueError if a mask names no group, has another shape, is not bool, or empties its group."""
+    """Check that each mask fits its group.
+
+    Parameters
+    ----------
+    coupling : Coupling
+        What `trace` returned for the model.
+    keep : Mapping[str, Tensor]
+        {group name: (size,) bool}, True = kept.
+
+    Raises
+    ------
+    ValueError
+        If a mask names no group, has another shape, is not bool, or empties its group.
+    """
     for name, mask in keep.items():
         group, size = coupling[name].name, coupling[name].size
         if group != name:
@@ -181,7 +241,15 @@ def check_keep(coupling: Coupling, keep: Mapping[str, Tensor]) -> None:
 
 
 def removed(coupling: Coupling, keep: Mapping[str, Tensor]) -> dict[str, dict[int, np.ndarray]]:
-    """Removed positions by tensor and axis, sorted."""
+    """Removed positions by tensor and axis, sorted.
+
+    Parameters
+    ----------
+    coupling : Coupling
+        What `trace` returned for the model.
+    keep : Mapping[str, Tensor]
+        {group name: (size,) bool}, True = kept.
+    """
     gone: dict[str, dict[int, list]] = {}
     for name, mask in keep.items():
         cut = ~mask.cpu().numpy()
@@ -191,7 +259,17 @@ def removed(coupling: Coupling, keep: Mapping[str, Tensor]) -> dict[str, dict[in
 
 
 def parameters(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]) -> int:
-    """Parameters of the model with only these channels kept."""
+    """Parameters of the model with only these channels kept.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    coupling : Coupling
+        What `trace` returned for the model.
+    keep : Mapping[str, Tensor]
+        {group name: (size,) bool}, True = kept.
+    """
     shapes = {name: list(tensor.shape) for name, tensor in model.named_parameters()}
     for name, mask in keep.items():
         gone = int((~mask).sum())
@@ -206,13 +284,30 @@ def group_masks(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]
 
     A batch norm is covered with its scale and shift, and consumers with their input slices, so that the
     masked model computes what the cut one does (case B19).
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    coupling : Coupling
+        What `trace` returned for the model.
+    keep : Mapping[str, Tensor]
+        {group name: (size,) bool}, True = kept.
     """
     check_keep(coupling, keep)
     return position_masks(model, removed(coupling, keep))
 
 
 def position_masks(model: nn.Module, gone: Mapping[str, Mapping[int, np.ndarray]]) -> Masks:
-    """Masks that zero the removed positions of each tensor, norm statistics left out."""
+    """Masks that zero the removed positions of each tensor, norm statistics left out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    gone : Mapping[str, Mapping[int, np.ndarray]]
+        Removed positions by tensor and axis.
+    """
     known, result = masks.tensors(model), {}
     for name, axes in gone.items():
         if name.rpartition(".")[2] not in STATISTICS:
@@ -222,7 +317,15 @@ def position_masks(model: nn.Module, gone: Mapping[str, Mapping[int, np.ndarray]
 
 
 def zero(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:
-    """Set these positions of each axis to zero, in place."""
+    """Set these positions of each axis to zero, in place.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A tensor, which is changed.
+    axes : Mapping[int, np.ndarray]
+        Positions by axis.
+    """
     for dim, index in axes.items():
         tensor.index_fill_(dim, torch.from_numpy(index).to(tensor.device), 0)
     return tensor

@@ -27,7 +27,10 @@ class Axes(dict[int, np.ndarray]):
 
 
 class Labels:
-    """Labels of all tensors seen, and what was learned of them: ties, fixed ones, norms, consumers, producers."""
+    """Labels of all tensors seen, and what was learned of them.
+
+    Ties, fixed ones, norms, consumers, producers.
+    """
 
     def __init__(self, model: nn.Module):
         self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensor -> Axes
@@ -67,12 +70,29 @@ class Labels:
         return self.known.get(tensor, _NONE) if isinstance(tensor, Tensor) else _NONE
 
     def vector(self, tensor: Tensor, dim: int) -> np.ndarray:
+        """The labels along one axis of a tensor, FIXED where it has none.
+
+        Parameters
+        ----------
+        tensor : Tensor
+            A tensor of the run.
+        dim : int
+            The axis.
+        """
         dim %= max(tensor.dim(), 1)
         found = self.axes(tensor).get(dim)
         return np.zeros(tensor.shape[dim], int) if found is None else found
 
     def put(self, tensor: Tensor, axes: Axes) -> None:
-        """Remember the labels of a tensor; FIXED vectors are dropped."""
+        """Remember the labels of a tensor; FIXED vectors are dropped.
+
+        Parameters
+        ----------
+        tensor : Tensor
+            A tensor of the run.
+        axes : Axes
+            Labels of the tensor, by axis.
+        """
         kept = Axes({dim: v for dim, v in axes.items() if v.any()})
         kept.weight = getattr(axes, "weight", False)  # a rule may return a plain dict
         self.known[tensor] = kept
@@ -86,9 +106,18 @@ class Labels:
                 axes[dim] = np.where(vector == UNTIED, FIXED, vector)
 
     def tie(self, first: np.ndarray, second: np.ndarray, why: str) -> np.ndarray:
-        """Positions that go together; returns the labels of the result.
+        """Tie positions that go together, and return the labels of the result.
 
         A label next to FIXED is fixed, next to UNTIED it is alone, next to a label the two are one channel.
+
+        Parameters
+        ----------
+        first : np.ndarray
+            Labels.
+        second : np.ndarray
+            As many labels.
+        why : str
+            The operation, for the reason.
         """
         both = (first > 0) & (second > 0) & (first != second)
         if both.any():
@@ -98,7 +127,15 @@ class Labels:
         return np.where(first > 0, first, np.maximum(first, second))
 
     def tie_rows(self, rows: np.ndarray, why: str) -> np.ndarray:
-        """Tie the entries of each column of a matrix of labels; returns one label for each column."""
+        """Tie the entries of each column of a matrix of labels; returns one label for each column.
+
+        Parameters
+        ----------
+        rows : np.ndarray
+            Labels (ties, channels).
+        why : str
+            The operation, for the reason.
+        """
         best = np.where(rows[0] > 0, rows[0], rows.max(0))
         whole = np.broadcast_to(best, rows.shape)
         differs = (rows > 0) & (rows != whole)
@@ -108,24 +145,63 @@ class Labels:
         return best
 
     def fix(self, vector: np.ndarray, why: str) -> None:
-        """These channels must stay."""
+        """These channels must stay.
+
+        Parameters
+        ----------
+        vector : np.ndarray
+            Labels.
+        why : str
+            The reason.
+        """
         if (vector > 0).any():
             why = why if " " in why else f"meets an axis in {why} that cannot go"
             self.fixed.append((vector[vector > 0], why))
 
     def fix_all(self, axes: Axes, why: str) -> None:
+        """All channels of these axes must stay.
+
+        Parameters
+        ----------
+        axes : Axes
+            The labels of a tensor.
+        why : str
+            The reason.
+        """
         for vector in axes.values():
             self.fix(vector, why)
 
     def flag(self, vector: np.ndarray, why: str) -> None:
-        """A norm or reduction runs over these channels: a cut means over the kept ones."""
+        """A norm or reduction runs over these channels: a cut means over the kept ones.
+
+        Parameters
+        ----------
+        vector : np.ndarray
+            Labels.
+        why : str
+            The operation, for the reason.
+        """
         self.flags.append((vector[vector > 0], why))
         self.read.append(vector[vector > 0])
 
     def contract(
         self, first: Axes, second: Axes, dims: tuple[int, int], sizes: tuple[int, int], why: str
     ) -> None:
-        """Sum over the product of two axes: tie them, and note that somebody reads the channel."""
+        """Sum over the product of two axes: tie them, and note that somebody reads the channel.
+
+        Parameters
+        ----------
+        first : Axes
+            Labels of the one operand.
+        second : Axes
+            Labels of the other operand.
+        dims : tuple[int, int]
+            The axis of each that is summed over.
+        sizes : tuple[int, int]
+            Sizes of these axes.
+        why : str
+            The operation, for the reason.
+        """
         left, right = (
             axes.get(dim, np.zeros(size, int))
             for axes, dim, size in zip((first, second), dims, sizes, strict=True)
@@ -136,6 +212,17 @@ class Labels:
                 self.read_weights.append(vector[vector > 0])
 
     def read_axis(self, left: np.ndarray, right: np.ndarray, why: str) -> None:
+        """Tie two axes that are multiplied and summed, and note that somebody reads the channel.
+
+        Parameters
+        ----------
+        left : np.ndarray
+            Labels.
+        right : np.ndarray
+            As many labels.
+        why : str
+            The operation, for the reason.
+        """
         for vector, other in ((left, right), (right, left)):
             if (vector == UNTIED).any() and (vector != UNTIED).any():  # UNTIED beside labels counts as fixed
                 self.fix(other[vector == UNTIED], why)
@@ -143,6 +230,15 @@ class Labels:
         self.read.append(merged[merged > 0])
 
     def produce(self, axes: Axes, vector: np.ndarray) -> None:
+        """Note that a weight writes these channels; the rows of its first axis.
+
+        Parameters
+        ----------
+        axes : Axes
+            The labels of an operand.
+        vector : np.ndarray
+            Labels of the output.
+        """
         if axes.weight:
             self.produced.append(vector[vector > 0])
 

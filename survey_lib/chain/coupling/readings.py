@@ -85,6 +85,19 @@ class LabelledRun(TorchDispatchMode):
         return out
 
     def execute(self, func, args, kwargs, arguments):
+        """Run the operation itself.
+
+        Parameters
+        ----------
+        func
+            The operation.
+        args
+            Its arguments.
+        kwargs
+            Its named arguments.
+        arguments
+            All of them, by the names of its schema.
+        """
         return func(*args, **kwargs)
 
     def _follow(self, rule, call: Call, args, kwargs) -> None:
@@ -105,7 +118,15 @@ class LabelledRun(TorchDispatchMode):
                 seen.setdefault((len(vector), int(vector[0]), int(vector[-1])), vector)
 
     def choose(self, order: list[int], labels: np.ndarray) -> int:
-        """The first of the ways to read an operation, or the second where an earlier run asked for it."""
+        """The first of the ways to read an operation, or the second where an earlier run asked for it.
+
+        Parameters
+        ----------
+        order : list[int]
+            The ways to read it.
+        labels : np.ndarray
+            The labels that the operation is about.
+        """
         if len(order) == 1 or not (labels > 0).any():
             return order[0]
         pick = order[len(self.choices) in self.second]
@@ -113,17 +134,41 @@ class LabelledRun(TorchDispatchMode):
         return pick
 
     def multiply(self, macs: int, *vectors: np.ndarray) -> None:
-        """Multiply-adds of an operation, and the labels of all axes they are proportional to."""
+        """Note the multiply-adds of an operation.
+
+        Parameters
+        ----------
+        macs : int
+            Number of multiply-adds.
+        *vectors : np.ndarray
+            Labels of all axes they are proportional to.
+        """
         if self.counting and not self.model.training:
             self.products.append((macs, tuple(vector for vector in vectors if (vector > 0).any())))
 
     def attribute(self, name: str, channels) -> None:
-        """This attribute of the module under way counts these channels (a tuple of widths: of several axes)."""
+        """Note that this attribute of the module under way counts these channels.
+
+        Parameters
+        ----------
+        name : str
+            Name of the attribute.
+        channels
+            labels, or a tuple of them.
+        """
         if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple)):
             self.attributes[self.stack[-1], name] = channels
 
     def record_axis(self, size: int | None, vector: np.ndarray) -> None:
-        """The axis that took the labels in the last choice; attributes that state its size follow it."""
+        """The axis that took the labels in the last choice; attributes that state its size follow it.
+
+        Parameters
+        ----------
+        size : int | None
+            Size of the axis.
+        vector : np.ndarray
+            Labels of the axis.
+        """
         computed = size if isinstance(size, Size) else None
         self.choices[-1] = replace(self.choices[-1], width=len(vector), size=computed)
         for name, value in vars(self.model.get_submodule(self.stack[-1])).items():

@@ -26,6 +26,17 @@ class Size(int):
 
     @classmethod
     def of(cls, value: int, labels, numbers: list) -> Size:
+        """The int `value` with the labels of its axis.
+
+        Parameters
+        ----------
+        value : int
+            The size of the axis.
+        labels
+            Labels of the axis.
+        numbers : list
+            Where sizes that are computed from it are noted.
+        """
         size = cls(value)
         size.labels, size.numbers = labels, numbers
         return size
@@ -78,7 +89,7 @@ class Hint:
     sizes: tuple = ()
 
     def computed(self, number: int) -> bool:
-        """Was this bound or length computed from a labelled axis?"""
+        """Whether this bound or length was computed from a labelled axis."""
         return any(isinstance(size, Size) and int(size) == number for size in self.sizes)
 
 

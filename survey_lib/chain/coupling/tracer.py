@@ -39,15 +39,15 @@ def trace(model: nn.Module, example, *more) -> Coupling:
 
     Ambiguous operations (a channel axis split in two, grouped convolution, group norm) are read the usual
     way first; where that leaves nothing to prune the run is repeated with the next reading. Parameters that
-    evaluation does not use (auxiliary heads) are labelled in a second run in training mode. The model is left
-    as it was.
+    evaluation does not use (auxiliary heads) are labelled in a second run in training mode.
 
     Parameters
     ----------
     model : nn.Module
+        The network; it is left as it was.
     example : tensor, tuple or dict
         An input of the forward; at least two steps long where a recurrent layer reads it.
-    more : more inputs
+    *more : more inputs
         Each in the same form, for optional arguments, branches and experts that the first does not reach (case B69).
 
     Returns

@@ -22,13 +22,24 @@ from survey_lib.chain.evidence import weights as observe
 class Consumer:
     """A layer that reads a channel group, in a network some of whose other groups may be pruned already.
 
-    tensor          name of its weight
-    weight          (channels, n, out): the n = k·kh·kw columns that meet each channel
-    gram            X Xᵀ of what it reads, (channels·n, channels·n) in float64, in the order of `weight`
-    cross           X Dᵀ, D what it reads in the dense network
-    mean, dense_mean  (channels·n,) means of X and D over positions; zeros if the layer has no bias
-    count           number of positions
-    level           (channels·n,) root of Σ over examples of (mean of |X| over the example's positions)²
+    Attributes
+    ----------
+    tensor : str
+        Name of its weight.
+    weight : Tensor
+        (channels, n, out): the n = k·kh·kw columns that meet each channel.
+    gram : Tensor
+        X Xᵀ of what it reads, (channels·n, channels·n) in float64, in the order of `weight`.
+    cross : Tensor
+        X Dᵀ, D what it reads in the dense network.
+    mean : Tensor
+        (channels·n,) mean of X over positions; zeros if the layer has no bias.
+    dense_mean : Tensor
+        The same of D.
+    count : int
+        Number of positions.
+    level : Tensor | None
+        (channels·n,) root of Σ over examples of (mean of `|X|` over the example's positions)².
     """
 
     tensor: str
@@ -43,33 +54,58 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Observations of one layer's weight (methods that score weights) or of the rows of one producer of a
-    channel group (methods that score channels: axis 0 is then the group's channel, in the group's order).
+    """Observations of one layer's weight, or of the rows of one producer of a channel group.
 
-    name            parameter name ("conv1.weight"), or "group:layer"
-    weight          the weight, (out, in, kh, kw) or (out, in); for groups (channels, ...) the rows
-    seed            a seed of its own for each layer, for methods that draw
-    grad            mean over mini-batches of ∂L/∂w
-    grad_sq         mean over mini-batches of (∂L/∂w)²
-    example_grad_sq mean over single examples of (∂L/∂w)²: the empirical Fisher diagonal
-    fisher          (blocks, 50, 50) mean over single examples of g gᵀ, g 50 neighbours of the flat ∂L/∂w: the
-                    empirical Fisher matrix in blocks, float64; the last block is filled up with zeros
-    filter_saliency (channels,) mean over mini-batches of (Σ over the filter of g·w)²
-    hess_grad       H·g, the Hessian times the mean gradient
-    act_norm        ‖x_j‖₂ of each input feature over all tokens or positions, broadcasts against `weight`:
-                    (in,) or (in, kh, kw); full weight shape for grouped convolutions
-    gram            X Xᵀ of the layer's inputs, (in·kh·kw, in·kh·kw) in float64; grouped convolutions have
-                    one for each group, (groups, k, k)
-    flow            ∂R/∂|w| of SynFlow's R = 1ᵀ Π|W_l| 1, in float64
-    act_in          (examples, channels, positions...) what a block reads; `act_out` then is what it gives
-    act_out         (examples, channels, positions...) a producer's maps after norm and activation, before pooling
-    act_grad        ∂L/∂act_out, same shape
-    gamma           (k, channels) scales of the k batch norms of the group
-    slices          (channels, n) every slice of every tensor of the group, side by side; biases left out
-    energy          (channels,) Σ of the squares of `slices`
-    slices_grad     ∂L/∂slices, mean over mini-batches
-    gate_grad       (channels,) mean over examples of |∂L/∂ξ|, ξ a gate on the channel where it is read
-    consumers       the layers that read the group, for methods that reconstruct their outputs
+    Methods that score weights read the first, methods that score channels the second: axis 0 is then the
+    group's channel, in the group's order.
+
+    Attributes
+    ----------
+    name : str
+        Parameter name ("conv1.weight"), or "group:layer".
+    weight : Tensor
+        The weight, (out, in, kh, kw) or (out, in); for groups (channels, ...) the rows.
+    seed : int
+        A seed of its own for each layer, for methods that draw.
+    grad : Tensor | None
+        Mean over mini-batches of ∂L/∂w.
+    grad_sq : Tensor | None
+        Mean over mini-batches of (∂L/∂w)².
+    example_grad_sq : Tensor | None
+        Mean over single examples of (∂L/∂w)²: the empirical Fisher diagonal.
+    fisher : Tensor | None
+        (blocks, 50, 50) mean over single examples of g gᵀ, g 50 neighbours of the flat ∂L/∂w: the
+        empirical Fisher matrix in blocks, float64; the last block is filled up with zeros.
+    filter_saliency : Tensor | None
+        (channels,) mean over mini-batches of (Σ over the filter of g·w)².
+    hess_grad : Tensor | None
+        H·g, the Hessian times the mean gradient.
+    act_norm : Tensor | None
+        ‖x_j‖₂ of each input feature over all tokens or positions, broadcasts against `weight`: (in,) or
+        (in, kh, kw); full weight shape for grouped convolutions.
+    gram : Tensor | None
+        X Xᵀ of the layer's inputs, (in·kh·kw, in·kh·kw) in float64; grouped convolutions have one for
+        each group, (groups, k, k).
+    flow : Tensor | None
+        `∂R/∂|w|` of SynFlow's `R = 1ᵀ Π|W_l| 1`, in float64.
+    act_in : Tensor | None
+        (examples, channels, positions...) what a block reads; `act_out` then is what it returns.
+    act_out : Tensor | None
+        (examples, channels, positions...) a producer's maps after norm and activation, before pooling.
+    act_grad : Tensor | None
+        ∂L/∂act_out, same shape.
+    gamma : Tensor | None
+        (k, channels) scales of the k batch norms of the group.
+    slices : Tensor | None
+        (channels, n) every slice of every tensor of the group, side by side; biases left out.
+    energy : Tensor | None
+        (channels,) Σ of the squares of `slices`.
+    slices_grad : Tensor | None
+        ∂L/∂slices, mean over mini-batches.
+    gate_grad : Tensor | None
+        (channels,) mean over examples of `|∂L/∂ξ|`, ξ a gate on the channel where it is read.
+    consumers : tuple[Consumer, ...]
+        The layers that read the group, for methods that reconstruct their outputs.
     """
 
     name: str
@@ -108,12 +144,36 @@ def collect(
 ) -> dict[str, Evidence]:
     """Observe the named weights of a model on batches without changing the model.
 
-    `batches` yields (x, y), or x alone where no gradient is needed; x is a tensor, a tuple of arguments or
-    a dict of keyword arguments. `loss(output, y)` is cross-entropy by default. The copy runs in eval mode;
-    `batch_statistics` lets its batch norms use the batch instead of their running statistics, which say
-    nothing before training (SNIP, GraSP). `flow` needs only an `example` input (or the first batch).
-    Raises ValueError for an unknown need, missing batches or targets, or a layer whose input is not seen.
+    The copy that is observed runs in eval mode. `flow` needs only an `example` input (or the first batch).
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    names : Iterable[str]
+        Names of weights.
+    needs : tuple[str, ...], default ()
+        Fields of Evidence to fill beside `weight`.
+    batches : Iterable, optional
+        (x, y), or x alone where no gradient is needed; x is a tensor, a tuple of arguments or a dict of
+        keyword arguments.
+    loss : observe.Loss, optional
+        loss(output, y); cross-entropy by default.
+    seed : int, default 0
+        Seed of what is drawn at random.
+    example : Tensor | tuple | dict, optional
+        An input of its forward.
+    batch_statistics : bool, default False
+        Batch norms use the batch in place of their running statistics, which say nothing before training
+        (SNIP, GraSP).
+
+    Raises
+    ------
+    ValueError
+        For an unknown need, missing batches or targets, or a layer whose input is not seen.
+
+    Examples
+    --------
     >>> layer, x = nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 1.0], [4.0, 0.0]])
     >>> collect(layer, ["weight"], ("act_norm",), [x])["weight"].act_norm
     tensor([5., 1.])
@@ -138,7 +198,15 @@ def collect(
 
 
 def layer_seed(seed: int, name: str) -> int:
-    """A seed for each layer that depends on nothing but the run's seed and the layer's name (case B55)."""
+    """A seed for each layer that depends on nothing but the run's seed and the layer's name (case B55).
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the run.
+    name : str
+        Name of the layer.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big")
 
 
@@ -166,7 +234,15 @@ def _pairs(batches: Iterable, needs: tuple[str, ...]) -> list[tuple]:
 
 
 def copied(model: nn.Module, batch_statistics: bool = False) -> nn.Module:
-    """A frozen copy to observe, in eval mode but for the batch norms if they are to use the batch."""
+    """A frozen copy to observe, in eval mode but for the batch norms if they are to use the batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    batch_statistics : bool, default False
+        Batch norms use the batch.
+    """
     subject = duplicate(unwrap(model)).eval().requires_grad_(False)
     for layer in subject.modules():
         if isinstance(layer, _BatchNorm):

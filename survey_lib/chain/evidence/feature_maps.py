@@ -53,8 +53,25 @@ def feature_maps(
     """`{(group, producer): (examples, channels, positions...)}`, the maps or ∂L/∂maps of all batches.
 
     Works on a copy in eval mode. Producers that are not called as layers (projections inside attention or
-    recurrent layers) have no map. Raises ValueError for a group that is left without any, and for batches
-    whose maps differ in size.
+    recurrent layers) have no map.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    groups : Iterable[ChannelGroup]
+        The groups to observe.
+    batches : list
+        (input, target) pairs.
+    loss : observe.Loss, optional
+        loss(output, target); cross-entropy if left out.
+    gradients : bool, default False
+        ∂L/∂maps in place of the maps.
+
+    Raises
+    ------
+    ValueError
+        For a group that is left without any map, and for batches whose maps differ in size.
     """
     groups, subject, maps = list(groups), copied(model), _Following(gradients)
     for group in groups:

@@ -61,7 +61,15 @@ class Subject:
 
 
 def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
-    """Each producer's rows of each channel, from weight-shaped tensors."""
+    """Each producer's rows of each channel, from weight-shaped tensors.
+
+    Parameters
+    ----------
+    subject : Subject
+        What is observed.
+    tensors : dict[str, Tensor]
+        Weights by name, or what has their shapes.
+    """
     return {
         (g.name, producer): producer_rows(g, producer, tensors)
         for g in subject.groups
@@ -86,7 +94,7 @@ def filter_saliency(subject: Subject) -> ByProducer:
 
 
 def gate_grad(subject: Subject) -> ByGroup:
-    """Mean over examples of |∂L/∂ξ|, ξ a gate on the channel where it is read.
+    """Mean over examples of `|∂L/∂ξ|`, ξ a gate on the channel where it is read.
 
     ∂L/∂ξ = Σ a·∂L/∂a = Σ w·∂L/∂w over the consumers' weights of the channel, so no activation is needed.
     """

@@ -11,8 +11,21 @@ def input_columns(layer: nn.Module, x: Tensor) -> Tensor:
 
     Group by group, `weight.flatten(1) @ X` is the layer's output without bias: a position is a token of a
     linear layer, a place of the kernel of a convolution (stride, padding and its mode, dilation, groups).
-    Raises ValueError for a layer of another kind.
 
+    Parameters
+    ----------
+    layer : nn.Module
+        A linear or convolution layer.
+    x : Tensor
+        Its input.
+
+    Raises
+    ------
+    ValueError
+        For a layer of another kind.
+
+    Examples
+    --------
     >>> import torch
     >>> input_columns(nn.Conv2d(1, 1, 2), torch.arange(9.0).view(1, 1, 3, 3))[0, :, 0]
     tensor([0., 1., 3., 4.])

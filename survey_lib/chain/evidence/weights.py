@@ -25,7 +25,15 @@ INPUTS = ("act_norm", "gram")
 
 
 def call(model: nn.Module, x: Tensor | tuple | dict):
-    """The model's output for a tensor, a tuple of arguments or a dict of keyword arguments."""
+    """The model's output for a tensor, a tuple of arguments or a dict of keyword arguments.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    x : Tensor | tuple | dict
+        A tensor, a tuple of arguments or a dict of keyword arguments.
+    """
     named, positional = (x, ()) if isinstance(x, dict) else ({}, x if isinstance(x, tuple | list) else (x,))
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(
@@ -45,7 +53,15 @@ def call(model: nn.Module, x: Tensor | tuple | dict):
 
 
 def over(x, change: Callable[[Tensor], Tensor]):
-    """`change` applied to every tensor of a model input."""
+    """`change` applied to every tensor of a model input.
+
+    Parameters
+    ----------
+    x
+        A tensor, a tuple of arguments or a dict of keyword arguments.
+    change : Callable[[Tensor], Tensor]
+        Change of one tensor.
+    """
     if isinstance(x, dict):
         return {key: over(value, change) for key, value in x.items()}
     if isinstance(x, tuple | list):
@@ -75,22 +91,70 @@ def mean(found: Iterable[Weights]) -> Weights:
 
 
 def grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
-    """Mean over mini-batches of ∂L/∂w."""
+    """Mean over mini-batches of ∂L/∂w.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    batches : list
+        (input, target) pairs.
+    loss : Loss | None
+        loss(output, target); cross-entropy if left out.
+    """
     return mean(gradients(model, weights, batches, loss))
 
 
 def grad_sq(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
-    """Mean over mini-batches of (∂L/∂w)²."""
+    """Mean over mini-batches of (∂L/∂w)².
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    batches : list
+        (input, target) pairs.
+    loss : Loss | None
+        loss(output, target); cross-entropy if left out.
+    """
     return mean(_squares(gradients(model, weights, batches, loss)))
 
 
 def example_grad_sq(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
-    """Mean over single examples of (∂L/∂w)², the empirical Fisher diagonal."""
+    """Mean over single examples of (∂L/∂w)², the empirical Fisher diagonal.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    batches : list
+        (input, target) pairs.
+    loss : Loss | None
+        loss(output, target); cross-entropy if left out.
+    """
     return mean(_squares(gradients(model, weights, singles(batches), loss)))
 
 
 def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
-    """H·g = ∇(gᵀ ∇L) with g, the mean gradient, held constant: two passes over the batches."""
+    """H·g = ∇(gᵀ ∇L) with g, the mean gradient, held constant: two passes over the batches.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    batches : list
+        (input, target) pairs.
+    loss : Loss | None
+        loss(output, target); cross-entropy if left out.
+    """
     loss = loss or (lambda output, y: F.cross_entropy(output / GRASP_TEMPERATURE, y))
     average = grad(model, weights, batches, loss)
 
@@ -104,7 +168,19 @@ def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | No
 
 
 def fisher(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
-    """Mean over single examples of g gᵀ, in blocks of FISHER_BLOCK neighbours of the flat weight, float64."""
+    """Mean over single examples of g gᵀ, in blocks of FISHER_BLOCK neighbours of the flat weight, float64.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    batches : list
+        (input, target) pairs.
+    loss : Loss | None
+        loss(output, target); cross-entropy if left out.
+    """
     total, count = {}, 0
     for batch in batches:
         found = list(gradients(model, weights, singles([batch]), loss))
@@ -131,7 +207,17 @@ NEEDS = (*GRADIENTS, *INPUTS, "flow")
 
 
 def flow(model: nn.Module, weights: Weights, x: Tensor | tuple | dict) -> Weights:
-    """∂R/∂|w|: every parameter and buffer made positive, one input of ones, float64 (tanaka2020pruning)."""
+    """`∂R/∂|w|`: every parameter and buffer made positive, one input of ones, float64 (tanaka2020pruning).
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    x : Tensor | tuple | dict
+        An input, for its shape.
+    """
     model.double()
     with torch.no_grad():
         for tensor in model.state_dict().values():
@@ -145,7 +231,19 @@ def flow(model: nn.Module, weights: Weights, x: Tensor | tuple | dict) -> Weight
 
 @torch.no_grad()
 def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weights:
-    """‖x_j‖₂ of each input feature (`act_norm`) or X Xᵀ (`gram`) of each layer."""
+    """‖x_j‖₂ of each input feature (`act_norm`) or X Xᵀ (`gram`) of each layer.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    batches : list
+        (input, target) pairs.
+    need : str
+        act_norm or gram.
+    """
     total: Weights = {}
 
     def watch(name: str) -> None:
@@ -186,7 +284,21 @@ def _fit(total: Tensor, weight: Tensor, need: str) -> Tensor:
 def gradients(
     model: nn.Module, weights: Weights, batches: Iterable, loss: Loss | None, create_graph: bool = False
 ) -> Iterator[Weights]:
-    """∂L/∂w of each mini-batch in turn."""
+    """∂L/∂w of each mini-batch in turn.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    batches : Iterable
+        (input, target) pairs.
+    loss : Loss | None
+        loss(output, target); cross-entropy if left out.
+    create_graph : bool, default False
+        So that the gradients can be differentiated again.
+    """
     for x, y in batches:
         yield _differentiate((loss or F.cross_entropy)(call(model, x), y), weights, create_graph)
 

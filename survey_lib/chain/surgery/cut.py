@@ -31,7 +31,19 @@ BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # layers that can be given a bias
 class Cut:
     """The small model, the plan that repeats the cut, what was kept, and the groups that were refused.
 
-    over_kept: modules whose norms or reductions run over channels; "masked equals cut" holds with those over kept ones.
+    Attributes
+    ----------
+    model : nn.Module
+        The small model.
+    plan : dict
+        What repeats the cut, as JSON.
+    keep : dict[str, Tensor]
+        What was kept.
+    refused : list[tuple[str, str]]
+        Groups that were left whole, with the reason.
+    over_kept : tuple[str, ...]
+        Modules whose norms or reductions run over channels; "masked equals cut" holds with those over
+        kept ones.
     """
 
     model: nn.Module
@@ -42,13 +54,32 @@ class Cut:
 
 
 def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], example, *more) -> Cut:
-    """Cut the channels that `keep` (group name -> bool tensor) marks False out of a copy of the model.
+    """Cut the channels that `keep` marks False out of a copy of the model.
 
-    Count ties are balanced first. Every cut is checked on each example: the masked and the cut model must agree in
-    float64 to 1e-9. Where they do not, the groups at the module that fails are set apart, else the groups are tried by
-    halves; the ones that fail are left whole and reported.
-    Raises ValueError for masks that do not fit the groups; the model itself never changes.
+    Count ties are balanced first. Every cut is checked on each example: the masked and the cut model must
+    agree in float64 to 1e-9. Where they do not, the groups at the module that fails are set apart, else the
+    groups are tried by halves; the ones that fail are left whole and reported.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network; it is not changed.
+    coupling : Coupling
+        What `trace` returned for the model.
+    keep : Mapping[str, Tensor]
+        {group name: (size,) bool}, True = kept.
+    example : tensor, tuple or dict
+        An input of its forward.
+    *more
+        Further inputs.
+
+    Raises
+    ------
+    ValueError
+        For masks that do not fit the groups.
+
+    Examples
+    --------
     >>> import torch; from survey_lib.chain.coupling import trace
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)); x = torch.ones(1, 2)
     >>> cut(model, trace(model, x), {"0": torch.tensor([True, False, True])}, x).model[0].weight.shape
@@ -94,10 +125,22 @@ def _apart(units: list[list[str]], coupling: Coupling, failing: str) -> tuple[li
 
 
 def replay(model: nn.Module, plan: Mapping) -> nn.Module:
-    """The small architecture rebuilt from a dense model of the same class; its weights are the dense ones, cut.
+    """The small architecture rebuilt from a dense model of the same class.
 
-    Raises ValueError before any work for a plan of another schema or another model, unknown names, positions
-    out of range, or attributes that the module does not have as integers.
+    Its weights are the dense ones, cut.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A dense model of the same class.
+    plan : Mapping
+        What `cut` returned with its model.
+
+    Raises
+    ------
+    ValueError
+        Before any work, for a plan of another schema or another model, unknown names, positions out of
+        range, or attributes that the module does not have as integers.
     """
     model = _with_biases(model, plan)
     check_plan(model, plan)
@@ -107,6 +150,15 @@ def replay(model: nn.Module, plan: Mapping) -> nn.Module:
 def biased(model: nn.Module, layers: Iterable[str]) -> nn.Module:
     """A copy in which the named layers have a bias: zeros where there was none.
 
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    layers : Iterable[str]
+        Names of layers.
+
+    Examples
+    --------
     >>> biased(nn.Sequential(nn.Linear(3, 2, bias=False)), ["0"])[0].bias.tolist()
     [0.0, 0.0]
     """
@@ -130,12 +182,28 @@ def _with_biases(model: nn.Module, plan: Mapping) -> nn.Module:
 
 
 def block_plan(model: nn.Module, names: list[str]) -> dict:
-    """The plan that leaves out whole blocks."""
+    """The plan that leaves out whole blocks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    names : list[str]
+        Names of blocks.
+    """
     return make_plan(model, {}, {}) | {"blocks": names}
 
 
 def plan_masks(model: nn.Module, plan: Mapping) -> Masks:
-    """The masks that a plan stands for, on the dense model it was made from."""
+    """The masks that a plan stands for, on the dense model it was made from.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The dense model.
+    plan : Mapping
+        What `cut` returned with its model.
+    """
     model = _with_biases(model, plan)
     check_plan(model, plan)
     return position_masks(model, changes(plan)[0]) | blocks.block_masks(model, plan.get("blocks", []))
@@ -146,7 +214,23 @@ def save_file(
 ) -> None:
     """Write weights, plan, masks and notes to one safetensors file; a shared tensor is stored once.
 
-    Raises ValueError if a mask does not fit the model or the notes are no strict JSON.
+    Parameters
+    ----------
+    path : str | Path
+        The file to write.
+    model : nn.Module
+        The network.
+    plan : Mapping | None
+        Plan of a cut model.
+    masks : Masks | None
+        Masks of a masked model.
+    meta : Mapping
+        Notes on the model, as JSON.
+
+    Raises
+    ------
+    ValueError
+        If a mask does not fit the model or the notes are no strict JSON.
     """
     masking.check(model, masks or {})
     state, owners = model.state_dict(), _owners(model)
@@ -159,8 +243,20 @@ def save_file(
 def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | None, Masks, dict]:
     """Model, plan, masks and notes from a file of `save_file`; `model` is a dense one of the same class.
 
-    The plan is replayed first, so a slim file gives the slim model, bit for bit. Nothing is unpickled, and the
-    argument never changes. Raises ValueError for files of another kind, a later schema, or another model.
+    The plan is replayed first, so the file of a cut model returns the cut model, bit for bit. Nothing is
+    unpickled.
+
+    Parameters
+    ----------
+    path : str | Path
+        What `save_file` wrote.
+    model : nn.Module
+        A dense one of the same class; it is not changed.
+
+    Raises
+    ------
+    ValueError
+        For files of another kind, a later schema, or another model.
     """
     try:
         with safetensors.safe_open(str(path), "pt") as file:

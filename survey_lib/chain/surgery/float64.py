@@ -34,7 +34,15 @@ METADATA = {
 
 
 def double(name: str, tensor: Tensor) -> Tensor:
-    """A float64 copy; integers are copied as they are."""
+    """A float64 copy; integers are copied as they are.
+
+    Parameters
+    ----------
+    name : str
+        Name of the tensor in the model.
+    tensor : Tensor
+        Tensor of any type.
+    """
     return tensor.detach().to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
@@ -84,7 +92,19 @@ def _double_dtype(one):
 def run(
     model: nn.Module, inputs, value: Callable = double, over_kept: OverKept | None = None
 ) -> list[Tensor]:
-    """The outputs of a model in float64; the global default dtype and random state are put back."""
+    """The outputs of a model in float64; the global default dtype and random state are put back.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    inputs
+        A tensor, tuple or dict.
+    value : Callable, default double
+        value(name, tensor): the float64 tensor that stands for one of the model's.
+    over_kept : OverKept, optional
+        Leaves removed channels out of norms.
+    """
     default = torch.get_default_dtype()
     inputs = pytree.tree_map_only(Tensor, torch.clone, inputs)
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
 """The masked model with its norms and channel reductions over kept channels only.
 
-Layer norm and the like differ between masked and cut by nature: zeros take part in the statistics. LabelledRun this
-way the two can still be compared exactly. The labels are followed through the masked model itself, so it
-works at any input size.
+Layer norm and the like differ between masked and cut by nature: zeros take part in the statistics.
+Run over the kept channels, the two can still be compared exactly. The labels are followed through the masked model
+itself, so it works at any input size.
 """
 
 from __future__ import annotations
@@ -32,6 +32,19 @@ class OverKept(LabelledRun):
         self.alive, self.needed = coupling.alive(keep), {}
 
     def execute(self, func, args, kwargs, arguments):
+        """Run an operation, over the kept channels alone where it is flagged.
+
+        Parameters
+        ----------
+        func
+            The operation.
+        args
+            Its arguments.
+        kwargs
+            Its named arguments.
+        arguments
+            All of them, by the names of its schema.
+        """
         rule, plain = rule_of(func), func(*args, **kwargs)
         if rule is reduce:
             dims = self._partial(args[0], reduced(arguments, args[0]))

@@ -16,6 +16,17 @@ NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  
 
 
 def make_plan(model: nn.Module, removed: Removed, attributes: Attributes) -> dict:
+    """What repeats a cut, as strict JSON: shapes before, positions removed, attributes changed.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    removed : Removed
+        Positions by tensor and axis.
+    attributes : Attributes
+        New values by module and name.
+    """
     changed: dict[str, dict] = {}
     for (module, attribute), value in sorted(attributes.items()):
         changed.setdefault(module, {})[attribute] = list(value) if isinstance(value, tuple) else value
@@ -39,7 +50,20 @@ def changes(plan: Mapping) -> tuple[Removed, Attributes]:
 
 
 def check_plan(model: nn.Module, plan: Mapping) -> None:
-    """ValueError that says what does not fit: schema, model, a name, a position, an attribute."""
+    """Check that a plan fits the model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    plan : Mapping
+        What `make_plan` returned.
+
+    Raises
+    ------
+    ValueError
+        If anything does not fit: schema, model, a name, a position, an attribute; the text says what.
+    """
     if not isinstance(plan, Mapping) or not PARTS <= plan.keys():
         raise ValueError(f"not a plan: it must hold {', '.join(sorted(PARTS))}")
     if plan["schema"] != SCHEMA:

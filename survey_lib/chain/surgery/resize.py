@@ -36,7 +36,17 @@ Attributes = dict[tuple[str, str], object]
 
 
 def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Module:
-    """A new model without the removed positions; storage of its own, dtypes, flags and formats kept."""
+    """A new model without the removed positions; storage of its own, dtypes, flags and formats kept.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    removed : Removed
+        Positions by tensor and axis.
+    attributes : Attributes
+        New values by module and name.
+    """
     replaced: dict[int, Tensor] = {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         replaced[id(tensor)] = shorten(tensor, removed.get(name, {}))
@@ -60,6 +70,15 @@ def plain_tensors(model: nn.Module) -> list[Tensor]:
 
 @torch.no_grad()
 def shorten(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:
+    """The tensor without these positions of each axis, in its memory format.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Tensor of any type.
+    axes : Mapping[int, np.ndarray]
+        Removed positions by axis.
+    """
     short = tensor.detach() if axes else tensor.detach().clone()
     for dim, gone in axes.items():
         keep = np.delete(np.arange(tensor.shape[dim]), gone)
@@ -71,7 +90,19 @@ def shorten(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:
 
 
 def new_attributes(model: nn.Module, coupling: Coupling, removed: Removed, alive: np.ndarray) -> Attributes:
-    """Changed attributes of torch's own modules: seen in the trace, or stated by a tensor's shape."""
+    """Changed attributes of torch's own modules: seen in the trace, or stated by a tensor's shape.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    coupling : Coupling
+        What `trace` returned for the model.
+    removed : Removed
+        Positions by tensor and axis.
+    alive : np.ndarray
+        For each label of the trace, whether it stays.
+    """
     changes: Attributes = {}
     for (name, attribute), vectors in coupling.attributes.items():
         old = getattr(model.get_submodule(name), attribute)
@@ -97,7 +128,19 @@ def _stated(module: nn.Module) -> dict[str, tuple[str, int]]:
 def resized(
     small: nn.Module, names: Iterable[tuple[str, str]], coupling: Coupling, alive: np.ndarray
 ) -> Attributes:
-    """Set these attributes, which an earlier cut of the model needed repaired, to the widths of this one."""
+    """Set these attributes, which an earlier cut of the model needed repaired, to the widths of this one.
+
+    Parameters
+    ----------
+    small : nn.Module
+        The cut model; it is changed.
+    names : Iterable[tuple[str, str]]
+        Pairs (module, attribute).
+    coupling : Coupling
+        What `trace` returned for the model.
+    alive : np.ndarray
+        For each label of the trace, whether it stays.
+    """
     changes: Attributes = {}
     for name, attribute in names:
         module = small.get_submodule(name)
@@ -110,10 +153,18 @@ def resized(
 
 
 def unread(model: nn.Module, small: nn.Module) -> Attributes:
-    """Widths that modules state and no forward reads, such as `num_features` or those of a branch to be fused (case B94).
+    """Widths that modules state and no forward reads (case B94).
 
-    A width has gone where the tensors nearest inside the module, on that side, all went from it to one other. Whether
-    the model still computes the same with them is for the caller to check.
+    Such as `num_features`, or those of a branch to be fused. A width has gone where the tensors nearest
+    inside the module, on that side, all went from it to one other. Whether the model still computes the same
+    with them is for the caller to check.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    small : nn.Module
+        The cut model.
     """
     changes: Attributes = {}
     for name, module in model.named_modules():
@@ -142,6 +193,17 @@ def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np
 
     Looks from the innermost module of the traceback outwards, and changes all modules of the first class in
     which something fits; empty if nothing does.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error that the forward raised.
+    small : nn.Module
+        The cut model; it is changed.
+    coupling : Coupling
+        What `trace` returned for the model.
+    alive : np.ndarray
+        For each label of the trace, whether it stays.
     """
     for kind in dict.fromkeys(type(module) for module in failing_modules(error)):
         changes = {}

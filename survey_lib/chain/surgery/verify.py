@@ -1,7 +1,8 @@
 """Masked equals cut, in float64: what carries the soundness of every cut.
 
-The check is against another batch, and where the model takes it another size, than the trace saw. Norms and layer
-scales are randomised and small matrices scaled up first, because zeros, ones and 1e-6 of a fresh model hide errors.
+The check is against another batch, and where the model takes it another size, than the trace saw. Norms and
+layer scales are randomised and small matrices scaled up first, because zeros, ones and 1e-6 of a fresh model
+hide errors.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # lar
 class Check:
     """Compares the masked and the cut model for sets of groups.
 
-    problem(keep) is empty where the two agree; then `small` is the cut model, `attributes` what it needed, and
-    `over_kept` names the modules whose norms had to be taken over the kept channels. Where the cut model raises,
-    `failing` names the module that did.
+    problem(keep) is empty where the two agree; then `small` is the cut model, `attributes` what it needed,
+    and `over_kept` names the modules whose norms had to be taken over the kept channels. Where the cut model
+    raises, `failing` names the module that did.
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, examples: Iterable):
@@ -53,6 +54,7 @@ class Check:
         self.settled, self.repaired, self.failing = False, set(), ""
 
     def problem(self, keep: Mapping[str, Tensor]) -> str:
+        """Why the masked and the cut model differ; empty where they agree."""
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
         flagged, self.failing = any(self.coupling[name].flags for name in keep), ""
         expected = None if self.settled else self._masked(keep, gone, flagged)
@@ -81,7 +83,10 @@ class Check:
         return ""
 
     def state_widths(self) -> None:
-        """Set the attributes that no forward reads to the new widths, unless the model computes something else with them."""
+        """Set the attributes that no forward reads to the new widths.
+
+        Unless the model computes something else with them.
+        """
         changes = unread(self.model, self.small) if self.small else {}
         before = self._cut(self.small, self.gone) if changes else []
         for (name, attribute), value in changes.items():
@@ -102,7 +107,7 @@ class Check:
         return next((names[id(module)] for module in modules if id(module) in names), "")
 
     def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], tuple[str, ...]]:
-        """Outputs of the dense model with zeros where `group_masks` has them; where did norms run over kept ones?"""
+        """Outputs of the dense model with zeros where `group_masks` has them, and where norms ran over kept ones."""
 
         def value(name: str, tensor: Tensor) -> Tensor:
             statistic = name.rpartition(".")[2] in STATISTICS
@@ -155,14 +160,30 @@ def reason(error: BaseException) -> str:
 
 
 def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
-    """All outputs agree to 1e-9 of their largest value, none is NaN."""
+    """All outputs agree to 1e-9 of their largest value, none is NaN.
+
+    Parameters
+    ----------
+    expected : list[Tensor]
+        Outputs of the masked model.
+    found : list[Tensor]
+        Outputs of the cut model.
+    """
     if [x.shape for x in expected] != [x.shape for x in found]:
         return False
     return all(error(a, b) <= TOLERANCE for a, b in zip(expected, found, strict=True) if a.numel())
 
 
 def error(expected: Tensor, found: Tensor) -> float:
-    """max |a − b| / max |a|; infinite where something is not finite."""
+    """Largest difference, `max |a − b| / max |a|`; infinite where something is not finite.
+
+    Parameters
+    ----------
+    expected : Tensor
+        An output of the masked model.
+    found : Tensor
+        The same of the cut model.
+    """
     if not (torch.isfinite(expected).all() and torch.isfinite(found).all()):
         return float("inf")
     return float(
@@ -182,7 +203,17 @@ def random_values(model: nn.Module) -> dict[str, Tensor]:
 
 
 def gains(model: nn.Module, without: Container[str] = ()) -> dict[str, float]:
-    """Factors that bring small matrices to unit gain: behind fresh weights of 0.02 a difference hides (case B95)."""
+    """Factors that bring small matrices to unit gain (case B95).
+
+    Behind fresh weights of 0.02 a difference hides.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    without : Container[str], default ()
+        Tensors to leave out.
+    """
     named = {name: p.detach() for name, p in model.named_parameters() if name not in without}
     matrices = {name: p for name, p in named.items() if p.dim() >= 2 and p.is_floating_point()}
     norms = {name: float(torch.linalg.vector_norm(p, dtype=torch.float64)) for name, p in matrices.items()}

@@ -21,9 +21,16 @@ WARMUP = 0.3  # share of the steps in which one-cycle rises
 def lr_factor(schedule: str, progress: float) -> float:
     """Learning rate relative to its peak after a share `progress` in [0, 1] of the training.
 
-    one-cycle: a cosine from 1/25 up to 1 over the first 30 %, then down to 0; cosine: from 1 to 0;
-    step: 1, then 0.1 from one half and 0.01 from three quarters on; constant: 1.
+    Parameters
+    ----------
+    schedule : str
+        one-cycle: a cosine from 1/25 up to 1 over the first 30 %, then down to 0; cosine: from 1 to 0;
+        step: 1, then 0.1 from one half and 0.01 from three quarters on; constant: 1.
+    progress : float
+        Share of the training that is done.
 
+    Examples
+    --------
     >>> lr_factor("step", 0.6), lr_factor("cosine", 0.5), lr_factor("one-cycle", 0.3)
     (0.1, 0.5, 1.0)
     """
@@ -43,9 +50,24 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """SGD with Nesterov's momentum 0.9, with the older heavy ball of 0.9, Adam (its decay is an L2 penalty) or AdamW.
+    """The optimizer of this name.
 
-    Raises ValueError for another name.
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    name : str
+        sgd (Nesterov's momentum 0.9), heavy-ball (momentum 0.9), adam (its decay is an L2 penalty) or
+        adamw.
+    lr : float
+        The highest learning rate.
+    weight_decay : float
+        Weight decay λ.
+
+    Raises
+    ------
+    ValueError
+        For another name.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}; allowed: {', '.join(OPTIMIZERS)}")
@@ -64,10 +86,38 @@ def descend(
     steps: int,
     first_epoch: int = 0,
 ) -> Iterator[tuple[int, float, float]]:
-    """Train `model` in place and yield (epochs done, last learning rate, mean loss of an example) after each epoch.
+    """Train `model` in place, and report after each epoch.
 
-    batches(epoch) returns the (x, y) of an epoch, `steps` of them; loss(x, y) runs the model. Raises
-    FloatingPointError when the loss is no longer finite.
+    Parameters
+    ----------
+    model : nn.Module
+        The network, which is changed.
+    batches : Callable[[int], Iterable[tuple]]
+        batches(epoch) returns the (x, y) of an epoch, `steps` of them.
+    optimizer : torch.optim.Optimizer
+        The optimizer that trains the model.
+    loss : Callable[[object, Tensor], Tensor]
+        loss(x, y) runs the model.
+    lr : float
+        The highest learning rate.
+    schedule : str
+        Learning-rate schedule, see `lr_factor`.
+    epochs : int
+        Epochs of the whole training.
+    steps : int
+        Steps in an epoch.
+    first_epoch : int, default 0
+        Epoch to go on from.
+
+    Yields
+    ------
+    tuple[int, float, float]
+        (epochs done, last learning rate, mean loss of an example).
+
+    Raises
+    ------
+    FloatingPointError
+        When the loss is no longer finite.
     """
     for epoch in range(first_epoch, epochs):
         model.train()

@@ -28,20 +28,39 @@ class Rule(Protocol):
     weights: dict[str, nn.Parameter]
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Before optimizer step `step` (counted from 0), with fresh gradients."""
+        """Before optimizer step `step` (counted from 0), with fresh gradients.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        optimizer : torch.optim.Optimizer
+            The optimizer that trains the model.
+        """
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """After the optimizer changed the weights; masked weights are zero when it returns."""
+        """After the optimizer changed the weights; masked weights are zero when it returns.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        optimizer : torch.optim.Optimizer
+            The optimizer that trains the model.
+        """
 
     def dense_gradients(self, step: int) -> bool:
-        """Whether optimizer step `step` reads the gradients of pruned weights too, which then cost dense MACs."""
+        """Whether this optimizer step reads the gradients of pruned weights too.
+
+        They then cost dense MACs.
+        """
 
     def finish(self) -> None:
         """Settle on the final masks, which have the asked sparsity however many steps there were."""
 
 
 class Session:
-    """A rule at work on a model; made by `start`. `masks` are the current ones."""
+    """A rule at work on a model, made by `start`."""
 
     def __init__(self, model: nn.Module, rule: Rule, optimizer: torch.optim.Optimizer):
         self.model, self.rule, self.step = model, rule, 0
@@ -53,6 +72,7 @@ class Session:
 
     @property
     def masks(self) -> Masks:
+        """The current masks."""
         return self.rule.masks
 
     @property
@@ -80,9 +100,12 @@ class Session:
     def state_dict(self) -> dict:
         """All that the session needs to go on, the weights it acts on included; `torch.save` takes it.
 
-        Save it beside the states of model and optimizer. Loaded into a session of `during` with the same arguments,
-        before or after those two, training goes on bit for bit as if it had not stopped (case B77).
+        Save it beside the states of model and optimizer. Loaded into a session of `during` with the same
+        arguments, before or after those two, training goes on bit for bit as if it had not stopped (case
+        B77).
 
+        Examples
+        --------
         >>> layer = nn.Linear(4, 4); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
         >>> from survey_lib import during
         >>> session = during(layer, "gradual", 0.5, optimizer, steps=9); sorted(session.state_dict())
@@ -94,7 +117,13 @@ class Session:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping) -> None:
-        """Go on where `state_dict` was taken; ValueError for a session of another method, model or length."""
+        """Go on where `state_dict` was taken.
+
+        Raises
+        ------
+        ValueError
+            For a session of another method, model or length.
+        """
         there = {"method": state["kind"], "weights": _shapes(state["weights"])}
         here = {"method": type(self.rule).__name__, "weights": _shapes(self.rule.weights)}
         for name in ("sparsity", "steps", "seed"):
@@ -134,10 +163,34 @@ def start(
     example=None,
     seed: int = 0,
 ) -> Session:
-    """Begin a training-time method on a model; `method` is a row of the catalogue with a `during` builder.
+    """Begin a training-time method on a model.
 
-    `steps` optimizer steps are expected; schedules end by then. Call `finish()` after training.
-    Raises ValueError for a sparsity outside [0, 1), no steps, or a method that does not live in training.
+    Parameters
+    ----------
+    model : nn.Module
+        The network in training.
+    method : Method
+        A row of the catalogue with a `during` builder.
+    sparsity : float
+        Fraction that is gone at the end, in [0, 1).
+    optimizer : torch.optim.Optimizer
+        The optimizer that trains the model.
+    steps : int
+        Optimizer steps that are expected; schedules end by then.
+    example : tensor, tuple or dict, optional
+        An input to trace, for methods that train channels.
+    seed : int, default 0
+        Seed of what is drawn at random.
+
+    Returns
+    -------
+    Session
+        Call its `finish()` after the training.
+
+    Raises
+    ------
+    ValueError
+        For a sparsity outside [0, 1), no steps, or a method that does not live in training.
     """
     check_sparsity(sparsity)
     if method.during is None:
@@ -215,17 +268,36 @@ class MaskedTraining:
         return self.masks
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do before the step."""
+        """Nothing to do before the step.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        optimizer : torch.optim.Optimizer
+            The optimizer that trains the model.
+        """
 
     def dense_gradients(self, step: int) -> bool:
+        """Whether the gradients of masked weights are read at this step."""
         return False
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """Masks anew, and masked weights to zero.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        optimizer : torch.optim.Optimizer
+            The optimizer that trains the model.
+        """
         self.masks = self.choose(step + 1)
         for name, mask in self.masks.items():
             clear(self.weights[name], mask)
 
     def finish(self) -> None:
+        """The masks for good."""
         self.masks = self.choose(self.steps)
 
 
@@ -241,7 +313,15 @@ class DenseShadow(MaskedTraining):
         self.dense: dict[str, Tensor] = {name: w.detach().clone() for name, w in self.weights.items()}
 
     def adjust(self, name: str, weight: nn.Parameter) -> None:
-        """Change `weight.grad`, with the dense value in `weight`."""
+        """Change `weight.grad`, with the dense value in `weight`.
+
+        Parameters
+        ----------
+        name : str
+            Name of the weight.
+        weight : nn.Parameter
+            Holds the dense value and the gradient.
+        """
 
     def dense_gradients(self, step: int) -> bool:
         return True

@@ -33,26 +33,28 @@ def finetune(
     """Return a copy of the model trained on `batches`: the course's own loop, for anyone's model.
 
     SGD with Nesterov momentum 0.9 and weight decay 5e-4 minimises L = loss(output, target). The learning rate
-    runs through one cycle: a cosine from lr/25 up to `lr` over the first 30 % of the steps, then down to 0. With
-    a teacher, usually the dense parent, the model learns the teacher's softened classes as well (Hinton et al.
-    2015, arXiv 1503.02531): (1 − w) · L + w · T² · KL(softmax(z_teacher / T) ‖ softmax(z / T)), a mean over the
-    examples. The factor T² keeps the gradient of the second term at the same size whatever T is.
+    runs through one cycle: a cosine from lr/25 up to `lr` over the first 30 % of the steps, then down to 0.
+    With a teacher, usually the dense parent, the model learns the teacher's softened classes as well (Hinton
+    et al. 2015, arXiv 1503.02531): (1 − w) · L + w · T² · KL(softmax(z_teacher / T) ‖ softmax(z / T)), a mean
+    over the examples. The factor T² keeps the gradient of the second term at the same size whatever T is.
 
     Parameters
     ----------
     model : nn.Module
-        Any model; it is not changed. Scores are its output or, as in transformers, the `logits` of its output:
-        (n, classes, ...), or (n, length, classes) for targets (n, length), as language models return them.
+        Any model; it is not changed. Scores are its output or, as in transformers, the `logits` of its
+        output: (n, classes, ...), or (n, length, classes) for targets (n, length), as language models return
+        them.
     batches : iterable
-        (input, target) pairs, as many in every epoch: a list or a DataLoader. An input is a tensor, a tuple of
-        arguments or a dict of named ones. Both are moved to the device of the model.
+        (input, target) pairs, as many in every epoch: a list or a DataLoader. An input is a tensor, a tuple
+        of arguments or a dict of named ones. Both are moved to the device of the model.
     epochs, lr : int, float
         Passes over `batches`, and the highest learning rate.
     masks : mapping, optional
-        {tensor name: bool tensor}, True = kept; what they remove is zero after every step. Without them a masked
-        model grows its zeros back, which is warned about.
+        {tensor name: bool tensor}, True = kept; what they remove is zero after every step. Without them a
+        masked model grows its zeros back, which is warned about.
     teacher : nn.Module, optional
-        Runs in eval mode on the same inputs and is not changed. Its scores are (n, classes, ...) as the model's.
+        Runs in eval mode on the same inputs and is not changed. Its scores are (n, classes, ...) as the
+        model's.
     loss : callable, optional
         loss(output, target); the cross-entropy of the scores if left out.
     temperature, weight : float
@@ -61,8 +63,9 @@ def finetune(
     Raises
     ------
     ValueError
-        For batches that are empty, are no pairs or last for one epoch only; for epochs, lr, temperature or weight
-        out of range; for a frozen model; for masks that do not fit it; for a teacher that knows other classes.
+        For batches that are empty, are no pairs or last for one epoch only; for epochs, lr, temperature or
+        weight out of range; for a frozen model; for masks that do not fit it; for a teacher that knows other
+        classes.
     FloatingPointError
         If the loss is no longer finite.
 
@@ -108,8 +111,19 @@ def finetune(
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² · KL(softmax(z_teacher / T) ‖ softmax(z / T)), a mean over examples and positions; classes on axis 1.
+    """T² · KL(softmax(z_teacher / T) ‖ softmax(z / T)), a mean over examples and positions.
 
+    Parameters
+    ----------
+    student : Tensor
+        Class scores z, classes on axis 1.
+    teacher : Tensor
+        Class scores z_teacher.
+    temperature : float
+        Temperature T.
+
+    Examples
+    --------
     >>> float(distillation(torch.zeros(1, 2), torch.zeros(1, 2), 4.0))
     0.0
     """
@@ -127,6 +141,15 @@ def scores(output, target: Tensor) -> Tensor:
 
     Language models return (n, length, classes) for targets (n, length); then the classes are moved to axis 1.
 
+    Parameters
+    ----------
+    output : tensor or object
+        What the model returned.
+    target : Tensor
+        Targets, for their shape.
+
+    Examples
+    --------
     >>> scores(torch.zeros(2, 7, 512), torch.zeros(2, 7)).shape
     torch.Size([2, 512, 7])
     """

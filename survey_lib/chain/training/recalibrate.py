@@ -17,7 +17,7 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     """Return a copy of the model whose batch-norm running statistics are estimated again over `batches`.
 
     Over batches t = 1 … T with batch means m_t and unbiased batch variances v_t, running_mean = Σ m_t / T and
-    running_var = Σ v_t / T, whatever the momentum of the norms (Li et al. 2020, `li2020eagleeye`). Batch norms
+    running_var = Σ v_t / T, whatever the momentum of the norms (Li et al. 2020, li2020eagleeye). Batch norms
     run in train mode and all else in eval mode, so dropout is off. Parameters, other buffers and modes are those
     of `model`; so are the statistics of norms that no batch reaches, such as those of auxiliary heads.
 

@@ -17,6 +17,8 @@ def corrupted(split: Split) -> Split:
 
     Three of the corruptions of hendrycks2019benchmarking at one mild strength each, always the same draw.
 
+    Examples
+    --------
     >>> x, y = corrupted((torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])))
     >>> tuple(x.shape), y.tolist()
     ((6, 1, 4, 4), [0, 1, 0, 1, 0, 1])

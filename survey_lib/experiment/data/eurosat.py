@@ -19,9 +19,13 @@ COUNT = 27_000  # images of the whole data set
 def images(root: Path) -> tuple[list[str], np.ndarray]:
     """File names (n), sorted by class, and pixels (n, 32, 32, 3) in 0..255, from `root/downloads`.
 
-    They come from `eurosat32.safetensors`, which is made from torchvision's folder `eurosat/2750` where it
-    is missing (about 20 s) and works without that folder afterwards. Its sha256 is checked each time.
-    Raises ValueError for a damaged file or an incomplete folder, RuntimeError where there is neither.
+    They come from `eurosat32.safetensors`, which is made from torchvision's folder `eurosat/2750` where it is
+    missing (about 20 s) and works without that folder afterwards. Its sha256 is checked each time.
+
+    Raises
+    ------
+    ValueError
+        For a damaged file or an incomplete folder, RuntimeError where there is neither.
     """
     path = root / "downloads" / "eurosat32.safetensors"
     if not path.exists():
@@ -56,6 +60,8 @@ def _digest(names: str, pixels: np.ndarray) -> str:
 def halved(image: np.ndarray) -> np.ndarray:
     """An image (2h, 2w, channels) of 0..255 at half the size: (a + b + c + d + 2) // 4 over 2x2 pixels.
 
+    Examples
+    --------
     >>> halved(np.array([[[0], [1]], [[2], [3]]], np.uint8)).tolist()
     [[[2]]]
     """

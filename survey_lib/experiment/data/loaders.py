@@ -53,6 +53,8 @@ def check(name: str) -> str:
 def available(name: str) -> bool:
     """Whether the files of a data set are on this machine.
 
+    Examples
+    --------
     >>> available("digits")
     True
     """
@@ -68,12 +70,30 @@ def load(
 ) -> Data:
     """A data set by name, in memory on `device`, split into train, validation and test.
 
-    The split is stratified and always the same. Where the source has no official test set (digits,
-    eurosat) one is split off the same way. Images are (x / 255 − mean) / std with the stored statistics;
-    inputs "unit" leaves them x / 255. validation: images held out, in place of the source's own number.
-    Raises ValueError for an unknown name or changed files, FileNotFoundError that lists every way to get
-    missing files. The folder is `data` in the repository, or SURVEY_DATA.
+    The split is stratified and always the same. Where the source has no official test set (digits, eurosat)
+    one is split off the same way. Images are (x / 255 − mean) / std with the stored statistics. The folder is
+    `data` in the repository, or SURVEY_DATA.
 
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    device : str | torch.device, default 'cpu'
+        Where it is kept.
+    validation : int, optional
+        Images held out, in place of the source's own number.
+    inputs : str, default 'normalised'
+        normalised, or unit, which leaves images x / 255.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or changed files.
+    FileNotFoundError
+        For missing files; the text lists every way to get them.
+
+    Examples
+    --------
     >>> [len(split[1]) for split in (load("digits").train, load("digits").validation, load("digits").test)]
     [1247, 250, 300]
     """
@@ -98,7 +118,21 @@ def load(
 
 
 def shared(name: str, device: str = "cpu", validation: int | None = None, inputs: str = "normalised") -> Data:
-    """The data set of `load`, read once a process for all runs of a sweep; nobody may change its tensors."""
+    """The data set of `load`, read once a process for all runs of a sweep.
+
+    Nobody may change its tensors.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    device : str, default 'cpu'
+        Where it is kept.
+    validation : int, optional
+        Images held out, in place of the source's own number.
+    inputs : str, default 'normalised'
+        Normalised or unit.
+    """
     return _shared(name, device, validation, inputs, folder(), SOURCES[check(name)])
 
 
@@ -115,9 +149,20 @@ def _tensors(arrays: Arrays, source: Source, device: str | torch.device) -> Spli
 
 
 def augment(x: Tensor, generator: torch.Generator, flips: tuple[int, ...] = (), pad: int = 0) -> Tensor:
-    """Random flips along the axes `flips` and a random crop after zero-padding by `pad`, an image at a time.
+    """Random flips and a random crop after zero-padding, an image at a time.
 
     Draws come from `generator` on the CPU, so every device sees the same images.
+
+    Parameters
+    ----------
+    x : Tensor
+        (n, channels, height, width).
+    generator : torch.Generator
+        Random generator on the CPU.
+    flips : tuple[int, ...], default ()
+        axes, 2 = up-down, 3 = left-right.
+    pad : int, default 0
+        Pixels of zero around the image, within which it is cropped.
     """
     count, _, height, width = x.shape
     for axis in flips:

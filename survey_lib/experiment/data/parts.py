@@ -12,7 +12,15 @@ SHARES = {"test": 0.2, "validation": 0.1}  # of eurosat32; the rest trains
 
 
 def split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
-    """Two stratified parts, the second of `size` examples, or of a fifth where that is less."""
+    """Two stratified parts.
+
+    Parameters
+    ----------
+    arrays : Arrays
+        Images and labels.
+    size : int
+        Examples of the second part, or a fifth of all where that is less.
+    """
     from sklearn.model_selection import train_test_split  # slow to import
 
     images, labels = arrays
@@ -22,13 +30,27 @@ def split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
 
 
 def nested(files: Sequence[str], inner: dict[str, str]) -> dict[str, str]:
-    """The part of each file: train, validation or test, with the files of a smaller data set in its own parts.
+    """The part of each file, with the files of a smaller data set in its own parts.
 
-    A network trained on one of the two data sets has then never seen a validation or test image of the
-    other. In each class (`Forest_12.jpg` is of class Forest) the files of `inner`, {file: part}, keep
-    their part; the others fill test up to 20 % and validation up to 10 %, in order of the sha256 of their
-    names, and the rest trains. Only the list of names decides.
+    A network trained on one of the two data sets has then never seen a validation or test image of the other.
+    In each class (`Forest_12.jpg` is of class Forest) the files of `inner` keep their part; the others fill
+    test up to 20 % and validation up to 10 %, in order of the sha256 of their names, and the rest trains.
+    Only the list of names decides.
 
+    Parameters
+    ----------
+    files : Sequence[str]
+        Files of the larger data set.
+    inner : dict[str, str]
+        {file: part} of the smaller one.
+
+    Returns
+    -------
+    dict[str, str]
+        {file: train, validation or test}.
+
+    Examples
+    --------
     >>> found = nested([f"Forest_{n}.jpg" for n in range(10)], {"Forest_3.jpg": "test"})
     >>> found["Forest_3.jpg"], [list(found.values()).count(part) for part in ("train", "validation", "test")]
     ('test', [7, 1, 2])
@@ -49,6 +71,8 @@ def nested(files: Sequence[str], inner: dict[str, str]) -> dict[str, str]:
 def class_of(file: str) -> str:
     """The class in a EuroSAT file name.
 
+    Examples
+    --------
     >>> class_of("SeaLake_7.jpg")
     'SeaLake'
     """

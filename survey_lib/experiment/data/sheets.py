@@ -28,7 +28,15 @@ SHA256 = {
 
 
 def reader(name: str, size: int) -> Callable[[Path], tuple[dict[str, Arrays], tuple[str, ...]]]:
-    """The reader of a data set of the repository whose images are `size` x `size` pixels."""
+    """The reader of a data set of the repository.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    size : int
+        Pixels a side of its images.
+    """
 
     def read(root: Path) -> tuple[dict[str, Arrays], tuple[str, ...]]:
         base = _checked(root, name)
@@ -42,7 +50,20 @@ def reader(name: str, size: int) -> Callable[[Path], tuple[dict[str, Arrays], tu
 
 
 def eurosat_parts(root: Path, validation: int) -> dict[str, str]:
-    """The part, train, validation or test, of each EuroSAT file that eurosat32-mini holds, by file name."""
+    """The part of each EuroSAT file that eurosat32-mini holds.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data set.
+    validation : int
+        Number of images held out.
+
+    Returns
+    -------
+    dict[str, str]
+        {file name: train, validation or test}.
+    """
     rows = _rows(_checked(root, "eurosat32_mini"))
     files, labels = (np.array([row[field] for row in rows]) for field in ("source_file", "label"))
     test = np.array([row["split"] == "test" for row in rows])

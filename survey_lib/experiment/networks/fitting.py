@@ -9,8 +9,24 @@ from torch import Tensor, nn
 def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> None:
     """Run the model once, in evaluation mode; its own mode is put back.
 
-    Raises ValueError, with `names` of model and data in it, unless it reads the example and returns `classes` scores.
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Tensor
+        An input of its forward.
+    classes : int
+        Scores that the model must return.
+    names : str
+        Names of model and data, for the message.
 
+    Raises
+    ------
+    ValueError
+        Unless it reads the example and returns `classes` scores.
+
+    Examples
+    --------
     >>> check_fit(nn.Linear(4, 2), torch.ones(1, 4), 2, "layer on ones")
     """
     shape = "x".join(map(str, example.shape[1:]))

@@ -38,7 +38,20 @@ class Tokenizer:
 
     @classmethod
     def read(cls, path: Path, vocab: int) -> Tokenizer:
-        """A llama2.c tokenizer file; ValueError when it does not hold exactly `vocab` pieces."""
+        """The tokenizer of a llama2.c file.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        vocab : int
+            Number of pieces.
+
+        Raises
+        ------
+        ValueError
+            When it does not hold exactly `vocab` pieces.
+        """
         data, start, pieces, scores = Path(path).read_bytes(), 4, [], []
         try:
             for _ in range(vocab):
@@ -90,7 +103,15 @@ def load_stories(folder: Path = STORIES) -> tuple[Llama, Tokenizer]:
 
 
 def load_texts(name: str, folder: Path = STORIES) -> list[str]:
-    """Stories of the set `calibration` (64 sampled from the model itself) or `evaluation` (5 written by hand)."""
+    """The stories of a set.
+
+    Parameters
+    ----------
+    name : str
+        Calibration (64 sampled from the model itself) or evaluation (5 written by hand).
+    folder : Path, default STORIES
+        Folder of the files.
+    """
     path = Path(folder) / f"{name}.json"
     if not path.exists():
         raise ValueError(f"no set of stories {name!r} in {folder}; there are calibration and evaluation")
@@ -98,14 +119,35 @@ def load_texts(name: str, folder: Path = STORIES) -> list[str]:
 
 
 def windows(stories: list[list[int]], length: int) -> Tensor:
-    """Tokens of all stories end to end, cut into (n, length); the rest that fills no window is left out."""
+    """Tokens of all stories end to end, cut into windows.
+
+    Parameters
+    ----------
+    stories : list[list[int]]
+        Tokens of each story.
+    length : int
+        Length of a window.
+
+    Returns
+    -------
+    Tensor
+        (n, length); the rest that fills no window is left out.
+    """
     flat = torch.tensor([token for story in stories for token in story])
     return flat[: len(flat) // length * length].view(-1, length)
 
 
 @torch.no_grad()
 def log_probabilities(model: nn.Module, stories: list[list[int]]) -> Tensor:
-    """log p(next token | story so far) for every place of every story: (tokens, vocab), in nats."""
+    """Log-probability of each token given its story so far: (tokens, vocab), in nats.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Next-token logits (batch, length, vocab).
+    stories : list[list[int]]
+        Tokens of each story.
+    """
     return torch.cat([model(torch.tensor([story[:-1]]))[0].log_softmax(-1) for story in stories])
 
 
@@ -114,14 +156,34 @@ def token_losses(model: nn.Module, stories: list[list[int]]) -> Tensor:
 
     Two models are compared token by token: over 1,100 tokens the mean difference has a standard error near
     0.01, so smaller differences say nothing.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Next-token logits (batch, length, vocab).
+    stories : list[list[int]]
+        Tokens of each story.
     """
     targets = torch.tensor([token for story in stories for token in story[1:]])
     return F.nll_loss(log_probabilities(model, stories), targets, reduction="none")
 
 
 def divergence(dense: nn.Module, pruned: nn.Module, stories: list[list[int]]) -> float:
-    """Mean KL(dense ‖ pruned) of the next token, in nats: the damage of pruning without the text's own noise.
+    """Mean KL(dense ‖ pruned) of the next token, in nats.
 
+    This is the damage of pruning without the text's own noise.
+
+    Parameters
+    ----------
+    dense : nn.Module
+        The model before.
+    pruned : nn.Module
+        The model after.
+    stories : list[list[int]]
+        Tokens of each story.
+
+    Examples
+    --------
     >>> model, tokenizer = load_stories()
     >>> divergence(model, model, [tokenizer.encode("Once upon a time")])
     0.0
@@ -134,7 +196,19 @@ def divergence(dense: nn.Module, pruned: nn.Module, stories: list[list[int]]) ->
 def generate(
     model: Llama, tokens: list[int], length: int, generator: torch.Generator | None = None
 ) -> list[int]:
-    """Continue `tokens` up to `length` of them or the next BOS: greedily, or sampled with a generator."""
+    """Continue `tokens` up to `length` of them or the next BOS.
+
+    Parameters
+    ----------
+    model : Llama
+        The language model.
+    tokens : list[int]
+        The beginning.
+    length : int
+        Length of the whole.
+    generator : torch.Generator, optional
+        To sample with; greedily without one.
+    """
     while len(tokens) < length:
         logits = model(torch.tensor([tokens]))[0, -1]
         if generator is None:
@@ -154,8 +228,23 @@ def prune_language(
 
     The inputs of a block are observed after the blocks before it were pruned, as in frantar2023sparsegpt and
     sun2024simple, so a method that repairs also makes up for earlier damage. Layer sparsities (owl) are
-    decided once, on the dense model. `calibration` holds tokens (n, length). The model given is unchanged.
+    decided once, on the dense model.
 
+    Parameters
+    ----------
+    model : Llama
+        The language model; it is not changed.
+    method : str
+        A name of the catalogue.
+    sparsity : float
+        Fraction to remove, in [0, 1).
+    calibration : Tensor
+        Tokens (n, length).
+    seed : int, default 0
+        Seed of what is drawn at random.
+
+    Examples
+    --------
     >>> model, tokenizer = load_stories()
     >>> tokens = windows([tokenizer.encode(text) for text in load_texts("evaluation")], 64)
     >>> _, masks = prune_language(model, "magnitude", 0.5, tokens)

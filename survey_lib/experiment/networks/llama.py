@@ -1,6 +1,7 @@
 """A Llama-architecture language model as plain modules, and the reader of its file.
 
-Made of `nn.Linear`, `nn.RMSNorm` and `nn.Embedding`, so that every method of the survey works on it unchanged.
+Made of `nn.Linear`, `nn.RMSNorm` and `nn.Embedding`, so that every method of the survey works on it
+unchanged.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Attention(nn.Module):
         return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, length, width) -> the same shape."""
         batch, length, _ = x.shape
         projected = (self.query(x), self.key(x), self.value(x))
         query, key, value = (p.view(batch, length, -1, self.head_dim).transpose(1, 2) for p in projected)
@@ -124,7 +126,10 @@ class Llama(nn.Module):
 def read_model(path: Path) -> Llama:
     """The model in a llama2.c version-0 file (format: data/stories260K/README.md).
 
-    Raises FileNotFoundError, or ValueError when the header is impossible or the size does not fit it.
+    Raises
+    ------
+    FileNotFoundError
+        Or ValueError when the header is impossible or the size does not fit it.
     """
     data = Path(path).read_bytes()
     if len(data) < 28:

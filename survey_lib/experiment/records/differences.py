@@ -18,7 +18,10 @@ UNEQUAL = 0.1  # difference of layers' sparsities from which on it was found, no
 
 @dataclass(frozen=True)
 class Pair:
-    """One value of a record, published and now, and by how much they may differ: by that share of it, if above one."""
+    """One value of a record, published and now, and by how much they may differ.
+
+    The bound is a share of the value, if that is above one.
+    """
 
     path: str
     published: object
@@ -36,17 +39,29 @@ class Pair:
 def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     """Each value of a published record beside that of the same run computed again.
 
-    Where at least half of the losses are equal to the last bit, this machine computes as the publishing one did,
-    whatever their names: then all must be equal. Elsewhere the drift d, the median relative difference of the
-    losses, says how far training has moved. Bounds, times min(1, d / 1e-4):
+    Where at least half of the losses are equal to the last bit, this machine computes as the publishing one
+    did, whatever their names: then all must be equal. Elsewhere the drift d, the median relative difference
+    of the losses, says how far training has moved. Bounds, times min(1, d / 1e-4):
 
-    tolerance       accuracies on validation and test set, of the dense and the recovered network
-    10 · tolerance  other trained values; sizes, where layers got unequal shares
-    10              values before recovery, on corrupted images, of single classes or examples; such layers
-    0               all else
+    * `tolerance`: accuracies on validation and test set, of the dense and the recovered network
 
-    A field that only one of the two has is a difference, except in the config, which may gain fields, and where
-    the published record is of an older schema.
+    * 10 · `tolerance`: other trained values; sizes, where layers got unequal shares
+
+    * 10: values before recovery, on corrupted images, of single classes or examples; such layers
+
+    * 0: all else
+
+    A field that only one of the two has is a difference, except in the config, which may gain fields, and
+    where the published record is of an older schema.
+
+    Parameters
+    ----------
+    published : dict
+        A published record.
+    now : dict
+        The record of the same run, computed again.
+    tolerance : float
+        Tolerance of accuracies.
     """
     older = published.get("schema") != now.get("schema")
     leaves = [

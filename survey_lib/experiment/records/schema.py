@@ -24,6 +24,8 @@ STATUS = ("done", "failed", "refused")  # refused: its mask leaves a layer empty
 def pack(right: np.ndarray) -> str:
     """Bools as base64 of their bits, eight a byte.
 
+    Examples
+    --------
     >>> unpack(pack(np.array([True, False, True])), 3)
     array([ True, False,  True])
     """
@@ -31,7 +33,20 @@ def pack(right: np.ndarray) -> str:
 
 
 def unpack(text: str, n: int) -> np.ndarray:
-    """The inverse of `pack` for `n` bools. ValueError for text that is not base64 or holds another number."""
+    """The inverse of `pack` for `n` bools.
+
+    Parameters
+    ----------
+    text : str
+        Text in base64.
+    n : int
+        Number of bools.
+
+    Raises
+    ------
+    ValueError
+        For text that is not base64 or holds another number.
+    """
     packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     if len(packed) != -(-n // 8):
         raise ValueError(f"{len(packed)} bytes of bits cannot be {n} examples")
@@ -39,7 +54,15 @@ def unpack(text: str, n: int) -> np.ndarray:
 
 
 def bits(scores: Tensor, y: Tensor) -> dict:
-    """n and correct of the metrics of a split: which examples have their largest score at the label."""
+    """Which examples of a split have their largest score at the label: n and correct of its metrics.
+
+    Parameters
+    ----------
+    scores : Tensor
+        Class scores (n, classes).
+    y : Tensor
+        Labels (n,).
+    """
     return {"n": len(y), "correct": pack(scores.argmax(1).eq(y).cpu().numpy())}
 
 
@@ -50,6 +73,8 @@ class Part(BaseModel):
 
 
 class Config(Part):
+    """The fields of a config that every run has."""
+
     method: str
     data: str
     model: str
@@ -62,6 +87,8 @@ class Config(Part):
 
 
 class Method(Part):
+    """The method of a run, and the version of its row."""
+
     category: str
     structure: str
     when: str
@@ -69,11 +96,15 @@ class Method(Part):
 
 
 class Environment(Part):
+    """Where a run was computed."""
+
     machine: str
     commit: str
 
 
 class Layer(Part):
+    """What is left of a layer."""
+
     layer: str
     total: Positive
     kept: Count
@@ -108,6 +139,8 @@ class Metrics(Part):
 
 
 class Splits(Part):
+    """Metrics on validation and test set."""
+
     model_config = ConfigDict(extra="forbid")
 
     test: Metrics
@@ -127,6 +160,8 @@ class Stages(Part):
 
 
 class Size(Part):
+    """What a network costs."""
+
     parameters: Positive
     sparsity_all: Share
     nonzero_parameters: Count
@@ -135,6 +170,8 @@ class Size(Part):
 
 
 class Sizes(Part):
+    """What the dense and the pruned network cost."""
+
     dense: Size
     pruned: Size
     compression: Ratio
@@ -164,6 +201,8 @@ class Spent(Part):
 
 
 class Point(Part):
+    """An epoch of a training curve."""
+
     stage: str
     epoch: Positive
     lr: Amount

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 def in_words(error: ValidationError) -> str:
     """Each fault as `field: what it must be, got what it is`.
 
+    Examples
+    --------
     >>> from pydantic import BaseModel, ConfigDict, Field
     >>> class Point(BaseModel):
     ...     model_config = ConfigDict(extra="forbid")

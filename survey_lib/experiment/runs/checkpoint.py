@@ -40,7 +40,17 @@ def data_of(config: RunConfig) -> Data:
 
 
 def fresh(config: RunConfig, data: Data, seed: int) -> nn.Module:
-    """The untrained model of a run."""
+    """The untrained model of a run.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Config of the run.
+    data : Data
+        Its data set.
+    seed : int
+        Seed of what is drawn at random.
+    """
     return models.build(config.model, len(data.classes), data.in_shape, seed, config.init).to(config.device)
 
 
@@ -50,10 +60,19 @@ def recipe(config: RunConfig) -> dict:
 
 
 def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
-    """The dense network of this config's seed, from its checkpoint in `folder` or trained now.
+    """The dense network of this config's seed, from its checkpoint or trained now.
 
     Two processes that train it at once write the same file. A checkpoint that is damaged, of another run, or
     does not have its stored validation accuracy on this data is named in a warning and trained again (B53).
+
+    Parameters
+    ----------
+    config : RunConfig
+        Config of a run.
+    data : Data
+        Its data set.
+    folder : Path
+        Folder of the checkpoints.
     """
     path = _file(config, folder)
     try:
@@ -67,7 +86,15 @@ def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
 
 
 def prepare(config: RunConfig, folder: Path) -> None:
-    """Train the dense network of this config's seed unless its checkpoint is there and whole."""
+    """Train the dense network of this config's seed unless its checkpoint is there and whole.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Config of a run.
+    folder : Path
+        Folder of the checkpoints.
+    """
     path = _file(config, folder)
     try:
         _whole(config, path)

@@ -70,30 +70,70 @@ DENSE_FIELDS = {
 class RunConfig(BaseModel):
     """One run, frozen and hashable.
 
-    method           a name of the catalogue (`nm-magnitude:2:4` chooses a pattern), or `dense`, the baseline
-    sparsity         fraction of the method's units to remove, in [0, 1)
-    macs             in place of sparsity, for structured methods: the fraction of the dense MACs that may stay
-    scope            layerwise, global or erk; None is the method's own
-    when             before: choose the mask on the untrained network, then train; None is the method's own
-    schedule, rounds one-shot, or `rounds` steps of iterative or gradual, each followed by the recovery
-    rate             in place of sparsity, for iterative: the fraction of what is left that each round removes;
-                     runs that differ in their rounds alone are then computed as one chain
-    output_rate      the rate of the last layer, where it has one of its own (Frankle and Carbin 2019: half)
-    protect          ends: the first and the last layer stay whole (masks only: a cut never empties a layer)
-    recovery         none; finetune; rewind (weights and learning rate back to `rewind_epoch`); lr-rewind
-                     (learning rate only); scratch-e, scratch-b (new weights; same epochs, same MACs)
-    distill          the recovery has the dense network of the seed as its teacher (`train.distillation`)
-    epochs, lr       dense training; `recovery_epochs`, `recovery_lr`: fine-tuning
-    evidence         training examples a method may look at when it scores
-    layer            prune this layer alone (a sensitivity scan); None prunes all
-    ticket           original; shuffled (the mask's entries permuted in each layer); reinitialised (new weights)
-    connect          train once more with the batches in another order, and measure the path between the two
-    init, inputs     first weights (the layers' own, Glorot or He); images normalised, or left in [0, 1]
-    validation       images held out for validation; None is the data set's own number
-    track_test       for replications: also measure test accuracy after every epoch; nothing is chosen by it
+    Attributes
+    ----------
+    data : str
+        A data set by name.
+    model : str
+        A model by name.
+    method : str
+        A name of the catalogue (`nm-magnitude:2:4` chooses a pattern), or `dense`, the baseline.
+    sparsity : float
+        Fraction of the method's units to remove, in [0, 1).
+    macs : float | None
+        In place of sparsity, for structured methods: the fraction of the dense MACs that may stay.
+    scope : Literal['layerwise', 'global', 'erk'] | None
+        layerwise, global or erk; None is the method's own.
+    when : Literal['before'] | None
+        before: choose the mask on the untrained network, then train; None is the method's own.
+    schedule : Literal['one-shot', 'iterative', 'gradual']
+        one-shot, or `rounds` steps of iterative or gradual, each followed by the recovery.
+    rounds : int
+        Number of rounds.
+    rate : float | None
+        In place of sparsity, for iterative: the fraction of what is left that each round removes; runs
+        that differ in their rounds alone are then computed as one chain.
+    output_rate : float | None
+        The rate of the last layer, where it has one of its own (Frankle and Carbin 2019: half).
+    protect : Literal['none', 'ends']
+        ends: the first and the last layer stay whole (masks only: a cut never empties a layer).
+    recovery : Literal['none', 'finetune', 'rewind', 'lr-rewind', 'scratch-e', 'scratch-b']
+        None; finetune; rewind (weights and learning rate back to `rewind_epoch`); lr-rewind (learning
+        rate only); scratch-e, scratch-b (new weights; same epochs, same MACs).
+    distill : bool
+        The recovery has the dense network of the seed as its teacher (`survey_lib.finetune`).
+    epochs : int
+        Epochs of dense training.
+    lr : float
+        Learning rate of dense training.
+    recovery_epochs : int
+        Recovery epochs of the recovery.
+    recovery_lr : float
+        Recovery lr of the recovery.
+    evidence : int
+        Training examples a method may look at when it scores.
+    layer : str | None
+        Prune this layer alone (a sensitivity scan); None prunes all.
+    ticket : Literal[TICKETS]
+        Original; shuffled (the mask's entries permuted in each layer); reinitialised (new weights).
+    connect : bool
+        Train once more with the batches in another order, and measure the path between the two.
+    init : Literal['own', 'glorot', 'he']
+        First weights: the layers' own, Glorot or He.
+    inputs : Literal['normalised', 'unit']
+        Images normalised, or left in [0, 1].
+    validation : int | None
+        Images held out for validation; None is the data set's own number.
+    track_test : bool
+        For replications: also measure test accuracy after every epoch; nothing is chosen by it.
 
-    Raises ValueError that names the value and what is allowed.
+    Raises
+    ------
+    ValueError
+        For a value that is not allowed; the text names it and what is allowed.
 
+    Examples
+    --------
     >>> RunConfig(data="digits", model="lenet-300-100", method="magnitude", sparsity=0.5).recovery
     'finetune'
     >>> RunConfig(data="digits", model="lenet-5", method="imp", schedule="iterative", rounds=3, rate=0.2,
@@ -184,7 +224,7 @@ class RunConfig(BaseModel):
 
     @property
     def early(self) -> str | None:
-        """before or during, where the run begins with an untrained network; None where with a trained one."""
+        """`before` or `during`, where the run begins with an untrained network; None where with a trained one."""
         own = self.row.when if self.row and self.row.starts_fresh else None
         return self.when or own
 
@@ -231,7 +271,17 @@ def identity(config: Mapping) -> dict:
 
 
 def key_of(config: Mapping, schema: int, version: int) -> str:
-    """The key of a config's plain fields, as the record of any schema and version of the method stores them."""
+    """The key of a config's plain fields, as the record of any schema and version stores them.
+
+    Parameters
+    ----------
+    config : Mapping
+        Its fields.
+    schema : int
+        Schema of the record.
+    version : int
+        Version of the method.
+    """
     return digest(identity(config) | {"schema": schema, "version": version})
 
 

@@ -20,11 +20,27 @@ METHOD = ("category", "structure", "unit", "when", "version")
 
 
 def correct(record: dict, stage: str = "recovered") -> np.ndarray:
-    """Which test examples were right at a stage of a run: (n,) bool, in the order of the test set.
+    """Which test examples were right at a stage of a run, in the order of the test set.
 
-    stage: dense, pruned (as cut), recalibrated (with new batch-norm statistics) or recovered. Runs on one
-    data set can be compared example by example. Raises ValueError for a record that does not hold it: of a
-    run that did not finish, of schema 1, or of another stage.
+    Runs on one data set can be compared example by example.
+
+    Parameters
+    ----------
+    record : dict
+        Record of a finished run.
+    stage : str, default 'recovered'
+        dense, pruned (as cut), recalibrated (with new batch-norm statistics) or recovered.
+
+    Returns
+    -------
+    np.ndarray
+        (n,) bool.
+
+    Raises
+    ------
+    ValueError
+        For a record that does not hold it: of a run that did not finish, of schema 1, or of another
+        stage.
     """
     test = record.get("metrics", {}).get(stage, {}).get("test", {})
     if "correct" not in test:
@@ -37,7 +53,15 @@ def correct(record: dict, stage: str = "recovered") -> np.ndarray:
 
 
 def finished(state: RunState, notes: list[str]) -> dict:
-    """The record of a run that came to its end."""
+    """The record of a run that came to its end.
+
+    Parameters
+    ----------
+    state : RunState
+        State of the run.
+    notes : list[str]
+        What is to be said about it.
+    """
     config, row = state.config, state.config.row
     scope = (config.scope or row.scope) if row else None
     return _done(config, scope, {"dense": state.dense.model, "pruned": state.model}, state.example) | {
@@ -54,7 +78,19 @@ def finished(state: RunState, notes: list[str]) -> dict:
 
 
 def finished_stories(config: RunConfig, pruned: Pruned, notes: list[str]) -> dict:
-    """The record of a run on the language model; pruned and recovered are one stage, as nothing is trained."""
+    """The record of a run on the language model.
+
+    Pruned and recovered are one stage, as nothing is trained.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Config of the run.
+    pruned : Pruned
+        What was done.
+    notes : list[str]
+        What is to be said about it.
+    """
     models = {"dense": pruned.dense, "pruned": pruned.model}
     record = _done(config, config.row.scope if config.row else None, models, pruned.example)
     examples = 0 if config.method == DENSE else pruned.calibration
@@ -102,7 +138,17 @@ def method_of(config: RunConfig) -> dict:
 
 
 def failed(config: RunConfig, reason: str, status: str = "failed") -> dict:
-    """The record of a run that did not finish: failed, and tried again by the next sweep, or refused for good."""
+    """The record of a run that did not finish.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Config of the run.
+    reason : str
+        Why it did not finish.
+    status : str, default 'failed'
+        failed, and tried again by the next sweep, or refused for good.
+    """
     return header(config) | {"status": status, "reason": reason}
 
 
@@ -138,7 +184,17 @@ def _metrics(state: RunState) -> dict:
 
 
 def recalibrated(model: nn.Module, state: RunState) -> nn.Module:
-    """The model with batch-norm statistics of its own, from training images; itself where it has no batch norm."""
+    """The model with batch-norm statistics of its own, from training images.
+
+    It is the same model where it has no batch norm.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The pruned network.
+    state : RunState
+        State of the run.
+    """
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return model
     return recalibrate(model, state.training_images())

@@ -19,6 +19,8 @@ MARK = "$float"  # {"$float": "nan"} stands for what strict JSON cannot hold
 def encode(value: Any) -> Any:
     """A record as strict JSON can hold it: numpy and torch values become plain ones, nan and inf a marker.
 
+    Examples
+    --------
     >>> encode({"loss": np.float32("nan"), "n": np.int64(3)})
     {'loss': {'$float': 'nan'}, 'n': 3}
     """
@@ -41,8 +43,15 @@ def dump(record: dict) -> str:
 
 
 def load(text: str) -> Any:
-    """The inverse of `dump`. Raises ValueError for anything that is not JSON.
+    """The inverse of `dump`.
 
+    Raises
+    ------
+    ValueError
+        For anything that is not JSON.
+
+    Examples
+    --------
     >>> load('{"loss": {"$float": "-inf"}}')
     {'loss': -inf}
     """
@@ -57,7 +66,20 @@ def _unmark(value: dict) -> Any:
 
 
 def parse(text: str, key: str | None = None) -> dict:
-    """A record from its line. ValueError for anything else: cut off, foreign, another key, impossible values."""
+    """A record from its line.
+
+    Parameters
+    ----------
+    text : str
+        The line of the file.
+    key : str, optional
+        The key that the record must have.
+
+    Raises
+    ------
+    ValueError
+        For anything else: cut off, foreign, another key, impossible values.
+    """
     record = load(text)
     if not isinstance(record, dict) or not {"schema", "key", "status", "config"} <= record.keys():
         raise ValueError("not a record of a run")

@@ -36,15 +36,29 @@ PATH = 11  # points on the line between two solutions, both ends included
 
 
 class Refused(ValueError):
-    """A run that is not done, however often it is tried: its mask leaves a layer empty, or it cannot be so small."""
+    """A run that is not done, however often it is tried.
+
+    Its mask leaves a layer empty, or it cannot be so small.
+    """
 
 
 def run(config: RunConfig, cache: str | Path | None = None) -> dict:
     """Do one run and return its record, plain data ready for the store.
 
-    `cache` is the folder of dense checkpoints (by default in the runs folder), shared by all methods of a
-    seed. Equal configs give equal metrics, to the last bit on one machine, whatever ran before.
-    Raises what goes wrong, `Refused` for a mask that leaves a layer empty; a sweep turns both into records.
+    Equal configs have equal metrics, to the last bit on one machine, whatever ran before. What goes wrong is
+    raised; a sweep turns it into a record.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Config of the run.
+    cache : str | Path, optional
+        Folder of dense checkpoints (by default in the runs folder), shared by all methods of a seed.
+
+    Raises
+    ------
+    Refused
+        For a mask that leaves a layer empty.
     """
     records: list[dict] = []
     run_chain([config], records.append, cache)
@@ -54,8 +68,20 @@ def run(config: RunConfig, cache: str | Path | None = None) -> dict:
 def run_chain(
     configs: Sequence[RunConfig], write: Callable[[dict], None], cache: str | Path | None = None
 ) -> None:
-    """Do runs of one chain, which differ in their rounds and ticket alone (`RunConfig.chain_key`), with each round
-    computed once. The record of each, equal to what `run` returns, is written as soon as its round is done."""
+    """Do runs of one chain with each round computed once.
+
+    They differ in their rounds and ticket alone (`RunConfig.chain_key`). The record of each, equal to what
+    `run` returns, is written as soon as its round is done.
+
+    Parameters
+    ----------
+    configs : Sequence[RunConfig]
+        Configs of the runs.
+    write : Callable[[dict], None]
+        Is called with each record.
+    cache : str | Path, optional
+        Folder of dense checkpoints.
+    """
     longest = max(configs, key=lambda config: config.rounds)
     with one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -166,8 +192,10 @@ def _train_sparsely(state: RunState) -> None:
 
 
 def _asked(state: RunState, number: int) -> list[tuple[list[str] | None, float | None]]:
-    """Layers (None: all) and the sparsity they are pruned to in a round (None: the budget of MACs decides). A cut network is smaller, so the next
-    round asks for its share of what is left."""
+    """Layers (None: all) and the sparsity they are pruned to in a round (None: the budget of MACs decides).
+
+    A cut network is smaller, so the next round asks for its share of what is left.
+    """
     config, steps = state.config, [0.0, *state.config.steps()]
     if config.macs:
         return [(None, None)]
@@ -262,8 +290,11 @@ def _same_macs(state: RunState) -> int:
 
 
 def _path(state: RunState) -> dict:
-    """Linear mode connectivity (Frankle et al. 2020): the same start trained with its batches in another order,
-    and the test accuracy on the straight line between the two, with new batch-norm statistics at each point."""
+    """Linear mode connectivity (Frankle et al. 2020).
+
+    The same start is trained with its batches in another order, and the test accuracy is measured on the straight
+    line between the two, with new batch-norm statistics at each point.
+    """
     config, twin = state.config, _rewound(state)
     order = {"seed": config.seed + OTHER_ORDER}
     fit(

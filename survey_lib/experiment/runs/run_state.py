@@ -49,6 +49,7 @@ class RunState:
 
     @property
     def example(self) -> Tensor:
+        """Two training images."""
         return self.data.train[0][:2]
 
     def training_images(self, count: int = RECALIBRATION) -> list[Split]:
@@ -58,8 +59,23 @@ class RunState:
         return [(x[part], y[part]) for part in order[:count].to(y.device).split(BATCH)]
 
     def charge(self, stage: str, epochs: int, examples: int, spent: dict, teacher: float = 0) -> None:
-        """Enter a stage in the cost ledger: MACs of training on dense hardware, and of the non-zero weights alone
-        (theoretical); `teacher`: MACs an example besides."""
+        """Enter a stage in the cost ledger.
+
+        MACs of training on dense hardware, and of the non-zero weights alone (theoretical).
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+        epochs : int
+            Epochs of the training.
+        examples : int
+            Examples in an epoch.
+        spent : dict
+            Seconds, wall and CPU.
+        teacher : float, default 0
+            MACs an example besides.
+        """
         size = measure(self.model, self.example)
         macs = {
             "training_macs": round(examples * (PASSES * size["macs"] + teacher)),
@@ -68,7 +84,21 @@ class RunState:
         self.ledger.append({"stage": stage, "epochs": epochs, "examples": examples} | macs | spent)
 
     def train(self, stage: str, epochs: int, lr: float, first_epoch: int = 0, session=None) -> None:
-        """Train the network, its masks held, and note curve and cost."""
+        """Train the network, its masks held, and note curve and cost.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+        epochs : int
+            Epochs of the whole schedule.
+        lr : float
+            The highest learning rate.
+        first_epoch : int, default 0
+            Where to start on the schedule.
+        session : optional
+            Starts a method that acts while training.
+        """
         read = stopwatch()
         teacher = self.dense.model if self.config.distill and stage == "recovery" else None
         curve = fit(

@@ -20,7 +20,10 @@ WINDOW = 128  # tokens a calibration sequence
 
 @dataclass(frozen=True)
 class Pruned:
-    """The dense and the pruned model, what was done, the metrics of both, and the seconds (wall, CPU) it took."""
+    """The dense and the pruned model, and what was done.
+
+    With the metrics of both, and the seconds (wall, CPU) it took.
+    """
 
     dense: nn.Module
     model: nn.Module
@@ -82,7 +85,15 @@ def _pruned(dense: nn.Module, config: RunConfig, tokens: Tensor) -> tuple[nn.Mod
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of (batch, length, vocab) logits and (batch, length) tokens."""
+    """Mean cross-entropy of next-token logits.
+
+    Parameters
+    ----------
+    logits : Tensor
+        Logits (batch, length, vocab).
+    targets : Tensor
+        Tokens (batch, length).
+    """
     return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 

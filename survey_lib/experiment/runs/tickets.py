@@ -1,4 +1,4 @@
-"""Sanity checks of a mask: does its place in the network matter, and do the weights it was found with?"""
+"""Sanity checks of a mask: whether its place in the network matters, and the weights it was found with."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def shuffled(masks: Masks, seed: int) -> Masks:
 
     A method whose shuffled mask trains as well chose layer densities, not weights (frankle2021pruning).
 
+    Parameters
+    ----------
+    masks : Masks
+        {tensor name: bool}, True = kept.
+    seed : int
+        Seed of what is drawn at random.
+
+    Examples
+    --------
     >>> before = {"weight": torch.arange(12) < 3}
     >>> after = shuffled(before, seed=0)
     >>> int(after["weight"].sum()), torch.equal(after["weight"], before["weight"])
@@ -32,10 +41,19 @@ def shuffled(masks: Masks, seed: int) -> Masks:
 
 
 def after_rounds(rate: float, rounds: int) -> float:
-    """The sparsity after `rounds` rounds that each remove `rate` of what is left: 1 − (1 − rate)^rounds.
+    """The sparsity after rounds that each remove the same share, 1 − (1 − rate)^rounds.
 
     Rounded to six digits, so that every machine computes the same number.
 
+    Parameters
+    ----------
+    rate : float
+        Share of what is left that a round removes.
+    rounds : int
+        Number of rounds.
+
+    Examples
+    --------
     >>> after_rounds(0.2, 2)
     0.36
     """
@@ -43,11 +61,20 @@ def after_rounds(rate: float, rounds: int) -> float:
 
 
 def overlap(masks: Masks, weights: Mapping[str, Tensor]) -> float:
-    """Share of the kept weights that are also among the largest |w| of `weights`, as many in each layer.
+    """Share of the kept weights that are also among the largest `|w|`, as many in each layer.
 
-    With the weights of the initialisation: how much of the mask the first weights decided. A mask with
-    the same layer sizes, but chosen at random, has Σ k² / n over Σ k, for k of n weights kept in each layer.
+    With the weights of the initialisation: how much of the mask the first weights decided. A mask with the
+    same layer sizes, but chosen at random, has Σ k² / n over Σ k, for k of n weights kept in each layer.
 
+    Parameters
+    ----------
+    masks : Masks
+        {tensor name: bool}, True = kept.
+    weights : Mapping[str, Tensor]
+        Whose largest are compared.
+
+    Examples
+    --------
     >>> overlap({"weight": torch.tensor([True, True, False])}, {"weight": torch.tensor([3.0, 1.0, -2.0])})
     0.5
     """
@@ -59,8 +86,21 @@ def overlap(masks: Masks, weights: Mapping[str, Tensor]) -> float:
 
 
 def blend(first: nn.Module, second: nn.Module, share: float) -> nn.Module:
-    """A copy of `first` with weights (1 − share) · first + share · second; its batch norms need new statistics.
+    """A copy of `first` with weights (1 − share) · first + share · second.
 
+    Its batch norms need new statistics.
+
+    Parameters
+    ----------
+    first : nn.Module
+        A network.
+    second : nn.Module
+        One of the same shape.
+    share : float
+        Share of the second.
+
+    Examples
+    --------
     >>> one, two = nn.Linear(1, 1), nn.Linear(1, 1)
     >>> torch.equal(blend(one, two, 1.0).weight, two.weight)
     True
@@ -77,6 +117,8 @@ def barrier(accuracies: Sequence[float]) -> float:
 
     Near 0: the two lie in one basin (Frankle et al. 2020). accuracies: at equal steps from one to the other.
 
+    Examples
+    --------
     >>> round(barrier([0.9, 0.5, 0.8]), 2)
     0.35
     """

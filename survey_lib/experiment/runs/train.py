@@ -19,7 +19,17 @@ TEMPERATURE, TAUGHT = 4.0, 0.9  # of distillation, as in `survey_lib.finetune`
 
 
 def batches(data: Data, batch_size: int, seed: int) -> Iterator[Split]:
-    """One epoch of shuffled, augmented training batches; the last one may be smaller."""
+    """One epoch of shuffled, augmented training batches; the last one may be smaller.
+
+    Parameters
+    ----------
+    data : Data
+        The data set.
+    batch_size : int
+        Images in a batch.
+    seed : int
+        Seed of what is drawn at random.
+    """
     x, y = data.train
     generator = torch.Generator().manual_seed(seed)
     for index in torch.randperm(len(y), generator=generator).to(y.device).split(batch_size):
@@ -44,15 +54,53 @@ def fit(
     teacher: nn.Module | None = None,
     test: Split | None = None,
 ) -> list[dict]:
-    """Train `model` in place and return its curve, one dict an epoch: epoch, lr, loss, validation accuracy.
+    """Train `model` in place and return its curve.
 
-    masks: held at zero through every step. session: called with the optimizer before the first step, for
-    methods that act while training. first_epoch: start there on the learning-rate schedule of `epochs`
-    (rewinding); the optimizer's own state always starts fresh. on_epoch: called with the number of epochs
-    done and the model. teacher: a trained network whose scores are learnt besides, at T = 4 and w = 0.9 of
-    `survey_lib.finetune`. test: its accuracy joins the curve; nothing is chosen by it. Bit-identical for one
-    seed on one machine and one thread, whatever ran before. Raises FloatingPointError when the loss is no
-    longer finite.
+    Bit-identical for one seed on one machine and one thread, whatever ran before. The optimizer's own state
+    always starts fresh.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, which is changed.
+    data : Data
+        The data set.
+    epochs : int
+        Epochs of the schedule.
+    lr : float
+        The highest learning rate.
+    optimizer : str, default 'sgd'
+        Name, see `make_optimizer`.
+    lr_schedule : str, default 'one-cycle'
+        Learning-rate schedule, see `lr_factor`.
+    batch_size : int, default 64
+        Images in a batch.
+    weight_decay : float, default 0.0005
+        Weight decay λ.
+    seed : int, default 0
+        Seed of what is drawn at random.
+    masks : chain_masks.Masks, optional
+        Held at zero through every step.
+    session : Callable, optional
+        Called with the optimizer before the first step, for methods that act while training.
+    first_epoch : int, default 0
+        Start there on the learning-rate schedule of `epochs` (rewinding).
+    on_epoch : Callable[[int, nn.Module], None], optional
+        Called with the number of epochs done and the model.
+    teacher : nn.Module, optional
+        A trained network whose scores are learnt besides, at T = 4 and w = 0.9 of `survey_lib.finetune`.
+    test : Split, optional
+        Its accuracy joins the curve; nothing is chosen by it.
+
+    Returns
+    -------
+    list[dict]
+        One dict an epoch: epoch, lr, loss, validation accuracy.
+
+    Raises
+    ------
+    FloatingPointError
+        When the loss is no longer finite.
     """
     model.to(memory_format=torch.channels_last)  # measured: ResNet-8 trains 15 % faster on a CPU core
     stepper = make_optimizer(model, optimizer, lr, weight_decay)
@@ -109,7 +157,17 @@ def _objective(model: nn.Module, teacher: nn.Module | None) -> Callable[[Tensor,
 
 @torch.no_grad()
 def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
-    """Class scores (n, classes) in evaluation mode; the model's mode is put back."""
+    """Class scores (n, classes) in evaluation mode; the model's mode is put back.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    x : Tensor
+        Images (n, channels, height, width).
+    batch_size : int, default 100
+        Images at a time.
+    """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     scores = torch.cat([model(part) for part in x.split(batch_size)])
@@ -121,8 +179,17 @@ def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
 def evaluate(model: nn.Module, split: Split, reference: Tensor | None = None) -> dict:
     """Means over single examples: accuracy, loss, ece, per-class accuracy, agreement with a reference.
 
-    reference: predicted classes (n,) of the dense model; agreement is the share of equal predictions.
-    ece: expected calibration error, Σ over 15 equal bins of confidence of share · |accuracy − confidence|.
+    ece is the expected calibration error, Σ over 15 equal bins of confidence of `share · |accuracy −
+    confidence|`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    split : Split
+        Images and labels.
+    reference : Tensor, optional
+        Predicted classes (n,) of the dense model; agreement is the share of equal predictions.
     """
     x, y = split
     return score_metrics(predict(model, x), y, reference)
@@ -131,6 +198,17 @@ def evaluate(model: nn.Module, split: Split, reference: Tensor | None = None) ->
 def score_metrics(scores: Tensor, y: Tensor, reference: Tensor | None = None) -> dict:
     """The metrics of `evaluate` from class scores (n, classes) and labels (n,).
 
+    Parameters
+    ----------
+    scores : Tensor
+        Class scores (n, classes).
+    y : Tensor
+        Labels (n,).
+    reference : Tensor, optional
+        Predicted classes (n,) of the dense model.
+
+    Examples
+    --------
     >>> score_metrics(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1]))["per_class_accuracy"]
     [1.0, 0.0]
     """
@@ -151,6 +229,17 @@ def score_metrics(scores: Tensor, y: Tensor, reference: Tensor | None = None) ->
 def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
     """Expected calibration error over equal bins (guo2017calibration).
 
+    Parameters
+    ----------
+    confidence : Tensor
+        Largest probabilities (n,).
+    correct : Tensor
+        (n,) whether they were right.
+    bins : int, default 15
+        Bins of equal width.
+
+    Examples
+    --------
     >>> round(calibration_error(torch.tensor([0.9, 0.9]), torch.tensor([1.0, 0.0])), 3)
     0.4
     """

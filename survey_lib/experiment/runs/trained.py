@@ -30,9 +30,16 @@ RECIPE = {
 def load_trained(name: str) -> nn.Module:
     """A trained network of the repository, in evaluation mode.
 
-    resnet-8-eurosat32 reads images as `data.load("eurosat32-mini")` and "eurosat32" return them. It has
-    seen none of their validation and test images. Raises ValueError for another name or a changed file.
+    resnet-8-eurosat32 reads images as `data.load("eurosat32-mini")` and "eurosat32" return them. It has seen
+    none of their validation and test images.
 
+    Raises
+    ------
+    ValueError
+        For another name or a changed file.
+
+    Examples
+    --------
     >>> model = load_trained("resnet-8-eurosat32")
     >>> sum(p.numel() for p in model.parameters()), model.training
     (75290, False)

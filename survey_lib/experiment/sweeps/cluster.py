@@ -17,10 +17,32 @@ def slurm_script(
     walltime: str = "01:00:00",
     partition: str | None = None,
 ) -> str:
-    """The SLURM job script of `cores` workers that join the dask scheduler at an address and share the runs folder.
+    """The SLURM job script of workers that join a dask scheduler and share the runs folder.
 
-    Raises ValueError for an unknown study or a value of another form, ModuleNotFoundError without dask-jobqueue.
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    scheduler : str
+        Address of the dask scheduler.
+    cores : int, default 4
+        Number of workers.
+    memory : str, default '8GB'
+        Memory of the job.
+    walltime : str, default '01:00:00'
+        Longest time of the job.
+    partition : str, optional
+        Partition of the cluster.
 
+    Raises
+    ------
+    ValueError
+        For an unknown study or a value of another form.
+    ModuleNotFoundError
+        Without dask-jobqueue.
+
+    Examples
+    --------
     >>> print(slurm_script("weight", "tcp://login1:8786").splitlines()[2])
     #SBATCH -J survey-weight
     """

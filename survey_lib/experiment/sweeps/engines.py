@@ -23,13 +23,37 @@ CONNECT_SECONDS = 10
 
 
 def serial(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
-    """One after the other in this process."""
+    """One after the other in this process.
+
+    Parameters
+    ----------
+    task : Task
+        What a worker does with a chain.
+    chains : list[Job]
+        Chains of runs.
+    jobs : int
+        Not used.
+    scheduler : str | None
+        Not used.
+    """
     for chain in chains:
         yield from task(chain)
 
 
 def processes(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
-    """In `jobs` worker processes; a worker's death costs one chain of runs and never the others (case B63)."""
+    """In `jobs` worker processes; a worker's death costs one chain of runs and never the others (case B63).
+
+    Parameters
+    ----------
+    task : Task
+        What a worker does with a chain.
+    chains : list[Job]
+        Chains of runs.
+    jobs : int
+        Worker processes.
+    scheduler : str | None
+        Not used.
+    """
     left = dict(enumerate(chains))
     try:
         for number, outcomes in _parallel(task, chains, jobs):
@@ -83,7 +107,21 @@ def _died(chain: Job) -> list[Outcome]:
 def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
     """On the workers of a dask scheduler, which must share the runs folder; a local cluster without one.
 
-    Raises ConnectionError when the scheduler cannot be reached, or is lost on the way.
+    Parameters
+    ----------
+    task : Task
+        What a worker does with a chain.
+    chains : list[Job]
+        Chains of runs.
+    jobs : int
+        Workers of the local cluster.
+    scheduler : str | None
+        Address; a local cluster without one.
+
+    Raises
+    ------
+    ConnectionError
+        When the scheduler cannot be reached, or is lost on the way.
     """
     try:
         import dask.config

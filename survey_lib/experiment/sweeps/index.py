@@ -24,9 +24,16 @@ NAME = ".index"
 
 
 def rows(folder: Path, read: Callable[[Path], dict | None]) -> dict[str, dict]:
-    """Row of each run in `folder` by key, sorted; `read` makes the row of a file, or None for a damaged one.
+    """Row of each run in `folder` by key, sorted.
 
     Only files that are new or changed since the last call are read.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of a study's runs.
+    read : Callable[[Path], dict | None]
+        Makes the row of a file, or None for a damaged one.
     """
     known, found, changed = _load(folder / NAME), {}, False
     for name, stamp in sorted(_stamps(folder)):

@@ -96,12 +96,20 @@ def frame(rows: list[dict]) -> pd.DataFrame:
 def row(study: str, record: dict) -> dict:
     """A record's row; that of a failed or refused run holds its reason and no metrics.
 
-    accuracy, loss, ece and agreement (with the dense model) are on the test set of test_n examples, at the end of
-    the run; corrupted_accuracy on the corrupted test set, divergence (nats) from the dense language model, where
-    measured. pruned_accuracy is as cut, recalibrated_accuracy with new batch-norm statistics, both before recovery;
-    dense_accuracy that of the same seed's dense model; best_test_accuracy the best epoch's, where it was followed.
-    trained_epochs, examples, training_macs (on dense hardware), nonzero_training_macs (theoretical) and seconds are
-    totals over dense training, pruning and recovery; pruning_macs and recovery_macs are those stages' part.
+    accuracy, loss, ece and agreement (with the dense model) are on the test set of test_n examples, at the
+    end of the run; corrupted_accuracy on the corrupted test set, divergence (nats) from the dense language
+    model, where measured. pruned_accuracy is as cut, recalibrated_accuracy with new batch-norm statistics,
+    both before recovery; dense_accuracy that of the same seed's dense model; best_test_accuracy the best
+    epoch's, where it was followed. trained_epochs, examples, training_macs (on dense hardware),
+    nonzero_training_macs (theoretical) and seconds are totals over dense training, pruning and recovery;
+    pruning_macs and recovery_macs are those stages' part.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    record : dict
+        Record of a run.
     """
     config = record["config"]
     method, _, pattern = config["method"].partition(":")

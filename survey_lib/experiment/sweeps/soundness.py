@@ -15,11 +15,18 @@ Fault = tuple[str, str]  # key, what is wrong
 
 
 def faults(study: str, records: list[dict]) -> list[Fault]:
-    """Key and fault of each published line of a study that `survey publish` cannot have written.
+    """Key and fault of each published line that `survey publish` cannot have written.
 
-    The runs must be those that the study's profiles ask for, once each, finished, of the present versions of their
-    methods, all with the same fields, and with one dense network a seed. (That keys are the hashes of configs is
-    checked when records are read.) Methods with a newer version are named once each.
+    The runs must be those that the study's profiles ask for, once each, finished, of the present versions of
+    their methods, all with the same fields, and with one dense network a seed. (That keys are the hashes of
+    configs is checked when records are read.) Methods with a newer version are named once each.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    records : list[dict]
+        Its published lines.
     """
     configs = [(record, RunConfig(**record["config"])) for record in records]
     of_study = (check(study, configs) for check in (_versions, _methods, _counts, _dense))

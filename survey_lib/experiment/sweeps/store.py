@@ -36,19 +36,52 @@ def runs_folder(runs: str | Path | None = None) -> Path:
 
 
 def study_folder(study: str, runs: str | Path | None = None) -> Path:
-    """Folder of a study's local runs. ValueError for a name that could leave the runs folder."""
+    """Folder of a study's local runs.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    runs : str | Path, optional
+        Folder of all runs.
+
+    Raises
+    ------
+    ValueError
+        For a name that could leave the runs folder.
+    """
     return runs_folder(runs) / studies.check_name(study)
 
 
 def published_file(study: str, published: str | Path | None = None) -> Path:
-    """The published file of a study, in `published` or data/results."""
+    """The published file of a study.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    published : str | Path, optional
+        folder, data/results if left out.
+    """
     return Path(published or REPOSITORY / "data" / "results") / f"{study}.jsonl"
 
 
 def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
     """Write one run's file in one step: a reader, or a crash, sees the whole file or none.
 
-    Raises ValueError for a record that does not hold, by `lines.parse`.
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    record : dict
+        Record of the run.
+    runs : str | Path, optional
+        Folder of all runs.
+
+    Raises
+    ------
+    ValueError
+        For a record that does not hold, by `record_json.parse`.
     """
     path, text = study_folder(study, runs) / f"{record['key']}.json", lines.dump(record)
     lines.parse(text)
@@ -56,19 +89,49 @@ def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
 
 
 def exists(study: str, key: str, runs: str | Path | None = None) -> bool:
-    """Whether there is a file of this run."""
+    """Whether there is a file of this run.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    key : str
+        Key of the run.
+    runs : str | Path, optional
+        Folder of all runs.
+    """
     return (study_folder(study, runs) / f"{key}.json").exists()
 
 
 def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]:
-    """Local runs by key. Files that cannot be read are named, moved to `set-aside` and so run again (B67)."""
+    """Local runs by key.
+
+    Files that cannot be read are named, moved to `set-aside` and so run again (B67).
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    runs : str | Path, optional
+        Folder of all runs.
+    """
     paths = sorted(study_folder(study, runs).glob("*.json"))
     return {path.stem: record for path in paths if (record := _read(path))}
 
 
 @uncollected
 def local_rows(study: str, runs: str | Path | None = None) -> dict[str, dict]:
-    """The table row of each local run by key, as `results` shows it; only files that changed are read."""
+    """The table row of each local run by key, as `results` shows it.
+
+    Only files that changed are read.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    runs : str | Path, optional
+        Folder of all runs.
+    """
 
     def read(path: Path) -> dict | None:
         record = _read(path)
@@ -103,12 +166,33 @@ def _read(path: Path) -> dict | None:
 
 
 def published_records(study: str, published: str | Path | None = None) -> dict[str, dict]:
-    """Published runs by key. Raises ValueError that names the file and line for a damaged one."""
+    """Published runs by key.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    published : str | Path, optional
+        folder, data/results if left out.
+
+    Raises
+    ------
+    ValueError
+        For a damaged one; the text names the file and line.
+    """
     return {record["key"]: record for record in published_lines(study, published)}
 
 
 def published_lines(study: str, published: str | Path | None = None) -> list[dict]:
-    """The record of each line of a published file; errors as of `published_records`."""
+    """The record of each line of a published file; errors as of `published_records`.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    published : str | Path, optional
+        folder, data/results if left out.
+    """
     path, found = published_file(studies.check_name(study), published), []
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
@@ -130,7 +214,20 @@ def records(
 ) -> list[dict]:
     """Full records of a study, sorted by key: local runs over the published ones.
 
-    Local runs of configs that the study no longer asks for are left out. profile: only that one's runs.
+    Local runs of configs that the study no longer asks for are left out.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    runs : str | Path, optional
+        Folder of all runs.
+    published : str | Path, optional
+        folder, data/results if left out.
+    local : bool, default True
+        With the runs of this machine.
+    profile : str, optional
+        Only the runs of quick or full.
     """
     found = published_records(study, published)
     if local:
@@ -156,10 +253,27 @@ def results(
     local: bool = True,
     profile: str | None = None,
 ) -> pd.DataFrame:
-    """One tidy row a run (columns: see `tidy.COLUMNS`), local runs over the published ones.
+    """One tidy row a run, local runs over the published ones.
 
-    local=False reads only what was published; profile ("quick", "full") only that profile's runs.
-    Failed runs stand in it with their status and reason. Raises ValueError for a study that nobody knows.
+    Columns: see `results_table.COLUMNS`. Failed runs stand in it with their status and reason.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    runs : str | Path, optional
+        Folder of all runs.
+    published : str | Path, optional
+        folder, data/results if left out.
+    local : bool, default True
+        False reads only what was published.
+    profile : str, optional
+        Only the runs of quick or full.
+
+    Raises
+    ------
+    ValueError
+        For a study that nobody knows.
     """
     found = {key: _row(study, record) for key, record in published_records(study, published).items()}
     if local:
@@ -170,8 +284,11 @@ def results(
 
 
 def _short(record: dict) -> dict:
-    """The record as it is published: of its curve, which would be most of the file, the last point of each stage
-    (all points where the test accuracy is followed); no wall seconds of stages that shared the processor."""
+    """The record as it is published.
+
+    Of its curve, which would be most of the file, the last point of each stage (all points where the test accuracy
+    is followed); no wall seconds of stages that shared the processor.
+    """
     if record["status"] != "done":
         return record
     points, ledger = record["curve"], record["ledger"]
@@ -196,11 +313,28 @@ def publish(
     profile: str = "full",
     prune: bool = False,
 ) -> Path:
-    """Write the finished and refused runs of a profile as the study's published file; the same runs give the
-    same bytes.
+    """Write the finished and refused runs of a profile as the study's published file.
 
-    Raises ValueError when there is none; and, unless `prune`, when a published run would be dropped: one that the
-    study no longer asks for, or whose method or schema has changed and that was not computed again.
+    The same runs make the same bytes.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    runs : str | Path, optional
+        Folder of all runs.
+    published : str | Path, optional
+        folder, data/results if left out.
+    profile : str, default 'full'
+        Quick or full.
+    prune : bool, default False
+        Published runs may be dropped.
+
+    Raises
+    ------
+    ValueError
+        When there is no run; and, unless `prune`, when a published run would be dropped: one that the
+        study no longer asks for, or whose method or schema has changed and that was not computed again.
     """
     asked = studies.keys(study)
     done = [

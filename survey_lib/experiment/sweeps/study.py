@@ -57,7 +57,8 @@ def names() -> list[str]:
 def use(path: str | Path) -> str:
     """Make a study file of your own known to this process; its name, under which its runs are stored.
 
-    Raises FileNotFoundError without a file, ValueError for one that is wrong or has the name of another study.
+    Raises FileNotFoundError without a file, ValueError for one that is wrong or has the name of another
+    study.
     """
     path = Path(path).resolve()
     if not path.is_file():
@@ -82,7 +83,13 @@ def check_name(name: str) -> str:
 
 
 def load(name: str) -> Study:
-    """A study by name. ValueError that lists near matches, or names the field of the file that is wrong."""
+    """A study by name.
+
+    Raises
+    ------
+    ValueError
+        For an unknown study, with near matches, or a file with a wrong field, which is named.
+    """
     path = _own.get(check_name(name), FOLDER / f"{name}.yaml")
     if not path.exists():
         needed(FOLDER)
@@ -136,20 +143,51 @@ def configs(name: str, profile: str) -> list[RunConfig]:
     """Every run a profile of a study asks for, once each, the dense ones first.
 
     A grid is the product of its lists: `{method: [random, magnitude], sparsity: [0.5, 0.8]}` is four runs.
-    Raises ValueError for an unknown profile, an empty list, more than a million runs, or a run that is not valid
-    (the grid is named).
+
+    Parameters
+    ----------
+    name : str
+        Name of the study.
+    profile : str
+        Quick or full.
+
+    Raises
+    ------
+    ValueError
+        For an unknown profile, an empty list, more than a million runs, or a run that is not valid (the
+        grid is named).
     """
     return list(by_key(name, profile).values())
 
 
 def by_key(name: str, profile: str) -> dict[str, RunConfig]:
-    """The runs of `configs` by their keys, which are dear to compute a hundred thousand times."""
+    """The runs of `configs` by their keys.
+
+    Keys take long to compute a hundred thousand times, so they are kept.
+
+    Parameters
+    ----------
+    name : str
+        Name of the study.
+    profile : str
+        Quick or full.
+    """
     return runs(load(name), profile)
 
 
 @uncollected
 def runs(study: Study, profile: str) -> dict[str, RunConfig]:
-    """The runs that a profile of any study, stored or not, asks for, by their keys; errors as of `configs`."""
+    """The runs that a profile of any study, stored or not, asks for, by their keys.
+
+    Errors as of `configs`.
+
+    Parameters
+    ----------
+    study : Study
+        A study with its profiles.
+    profile : str
+        Quick or full.
+    """
     if profile not in study.profiles:
         raise ValueError(f"{study.name} has no profile {profile!r}; allowed: {', '.join(study.profiles)}")
     found, asked = {}, 0

@@ -60,6 +60,8 @@ class Summary:
 def grouped(ends: dict[str, str]) -> list[str]:
     """One line for all runs that ended for the same reason, with the first of them.
 
+    Examples
+    --------
     >>> grouped({"k1": "random at 0.5, seed 0: disk full", "k2": "random at 0.5, seed 1: disk full"})
     ['disk full (random at 0.5, seed 0 and 1 more)']
     """
@@ -80,14 +82,33 @@ def sweep(
     scheduler: str | None = None,
     progress: bool = True,
 ) -> Summary:
-    """Compute the runs of a study that have no result yet, and those that failed before. Runs of one chain
-    (`RunConfig.chain_key`) are computed together, each round once.
+    """Compute the runs of a study that have no result yet, and those that failed before.
 
-    engine     serial (in this process), joblib (`jobs` processes) or dask (a scheduler's address, or a local
-               cluster of `jobs`), with one torch thread a worker; all give the same results
-    shard      "i/n": only the i-th of n parts, for job arrays
-    Each finished run is a file at once, so interrupting, or a worker's death, loses only what was running.
-    Raises ValueError for an unknown study, profile, engine or shard, before any work.
+    Runs of one chain (`RunConfig.chain_key`) are computed together, each round once. Each finished run is a
+    file at once, so interrupting, or a worker's death, loses only what was running.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    profile : str, default 'quick'
+        Quick or full.
+    engine : str, default 'joblib'
+        Serial (in this process), joblib (`jobs` processes) or dask (a scheduler's address, or a local
+        cluster of `jobs`), with one torch thread a worker; all have the same results.
+    jobs : int, default 2
+        Number of processes.
+    shard : str, optional
+        "i/n": only the i-th of n parts, for job arrays.
+    scheduler : str, optional
+        Address of the dask scheduler.
+    progress : bool, default True
+        Whether to show a bar.
+
+    Raises
+    ------
+    ValueError
+        Before any work, for an unknown study, profile, engine or shard.
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
@@ -145,6 +166,15 @@ def chains(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
 def part(runs: list, shard: str | None) -> list:
     """The i-th of n parts for a shard "i/n", i from 1 to n; all of them without one.
 
+    Parameters
+    ----------
+    runs : list
+        All runs.
+    shard : str | None
+        The part, i/n.
+
+    Examples
+    --------
     >>> part([1, 2, 3, 4, 5], "2/2")
     [2, 4]
     """
@@ -157,8 +187,18 @@ def part(runs: list, shard: str | None) -> list:
 
 
 def attempt(study: str, chain: list[RunConfig]) -> list[Outcome]:
-    """Do the runs of a chain and write each record when it is done; of status failed or refused, with the reason,
-    if it raises. A chain that breaks off is done again run by run, so that each run has its own end."""
+    """Do the runs of a chain and write each record when it is done.
+
+    A run that raises has a record of status failed or refused, with the reason. A chain that breaks off is
+    done again run by run, so that each run has its own end.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    chain : list[RunConfig]
+        Runs of the chain.
+    """
     outcomes: list[Outcome] = []
 
     def write(record: dict) -> None:
@@ -205,9 +245,18 @@ def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted:
 
 
 def status(study: str, profile: str | None = None) -> pd.DataFrame:
-    """One row a profile of a study: runs asked for, published, and done, failed and refused on this machine; left is
-    what a sweep would compute, and takes `minutes` with one worker if a run costs what the finished ones did on
-    average (missing where none is finished)."""
+    """One row a profile of a study: what is asked for, published, done on this machine, and left.
+
+    Done, failed and refused are counted apart. `left` is what a sweep would compute, and takes `minutes` with
+    one worker if a run costs what the finished ones did on average (missing where none is finished).
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    profile : str, optional
+        Only quick or full.
+    """
     rows, published = [], store.published_records(study).keys()
     for name in [profile] if profile else studies.load(study).profiles:
         asked = studies.by_key(study, name)

@@ -26,12 +26,31 @@ STEADY = "metrics.recovered.test.accuracy"
 def verify(
     study: str | None = None, sample: int = 5, seed: int = 0, report: Callable[[str], None] = print
 ) -> pd.DataFrame:
-    """Check the published files of one study or all, and compute `sample` of their runs again, drawn by `seed`.
+    """Check the published files of one study or all, and compute some of their runs again.
 
-    One row for each value that was compared (`differences.compare` says which, and what is allowed) and for each
-    fault of a file (`soundness.faults`), which never agrees. `report` is told what was left out and why, and
-    what was compared. It cannot notice times made up, nor values that another processor could have found.
-    Raises ValueError for a sample below one, and when nothing that can be computed here is published.
+    It cannot notice times made up, nor values that another processor could have found.
+
+    Parameters
+    ----------
+    study : str, optional
+        Name; all if left out.
+    sample : int, default 5
+        Runs to compute again.
+    seed : int, default 0
+        Seed of what is drawn at random.
+    report : Callable[[str], None], default print
+        Is told what was left out and why, and what was compared.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row for each value that was compared (`differences.compare` says which, and what is allowed)
+        and for each fault of a file (`soundness.faults`), which never agrees.
+
+    Raises
+    ------
+    ValueError
+        For a sample below one, and when nothing that can be computed here is published.
     """
     if sample < 1:
         raise ValueError(f"sample must be at least one run, got {sample}")

@@ -21,9 +21,26 @@ THUMBNAILS = REPOSITORY / "docs" / "figures"
 
 
 def figure(name: str, out: str | Path = "figures", profile: str = "published") -> list[Path]:
-    """Draw a figure of the catalogue from the store and save it with its data sheet; the paths written.
+    """Draw a figure of the catalogue from the store and save it with its data sheet.
 
-    Raises ValueError that lists near matches for an unknown name.
+    Parameters
+    ----------
+    name : str
+        Name of the figure.
+    out : str | Path, default 'figures'
+        Folder of the files.
+    profile : str, default 'published'
+        published, quick or full.
+
+    Returns
+    -------
+    list[Path]
+        The files.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the text lists near matches.
     """
     drawing, keys = drawn(name, profile)
     try:
@@ -33,7 +50,15 @@ def figure(name: str, out: str | Path = "figures", profile: str = "published") -
 
 
 def drawn(name: str, profile: str = "published") -> tuple[Drawing, list[str]]:
-    """A figure of the catalogue, and the keys of the runs it was drawn from."""
+    """A figure of the catalogue, and the keys of the runs it was drawn from.
+
+    Parameters
+    ----------
+    name : str
+        Name of the figure.
+    profile : str, default 'published'
+        published, quick or full.
+    """
     entry = find(name)
     house_style()
     if not entry.study:
@@ -67,6 +92,8 @@ def cite(name: str) -> str:
 
     A figure is cited as it was published: the commit, the sha256 and the address of docs/figures/NAME.png.
 
+    Examples
+    --------
     >>> print(cite("taxonomy").splitlines()[0])
     @misc{survey_lib:taxonomy,
     """

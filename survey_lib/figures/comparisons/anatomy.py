@@ -93,7 +93,17 @@ def _row(axes: np.ndarray, score: np.ndarray) -> int:
 
 
 def cells(axes: Axes, values: np.ndarray, keep: np.ndarray) -> None:
-    """A matrix as a table of numbers, removed entries on grey."""
+    """A matrix as a table of numbers, removed entries on grey.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    values : np.ndarray
+        Matrix (rows, columns).
+    keep : np.ndarray
+        Bool of the same shape.
+    """
     rows, columns = values.shape
     for (row, column), value in np.ndenumerate(values):
         colour = "#CFE3F1" if keep[row, column] else EMPTY
@@ -113,7 +123,17 @@ def cells(axes: Axes, values: np.ndarray, keep: np.ndarray) -> None:
 
 
 def ranked(axes: Axes, ordered: np.ndarray, removed: int) -> None:
-    """Scores in ascending order; the removed ones hatched left of the line."""
+    """Scores in ascending order; the removed ones hatched left of the line.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    ordered : np.ndarray
+        Scores in ascending order.
+    removed : int
+        Number of removed ones.
+    """
     for start, stop, colour, hatch in ((0, removed, GREY, "///"), (removed, len(ordered), PALETTE[0], "")):
         axes.bar(range(start, stop), ordered[start:stop], color=colour, hatch=hatch, edgecolor="white")
     axes.axvline(removed - 0.5, color=DENSE, linestyle="--", linewidth=1)

@@ -64,11 +64,19 @@ def tradeoff(frame: pd.DataFrame) -> Drawing:
 
 
 def levels(runs: pd.DataFrame, x: str, examples: int) -> pd.DataFrame:
-    """Mean test error e of each method and sparsity, with its standard error over S seeds and over both.
+    """Mean test error of each method and sparsity, with its standard error over seeds and over both.
 
-        seeds = s / √S,  both = √(s² / S + e (1 − e) / n),  n test examples that all seeds share
+    seeds = s / √S and both = √(s² / S + e (1 − e) / n), for the error e over S seeds and n test examples that
+    all seeds share. `both` is a little too wide: s² holds some of the sampling error already.
 
-    `both` is a little too wide: s² holds some of the sampling error already.
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Runs of a study.
+    x : str
+        A column.
+    examples : int
+        Number of test examples n.
     """
     groups = runs.assign(error=1 - runs["accuracy"]).groupby(["method", "sparsity"])
     table = groups.agg(x=(x, "mean"), error=("error", "mean"), seeds=("error", "sem")).fillna({"seeds": 0.0})

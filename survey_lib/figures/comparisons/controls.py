@@ -29,9 +29,9 @@ CONTROLS = {
 def against_fine_tuning(runs: pd.DataFrame) -> pd.DataFrame:
     """Each control minus the fine-tuned network, paired by seed, best first, and what it cost.
 
-    `runs`: one data set, one cut, one learning rate of recovery. Columns: mean, low, high, p, n, seeds, corrected
-    (Holm), accuracy, `before` (the dense network's training that it builds on) and `own` (its own training),
-    both as shares of the dense network's training MACs, and epochs of the latter.
+    `runs`: one data set, one cut, one learning rate of recovery. Columns: mean, low, high, p, n, seeds,
+    corrected (Holm), accuracy, `before` (the dense network's training that it builds on) and `own` (its own
+    training), both as shares of the dense network's training MACs, and epochs of the latter.
     """
     sides = {name: runs.query(where) for name, where in CONTROLS.items()}
     sides = {name: side for name, side in sides.items() if len(side)}

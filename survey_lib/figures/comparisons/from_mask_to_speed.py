@@ -23,13 +23,25 @@ KINDS = ("convolution", "linear", "norm", "elementwise", "pooling")
 
 
 def staircase_table(chain: pd.DataFrame, model: str, batch: int = 16, threads: int = 1) -> pd.DataFrame:
-    """The steps from dense to runtime in order: ms, MB, and what they gain.
+    """The steps from dense to runtime in order, those that were measured.
 
-    pruning     speed-up over the dense model in the same runtime, with bounds low and high
-    everything  speed-up over the dense model in eager mode, so runtime and pruning together
-    theoretical dense MACs / kept MACs
+    Parameters
+    ----------
+    chain : pd.DataFrame
+        The published timings.
+    model : str
+        Name of the model.
+    batch : int, default 16
+        Images in a batch.
+    threads : int, default 1
+        Threads of the computation.
 
-    Steps that were not measured (no compiler, no ONNX Runtime) are left out.
+    Returns
+    -------
+    pd.DataFrame
+        One row a step: ms, MB, and * pruning: speed-up over the dense model in the same runtime, with
+        bounds low and high * everything: speed-up over the dense model in eager mode, so runtime and
+        pruning together * theoretical: dense MACs / kept MACs.
     """
     rows = within_runtime(chain).query("model == @model and batch == @batch and threads == @threads")
     rows = rows.set_index(["variant", "runtime"])
@@ -58,9 +70,16 @@ def resolution(chain: pd.DataFrame) -> tuple[float, float]:
 
 
 def staircase(tables: dict[str, pd.DataFrame], unseen: tuple[float, float] = (1.0, 1.0)) -> plt.Figure:
-    """Two panels a model: what pruning gains in each runtime (whisker: quartiles) and the size of the file.
+    """Two panels a model: what pruning gains in each runtime and the size of the file.
 
-    unseen: the range of `resolution`, drawn as a band.
+    Whiskers are quartiles.
+
+    Parameters
+    ----------
+    tables : dict[str, pd.DataFrame]
+        Model -> what `staircase_table` returned.
+    unseen : tuple[float, float], default (1.0, 1.0)
+        The range of `resolution`, drawn as a band.
     """
     height = 0.32 * max(map(len, tables.values())) + 0.9
     figure, grid = plt.subplots(
@@ -87,11 +106,18 @@ def staircase(tables: dict[str, pd.DataFrame], unseen: tuple[float, float] = (1.
 
 
 def roofline(roofed: pd.DataFrame, axes: Axes) -> None:
-    """Each operator at (FLOPs a byte, FLOP/s), dense hollow and pruned filled, under the roof of the machine.
+    """Each operator at (FLOPs a byte, FLOP/s), under the roof of the machine.
 
-    The flat part is the fastest that was seen: a matrix product or the fastest operator of the model itself.
+    Dense operators are hollow, pruned ones filled. The flat part is the fastest that was seen: a matrix
+    product or the fastest operator of the model itself.
 
-    `roofed`: rows of `measure.roofline.under_roof` of one model, with variant ("dense" or other), peak, bandwidth.
+    Parameters
+    ----------
+    roofed : pd.DataFrame
+        Rows of `measure.roofline.under_roof` of one model, with variant ("dense" or other), peak,
+        bandwidth.
+    axes : Axes
+        Where to draw.
     """
     peak = (
         roofed[["peak", "attained"]].max(axis=None) / 1e9
@@ -128,7 +154,17 @@ def crossover_table(kernels: pd.DataFrame) -> pd.DataFrame:
 
 
 def kernels(table: pd.DataFrame, axes: Axes) -> None:
-    """Speed-up of each sparse kernel over the dense product against density, with quartiles; ideal in grey."""
+    """Speed-up of each sparse kernel over the dense product against density, with quartiles.
+
+    The ideal is grey.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What `crossover` returned.
+    axes : Axes
+        Where to draw.
+    """
     for index, (name, rows) in enumerate(table[table["kernel"] != "dense"].groupby("kernel")):
         rows = rows.sort_values("sparsity")
         axes.plot(
@@ -153,7 +189,17 @@ def kernels(table: pd.DataFrame, axes: Axes) -> None:
 
 
 def storage(table: pd.DataFrame, axes: Axes, column: str = "raw") -> None:
-    """Bytes of each format relative to dense raw bytes, against sparsity; one line a format."""
+    """Bytes of each format relative to dense raw bytes, against sparsity; one line a format.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        format, sparsity, raw and zlib.
+    axes : Axes
+        Where to draw.
+    column : str, default 'raw'
+        Raw or zlib.
+    """
     dense = table.loc[table["format"] == "dense", "raw"].max()
     for index, (name, rows) in enumerate(table.groupby("format", sort=False)):
         rows = rows.sort_values("sparsity")

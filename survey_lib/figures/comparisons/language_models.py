@@ -114,13 +114,29 @@ def structures(frame: pd.DataFrame) -> Drawing:
 
 
 def plain(axis: Axis, unit: str = "") -> None:
-    """Plain numbers at the large ticks of a logarithmic axis, none at the small ones."""
+    """Plain numbers at the large ticks of a logarithmic axis, none at the small ones.
+
+    Parameters
+    ----------
+    axis : Axis
+        Where to draw.
+    unit : str, default ''
+        Unit behind each number.
+    """
     axis.set_major_formatter(lambda value, position: f"{value:g}{unit}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def at(table: pd.DataFrame, compression: float) -> pd.Series:
-    """Loss of each method at one compression, interpolated; methods that do not reach it are left out."""
+    """Loss of each method at one compression, interpolated; methods that do not reach it are left out.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        method, compression, loss.
+    compression : float
+        Dense over kept parameters.
+    """
     found = {}
     for method, rows in table.groupby("method"):
         x, y = rows.sort_values("x")[["x", "mean"]].to_numpy().T
@@ -145,7 +161,19 @@ def _beside(table: pd.DataFrame, cut: set[str]) -> str:
 def outliers(norms: Mapping[str, np.ndarray], least: float, axes: Axes) -> pd.DataFrame:
     """Norm of each input over the layer's median, a row a layer; inputs from `least` on are marked.
 
-    `norms`: layer -> (inputs,) norms over all calibration tokens. Returns layer, input, ratio.
+    Parameters
+    ----------
+    norms : Mapping[str, np.ndarray]
+        Layer -> (inputs,) norms over all calibration tokens.
+    least : float
+        From here on an input is marked.
+    axes : Axes
+        Where to draw.
+
+    Returns
+    -------
+    pd.DataFrame
+        layer, input, ratio.
     """
     parts = []
     for row, (name, norm) in enumerate(norms.items()):
@@ -167,7 +195,15 @@ def outliers(norms: Mapping[str, np.ndarray], least: float, axes: Axes) -> pd.Da
 
 
 def texts(written: Mapping[str, Sequence[tuple[str, float]]], highest: float = 8.0) -> Figure:
-    """What each model wrote: (piece, surprise of the dense model in nats) in order, the darker the more surprising."""
+    """What each model wrote, the darker the more it surprises the dense model.
+
+    Parameters
+    ----------
+    written : Mapping[str, Sequence[tuple[str, float]]]
+        Model -> (piece, surprise of the dense model in nats) in order.
+    highest : float, default 8.0
+        Surprise of the darkest.
+    """
     figure, axes = plt.subplots(figsize=(8.6, 0.24 * (LINES + 1.2) * len(written) + 0.6))
     for number, (name, pieces) in enumerate(written.items()):
         top, place = number * (LINES + 1.2), 0
@@ -193,7 +229,15 @@ def texts(written: Mapping[str, Sequence[tuple[str, float]]], highest: float = 8
 
 
 def reported(points: pd.DataFrame, axes: Axes) -> None:
-    """Nats that a pattern adds, a row a model and pattern, a mark a method; `points`: model, pattern, method, nats."""
+    """Nats that a pattern adds, a row a model and pattern, a mark a method.
+
+    Parameters
+    ----------
+    points : pd.DataFrame
+        model, pattern, method, nats.
+    axes : Axes
+        Where to draw.
+    """
     labels = list(dict.fromkeys(points["model"] + ", " + points["pattern"]))
     rows = (points["model"] + ", " + points["pattern"]).map(labels.index)
     for name, style in plots.looks(sorted(set(points["method"]))).items():

@@ -22,9 +22,14 @@ OURS, PAPERS = "measured in this course", "two published numbers"
 def evidence() -> pd.DataFrame:
     """The differences behind each sentence of data/literature/open_problems.yaml, a row each.
 
-    `mean`, `low` and `high` are points, or hundredths of a nat for losses; above 0 speaks for the sentence.
-    A published pair has no interval. `verdict` is tie, for or against after Holm's correction, and empty for a pair.
-    Raises ValueError for a pair in which a side is not exactly one published row.
+    `mean`, `low` and `high` are points, or hundredths of a nat for losses; above 0 speaks for the sentence. A
+    published pair has no interval. `verdict` is tie, for or against after Holm's correction, and empty for a
+    pair.
+
+    Raises
+    ------
+    ValueError
+        For a pair in which a side is not exactly one published row.
     """
     rows = []
     for problem in yaml.safe_load(SOURCE.read_text(encoding="utf-8")):

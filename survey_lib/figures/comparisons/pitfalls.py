@@ -42,7 +42,15 @@ def faults() -> Drawing:
 
 
 def chain(places: Mapping[str, Sequence[str]], axes: Axes) -> None:
-    """The steps of the chain from left to right, with the faults that sit in each listed below it."""
+    """The steps of the chain from left to right, with the faults that sit in each listed below it.
+
+    Parameters
+    ----------
+    places : Mapping[str, Sequence[str]]
+        Step -> its faults.
+    axes : Axes
+        Where to draw.
+    """
     for column, (step, faults) in enumerate(places.items()):
         style = {
             "boxstyle": "round,pad=0.35",
@@ -61,7 +69,14 @@ def chain(places: Mapping[str, Sequence[str]], axes: Axes) -> None:
 def pairs(table: pd.DataFrame, title: str, columns: int = 3) -> Figure:
     """One panel a fault with two bars, each with its own scale and its value written beside it.
 
-    `table`: index = fault; columns `shows` (what the number is), `wrong`, `right`.
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Index = fault; columns `shows` (what the number is), `wrong`, `right`.
+    title : str
+        Title of the figure.
+    columns : int, default 3
+        Panels a row.
     """
     rows = -(-len(table) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3 * columns, 1.25 * rows + 0.4), squeeze=False)

@@ -18,10 +18,18 @@ STATES = ("released", "last change", "pruning removed", "ended")
 
 
 def points(dataset: str, model: str) -> pd.DataFrame:
-    """Published drops (points, positive = lost) and theoretical speed-ups, with who stands behind each number.
+    """Published drops and theoretical speed-ups, with who stands behind each number.
 
-    authors: the method's own; measured by others: a benchmark or a reimplementation; quoted: a number that a later
-    paper or a meta-analysis copied, so mostly the authors' own once more.
+    authors: the method's own; measured by others: a benchmark or a reimplementation; quoted: a number that a
+    later paper or a meta-analysis copied, so mostly the authors' own once more. Drops are in points, positive
+    = lost.
+
+    Parameters
+    ----------
+    dataset : str
+        As in the literature data.
+    model : str
+        As in the literature data.
     """
     table = literature.published().query("dataset == @dataset and model == @model and metric == 'top1 %'")
     table = table.dropna(subset=["delta", "flops_reduction_pct"])
@@ -32,7 +40,15 @@ def points(dataset: str, model: str) -> pd.DataFrame:
 
 
 def timeline(table: pd.DataFrame, axes: Axes) -> None:
-    """Each tool at the date of its last known event; the state is told by mark and colour."""
+    """Each tool at the date of its last known event; the state is told by mark and colour.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        The tools.
+    axes : Axes
+        Where to draw.
+    """
     when = table["year"] + (table["month"].fillna(6).astype(float) - 0.5) / 12
     for index, state in enumerate(STATES):
         chosen = table["state"] == state

@@ -31,7 +31,15 @@ def published_baselines() -> Drawing:
 
 
 def published_changes(dataset: str = "CIFAR-10", model: str = "ResNet-56") -> Drawing:
-    """Authors' own claims on one network: change of accuracy against the share of MACs removed."""
+    """Authors' own claims on one network: accuracy change against the share of MACs removed.
+
+    Parameters
+    ----------
+    dataset : str, default 'CIFAR-10'
+        As in the literature data.
+    model : str, default 'ResNet-56'
+        As in the literature data.
+    """
     points = literature.overlay(dataset, model).dropna(subset=["speedup_theoretical", "delta"])
     figure, axes = plt.subplots()
     for index, (method, rows) in enumerate(points.groupby("method")):

@@ -54,7 +54,17 @@ def _lines(runs: pd.DataFrame, axes: Axes) -> pd.DataFrame:
 
 
 def gap(frame: pd.DataFrame, metric: str = "accuracy") -> str:
-    """Accuracy of blocks left out minus that of narrowed layers over equal MACs, with its 95 % interval, in points."""
+    """Accuracy of blocks left out minus that of narrowed layers over equal MACs, in points.
+
+    With its 95 % interval.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Table of runs.
+    metric : str, default 'accuracy'
+        A column.
+    """
     runs = frame.assign(accuracy=frame[metric])
     sides = [runs[runs["method"] == name] for name in (DEPTH, WIDTH)]
     found = compare(contrast(*sides, "speedup_theoretical"))

@@ -46,9 +46,18 @@ def three_ideas() -> Drawing:
 
 
 def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int) -> Figure:
-    """Feature maps (filters, height, width), a row a criterion, lowest score left and the `removed` lowest framed.
+    """Feature maps, a row a criterion, lowest score left and the removed ones framed.
 
     All maps share one scale, so that a weak one looks weak.
+
+    Parameters
+    ----------
+    maps : np.ndarray
+        Feature maps (filters, height, width).
+    scores : Mapping[str, np.ndarray]
+        Criterion -> (filters,).
+    removed : int
+        How many of the lowest are framed.
     """
     figure, grid = plt.subplots(len(scores), len(maps), figsize=(9.6, 0.8 * len(scores) + 0.5), squeeze=False)
     for row, (name, score) in zip(grid, scores.items(), strict=True):
@@ -64,7 +73,12 @@ def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int
 def forest(differences: Mapping[str, pd.DataFrame], axes: Axes) -> None:
     """Mean differences with their intervals: a row a method, a colour and marker a reference.
 
-    `differences`: reference -> frame of `equal_compression.against` (method, mean, low, high, n; fractions).
+    Parameters
+    ----------
+    differences : Mapping[str, pd.DataFrame]
+        Reference -> frame of `equal_compression.against` (method, mean, low, high, n; fractions).
+    axes : Axes
+        Where to draw.
     """
     names = list(dict.fromkeys(name for table in differences.values() for name in table["method"]))
     for number, (reference, table) in enumerate(differences.items()):

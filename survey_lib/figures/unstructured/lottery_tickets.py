@@ -27,6 +27,8 @@ SPARE = [{"color": PALETTE[i], "marker": MARKERS[i]} for i in (3, 4, 5, 6, 0, 1,
 def look(names: list[str]) -> dict[str, dict]:
     """A look for each line: tickets and baselines always have their own (by the first word), others get what is left.
 
+    Examples
+    --------
     >>> look(["random, from the start"])["random, from the start"]["color"]
     '#999999'
     """
@@ -36,9 +38,21 @@ def look(names: list[str]) -> dict[str, dict]:
 
 
 def over_sparsity(lines: Mapping[str, pd.DataFrame], axes: Axes) -> pd.DataFrame:
-    """Test error, one line with its band for each name -> runs, over the kept share; returns what was drawn.
+    """Test error over the kept share, one line with its band a name.
 
-    Both axes are logarithmic. Runs hold sparsity, seed, accuracy and dense_accuracy, whose error is dashed.
+    Both axes are logarithmic. The dense error is dashed.
+
+    Parameters
+    ----------
+    lines : Mapping[str, pd.DataFrame]
+        Name -> runs, with sparsity, seed, accuracy and dense_accuracy.
+    axes : Axes
+        Where to draw.
+
+    Returns
+    -------
+    pd.DataFrame
+        What was drawn.
     """
     tables = []
     for name, style in look(list(lines)).items():
@@ -71,7 +85,15 @@ def over_sparsity(lines: Mapping[str, pd.DataFrame], axes: Axes) -> pd.DataFrame
 
 
 def kept_axis(axes: Axes, sparsities: list[float]) -> None:
-    """The kept share on a logarithm, much kept on the left, with the sparsities that were run as ticks."""
+    """The kept share on a logarithm, much kept on the left.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    sparsities : list[float]
+        Those that were run; they are the ticks.
+    """
     kept = [1 - sparsity for sparsity in sparsities]
     axes.set_xscale("log")
     axes.set_xlim(max(kept) * 1.2, min(kept) / 1.2)
@@ -81,9 +103,21 @@ def kept_axis(axes: Axes, sparsities: list[float]) -> None:
 
 
 def sanity(frame: pd.DataFrame, methods: list[str]) -> tuple[Figure, pd.DataFrame]:
-    """Original, shuffled and reinitialised masks of each method, one panel a method, random from the start behind.
+    """Original, shuffled and reinitialised masks of each method, one panel a method.
 
-    `frame`: runs of one data set and model with columns method, ticket, recovery; returns what was drawn too.
+    Random from the start is behind.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Runs of one data set and model with columns method, ticket, recovery.
+    methods : list[str]
+        One a panel.
+
+    Returns
+    -------
+    tuple[Figure, pd.DataFrame]
+        The figure, and what was drawn.
     """
     figure, grid = plt.subplots(
         1, len(methods), figsize=(2.9 * len(methods), 3.4), sharey=True, squeeze=False

@@ -16,9 +16,23 @@ from survey_lib.charts.plots import DENSE, GREY, PALETTE
 
 
 def surface(hessian: np.ndarray, weight: np.ndarray, axes: Axes) -> np.ndarray:
-    """Contours of ½ δᵀHδ over two weights; arrows: a weight set to zero (OBD) and with the other moved (OBS).
+    """Contours of ½ δᵀHδ over two weights.
 
-    hessian (2, 2), weight (2,); returns the losses, rows OBD and OBS, columns the weight that goes.
+    Arrows: a weight set to zero (OBD) and with the other moved (OBS).
+
+    Parameters
+    ----------
+    hessian : np.ndarray
+        Hessian (2, 2).
+    weight : np.ndarray
+        Weights (2,).
+    axes : Axes
+        Where to draw.
+
+    Returns
+    -------
+    np.ndarray
+        The losses, rows OBD and OBS, columns the weight that goes.
     """
     reach = 1.3 * np.abs(weight).max()
     grid = np.stack(np.meshgrid(*[np.linspace(-0.4 * reach, 1.35 * reach, 150)] * 2), -1)
@@ -89,9 +103,10 @@ def matrices(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def predictions(panels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """|true| against predicted change of the loss, a panel each: title -> (predicted, true), one value a removed weight.
+    """Size of the true change of the loss against the predicted one, a panel each.
 
-    Both axes are logarithmic and shared; the dashed line is prediction = truth; Spearman's ρ stands in the title.
+    `panels` is title -> (predicted, true), one value a removed weight. Both axes are logarithmic and shared; the dashed line is prediction = truth; Spearman's ρ stands in the
+    title.
     """
     figure, grid = plt.subplots(
         1, len(panels), figsize=(2.4 * len(panels), 3), sharex=True, sharey=True, squeeze=False

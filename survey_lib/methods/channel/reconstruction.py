@@ -2,8 +2,9 @@
 
 A `solve` method takes the Evidence of a group and the number of channels to remove, and gives the keep-mask
 (channels,) and the consumers' new weights, {tensor name: (channels, n, out)}; `channels.write_consumers` puts
-them back, and adds {bias name: (out,)}. Everything follows from the second moments of what the consumers read.
-`prune` goes from group to group: each is seen in the network pruned and repaired so far, as in both papers.
+them back, and adds {bias name: (out,)}. Everything follows from the second moments of what the consumers
+read. `prune` goes from group to group: each is seen in the network pruned and repaired so far, as in both
+papers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ def contributions(consumer: Consumer, gram: Tensor | None = None) -> Tensor:
     (channels, channels) in float64, summed over positions and outputs, from the gram of the inputs alone (the
     consumer's own, or another). Removing the set T changes the output by 1ᵀ G_TT 1.
 
+    Parameters
+    ----------
+    consumer : Consumer
+        A layer that reads the group.
+    gram : Tensor, optional
+        In place of the consumer's own.
+
+    Examples
+    --------
     >>> gram, zero = torch.tensor([[3.0, 1.0], [1.0, 5.0]]), torch.zeros(2)
     >>> contributions(Consumer("w", torch.tensor([[[1.0]], [[2.0]]]), gram, gram, zero, zero, 1)).tolist()
     [[3.0, 2.0], [2.0, 20.0]]
@@ -39,17 +49,31 @@ def contributions(consumer: Consumer, gram: Tensor | None = None) -> Tensor:
 
 
 def thinet(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
-    """Greedily remove the channels that the next layer's output misses least, then rescale the kept ones by least
-    squares (Luo et al. 2017, luo2017thinet).
+    """Greedily remove the channels that the next layer's output misses least (luo2017thinet).
 
-    The removed set T grows by argmin_j ‖Σ_{t ∈ T ∪ j} X_t W_t‖²; then each kept channel's weights are multiplied by
-    the β that minimises ‖Y − Σ_kept β_c X_c W_c‖². X and Y are inputs and output of the layer in the network pruned
-    so far (equation 3 of the paper, Y = Σ_c X_c W_c, and the authors' code), not in the dense one as in `lasso`. The
-    authors sample positions and outputs; here all are used, and the outputs of all consumers are counted. They
-    fine-tune for an epoch or two after each layer, which also renews the batch-norm statistics: here estimate those
-    again after pruning, or the accuracy before recovery says little. Returns keep (channels,) and the consumers'
-    weights. Fails where greedy does: pairs that cancel are found only one by one.
+    The kept ones are then rescaled by least squares. The removed set T grows by argmin_j ‖Σ_{t ∈ T ∪ j} X_t
+    W_t‖²; then each kept channel's weights are multiplied by the β that minimises ‖Y − Σ_kept β_c X_c W_c‖².
+    X and Y are inputs and output of the layer in the network pruned so far (equation 3 of the paper, Y = Σ_c
+    X_c W_c, and the authors' code), not in the dense one as in `lasso`. The authors sample positions and
+    outputs; here all are used, and the outputs of all consumers are counted. They fine-tune for an epoch or
+    two after each layer, which also renews the batch-norm statistics: here estimate those again after
+    pruning, or the accuracy before recovery says little. Fails where greedy does: pairs that cancel are found
+    only one by one.
 
+    Parameters
+    ----------
+    evidence : Evidence
+        Evidence of the group, with `consumers`.
+    removed : int
+        Number of channels to remove.
+
+    Returns
+    -------
+    tuple[Tensor, Repaired]
+        Keep (channels,) and the consumers' weights.
+
+    Examples
+    --------
     >>> gram, zero = torch.diag(torch.tensor([4.0, 1.0, 9.0]).double()), torch.zeros(3).double()
     >>> consumer = Consumer("w", torch.ones(3, 1, 1), gram, gram, zero, zero, 1)
     >>> thinet(Evidence("g", torch.zeros(3, 1), consumers=(consumer,)), 1)[0]
@@ -76,13 +100,26 @@ def _rescaled(consumer: Consumer, inner: Tensor, keep: Tensor) -> Tensor:
 def lasso(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
     """LASSO chooses the input channels of the next layer, least squares refits its weights (he2017channel).
 
-    min_β ½‖Y − Σ_c β_c X_c W_c − b‖² + λ‖β‖₁, X what the layer reads in the network pruned so far, Y its output
-    in the dense one, solved along the whole path of λ (scikit-learn's LARS): the last point with no more
-    non-zero β than channels to keep; places left over go to the channels next to enter. Then W', b =
+    min_β ½‖Y − Σ_c β_c X_c W_c − b‖² + λ‖β‖₁, X what the layer reads in the network pruned so far, Y its
+    output in the dense one, solved along the whole path of λ (scikit-learn's LARS): the last point with no
+    more non-zero β than channels to keep; places left over go to the channels next to enter. Then W', b =
     argmin ‖Y − X_kept W' − b‖² for each consumer. A consumer without bias has no intercept b: its batch norm
-    has a shift already. Returns keep (channels,), the consumers' weights and what their biases gain. Fails on
-    duplicated channels: the path takes either of them.
+    has a shift already. Fails on duplicated channels: the path takes either of them.
 
+    Parameters
+    ----------
+    evidence : Evidence
+        Evidence of the group, with `consumers`.
+    removed : int
+        Number of channels to remove.
+
+    Returns
+    -------
+    tuple[Tensor, Repaired]
+        Keep (channels,), the consumers' weights and what their biases gain.
+
+    Examples
+    --------
     >>> gram, zero = torch.diag(torch.tensor([4.0, 1.0, 9.0]).double()), torch.zeros(3).double()
     >>> consumer = Consumer("w", torch.ones(3, 1, 1), gram, gram, zero, zero, 1)
     >>> lasso(Evidence("g", torch.zeros(3, 1), consumers=(consumer,)), 1)[0]
@@ -105,8 +142,20 @@ def _centred(consumer: Consumer) -> tuple[Tensor, Tensor]:
 
 
 def lasso_order(inner: Tensor, target: Tensor, kept: int) -> Tensor:
-    """Rank of each channel (higher = keep): non-zero on the LASSO path first, then by correlation with what
-    is left unexplained, which decides who enters next."""
+    """Rank of each channel (higher = keep) by the LASSO path.
+
+    Channels that are non-zero on the path come first, then the others by correlation with what is left
+    unexplained, which decides who enters next.
+
+    Parameters
+    ----------
+    inner : Tensor
+        Inner products of the channels' contributions (channels, channels).
+    target : Tensor
+        Their products with the output to explain (channels,).
+    kept : int
+        Number of channels to keep.
+    """
     scale = inner.diagonal().max().clamp_min(torch.finfo(inner.dtype).tiny)
     gram, aim = (inner / scale).cpu().numpy(), (target / scale).cpu().numpy()
     _, _, path = lars_path_gram(aim, gram, n_samples=1, method="lasso")

@@ -17,12 +17,14 @@ from survey_lib.chain.evidence.base import Evidence
 
 
 def slimming(evidence: Evidence) -> Tensor:
-    """|γ| of the channel's batch norm, the mean where a group has several (liu2017learning).
+    """`|γ|` of the channel's batch norm, the mean where a group has several (liu2017learning).
 
     `gamma` is (k, channels). Ranked globally. Meant after sparsity training, `survey_lib.during(model,
     "slimming", ...)`, which adds the L1 subgradient on γ. Fails without it: scales of a plain network say
     little, and a following convolution can undo any scale.
 
+    Examples
+    --------
     >>> slimming(Evidence("g", torch.zeros(2, 1), gamma=torch.tensor([[-2.0, 0.5]])))
     tensor([2.0000, 0.5000])
     """
@@ -30,14 +32,15 @@ def slimming(evidence: Evidence) -> Tensor:
 
 
 def group_norm(evidence: Evidence) -> Tensor:
-    """Squared L2 norm over every slice of a coupled channel, Σ_s ‖w_s‖², divided by the group's mean
-    (fang2023depgraph).
+    """Squared L2 norm over all slices of a coupled channel, divided by the group's mean (fang2023depgraph).
 
-    `energy` is (channels,), the sum over rows, columns and norm scales; biases are left out and the group's scores have
-    mean 1 so that groups compare globally, both as in the reference implementation's GroupNormImportance
-    (whose mean over tensors in place of the sum is the same after the division). A group of zeros scores 0.
-    Fails, as all norms do, where a later norm undoes the scale.
+    Σ_s ‖w_s‖² is `energy`, (channels,), the sum over rows, columns and norm scales; biases are left out and
+    the group's scores have mean 1 so that groups compare globally, both as in the reference implementation's
+    GroupNormImportance (whose mean over tensors in place of the sum is the same after the division). A group
+    of zeros scores 0. Fails, as all norms do, where a later norm undoes the scale.
 
+    Examples
+    --------
     >>> group_norm(Evidence("g", torch.zeros(2, 1), energy=torch.tensor([2.0, 4.0])))
     tensor([0.6667, 1.3333])
     """
@@ -51,15 +54,32 @@ CANDIDATES = 16  # the reference implementation draws 1,000; 16 separate the goo
 def eagleeye(
     sizes: dict[str, int], sparsity: float, judge: Callable[[dict[str, float]], float], seed: int
 ) -> dict[str, float]:
-    """Random layer sparsities, each judged by accuracy after batch-norm statistics are estimated again; the
-    best one wins (li2020eagleeye).
+    """Random layer sparsities, of which the one with the best accuracy wins (li2020eagleeye).
 
-    Ratios r_l = min(c·u_l, 1 − 1/size_l) with u ~ U(0, 1) and c such that the asked fraction of all
-    channels goes. `judge(ratios)` gives the accuracy of a candidate; `prune` estimates its statistics on every
-    second batch and judges on the others, as the reference implementation judges on data of its own. Among
-    equals the first wins. Fails when the batches judged on are few: then the luckiest candidate wins, not the
-    best.
+    Each is judged after batch-norm statistics are estimated again. Ratios r_l = min(c·u_l, 1 − 1/size_l) with
+    u ~ U(0, 1) and c such that the asked fraction of all channels goes. `prune` estimates the statistics on
+    every second batch and judges on the others, as the reference implementation judges on data of its own.
+    Among equals the first wins. Fails when the batches judged on are few: then the luckiest candidate wins,
+    not the best.
 
+    Parameters
+    ----------
+    sizes : dict[str, int]
+        Channels of each group.
+    sparsity : float
+        Fraction of all channels to remove.
+    judge : Callable[[dict[str, float]], float]
+        judge(ratios) is the accuracy of a candidate.
+    seed : int
+        Seed of the candidates.
+
+    Returns
+    -------
+    dict[str, float]
+        Sparsity of each group.
+
+    Examples
+    --------
     >>> ratios = eagleeye({"a": 8, "b": 8}, 0.5, lambda ratios: ratios["a"], seed=0)
     >>> ratios["a"] > ratios["b"], round(ratios["a"] + ratios["b"], 6)
     (True, 1.0)

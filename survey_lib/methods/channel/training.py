@@ -43,15 +43,33 @@ class Grouped:
         return self.coupling.balance(select(scores, self.sparsity, self.scope, minimum=1), scores)
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do before the step."""
+        """Nothing to do before the step.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        optimizer : torch.optim.Optimizer
+            The optimizer that trains the model.
+        """
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do after the step."""
+        """Nothing to do after the step.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        optimizer : torch.optim.Optimizer
+            The optimizer that trains the model.
+        """
 
     def dense_gradients(self, step: int) -> bool:
+        """Always: nothing is masked before the end."""
         return True  # nothing is masked before the end
 
     def finish(self) -> None:
+        """Mask what a cut will remove."""
         self.masks = group_masks(self.model, self.coupling, self.choose())
 
     def filters(self, group: ChannelGroup) -> Iterator[tuple[nn.Parameter, Slice]]:
@@ -64,7 +82,17 @@ class Grouped:
 
 @torch.no_grad()
 def pull(weight: nn.Parameter, part: Slice, strength: Tensor) -> None:
-    """Add strength_c · w_c to the gradient of each channel's slice; strength is (size,)."""
+    """Add strength_c · w_c to the gradient of each channel's slice.
+
+    Parameters
+    ----------
+    weight : nn.Parameter
+        A parameter with a gradient.
+    part : Slice
+        The positions of each channel in it.
+    strength : Tensor
+        Factor of each channel, (size,).
+    """
     if weight.grad is not None:
         index = torch.as_tensor(part.index, device=weight.device)
         rows, gradient = weight.movedim(part.dim, 0)[index], weight.grad.movedim(part.dim, 0)
@@ -75,10 +103,10 @@ class SoftFilters(Grouped):
     """Soft filter pruning: filters of small L2 norm are set to zero, and may grow back (he2018soft).
 
     The paper does so after every epoch; a session knows only its steps, so it is done once before the first
-    step, as in the authors' code, and 20 times after, evenly, the last time at the end. Only the filters are zeroed: with their batch norm or readers zeroed too, no
-    gradient would come back. Layerwise. Momentum survives the zeroing, as in the reference implementation.
-    Fails where nothing grows back, at low learning rates and behind a ReLU whose batch norm shifts a zeroed
-    filter below 0.
+    step, as in the authors' code, and 20 times after, evenly, the last time at the end. Only the filters are
+    zeroed: with their batch norm or readers zeroed too, no gradient would come back. Layerwise. Momentum
+    survives the zeroing, as in the reference implementation. Fails where nothing grows back, at low learning
+    rates and behind a ReLU whose batch norm shifts a zeroed filter below 0.
     """
 
     TIMES = 20
@@ -105,8 +133,8 @@ class Slimming(Grouped):
 
     The subgradient λ·sign(γ) is added to γ's gradient before each step, λ = 1e-4 as in the reference
     implementation. In a network that was not trained yet, all γ of which are 1, they start at 0.5, as there.
-    Ranked globally by |γ|. Fails in a short training at a low learning rate: the penalty moves γ by λ·lr·steps
-    at most (ten times that with momentum 0.9).
+    Ranked globally by `|γ|`. Fails in a short training at a low learning rate: the penalty moves γ by
+    λ·lr·steps at most (ten times that with momentum 0.9).
     """
 
     score, needs, scope = staticmethod(slimming), ("gamma",), "global"
@@ -146,12 +174,13 @@ class GroupLasso(Grouped):
 
 
 class GroupSparsity(Grouped):
-    """DepGraph's sparse training: an L2 penalty that is stronger the smaller a coupled channel is (fang2023depgraph).
+    """DepGraph's sparse training: small coupled channels are penalised more (fang2023depgraph).
 
-    λ γ_c w is added to the gradient of every slice w of channel c, γ_c = 2^(4 (I_max − I_c) / (I_max − I_min))
-    with I_c the channel's norm: the smallest channel of a group is pulled 16 times as hard as the largest.
-    λ = 5e-4 as in the authors' CIFAR runs, which start from a trained network; `group-norm` is the same ranking
-    without this training. Fails at small lr·λ·steps: then no channel has moved before the cut.
+    An L2 penalty λ γ_c w is added to the gradient of every slice w of channel c, γ_c = 2^(4 (I_max − I_c) /
+    (I_max − I_min)) with I_c the channel's norm: the smallest channel of a group is pulled 16 times as hard
+    as the largest. λ = 5e-4 as in the authors' CIFAR runs, which start from a trained network; `group-norm`
+    is the same ranking without this training. Fails at small lr·λ·steps: then no channel has moved before the
+    cut.
     """
 
     score, needs, scope = staticmethod(group_norm), ("energy",), "global"
@@ -174,6 +203,8 @@ class GrowingRegularisation(Grouped):
     gradient of the chosen filters. The paper's own increment, 1e-4 every 5 or 10 steps, would need 50,000 or
     more. Fails at lr·λ above 2, where the penalty overshoots.
 
+    Examples
+    --------
     >>> [round(growing(step, 100), 3) for step in (0, 10, 19, 40, 75, 99)]
     [0.0, 0.133, 0.133, 0.533, 0.933, 1.0]
     """
@@ -195,5 +226,15 @@ class GrowingRegularisation(Grouped):
 
 
 def growing(step: int, steps: int, interval: int = 10) -> float:
-    """λ of growing regularisation: equal increments every `interval` steps, 1 from ¾ of the steps on."""
+    """λ of growing regularisation: equal increments every `interval` steps, 1 from ¾ of the steps on.
+
+    Parameters
+    ----------
+    step : int
+        Counted from 0.
+    steps : int
+        Steps of the training.
+    interval : int, default 10
+        Steps between two increments.
+    """
     return min(1.0, step // interval * interval / (0.75 * steps))

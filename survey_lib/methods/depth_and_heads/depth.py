@@ -1,7 +1,8 @@
 """Methods of the category depth: whole residual blocks and transformer layers.
 
 A score takes the Evidence of one block and gives a tensor of one number; higher means keep. A `solve` method
-takes the Evidence of all blocks, in the order of the model, and how many to remove, and returns the keep-mask.
+takes the Evidence of all blocks, in the order of the model, and how many to remove, and returns the
+keep-mask.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def block_influence(evidence: Evidence) -> Tensor:
     Ranges from 0 to 2. Fails for blocks that change little but at the right places, and one at a time: two
     blocks that are each dispensable may not be so together.
 
+    Examples
+    --------
     >>> import torch; x = torch.tensor([[1.0, 0.0]])
     >>> block_influence(Evidence("block", torch.zeros(1), act_in=x, act_out=torch.tensor([[0.0, 2.0]])))
     tensor(1.)
@@ -33,11 +36,25 @@ def block_influence(evidence: Evidence) -> Tensor:
 def angular_distance(found: Sequence[Evidence], removed: int) -> Tensor:
     """Leave out the run of n neighbouring blocks that turns its input least (gromov2024unreasonable).
 
-    The run from block l has distance E arccos(cos(x_l, x_{l+n})) / π, x_l what block l reads and x_{l+n} what the
-    last of the run gives; the cosine is taken along the channels. The paper looks at the last token of each text;
-    here all positions count, as images have no last one. Only runs that end in the shape they began with can go;
-    raises ValueError if none is as long as asked. Fails where dispensable blocks are not neighbours.
+    The run from block l has distance E arccos(cos(x_l, x_{l+n})) / π, x_l what block l reads and x_{l+n} what
+    the last of the run returns; the cosine is taken along the channels. The paper looks at the last token of
+    each text; here all positions count, as images have no last one. Only runs that end in the shape they
+    began with can go. Fails where dispensable blocks are not neighbours.
 
+    Parameters
+    ----------
+    found : Sequence[Evidence]
+        Evidence of the blocks, in order.
+    removed : int
+        Number n of blocks.
+
+    Raises
+    ------
+    ValueError
+        If no run is as long as asked.
+
+    Examples
+    --------
     >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     >>> pairs = [(x, y), (y, x), (x, -x)]  # each turns its input, but the first two together do not
     >>> angular_distance([Evidence(str(i), x, act_in=a, act_out=b) for i, (a, b) in enumerate(pairs)], 2)

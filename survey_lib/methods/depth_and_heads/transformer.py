@@ -16,14 +16,16 @@ from survey_lib.chain.slicing import producer_slices
 
 
 def head_gradient(evidence: Evidence) -> Tensor:
-    """Sensitivity to a gate on each head, E_x |∂L/∂ξ_h|, divided by the layer's L2 norm (michel2019sixteen).
+    """Sensitivity to a gate on each head, `E_x |∂L/∂ξ_h|`, over the layer's L2 norm (michel2019sixteen).
 
     `gate_grad` holds the expectation, over single examples: ∂L/∂ξ = Σ a·∂L/∂a over all tokens of the head's
-    output, the absolute value last, as in the paper, whose gate is one number an example. The BERT code and its
-    ports take |a·∂L/∂a| at each token: other numbers, which keep tokens from cancelling. The division is the reference implementation's, for the global ranking. With grouped queries a unit is a
-    key/value head with its queries. Fails where heads stand in for each other: each alone looks
-    dispensable.
+    output, the absolute value last, as in the paper, whose gate is one number an example. The BERT code and
+    its ports take `|a·∂L/∂a|` at each token: other numbers, which keep tokens from cancelling. The division
+    is the reference implementation's, for the global ranking. With grouped queries a unit is a key/value head
+    with its queries. Fails where heads stand in for each other: each alone looks dispensable.
 
+    Examples
+    --------
     >>> head_gradient(Evidence("heads", torch.zeros(2, 1), gate_grad=torch.tensor([3.0, 4.0])))
     tensor([0.6000, 0.8000])
     """
@@ -32,14 +34,16 @@ def head_gradient(evidence: Evidence) -> Tensor:
 
 
 def ffn_channel(evidence: Evidence) -> Tensor:
-    """First-order change of the loss over every slice of a coupled channel, Σ |g·w| (ma2023llmpruner).
+    """First-order change of the loss over every slice of a coupled channel, `Σ |g·w|` (ma2023llmpruner).
 
     `slices` and `slices_grad` are (channels, n): rows of the gate and up projections, columns of the down
     projection; of a head its rows of query, key and value and its columns of the output. This is the
     element-wise first-order score of the reference implementation, summed over the group; the gradient is
-    averaged over mini-batches. Layerwise; the authors leave the first four and the last layers whole, which is
-    `protect` here. Fails where gradients of examples cancel in the mean.
+    averaged over mini-batches. Layerwise; the authors leave the first four and the last layers whole, which
+    is `protect` here. Fails where gradients of examples cancel in the mean.
 
+    Examples
+    --------
     >>> slices = torch.tensor([[1.0, -2.0], [3.0, 0.0]])
     >>> ffn_channel(Evidence("ffn", torch.zeros(2, 1), slices=slices, slices_grad=torch.ones(2, 2)))
     tensor([3., 3.])
@@ -48,14 +52,16 @@ def ffn_channel(evidence: Evidence) -> Tensor:
 
 
 def flap(evidence: Evidence) -> Tensor:
-    """How much what a channel feeds to its reader fluctuates, against the others of its layer (an2024fluctuation).
+    """How much what a channel feeds its reader fluctuates, against its layer (an2024fluctuation).
 
-    metric_j = Var(x_j) · ‖W_{:,j}‖² for each input j of the reader, over all calibration tokens; then
-    (metric − mean) / standard deviation within the layer, the mean over a head's inputs, and one ranking of the
-    whole network. `flap_bias` makes up for the mean of what goes, so that only fluctuation is lost. The reference
+    metric_j = Var(x_j) · ‖W_{:,j}‖² for each input j of the reader, over all calibration tokens; then (metric
+    − mean) / standard deviation within the layer, the mean over a head's inputs, and one ranking of the whole
+    network. `flap_bias` makes up for the mean of what goes, so that only fluctuation is lost. The reference
     implementation squares the metric of heads and counts a head as many channels; here every unit counts one.
     Fails with few calibration tokens: what rarely fires looks constant.
 
+    Examples
+    --------
     >>> from survey_lib.chain.evidence.base import Consumer
     >>> gram = torch.diag(torch.tensor([8.0, 2.0, 2.0])); mean = torch.tensor([2.0, 0.0, 0.0])
     >>> reader = Consumer("down", torch.tensor([[[3.0]], [[1.0]], [[2.0]]]), gram, gram, mean, mean, 2)
@@ -71,10 +77,24 @@ def flap(evidence: Evidence) -> Tensor:
 
 
 def flap_bias(evidence: Evidence, keep: Tensor) -> dict[str, Tensor]:
-    """What the readers' biases gain so that the mean of their outputs stays: b ← b + Σ_removed W_{:,j} E[x_j].
+    """What the readers' biases gain so that the mean of their outputs stays.
 
-    A reader without bias is given one. Returns the readers' weights as they are, and the gains.
+    b ← b + Σ_removed W_{:,j} E[x_j]. A reader without bias is given one.
 
+    Parameters
+    ----------
+    evidence : Evidence
+        Evidence of the group, with `consumers`.
+    keep : Tensor
+        Bool (channels,), True = kept.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        The readers' weights as they are, and the gains of their biases.
+
+    Examples
+    --------
     >>> from survey_lib.chain.evidence.base import Consumer
     >>> gram, mean = torch.eye(2), torch.tensor([2.0, 1.0])
     >>> reader = Consumer("down.weight", torch.tensor([[[3.0]], [[1.0]]]), gram, gram, mean, mean, 1)
@@ -94,14 +114,16 @@ def flap_bias(evidence: Evidence, keep: Tensor) -> dict[str, Tensor]:
 def minitron(evidence: Evidence) -> Tensor:
     """How large what a channel feeds to its readers is on average (muralidharan2024compact).
 
-    s = Σ over readers of ‖a‖₂ with a_j = √(Σ over texts of (mean over tokens of |x_j|)²), where j runs over the inputs
-    of the reader that meet the channel: one for a hidden channel, all of a head. No gradient is needed. Layerwise, so
-    that heads, hidden channels and embedding channels each lose the same share in every layer; `layers=` chooses
-    among the three. As in the reference implementation; it counts each norm once for the embedding, here each layer
-    that reads the norm counts. The recipe goes on: `block-influence` takes out blocks, and
-    `finetune(teacher=dense)` recovers. Fails for a channel that is large but constant, which a bias could replace:
-    see `flap`.
+    s = Σ over readers of ‖a‖₂ with `a_j = √(Σ over texts of (mean over tokens of |x_j|)²)`, where j runs over
+    the inputs of the reader that meet the channel: one for a hidden channel, all of a head. No gradient is
+    needed. Layerwise, so that heads, hidden channels and embedding channels each lose the same share in every
+    layer; `layers=` chooses among the three. As in the reference implementation; it counts each norm once for
+    the embedding, here each layer that reads the norm counts. The recipe goes on: `block-influence` takes out
+    blocks, and `finetune(teacher=dense)` recovers. Fails for a channel that is large but constant, which a
+    bias could replace: see `flap`.
 
+    Examples
+    --------
     >>> from survey_lib.chain.evidence.base import Consumer
     >>> gram, zero = torch.eye(2), torch.zeros(2)
     >>> reader = Consumer("down", torch.ones(2, 1, 1), gram, gram, zero, zero, 1, level=torch.tensor([3.0, 4.0]))
@@ -112,14 +134,31 @@ def minitron(evidence: Evidence) -> Tensor:
 
 
 def is_coupled(group: ChannelGroup, model: nn.Module) -> bool:
-    """Is this what LLM-Pruner cuts: attention heads or the hidden channels of a feed-forward layer?"""
+    """Whether LLM-Pruner cuts this: attention heads or the hidden channels of a feed-forward layer.
+
+    Parameters
+    ----------
+    group : ChannelGroup
+        A channel group of the model.
+    model : nn.Module
+        The network.
+    """
     return is_heads(group, model) or is_hidden(group, model)
 
 
 def is_heads(group: ChannelGroup, model: nn.Module) -> bool:
-    """Is a channel of this group a whole attention head? It then has several rows in each producer and meets
-    several columns of each reader (unlike the gates of an LSTM, or flattened maps), and no producer is a
-    convolution in groups, whose groups are no heads."""
+    """Whether a channel of this group is a whole attention head.
+
+    It then has several rows in each producer and meets several columns of each reader (unlike the gates of an
+    LSTM, or flattened maps), and no producer is a convolution in groups, whose groups are no heads.
+
+    Parameters
+    ----------
+    group : ChannelGroup
+        A channel group of the model.
+    model : nn.Module
+        The network.
+    """
     if any(getattr(model.get_submodule(name), "groups", 1) > 1 for name in group.producers):
         return False
     rows = [part for producer in group.producers for part in producer_slices(group, producer)]
@@ -127,5 +166,15 @@ def is_heads(group: ChannelGroup, model: nn.Module) -> bool:
 
 
 def is_hidden(group: ChannelGroup, model: nn.Module) -> bool:
-    """Is this the hidden layer between two projections: one reader, one column a channel, no norm over it?"""
+    """Whether this is the hidden layer between two projections.
+
+    One reader, one column a channel, no norm over it.
+
+    Parameters
+    ----------
+    group : ChannelGroup
+        A channel group of the model.
+    model : nn.Module
+        The network.
+    """
     return len(group.consumers) == 1 and group.consumers[0].index.shape[1] == 1 and not group.flags

@@ -23,6 +23,8 @@ def random_filter(evidence: Evidence) -> Tensor:
     Another seed, or another layer, draws other scores. Fails as a baseline where all filters are alike: then
     it is as good as any (mittal2018recovering).
 
+    Examples
+    --------
     >>> random_filter(Evidence("conv", torch.zeros(3, 1, 1, 1), seed=1)).shape
     torch.Size([3])
     """
@@ -31,11 +33,13 @@ def random_filter(evidence: Evidence) -> Tensor:
 
 
 def l1_filter(evidence: Evidence) -> Tensor:
-    """L1 norm of each filter, Σ |w| (li2017pruning).
+    """L1 norm of each filter, `Σ |w|` (li2017pruning).
 
     The paper ranks within a layer. Fails where scale says nothing: batch norm rescales every filter, so a
     filter of small norm may feed a large channel.
 
+    Examples
+    --------
     >>> l1_filter(Evidence("conv", torch.tensor([[1.0, -1.0], [0.5, 0.5]])))
     tensor([2., 1.])
     """
@@ -47,6 +51,8 @@ def l2_filter(evidence: Evidence) -> Tensor:
 
     Ranks as `l1_filter` does unless few large weights carry a filter. Fails for the same reason.
 
+    Examples
+    --------
     >>> l2_filter(Evidence("conv", torch.tensor([[3.0, 4.0], [0.0, 1.0]])))
     tensor([5., 1.])
     """
@@ -57,10 +63,12 @@ def fpgm(evidence: Evidence) -> Tensor:
     """Distance of a filter to all others of its layer, Σ_j ‖F_i − F_j‖₂ (he2019filter).
 
     What lies near the geometric median can be replaced by the rest, whatever its norm. As in the paper each
-    layer is ranked by itself: sums grow with the layer's width. Here it is one-shot; the authors zero the chosen
-    filters after every epoch of training and let them grow back, as `sfp` does. Fails with few filters, and where a duplicate
-    pair lies far from the rest: neither is removed.
+    layer is ranked by itself: sums grow with the layer's width. Here it is one-shot; the authors zero the
+    chosen filters after every epoch of training and let them grow back, as `sfp` does. Fails with few
+    filters, and where a duplicate pair lies far from the rest: neither is removed.
 
+    Examples
+    --------
     >>> fpgm(Evidence("conv", torch.tensor([[0.0], [1.0], [3.0]])))
     tensor([4., 3., 5.])
     """
@@ -75,8 +83,11 @@ def hrank(evidence: Evidence) -> Tensor:
 
     `act_out` is (examples, channels, height, width), a matrix to each example and channel, after norm and
     activation and before pooling. Fails on small maps, where ranks are few and tie, and on positions without
-    order (tokens, vectors), where a rank is 0 or 1. In a group of maps of several sizes the large ones decide.
+    order (tokens, vectors), where a rank is 0 or 1. In a group of maps of several sizes the large ones
+    decide.
 
+    Examples
+    --------
     >>> maps = torch.stack([torch.eye(2), torch.ones(2, 2)])[None]
     >>> hrank(Evidence("conv", torch.zeros(2, 1), act_out=maps))
     tensor([2., 1.])
@@ -87,13 +98,14 @@ def hrank(evidence: Evidence) -> Tensor:
 
 
 def taylor_filter(evidence: Evidence) -> Tensor:
-    """First-order change of the loss without the filter, (Σ g·w)², averaged over mini-batches
-    (molchanov2019importance).
+    """First-order change of the loss without the filter, (Σ g·w)² (molchanov2019importance).
 
-    `filter_saliency` holds it: the sum runs over the filter before squaring, the mean over batches after, as
-    in the paper's "FO" on filter weights. Ranked globally. Fails where the loss is flat: at a perfect fit the
-    gradients, and with them all scores, vanish.
+    `filter_saliency` holds it: the sum runs over the filter before squaring, the mean over mini-batches
+    after, as in the paper's "FO" on filter weights. Ranked globally. Fails where the loss is flat: at a
+    perfect fit the gradients, and with them all scores, vanish.
 
+    Examples
+    --------
     >>> taylor_filter(Evidence("conv", torch.zeros(2, 1), filter_saliency=torch.tensor([0.5, 2.0])))
     tensor([0.5000, 2.0000])
     """
@@ -106,6 +118,8 @@ def apoz(evidence: Evidence) -> Tensor:
     `act_out` is (examples, channels, positions...), read after the ReLU and before pooling. Layerwise. Fails
     where nothing is ever exactly zero (GELU, SiLU, no activation): then all channels score 1.
 
+    Examples
+    --------
     >>> apoz(Evidence("conv", torch.zeros(2, 1), act_out=torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])))
     tensor([0.5000, 1.0000])
     """
@@ -114,13 +128,17 @@ def apoz(evidence: Evidence) -> Tensor:
 
 
 def taylor_activation(evidence: Evidence) -> Tensor:
-    """First-order change of the loss without the feature map: |mean over positions of a·∂L/∂a|, averaged
-    over examples, then divided by the L2 norm of the layer's scores (molchanov2017pruning).
+    """First-order change of the loss without the feature map (molchanov2017pruning).
+
+    `|mean over positions of a·∂L/∂a|`, averaged over examples, then divided by the L2 norm of the layer's
+    scores.
 
     `act_out` and `act_grad` are (examples, channels, positions...), after the activation and before pooling.
     Ranked globally, hence the division; the scale of the loss cancels. Fails at a perfect fit, where the
     gradients vanish: then all scores are 0.
 
+    Examples
+    --------
     >>> a, g = torch.tensor([[[3.0, 1.0], [1.0, 2.0]]]), torch.tensor([[[2.0, 0.0], [4.0, 2.0]]])
     >>> taylor_activation(Evidence("conv", torch.zeros(2, 1), act_out=a, act_grad=g))
     tensor([0.6000, 0.8000])
@@ -136,6 +154,8 @@ def obd_filter(evidence: Evidence) -> Tensor:
     h is the empirical Fisher diagonal, squared gradients of single examples. Ranked globally. Fails where the
     weights of a filter interact, which a diagonal cannot see, and before training has converged.
 
+    Examples
+    --------
     >>> obd_filter(Evidence("conv", torch.tensor([[1.0, 2.0]]), example_grad_sq=torch.tensor([[4.0, 0.5]])))
     tensor([3.])
     """
@@ -143,13 +163,15 @@ def obd_filter(evidence: Evidence) -> Tensor:
 
 
 def chip(evidence: Evidence) -> Tensor:
-    """Channel independence: how much the nuclear norm of an example's maps drops without the channel,
-    E_x (‖A‖_* − ‖A with row c zeroed‖_*) (sui2021chip).
+    """Channel independence: how much the nuclear norm of the maps drops without the channel (sui2021chip).
 
-    A is (channels, positions), taken from `act_out`. Layerwise. A channel that others can express scores
-    little. Costs channels × examples SVDs, the most of all filter scores. Fails with one position (the
-    output of a linear layer), where every channel is a number.
+    E_x (`‖A‖_* − ‖A with row c zeroed‖_*`). A is (channels, positions), one example's maps, taken from
+    `act_out`. Layerwise. A channel that others can express scores little. Costs channels × examples SVDs, the
+    most of all filter scores. Fails with one position (the output of a linear layer), where every channel is
+    a number.
 
+    Examples
+    --------
     >>> maps = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
     >>> chip(Evidence("conv", torch.zeros(3, 1), act_out=maps))
     tensor([1.0000, 0.8284, 0.8284])

@@ -15,10 +15,12 @@ from survey_lib.chain.evidence.base import Evidence
 def nm_magnitude(evidence: Evidence) -> Tensor:
     """Magnitude within every m neighbours along the input dimension (mishra2021accelerating).
 
-    score = |w|; the n largest of each group of m stay (2:4 runs on sparse tensor cores; any n:m here).
+    `score = |w|`; the n largest of each group of m stay (2:4 runs on sparse tensor cores; any n:m here).
     Layers whose input count is no multiple of m are left whole. Needs training afterwards: among four
     large weights two must go.
 
+    Examples
+    --------
     >>> nm_magnitude(Evidence("w", torch.tensor([[4.0, -1.0, 3.0, 2.0]])))
     tensor([[4., 1., 3., 2.]])
     """
@@ -28,11 +30,22 @@ def nm_magnitude(evidence: Evidence) -> Tensor:
 def channel_permutation(score: Tensor, n: int, m: int) -> Tensor:
     """The order of channels in which an n:m pattern keeps more of the score (pool2021channel).
 
-    `score` is (rows, channels). Two channels of different groups of m change places as long as the n largest of
-    every group in every row then sum to more; in each pass the best swaps of groups not yet touched. Ends where
-    no swap helps: a local optimum, which the paper leaves by random swaps and by reordering two groups whole.
-    Nothing to gain where all channels are alike.
+    Two channels of different groups of m change places as long as the n largest of every group in every row
+    then sum to more; in each pass the best swaps of groups not yet touched. Ends where no swap helps: a local
+    optimum, which the paper leaves by random swaps and by reordering two groups whole. Nothing to gain where
+    all channels are alike.
 
+    Parameters
+    ----------
+    score : Tensor
+        Score (rows, channels).
+    n : int
+        Kept in each group.
+    m : int
+        Size of a group.
+
+    Examples
+    --------
     >>> channel_permutation(torch.tensor([[4.0, 3.0, 0.0, 1.0]]), 1, 2)  # 4 and 3 in one group: one must go
     tensor([2, 1, 0, 3])
     """
@@ -59,10 +72,12 @@ def channel_permutation(score: Tensor, n: int, m: int) -> Tensor:
 def block(evidence: Evidence) -> Tensor:
     """Magnitude of blocks of neighbouring kernels (lin2022pattern).
 
-    score = |w|, summed over each block (L1). `1xN` are N consecutive output kernels that share an input
+    `score = |w|`, summed over each block (L1). `1xN` are N consecutive output kernels that share an input
     channel, so that N outputs reuse one load; `RxC` are R inputs by C outputs. The paper's optional
     rearrangement of filters is left out. Layers that are no multiple of the block are left whole.
 
+    Examples
+    --------
     >>> block(Evidence("w", torch.tensor([[-1.0], [2.0]])))
     tensor([[1.],
             [2.]])
@@ -73,9 +88,11 @@ def block(evidence: Evidence) -> Tensor:
 def kernel(evidence: Evidence) -> Tensor:
     """Magnitude of whole two-dimensional kernels (mao2017exploring).
 
-    score = |w|, summed over the kernel of one input and output channel (L1). Coarser than vectors: less to
+    `score = |w|`, summed over the kernel of one input and output channel (L1). Coarser than vectors: less to
     store, less accurate at the same sparsity. Convolutions with kernels wider than 1 only.
 
+    Examples
+    --------
     >>> kernel(Evidence("w", torch.full((1, 1, 1, 2), -1.0)))
     tensor([[[[1., 1.]]]])
     """
@@ -85,9 +102,11 @@ def kernel(evidence: Evidence) -> Tensor:
 def vector(evidence: Evidence) -> Tensor:
     """Magnitude of the rows inside kernels (mao2017exploring).
 
-    score = |w|, summed along the width of the kernel (L1): the grain between weights and kernels.
+    `score = |w|`, summed along the width of the kernel (L1): the grain between weights and kernels.
     Convolutions with kernels wider than 1 only.
 
+    Examples
+    --------
     >>> vector(Evidence("w", torch.full((1, 1, 1, 2), -1.0)))
     tensor([[[[1., 1.]]]])
     """

@@ -18,6 +18,15 @@ def hard_concrete(log_alpha: Tensor, uniform: Tensor) -> Tensor:
 
     s = σ((log u − log(1 − u) + log α) / β).
 
+    Parameters
+    ----------
+    log_alpha : Tensor
+        Log α, of any shape.
+    uniform : Tensor
+        u, of the same shape.
+
+    Examples
+    --------
     >>> hard_concrete(torch.zeros(3), torch.tensor([0.01, 0.5, 0.99]))
     tensor([0.0000, 0.5000, 1.0000])
     """
@@ -28,6 +37,8 @@ def hard_concrete(log_alpha: Tensor, uniform: Tensor) -> Tensor:
 def gate_probability(log_alpha: Tensor) -> Tensor:
     """P(gate ≠ 0) = σ(log α − β log(−γ/ζ)), whose sum is the expected L0 norm (louizos2018learning).
 
+    Examples
+    --------
     >>> gate_probability(torch.zeros(1))
     tensor([0.8318])
     """
@@ -38,13 +49,16 @@ class L0(MaskedTraining):
     """Learn hard-concrete gates on the weights with an L0 penalty (louizos2018learning).
 
     Every weight has its gate, the variant of gale2019state; the paper gates input units and feature maps, so
-    that what closes can be cut out. Training sees w · gate, with a new draw of the gates after each step; log α
-    descends on loss + λ Σ P(gate ≠ 0) with Adam, from P(drop) = 0.1 (authors' code: 0.5), λ = 1e-3 a gate
-    (paper: about 0.1 over the number of examples, for gates of whole units). As an exact sparsity is asked, the penalty rests while the
-    expected density is below a cubic schedule that ends at the target; at the end the gates of largest log
-    α stay, ranked globally, at their deterministic value clamp(σ(log α)(ζ − γ) + γ). Between steps the
-    model holds one draw. On large networks the variance of the draws often defeats it (gale2019state).
+    that what closes can be cut out. Training sees w · gate, with a new draw of the gates after each step; log
+    α descends on loss + λ Σ P(gate ≠ 0) with Adam, from P(drop) = 0.1 (authors' code: 0.5), λ = 1e-3 a gate
+    (paper: about 0.1 over the number of examples, for gates of whole units). As an exact sparsity is asked,
+    the penalty rests while the expected density is below a cubic schedule that ends at the target; at the end
+    the gates of largest log α stay, ranked globally, at their deterministic value clamp(σ(log α)(ζ − γ) + γ).
+    Between steps the model holds one draw. On large networks the variance of the draws often defeats it
+    (gale2019state).
 
+    Examples
+    --------
     >>> rule = L0(nn.Linear(4, 4), 0.5, steps=10)
     >>> rule.finish(); int(rule.masks["weight"].sum())
     8

@@ -18,6 +18,8 @@ def random(evidence: Evidence) -> Tensor:
 
     score ~ U[0, 1), drawn from the layer's own seed, so layers of equal shape get different masks (case B55).
 
+    Examples
+    --------
     >>> first, again = (random(Evidence("w", torch.ones(2, 2), seed=3)) for _ in range(2))
     >>> torch.equal(first, again)
     True
@@ -29,9 +31,11 @@ def random(evidence: Evidence) -> Tensor:
 def magnitude(evidence: Evidence) -> Tensor:
     """Magnitude of each weight (han2015learning).
 
-    score = |w|. Blind to the scale of the inputs: a small weight on a large input goes first; layers of
+    `score = |w|`. Blind to the scale of the inputs: a small weight on a large input goes first; layers of
     different scale make its global ranking empty whole layers.
 
+    Examples
+    --------
     >>> magnitude(Evidence("w", torch.tensor([[-2.0, 1.0]])))
     tensor([[2., 1.]])
     """
@@ -41,9 +45,11 @@ def magnitude(evidence: Evidence) -> Tensor:
 def snip(evidence: Evidence) -> Tensor:
     """Connection sensitivity at initialisation (lee2019snip).
 
-    score = |g·w|, ranked globally; the reference implementation's division by the global sum keeps the order.
-    Fails at high sparsity by cutting whole layers, as the loss is only looked at once.
+    `score = |g·w|`, ranked globally; the reference implementation's division by the global sum keeps the
+    order. Fails at high sparsity by cutting whole layers, as the loss is only looked at once.
 
+    Examples
+    --------
     >>> snip(Evidence("w", torch.tensor([[2.0, -1.0]]), grad=torch.tensor([[0.5, 3.0]])))
     tensor([[1., 3.]])
     """
@@ -51,13 +57,15 @@ def snip(evidence: Evidence) -> Tensor:
 
 
 def force(evidence: Evidence) -> Tensor:
-    """Foresight connection sensitivity: SNIP of the network that is left, round by round (dejorge2021progressive).
+    """SNIP of the network that is left, round by round: foresight sensitivity (dejorge2021progressive).
 
-    score = |g(m ⊙ w)·w|, g at the network pruned so far and w the original weight. In each of 60 rounds, as
+    `score = |g(m ⊙ w)·w|`, g at the network pruned so far and w the original weight. In each of 60 rounds, as
     in the authors' example, the density falls by the same factor. `force`: removed weights are scored like
     all others and may return. `iter-snip`: what is removed stays removed. Gradients are averaged over all
     batches; the authors take a fresh batch in each round. Without rounds it is SNIP.
 
+    Examples
+    --------
     >>> force(Evidence("w", torch.tensor([[2.0, -1.0]]), grad=torch.tensor([[0.5, 3.0]])))
     tensor([[1., 3.]])
     """
@@ -67,10 +75,12 @@ def force(evidence: Evidence) -> Tensor:
 def synflow(evidence: Evidence) -> Tensor:
     """Synaptic flow, without data (tanaka2020pruning).
 
-    score = |w · ∂R/∂w| with R = 1ᵀ Π_l |W_l| 1, float64, computed again in each of 100 rounds whose density
-    falls exponentially. In a layer without bias the scores of a unit's inputs and outputs sum to the same
-    flow, so no layer empties before the others. Looks at no data: at low sparsity SNIP is better.
+    `score = |w · ∂R/∂w|` with `R = 1ᵀ Π_l |W_l| 1`, float64, computed again in each of 100 rounds whose
+    density falls exponentially. In a layer without bias the scores of a unit's inputs and outputs sum to the
+    same flow, so no layer empties before the others. Looks at no data: at low sparsity SNIP is better.
 
+    Examples
+    --------
     >>> synflow(Evidence("w", torch.tensor([[2.0, -1.0]]), flow=torch.tensor([[0.5, 3.0]])))
     tensor([[1., 3.]])
     """
@@ -80,10 +90,12 @@ def synflow(evidence: Evidence) -> Tensor:
 def lamp(evidence: Evidence) -> Tensor:
     """Layer-adaptive magnitude, to rank all layers together (lee2021layer).
 
-    score_u = w_u² / Σ_v w_v² over the v that are not smaller, in ascending order of |w|; equal weights follow
-    each other by index, as in the reference implementation. Each layer's largest weight scores 1, so a layer
-    with any weight left keeps one until every layer is down to one. Ignores data like magnitude does.
+    score_u = w_u² / Σ_v w_v² over the v that are not smaller, in ascending order of `|w|`; equal weights
+    follow each other by index, as in the reference implementation. Each layer's largest weight scores 1, so a
+    layer with any weight left keeps one until every layer is down to one. Ignores data like magnitude does.
 
+    Examples
+    --------
     >>> lamp(Evidence("w", torch.tensor([[3.0, 1.0]])))
     tensor([[1.0000, 0.1000]], dtype=torch.float64)
     """
@@ -99,6 +111,8 @@ def taylor(evidence: Evidence) -> Tensor:
     score = mean over mini-batches of (g·w)², ranked globally; the square comes before the mean, as in the
     reference implementation. Near a minimum g vanishes and the score is mostly noise of the mini-batch.
 
+    Examples
+    --------
     >>> taylor(Evidence("w", torch.tensor([[2.0, -1.0]]), grad_sq=torch.tensor([[0.25, 9.0]])))
     tensor([[1., 9.]])
     """
@@ -112,6 +126,8 @@ def obd(evidence: Evidence) -> Tensor:
     averaged), which equals the Hessian's for a well-fitted likelihood. Assumes a trained network (g ≈ 0)
     and weights whose errors do not interact.
 
+    Examples
+    --------
     >>> obd(Evidence("w", torch.tensor([[2.0, -1.0]]), example_grad_sq=torch.tensor([[0.5, 4.0]])))
     tensor([[1., 2.]])
     """
@@ -125,6 +141,8 @@ def grasp(evidence: Evidence) -> Tensor:
     norm. Signed on purpose. The reference implementation divides the logits by 200 for this, and so does
     the default loss of `evidence.collect`. At extreme sparsity better than SNIP, at low sparsity worse.
 
+    Examples
+    --------
     >>> grasp(Evidence("w", torch.tensor([[2.0, -1.0]]), hess_grad=torch.tensor([[0.5, 3.0]])))
     tensor([[ 1., -3.]])
     """
@@ -134,12 +152,14 @@ def grasp(evidence: Evidence) -> Tensor:
 def wanda(evidence: Evidence) -> Tensor:
     """Weights and activations, without training afterwards (sun2024simple).
 
-    score_ij = |w_ij| · ‖x_j‖₂, ranked within each output row. The norm runs over all calibration tokens, or
+    `score_ij = |w_ij| · ‖x_j‖₂`, ranked within each output row. The norm runs over all calibration tokens, or
     over the places of a convolution kernel. Needs no update of the weights; falls behind SparseGPT above
     60 %. Rows help language models; small image classifiers lose less with scope layerwise. Embeddings and
     tied heads stay dense. `prune` observes the dense model at once; the paper goes block by block, as
     `experiment.language.prune_language` does.
 
+    Examples
+    --------
     >>> wanda(Evidence("w", torch.tensor([[2.0, -1.0]]), act_norm=torch.tensor([1.0, 4.0])))
     tensor([[2., 4.]])
     """
@@ -149,11 +169,13 @@ def wanda(evidence: Evidence) -> Tensor:
 def ria(evidence: Evidence) -> Tensor:
     """Relative importance and activations (zhang2024plug).
 
-    score_ij = (|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) · √‖x_j‖₂: a weight against the others of its input and
-    of its output, so that no channel is emptied. Ranked within the layer, as the reference implementation does
-    by default. The sums of a grouped convolution's inputs run over all groups. Fails where a whole input is
-    noise: its weights still look large beside each other.
+    `score_ij = (|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) · √‖x_j‖₂`: a weight against the others of its
+    input and of its output, so that no channel is emptied. Ranked within the layer, as the reference
+    implementation does by default. The sums of a grouped convolution's inputs run over all groups. Fails
+    where a whole input is noise: its weights still look large beside each other.
 
+    Examples
+    --------
     >>> ria(Evidence("w", torch.tensor([[3.0, 1.0], [1.0, 1.0]]), act_norm=torch.tensor([1.0, 4.0])))
     tensor([[1.5000, 1.5000],
             [0.7500, 2.0000]])
@@ -175,6 +197,15 @@ def owl(found: dict[str, Evidence], sparsity: float) -> dict[str, float]:
     min D), λ = 0.08; the mean is weighted by size, so the network as a whole has the asked sparsity. Where
     that would leave [0, 1], λ shrinks. Without blocks that differ in outliers it is Wanda.
 
+    Parameters
+    ----------
+    found : dict[str, Evidence]
+        Evidence of the layers, with `act_norm`.
+    sparsity : float
+        Sparsity of the network as a whole.
+
+    Examples
+    --------
     >>> weights = {"flat": torch.ones(1, 8), "spiky": torch.tensor([[50.0, 1, 1, 1, 1, 1, 1, 1]])}
     >>> owl({n: Evidence(n, w, act_norm=torch.ones(8)) for n, w in weights.items()}, 0.5)
     {'flat': 0.58, 'spiky': 0.42}

@@ -29,6 +29,7 @@ class DynamicSparse(MaskedTraining):
         self.masks = {name: keep_largest(self.draw(name), removed[name]) for name in self.weights}
 
     def draw(self, name: str) -> Tensor:
+        """Uniform random numbers, one a weight of the layer."""
         weight = self.weights[name]
         return torch.rand(weight.shape, generator=self.draws[name]).to(weight.device)
 
@@ -53,7 +54,15 @@ class DynamicSparse(MaskedTraining):
         """Weights have moved, and the optimizer is about to step."""
 
     def move(self, name: str, share: float) -> Tensor:
-        """The layer's mask with its smallest weights dropped and as many inactive ones grown."""
+        """The layer's mask with its smallest weights dropped and as many inactive ones grown.
+
+        Parameters
+        ----------
+        name : str
+            Name of the layer.
+        share : float
+            Share of its active weights.
+        """
         weight, mask = self.weights[name], self.masks[name]
         moved = min(int(share * mask.sum()), int((~mask).sum()))
         stay = mask & keep_largest(weight.abs().masked_fill(~mask, torch.inf), moved)
@@ -74,6 +83,8 @@ class Set(DynamicSparse):
     is compared in; the original drops a constant 30 % each epoch. Random growth finds good places slowly in
     wide layers.
 
+    Examples
+    --------
     >>> rule = Set(nn.Linear(8, 8), 0.75, steps=100)
     >>> int(rule.masks["weight"].sum()), int(rule.move("weight", 0.5).sum())
     (16, 16)
@@ -86,11 +97,13 @@ class Set(DynamicSparse):
 class RigL(DynamicSparse):
     """Rigging the lottery: drop small weights, grow where the gradient is largest (evci2020rigging).
 
-    Growth score = |∂L/∂w| at the masked weights, which is dense; weights dropped in the same update may grow
-    back, as in the reference implementation. On a step that moves weights none is trained, biases included:
-    the gradients are taken away from the optimizer (Algorithm 1). One mini-batch decides: small batches make
-    growth noisy.
+    Growth score = `|∂L/∂w|` at the masked weights, which is dense; weights dropped in the same update may
+    grow back, as in the reference implementation. On a step that moves weights none is trained, biases
+    included: the gradients are taken away from the optimizer (Algorithm 1). One mini-batch decides: small
+    batches make growth noisy.
 
+    Examples
+    --------
     >>> layer = nn.Linear(4, 1, bias=False); rule = RigL(layer, 0.5, steps=100)
     >>> layer.weight.grad = torch.tensor([[9.0, 9.0, 0.1, 0.1]]); rule.masks = {"weight": layer.weight < -9}
     >>> rule.masks["weight"][0, 2:] = True; rule.move("weight", 0.5).sum()
@@ -111,12 +124,14 @@ class RigL(DynamicSparse):
 class SRigL(RigL):
     """Structured RigL: every neuron has the same number of inputs, or none at all (lasby2024dynamic).
 
-    What RigL would keep and grow is salient. A neuron with fewer salient weights than 30 % of the layer's mean
-    number of inputs is left out whole, but in the last layer; the others share the layer's count evenly: each
-    keeps its salient old weights, largest first, and grows where the gradient is largest. Evenly means up to one
-    weight, so that the sparsity is exact; 30 % as in the reference implementation (95 % for transformers). Fails
-    where inputs differ in worth: a neuron that needs many gets no more than the others.
+    What RigL would keep and grow is salient. A neuron with fewer salient weights than 30 % of the layer's
+    mean number of inputs is left out whole, but in the last layer; the others share the layer's count evenly:
+    each keeps its salient old weights, largest first, and grows where the gradient is largest. Evenly means
+    up to one weight, so that the sparsity is exact; 30 % as in the reference implementation (95 % for
+    transformers). Fails where inputs differ in worth: a neuron that needs many gets no more than the others.
 
+    Examples
+    --------
     >>> _ = torch.manual_seed(0); rule = SRigL(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), 0.5, steps=100)
     >>> rule.masks["0.weight"].sum(1), rule.move("0.weight", 0.5).sum(1)
     (tensor([3, 3, 3, 4]), tensor([3, 3, 3, 4]))

@@ -16,11 +16,13 @@ WARMUP = 0.1  # share of the steps before pruning starts: weights, or scores, sa
 class Gradual(MaskedTraining):
     """Magnitude pruning on the cubic schedule (zhu2017prune).
 
-    sparsity = s (1 − (1 − (t − t₀)/(T − t₀))³), the smallest |w| of each layer go; t₀ is 10 % of the steps, as the
-    paper prunes a network that has trained for a while, T is 75 %, and the masks change a hundred times at
-    most. Ends at exactly s whatever the period (case B07). Fast early pruning costs accuracy when the
-    learning rate is still too low to recover.
+    sparsity = s (1 − (1 − (t − t₀)/(T − t₀))³), the smallest `|w|` of each layer go; t₀ is 10 % of the steps,
+    as the paper prunes a network that has trained for a while, T is 75 %, and the masks change a hundred
+    times at most. Ends at exactly s whatever the period (case B07). Fast early pruning costs accuracy when
+    the learning rate is still too low to recover.
 
+    Examples
+    --------
     >>> layer = nn.Linear(8, 1); rule = Gradual(layer, 0.5, steps=20)
     >>> [int(rule.choose(done)["weight"].sum()) for done in (0, 2, 5, 15, 20)]
     [8, 8, 6, 4, 4]
@@ -48,6 +50,8 @@ class Movement(DenseShadow):
     schedule from 10 % to 75 % of the steps, layer by layer; the scores' learning rate is constant. For
     fine-tuning: when training from scratch every weight moves away from zero.
 
+    Examples
+    --------
     >>> layer = nn.Linear(2, 1, bias=False); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     >>> rule = Movement(layer, 0.5, steps=1); layer.weight.data = torch.tensor([[1.0, 1.0]])
     >>> layer.weight.grad = torch.tensor([[1.0, -1.0]]); rule.adjust("weight", layer.weight); rule.choose(1)
@@ -72,13 +76,16 @@ class Movement(DenseShadow):
 class SoftThreshold(DenseShadow):
     """STR: learn one threshold a layer by gradient descent (kusupati2020soft).
 
-    Training sees sign(w) · max(|w| − σ(s), 0). Gradients are exact: w gets g where |w| > σ(s), s gets −σ'(s) Σ
-    g·sign(w) over the same weights, times the optimizer's learning rate; s starts at −10 and decays towards
-    0, which raises the threshold. The paper tunes decay and start of s until the sparsity fits. As an exact
-    sparsity is asked here, the decay, 8/steps, rests while the network is sparser than a cubic schedule that
-    ends at the target; at the end the largest |w| − σ(s) of the whole network stay. Fails with strong weight
-    decay: weights below the threshold only shrink, and a layer that is empty has no gradient to lower it.
+    Training sees `sign(w) · max(|w| − σ(s), 0)`. Gradients are exact: w gets g where `|w| > σ(s)`, s gets
+    −σ'(s) Σ g·sign(w) over the same weights, times the optimizer's learning rate; s starts at −10 and decays
+    towards 0, which raises the threshold. The paper tunes decay and start of s until the sparsity fits. As an
+    exact sparsity is asked here, the decay, 8/steps, rests while the network is sparser than a cubic schedule
+    that ends at the target; at the end the largest `|w| − σ(s)` of the whole network stay. Fails with strong
+    weight decay: weights below the threshold only shrink, and a layer that is empty has no gradient to lower
+    it.
 
+    Examples
+    --------
     >>> rule = SoftThreshold(nn.Linear(4, 4), 0.5, steps=10); rule.s["weight"].fill_(0.0).sigmoid().item()
     0.5
     >>> rule.shrink(); int(rule.masks["weight"].sum())  # PyTorch draws these weights from [−½, ½]
@@ -95,7 +102,7 @@ class SoftThreshold(DenseShadow):
 
     @torch.no_grad()
     def shrink(self) -> None:
-        """Put sign(w) · max(|w| − σ(s), 0) of the dense weights into the model."""
+        """Put `sign(w) · max(|w| − σ(s), 0)` of the dense weights into the model."""
         for name, weight in self.weights.items():
             weight.copy_(softshrink(self.dense[name], self.s[name].sigmoid()))
             self.masks[name] = weight != 0
@@ -120,8 +127,17 @@ class SoftThreshold(DenseShadow):
 
 
 def softshrink(weight: Tensor, threshold: Tensor) -> Tensor:
-    """sign(w) · max(|w| − t, 0).
+    """`sign(w) · max(|w| − t, 0)`.
 
+    Parameters
+    ----------
+    weight : Tensor
+        Weight of any shape.
+    threshold : Tensor
+        Threshold t.
+
+    Examples
+    --------
     >>> softshrink(torch.tensor([-0.5, 0.1]), torch.tensor(0.25)).tolist()
     [-0.25, 0.0]
     """
@@ -131,12 +147,15 @@ def softshrink(weight: Tensor, threshold: Tensor) -> Tensor:
 class Alternating(MaskedTraining):
     """AC/DC: train compressed and decompressed in turn, and compressed to the end (peste2021acdc).
 
-    In hundredths of the training, as in the authors' 100 epochs on ImageNet: dense until 10; then 5 compressed
-    and 5 dense until 75; dense until 85; compressed until 100. A compressed phase chooses the largest |w| of
-    the whole network once and trains them alone; in a dense phase the others start again from zero, and the
-    optimizer forgets its momentum, as in the reference implementation. Half of the steps are dense, so at
-    best half of the training is saved. Fails in short trainings: a phase must be long enough to recover.
+    In hundredths of the training, as in the authors' 100 epochs on ImageNet: dense until 10; then 5
+    compressed and 5 dense until 75; dense until 85; compressed until 100. A compressed phase chooses the
+    largest `|w|` of the whole network once and trains them alone; in a dense phase the others start again
+    from zero, and the optimizer forgets its momentum, as in the reference implementation. Half of the steps
+    are dense, so at best half of the training is saved. Fails in short trainings: a phase must be long enough
+    to recover.
 
+    Examples
+    --------
     >>> rule = Alternating(nn.Linear(10, 1), 0.8, steps=100)
     >>> [int(rule.choose(done)["weight"].sum()) for done in (9, 10, 14, 15, 74, 75, 84, 85, 100)]
     [10, 2, 2, 10, 2, 10, 10, 2, 2]
@@ -170,10 +189,12 @@ class Alternating(MaskedTraining):
 class SparseRefined(DenseShadow):
     """SR-STE: learn an N:M mask from scratch with straight-through gradients (zhou2021learning).
 
-    Forward with the n largest |w| of every m; the dense w gets g(masked w) + λ (1 − mask)·w, λ = 2e-4 as in
+    Forward with the n largest `|w|` of every m; the dense w gets g(masked w) + λ (1 − mask)·w, λ = 2e-4 as in
     the reference implementation: pruned weights shrink, so masks settle. Layers that do not fit the pattern
     stay dense. The pattern sets the sparsity; without one it is the N of 4 nearest to the asked sparsity.
 
+    Examples
+    --------
     >>> layer = nn.Linear(4, 1); layer.weight.data = torch.tensor([[4.0, 1.0, 3.0, 2.0]])
     >>> SparseRefined(layer, 0.5, steps=10, pattern="2:4").choose(1)
     {'weight': tensor([[ True, False,  True, False]])}

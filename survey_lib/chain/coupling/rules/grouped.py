@@ -18,6 +18,7 @@ POSITIONS, WHOLE = 0, 1
 def convolution(
     call: Call, x, weight, bias, _stride, _padding, _dilation, transposed, _out_padding, groups
 ) -> Axes:
+    """Reads the input channels and writes the output channels, in groups or whole; kernel axes are fixed."""
     channels, kernel = call.labels.vector(x, 1), call.axes(weight)
     for dim in range(2, weight.dim()):
         call.labels.fix(kernel.get(dim, _NOTHING), "axis of a convolution kernel")

@@ -15,7 +15,15 @@ from survey_lib.chain.coupling.labels import Axes
 
 
 def move(axes: Axes, to: dict[int, int]) -> Axes:
-    """Labels on new axis numbers; axes that are not in `to` are dropped."""
+    """Labels on new axis numbers; axes that are not in `to` are dropped.
+
+    Parameters
+    ----------
+    axes : Axes
+        Labels by axis.
+    to : dict[int, int]
+        Old axis -> new axis.
+    """
     moved = Axes({to[dim]: vector for dim, vector in axes.items() if dim in to})
     moved.weight = axes.weight
     return moved
@@ -30,15 +38,18 @@ def without(call: Call, x, *dims, why="takes a constant place of the channel axi
 
 
 def roll(call: Call, x, shifts, dims=()) -> Axes:
+    """Positions move along the axis, by a constant: it is fixed."""
     return without(call, x, *(dims or range(x.dim())))
 
 
 def select(call: Call, x, dim, index) -> Axes:
+    """One place of an axis, which is fixed and goes."""
     dim %= x.dim()
     return move(without(call, x, dim), {d: d - (d > dim) for d in range(x.dim())})
 
 
 def unbind(call: Call, x, dim=0) -> list[Axes]:
+    """Every place of an axis, which is fixed, as an output of its own."""
     return [select(call, x, dim, 0)] * len(call.out)
 
 
@@ -66,12 +77,22 @@ def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
 
 
 def tie_parts(call: Call, vector, width: int) -> None:
-    """Equal parts of an axis lose the same positions."""
+    """Equal parts of an axis lose the same positions.
+
+    Parameters
+    ----------
+    call : Call
+        The operation.
+    vector
+        Labels of the axis.
+    width : int
+        Width of a part.
+    """
     call.labels.tie_rows(vector.reshape(-1, width), f"{call.name} into parts of {width}")
 
 
 def split(call: Call, x, size, dim=0) -> list[Axes]:
-    """chunk (also inside torch) and computed sizes are shares of the axis; constant sizes fix it."""
+    """Chunks (also inside torch) and computed sizes are shares of the axis; constant sizes fix it."""
     dim, total = dim % x.dim(), x.shape[dim]
     sizes = [part.shape[dim] for part in call.out]
     axes = move(call.axes(x), {d: d for d in range(x.dim())})
@@ -106,6 +127,7 @@ def index(call: Call, x, indices) -> Axes:
 
 
 def index_select(call: Call, x, dim, _) -> Axes:
+    """Constant places of an axis, which is fixed."""
     return without(call, x, dim)
 
 

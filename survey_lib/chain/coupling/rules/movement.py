@@ -15,6 +15,7 @@ from survey_lib.chain.coupling.rules.indexing import move, tie_parts, without
 
 
 def same(call: Call, x, *_, **__) -> Axes:
+    """The labels pass."""
     return call.axes(x)
 
 
@@ -27,25 +28,30 @@ def as_strided(call: Call, x, size, stride, *_) -> Axes:
 
 
 def permute(call: Call, x, dims) -> Axes:
+    """The axes in another order."""
     return move(call.axes(x), {dim % x.dim(): place for place, dim in enumerate(dims)})
 
 
 def transpose(call: Call, x, first, second) -> Axes:
+    """Two axes change places."""
     order = list(range(x.dim()))
     order[first], order[second] = order[second], order[first]
     return permute(call, x, order)
 
 
 def t(call: Call, x) -> Axes:
+    """Rows and columns change places."""
     return permute(call, x, list(range(x.dim()))[::-1])
 
 
 def unsqueeze(call: Call, x, dim) -> Axes:
+    """A new axis of length 1."""
     dim %= x.dim() + 1
     return move(call.axes(x), {d: d + (d >= dim) for d in range(x.dim())})
 
 
 def squeeze(call: Call, x, dims=None) -> Axes:
+    """Axes of length 1 go."""
     dims = range(x.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
     gone = {d % x.dim() for d in dims if x.shape[d] == 1}
     left = [d for d in range(x.dim()) if d not in gone]
@@ -63,12 +69,14 @@ def expand(call: Call, x, size, **_) -> Axes:
 
 
 def repeat(call: Call, x, repeats) -> Axes:
+    """Copies side by side carry the same labels."""
     lead = len(repeats) - x.dim()
     axes = move(call.axes(x), {d: d + lead for d in range(x.dim())})
     return Axes({d: np.tile(vector, repeats[d]) for d, vector in axes.items()})
 
 
 def cat(call: Call, tensors, dim=0) -> Axes:
+    """Labels one after another along `dim`; the other axes are tied."""
     tensors = [x for x in tensors if x.numel() or x.dim() == call.out.dim()]
     dim %= call.out.dim()
     axes = call.paired(tensors, skip=dim)
@@ -77,12 +85,14 @@ def cat(call: Call, tensors, dim=0) -> Axes:
 
 
 def stack(call: Call, tensors, dim=0) -> Axes:
+    """All axes are tied, and a new one is put in at `dim`."""
     dim %= call.out.dim()
     axes = call.paired(tensors, shape=tensors[0].shape)
     return move(axes, {d: d + (d >= dim) for d in range(call.out.dim() - 1)})
 
 
 def flip(call: Call, x, dims) -> Axes:
+    """Labels in the opposite order."""
     axes = move(call.axes(x), {d: d for d in range(x.dim())})
     return axes | {d % x.dim(): axes[d % x.dim()][::-1] for d in dims if d % x.dim() in axes}
 
@@ -111,11 +121,13 @@ def pixel_shuffle(call: Call, x, factor) -> Axes:
 
 
 def pixel_unshuffle(call: Call, x, factor) -> Axes:
+    """(…, C, H·r, W·r) -> (…, C·r², H, W): each channel becomes r² of the same label."""
     axes = without(call, x, -1, -2)
     return axes | {d: np.repeat(v, factor**2) for d, v in axes.items() if d == x.dim() - 3}
 
 
 def channel_shuffle(call: Call, x, groups) -> Axes:
+    """Channels of all groups in turn; equal places of the groups are tied."""
     axes = move(call.axes(x), {d: d for d in range(x.dim())})
     if 1 in axes:
         tie_parts(call, axes[1], x.shape[1] // groups)

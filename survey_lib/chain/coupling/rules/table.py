@@ -49,10 +49,12 @@ def matmul(call: Call, a, b) -> Axes:
 
 
 def add_matmul(call: Call, bias, a, b, **_) -> Axes:
+    """A bias beside the product of two matrices."""
     return call.paired([bias, call.out], given={call.out: matmul(call, a, b)})
 
 
 def matvec(call: Call, a, vector) -> Axes:
+    """(m, k) @ (k,) or (k,) · (k,)."""
     first, second = call.axes(a), call.axes(vector)
     call.labels.contract(first, second, (a.dim() - 1, 0), (a.shape[-1], len(vector)), call.name)
     return Axes({0: first[0]}) if a.dim() == 2 and 0 in first else Axes()
@@ -92,12 +94,22 @@ def reduce(call: Call, x, *_, **__) -> Axes | list[Axes]:
 
 
 def reduce_fixed(call: Call, x, *_, **__) -> Axes | list[Axes]:
+    """Reduced axes are fixed, the others pass."""
     dims = reduced(call.arguments, x)
     without(call, x, *dims, why="over the channel axis")
     return _kept_axes(call, x, dims)
 
 
 def reduced(bound: dict, x) -> list[int]:
+    """The axes that an operation reduces, all if it names none.
+
+    Parameters
+    ----------
+    bound : dict
+        Its arguments by name.
+    x : Tensor
+        Operand of the operation.
+    """
     dims = bound.get("dim")
     dims = range(x.dim()) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
     return [d % x.dim() for d in dims]
@@ -122,6 +134,7 @@ def spatial(call: Call, x, *_, **__) -> Axes:
 
 
 def glu(call: Call, x, dim=-1) -> Axes:
+    """Two halves of an axis, one a gate of the other, are tied position by position."""
     axes = move(call.axes(x), {d: d for d in range(x.dim())})
     if dim % x.dim() in axes:
         vector = axes[dim % x.dim()]
@@ -243,16 +256,18 @@ TABLE = {
 def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
     """Teach the trace an operation of your own, which fixes every channel that it touches otherwise.
 
-    `rule(call, *args, **kwargs)` gets the `Call` and the operation's own arguments, and returns the labels of the
-    output: {axis: one label a position}, or a list of such dicts for several outputs. `call.axes(x)` are those of
-    an operand, `call.paired([x, y])` ties two operands position by position, and `call.labels` has `tie`, `fix`,
-    `flag` and `contract`. A wrong rule cannot make a wrong cut: every cut is still checked against the mask.
+    `rule(call, *args, **kwargs)` gets the `Call` and the operation's own arguments, and returns the labels of
+    the output: {axis: one label a position}, or a list of such dicts for several outputs. `call.axes(x)` are
+    those of an operand, `call.paired([x, y])` ties two operands position by position, and `call.labels` has
+    `tie`, `fix`, `flag` and `contract`. A wrong rule cannot make a wrong cut: every cut is still checked
+    against the mask.
 
     Parameters
     ----------
     operation : torch.ops.<library>.<name>
         It must run in float64 too, as the check does. A later rule for it replaces an earlier one.
     rule : callable
+        The rule, as above.
 
     Raises
     ------

@@ -19,6 +19,15 @@ from survey_lib.chain.coupling.sizes import Size
 def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
     """Axes of both shapes in the smallest runs of equal product.
 
+    Parameters
+    ----------
+    old : tuple[int, ...]
+        Shape before.
+    new : tuple[int, ...]
+        Shape after.
+
+    Examples
+    --------
     >>> blocks((2, 6, 5), (2, 3, 2, 5))
     [([0], [0]), ([1], [1, 2]), ([2], [3])]
     """
@@ -38,6 +47,7 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], 
 
 
 def reshape(call: Call, x, *_, **__) -> Axes:
+    """Splits and merges of axes: labels stay where the positions of a channel can be said."""
     axes, result = call.axes(x), Axes()
     result.weight = axes.weight
     for mine, theirs in blocks(x.shape, call.out.shape):

@@ -1,0 +1,52 @@
+"""Where the drawings of a notebook come from, so that a reader can guess it; and what no notebook may leave out."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from survey_lib.figures.catalogue.entries import FIGURES
+from survey_lib.repository import REPOSITORY
+
+NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb"))}
+PUBLISHED = {path.stem for path in (REPOSITORY / "data" / "results").glob("*.jsonl")}
+DRAWINGS = re.compile(r"from survey_lib\.figures\.?([\w.]*) import ([\w, ]+)")
+STUDY = re.compile(r"""(?:study|results|records|finished|level)\(\s*["']([\w-]+)["']""")
+BESIDE = {"03_saliency": {"saliency_gains"}, "18_literature": {"reported"}}  # modules under another name
+
+
+def source(notebook: nbformat.NotebookNode, kind: str) -> str:
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == kind)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_of_the_catalogue_is_drawn_in_the_notebook_that_it_names(name):
+    (notebook,) = (one for stem, one in NOTEBOOKS.items() if stem.startswith(f"{FIGURES[name].notebook}_"))
+    shown = f"](../docs/figures/{name}.png)" in source(notebook, "markdown")
+    assert shown or re.search(rf"\.{FIGURES[name].draw.__name__}\(", source(notebook, "code"))
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_a_notebook_takes_its_drawings_from_its_own_module_or_the_charts(stem):
+    found = DRAWINGS.findall(source(NOTEBOOKS[stem], "code"))
+    taken = {name.split()[0] for _, names in found for name in names.split(",")}
+    assert taken <= {stem[3:]} | BESIDE.get(stem, set())
+
+
+@pytest.mark.parametrize("study", sorted(PUBLISHED - {"mini"}))  # mini: one seed, no comparison
+def test_every_published_study_is_shown_in_a_notebook(study):
+    shown = {name for notebook in NOTEBOOKS.values() for name in STUDY.findall(source(notebook, "code"))}
+    figures = {
+        entry.study
+        for name, entry in FIGURES.items()
+        for notebook in NOTEBOOKS.values()
+        if f"/figures/{name}.png" in source(notebook, "markdown")
+    }
+    assert study in shown | figures
+
+
+def test_every_picture_in_a_notebook_is_a_figure_of_the_catalogue():
+    text = "".join(source(notebook, "markdown") for notebook in NOTEBOOKS.values())
+    names = {Path(found).stem for found in re.findall(r"\]\(\.\./docs/figures/([^)]+)\)", text)}
+    assert names and names <= set(FIGURES)
