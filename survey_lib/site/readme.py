@@ -28,7 +28,7 @@ SHOWN = {  # what the README shows: a question, and the findings that answer it
         "random-against-l1",
     ),
     "In a mask that is chosen before training (SNIP), do the positions matter, or only how many weights each layer "
-    "keeps?": ("snip-shuffled",),
+    "keeps?": ("snip-shuffled", "snip-shuffled-on-fashion"),
 }
 
 
