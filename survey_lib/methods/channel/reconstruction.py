@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.linear_model import lars_path_gram
 from torch import Tensor
 
 from survey_lib.chain.evidence.base import Consumer, Evidence
@@ -156,6 +155,8 @@ def lasso_order(inner: Tensor, target: Tensor, kept: int) -> Tensor:
     kept : int
         Number of channels to keep.
     """
+    from sklearn.linear_model import lars_path_gram  # slow to import, and only this method needs it
+
     scale = inner.diagonal().max().clamp_min(torch.finfo(inner.dtype).tiny)
     gram, aim = (inner / scale).cpu().numpy(), (target / scale).cpu().numpy()
     _, _, path = lars_path_gram(aim, gram, n_samples=1, method="lasso")
