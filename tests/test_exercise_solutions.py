@@ -17,6 +17,7 @@ import nbformat
 import pytest
 import yaml
 
+from survey_lib.catalogue import METHODS
 from survey_lib.course.exercises import BEGIN, BLOCK, PLACEHOLDER
 from survey_lib.course.grading import VERDICTS
 from survey_lib.course.hygiene import is_lesson
@@ -25,6 +26,15 @@ from survey_lib.course.notebooks import FOLDER
 SHARED = {"parameters", "setup", "algorithm", "exercise-setup"}
 CALL = re.compile(rf"^(?:exercises\.)?(?:{'|'.join(VERDICTS)})\(", re.M)
 CONSTANTS = ("return 0", "return 1.0", "return True", "return []", "return args[0] if args else None")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def methods_as_they_were():
+    """The catalogue of other tests has no method that a solution registers."""
+    before = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(before)
 
 
 def lessons():

@@ -222,7 +222,8 @@ def drawn(entry) -> Drawing:
     """A figure from the synthetic table where it can show one, else from the published runs of its study."""
     if not entry.study:
         return entry.draw()
-    return entry.draw(results() if entry.study == "comparison" else finished(entry.study, local=False))
+    synthetic = entry.study == "comparison" and entry is not find("decision-guide")  # which needs dense twins
+    return entry.draw(results() if synthetic else finished(entry.study, local=False))
 
 
 @pytest.mark.parametrize("name", FIGURES)
