@@ -33,7 +33,7 @@ student: $(READY)
 	$(BIN)survey student student
 
 site: $(READY) $(SITE)
-	rm -rf build/site
+	rm -rf build/site build/site-source
 	$(BIN)survey site build/site-source
 	$(BIN)sphinx-build -q -W --keep-going -b html build/site-source build/site
 
