@@ -44,7 +44,7 @@ autodoc_typehints = "signature"
 napoleon_google_docstring = False
 napoleon_use_ivar = True  # attributes as a list
 napoleon_use_rtype = False  # the type in front of what is returned
-suppress_warnings = ["ref.python"]  # two classes are called Method; links in running text name the module
+suppress_warnings = ["ref.python"]  # two classes are called Method; a type in a docstring may link to either
 default_role = "code"  # `name` in a docstring
 python_maximum_signature_line_length = 100
 
