@@ -192,7 +192,7 @@ def test_each_breach_of_the_form_of_a_lesson_is_named(fault, tmp_path):
     assert any(message in line for line in check(tmp_path / source.name))
 
 
-def test_a_lesson_on_a_small_part_of_a_study_says_what_that_does_not_show_and_goes_on(monkeypatch, capsys):
+def test_a_lesson_on_a_small_study_says_what_does_not_hold_and_goes_on(monkeypatch, capsys):
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell()
@@ -202,7 +202,8 @@ def test_a_lesson_on_a_small_part_of_a_study_says_what_that_does_not_show_and_go
         "gap, table = -1, {}\nassert gap > 0\nassert gap < 0\nassert table['gap']\ndone = True"
     ).success
     said = capsys.readouterr().out.splitlines()
-    shown = "Profile quick: this small part of the study does not show that"
-    assert said == [f"{shown} gap > 0", f"{shown} table['gap']"]
+    shown = "Profile quick: this does not hold here:"
+    assert [line.partition(". ")[0] for line in said] == [f"{shown} gap > 0", f"{shown} table['gap']"]
+    assert not shell.run_cell("assert misspelt > 0").success
     lesson.begin("published")
     assert not shell.run_cell("assert gap > 0").success and shell.user_ns["done"]

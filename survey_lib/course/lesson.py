@@ -57,10 +57,12 @@ class _Saying(ast.NodeTransformer):
     """Makes the cells that follow say which assertion does not hold, where they would stop."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.Try:
-        said = f"Profile quick: this small part of the study does not show that {ast.unparse(node.test)}"
-        handler = ast.ExceptHandler(
-            ast.Name("Exception", ast.Load()), None, ast.parse(f"print({said!r})").body
+        said = (
+            f"Profile quick: this does not hold here: {ast.unparse(node.test)}. A small study may not show it; "
+            "where your code is compared with the library's, it is a mistake."
         )
+        caught = ast.parse("(AssertionError, LookupError, ValueError)", mode="eval").body
+        handler = ast.ExceptHandler(caught, None, ast.parse(f"print({said!r})").body)
         return ast.copy_location(ast.Try([node], [handler], [], []), node)
 
 
