@@ -1,4 +1,4 @@
-"""Where a run happens: versions, machine, commit, and one thread for equal bits."""
+"""Where a run happens: versions, machine, commit, and the settings under which equal runs have equal bits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ PACKAGES = ("survey_lib", "torch", "torchvision", "numpy", "scikit-learn")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one torch thread, so that sums are added in one order whoever calls."""
+    """Compute on one torch thread, so that sums are added in one order whoever calls.
+
+    On a GPU, convolutions take their deterministic algorithms, in full float32.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
+import torch
 
 from survey_lib.experiment.data.loaders import available
 from survey_lib.experiment.records.differences import NOT_COMPARED, Pair, compare
@@ -101,16 +102,25 @@ def _faults(name: str, records: list[dict]) -> list[soundness.Fault]:
 
 
 def _computable(published: list[tuple[str, dict]], report: Callable[[str], None]) -> list[tuple[str, dict]]:
-    """The runs whose methods and data are as they were on this machine; says how many are left out."""
+    """The runs that can be computed here: methods, data and device are at hand. Says how many are left out."""
     total = len(published)
     published = [pair for pair in published if not soundness.outdated(pair[1])]
     if old := total - len(published):
         report(f"{old} of {total} runs left out: their methods have newer versions")
-    sets = [record["config"]["data"] for _, record in published]
-    missing = {data for data in {*sets} - {STORIES} if not available(data)}
-    for data, count in Counter(data for data in sets if data in missing).items():
-        report(f"{count} of {total} runs left out: {data} is not on this machine")
-    return [pair for pair, data in zip(published, sets, strict=True) if data not in missing]
+    data = Counter(record["config"]["data"] for _, record in published)
+    missing = {name for name in {*data} - {STORIES} if not available(name)}
+    for name in sorted(missing):
+        report(f"{data[name]} of {total} runs left out: {name} is not on this machine")
+    published = [pair for pair in published if pair[1]["config"]["data"] not in missing]
+    here = [pair for pair in published if not _wants_gpu(pair[1])]
+    if gpu := len(published) - len(here):
+        report(f"{gpu} of {total} runs left out: they were computed on a GPU, and torch sees none here")
+    return here
+
+
+def _wants_gpu(record: dict) -> bool:
+    """Whether a run was computed on a GPU and this machine has none."""
+    return record["config"]["device"] != "cpu" and not torch.cuda.is_available()
 
 
 def _title(config: dict) -> str:
