@@ -205,6 +205,7 @@ def test_methods_of_a_seed_share_the_dense_network():
         {"recovery": "none"},
         {"recovery_lr": 0.5},
         {"profile": "full"},
+        {"device": "cuda"},
     ]
     different = [
         {"seed": 1},

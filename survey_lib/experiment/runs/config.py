@@ -256,8 +256,9 @@ class RunConfig(BaseModel):
         return digest(fields)
 
     def dense_key(self) -> str:
-        """Name of the dense checkpoint: the same for all methods of a seed."""
-        return digest(identity(self.model_dump(include=DENSE_FIELDS)) | {"schema": SCHEMA})
+        """Name of the dense checkpoint: the same for all methods of a seed, on whatever device each runs."""
+        anywhere = self.model_dump(include=DENSE_FIELDS) | {"device": "cpu"}
+        return digest(identity(anywhere) | {"schema": SCHEMA})
 
 
 def identity(config: Mapping) -> dict:
