@@ -45,7 +45,7 @@ RECIPE = (
     "seed",
 )
 NOT_STORED = "(not stored)"
-TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mini": 1000, "fashion-mnist": 10_000}  # images
+TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mini": 1000, "fashion-mnist": 10_000, "eurosat32": 5400}  # images
 CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
 
 
