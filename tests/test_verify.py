@@ -348,6 +348,12 @@ def test_runs_whose_data_are_not_here_are_left_out_and_named(tampered, monkeypat
     assert code == 0 and "4 of 5 runs left out: digits is not on this machine" in output
 
 
+def test_runs_of_a_gpu_are_left_out_and_counted_where_there_is_none(tampered, monkeypatch):
+    monkeypatch.setattr(verify.torch.cuda, "is_available", lambda: False)
+    _, output = tampered(lambda records: [rekeyed(records[0], device="cuda"), *records[1:]])
+    assert "1 of 5 runs left out: they were computed on a GPU, and torch sees none here" in output
+
+
 def test_verify_without_published_runs_says_so(trial, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "REPOSITORY", tmp_path)
     with pytest.raises(ValueError, match="survey publish STUDY"):
