@@ -24,8 +24,8 @@ SHOWN = {  # what the README shows: a question, and the findings that answer it
         "obs-against-magnitude-after-recovery",
     ),
     "Does it help to choose filters by their norm, and not at random?": (
-        "filters-random-against-l1",
         "random-against-l1",
+        "random-against-l1-eurosat32",
     ),
     "In a mask that is chosen before training (SNIP), do the positions matter, or only how many weights each layer "
     "keeps?": ("snip-shuffled", "snip-shuffled-on-fashion"),
