@@ -6,11 +6,14 @@ import copy
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
 import numpy as np
 
 from survey_lib.experiment import files
+
+if TYPE_CHECKING:
+    import nbformat
 
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 BLOCK = re.compile(rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -43,6 +46,8 @@ def student(source: str | Path | Iterable[Path], out: str | Path) -> list[Path]:
     FileExistsError
         Before any file is written, for a notebook in the way that somebody has worked on.
     """
+    import nbformat  # slow to import, and the checks do not need it
+
     out = Path(out)
     paths = sorted(Path(source).glob("*.ipynb")) if isinstance(source, str | Path) else list(source)
     if not paths:

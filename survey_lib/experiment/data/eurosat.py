@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-import torchvision.datasets
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
@@ -44,7 +43,9 @@ def images(root: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _prepare(folder: Path, path: Path) -> None:
-    samples = torchvision.datasets.EuroSAT(folder).samples
+    from torchvision.datasets import EuroSAT  # slow to import
+
+    samples = EuroSAT(folder).samples
     if len(samples) != COUNT:
         raise ValueError(f"{folder / 'eurosat'} holds {len(samples)} images of {COUNT}; get the missing ones")
     pixels = np.stack([halved(np.asarray(Image.open(name))) for name, _ in samples])

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torchvision.datasets
 from PIL import Image
 
 from survey_lib.experiment.data import eurosat, parts, sheets
@@ -55,9 +54,11 @@ def _read_digits(root: Path) -> Read:
 
 
 def _read_fashion(root: Path) -> Read:
+    from torchvision.datasets import FashionMNIST  # slow to import, like those below
+
     bases = [root / "downloads" / "FashionMNIST" / "raw", DEBIAN_FASHION]
     base = next((b for b in bases if any(b.glob("train-images-idx3-ubyte*"))), bases[0])
-    return _idx_parts(base), tuple(torchvision.datasets.FashionMNIST.classes)
+    return _idx_parts(base), tuple(FashionMNIST.classes)
 
 
 def _read_mnist(root: Path) -> Read:
@@ -80,9 +81,12 @@ def _idx(path: Path, header: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header)
 
 
-def _read_cifar(kind: type) -> Callable[[Path], Read]:
+def _read_cifar(kind: str) -> Callable[[Path], Read]:
     def read(root: Path) -> Read:
-        train, test = (kind(root / "downloads", train=part) for part in (True, False))  # checks every md5
+        import torchvision.datasets
+
+        make = getattr(torchvision.datasets, kind)
+        train, test = (make(root / "downloads", train=part) for part in (True, False))  # checks every md5
         arrays = {part: (one.data, np.array(one.targets)) for part, one in (("train", train), ("test", test))}
         return arrays, tuple(train.classes)
 
@@ -90,7 +94,9 @@ def _read_cifar(kind: type) -> Callable[[Path], Read]:
 
 
 def _read_eurosat(root: Path) -> Read:
-    images = torchvision.datasets.EuroSAT(root / "downloads")
+    from torchvision.datasets import EuroSAT
+
+    images = EuroSAT(root / "downloads")
     pixels = np.stack([np.asarray(Image.open(path)) for path, _ in images.samples])
     return {"train": (pixels, np.array(images.targets))}, tuple(images.classes)
 
@@ -152,7 +158,7 @@ SOURCES: dict[str, Source] = {
         + "\n  or put MNIST's four files, unpacked or .gz, into FOLDER/downloads/MNIST/raw",
     ),
     "cifar10": Source(
-        _read_cifar(torchvision.datasets.CIFAR10),
+        _read_cifar("CIFAR10"),
         5000,
         (0.4914, 0.4822, 0.4465),
         (0.2470, 0.2435, 0.2616),
@@ -161,7 +167,7 @@ SOURCES: dict[str, Source] = {
         ways=_torchvision_ways("CIFAR10('FOLDER/downloads', download=True)"),
     ),
     "cifar100": Source(
-        _read_cifar(torchvision.datasets.CIFAR100),
+        _read_cifar("CIFAR100"),
         5000,
         (0.5071, 0.4866, 0.4409),
         (0.2673, 0.2564, 0.2762),

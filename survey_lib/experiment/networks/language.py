@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -72,15 +73,19 @@ class Tokenizer:
             piece = character.encode()
             known = self.index.get(piece)
             tokens += [known] if known is not None else [byte + self.FIRST_BYTE for byte in piece]
-        while True:
-            pairs = [self.index.get(self.pieces[a] + self.pieces[b]) for a, b in pairwise(tokens)]
-            found = [
-                (self.scores[token], -place, token) for place, token in enumerate(pairs) if token is not None
-            ]
-            if not found:
-                return [self.BOS, *tokens]
-            _, place, token = max(found)
-            tokens[-place : -place + 2] = [token]
+        scores = self._together(tokens)
+        while scores and (best := max(scores)) > -math.inf:
+            place = scores.index(best)
+            first, second = tokens[place : place + 2]
+            tokens[place : place + 2] = [self.index[self.pieces[first] + self.pieces[second]]]
+            start = max(place - 1, 0)  # only the pairs beside the new token change
+            scores[start : place + 2] = self._together(tokens[start : place + 2])
+        return [self.BOS, *tokens]
+
+    def _together(self, tokens: list[int]) -> list[float]:
+        """The score of each two neighbours as one piece; -inf where there is no such piece."""
+        made = [self.index.get(self.pieces[a] + self.pieces[b]) for a, b in pairwise(tokens)]
+        return [-math.inf if token is None else self.scores[token] for token in made]
 
     def decode(self, tokens: list[int]) -> str:
         """The text, without BOS and the leading space."""

@@ -8,7 +8,6 @@ from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
-import torchvision.models
 from torch import Tensor, nn
 
 from survey_lib.experiment.networks.pretrained import efficientnet_lite0
@@ -250,14 +249,16 @@ TORCHVISION = "torchvision:"
 
 @cache
 def _known() -> dict[str, None]:
-    """Every name that builds; torchvision takes 0.1 ms to list its own, as long as all other checks of a run."""
+    """Every name that builds."""
+    import torchvision.models  # slow to import, and only its own models need it
+
     theirs = torchvision.models.list_models(torchvision.models)
     return dict.fromkeys([*MODELS, *PRETRAINED, *(TORCHVISION + model for model in theirs)])
 
 
 def check(name: str) -> str:
     """The name if a model has it, or a ValueError that lists near matches."""
-    if name not in _known():
+    if name not in MODELS and name not in _known():
         near = difflib.get_close_matches(name, _known(), 4, 0.4)
         raise ValueError(
             f"unknown model {name!r}; near: {', '.join(near) or 'none'}; "
@@ -318,4 +319,6 @@ def _build(name: str, classes: int, in_shape: Shape) -> nn.Module:
         raise ValueError(
             f"{name} reads 3 channels, the data has {in_shape[0]}; choose one of {', '.join(MODELS)}"
         )
+    import torchvision.models
+
     return torchvision.models.get_model(name.removeprefix(TORCHVISION), weights=None, num_classes=classes)
