@@ -6,27 +6,10 @@ import math
 
 import pandas as pd
 
-from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.runs.config import Frozen, RunConfig
 
-CONFIG = (
-    "profile",
-    "data",
-    "model",
-    "sparsity",
-    "scope",
-    "schedule",
-    "rounds",
-    "recovery",
-    "epochs",
-    "recovery_epochs",
-    "rewind_epoch",
-    "lr",
-    "recovery_lr",
-    "evidence",
-    "layer",
-    "ticket",
-    "seed",
-)
+UNSHOWN = {"method", "optimizer", "lr_schedule", "batch_size", "weight_decay", "device"}
+CONFIG = tuple(name for name in Frozen.model_fields if name not in UNSHOWN)
 LATER = (
     "rate",
     "output_rate",
