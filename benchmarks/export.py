@@ -34,9 +34,8 @@ def row(name: str) -> dict:
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
     model = torchvision.models.get_model(name, weights=None).eval()
-    for tensor in (
-        model.parameters()
-    ):  # as they come, googlenet forgets its input and vit_b_16 answers zero: no error would show
+    # As they come, googlenet forgets its input and vit_b_16 answers zero: no error would show
+    for tensor in model.parameters():
         if tensor.dim() > 1:
             torch.nn.init.kaiming_normal_(tensor)
     size = 299 if name == "inception_v3" else 224

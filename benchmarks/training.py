@@ -28,10 +28,8 @@ from survey_lib.experiment.runs import train
 from survey_lib.measure import machine
 
 PAIRS = [("digits", "lenet-300-100", 32), ("eurosat32-mini", "resnet-8", 16)]
-EPOCHS = {
-    "digits": 15,
-    "eurosat32-mini": 1,
-}  # a training of digits is as short as setting it up for one epoch
+# A training of digits is as short as setting it up for one epoch
+EPOCHS = {"digits": 15, "eurosat32-mini": 1}
 IMAGES, ROUNDS = 512, 9
 
 

@@ -46,9 +46,8 @@ def begin(profile: str) -> None:
     torch.manual_seed(0)
     house_style()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(
-        logging.ERROR
-    )  # timing loads it: no GPU is no news
+    # timing loads it: no GPU is no news
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     if shell := get_ipython():
         shell.ast_transformers = [_Saying()] if profile == "quick" else []
 

@@ -34,10 +34,8 @@ from survey_lib.prune import prune
 
 FOLDER = REPOSITORY / "data" / "results" / "speed"
 PARTS = ("chain", "layers", "kernels", "storage")
-PUBLISHED = {
-    "torchvision:resnet18": 64,
-    "resnet-20-b": 32,
-}  # model: pixels; 1x1 shortcuts, so that every width halves
+# Models with their pixels; 1x1 shortcuts, so that every width halves
+PUBLISHED = {"torchvision:resnet18": 64, "resnet-20-b": 32}
 BATCHES, THREADS = (1, 16, 64), (1, 2)
 USUAL = 16  # batch of the roofline and of torch.compile, which takes half a minute a model
 ROUNDS = 5

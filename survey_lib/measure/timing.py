@@ -25,12 +25,8 @@ def machine(device: torch.device | str = "cpu") -> str:
     if str(device).startswith("cuda"):
         try:
             return torch.cuda.get_device_name(device)
-        except (
-            RuntimeError,
-            AssertionError,
-            ValueError,
-        ):  # the record of a failed run names its machine, too
-            return "no such GPU"
+        except (RuntimeError, AssertionError, ValueError):
+            return "no such GPU"  # the record of a failed run names its machine, too
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

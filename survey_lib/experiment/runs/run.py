@@ -90,9 +90,8 @@ def run_chain(
             return
         data = data_of(longest)
         baseline = dense(longest, data, Path(cache or store.runs_folder() / "checkpoints"))
-        trunk = longest.model_copy(
-            update={"ticket": "original"}
-        )  # other tickets part from it in their last round
+        # Other tickets part from it in their last round
+        trunk = longest.model_copy(update={"ticket": "original"})
         state = _start(trunk, data, baseline)
         for end in _walk(state, configs):
             if end.config.connect:
