@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from survey_lib.cli.show import JSON, show
+from survey_lib.cli.show import DIRECTORY, JSON, show
 
 PROFILE = click.option(
     "--profile", default="quick", show_default=True, help="quick (minutes) or full (as published)."
@@ -47,9 +47,11 @@ def sweep(
 
     Interrupt it at will: the same call goes on where it stopped.
 
-    \b survey sweep comparison --profile quick --jobs 2 survey sweep my_study.yaml
-    a study of your own; also for status and results survey sweep comparison --profile full --shard 3/8
-    one job of a job array survey sweep comparison --scheduler tls://node1:8786          on a dask cluster
+    \b
+    survey sweep comparison --profile quick --jobs 2
+    survey sweep my_study.yaml                              a study of your own; also for status and results
+    survey sweep comparison --profile full --shard 3/8      one job of a job array
+    survey sweep comparison --scheduler tls://node1:8786    on a dask cluster
     """
     from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 
@@ -147,7 +149,9 @@ def publish(study: str, profile: str, prune: bool) -> None:
     Published runs that have no successor are named, and nothing is written, unless --prune drops them.
     """
     from survey_lib.experiment.sweeps import store
+    from survey_lib.experiment.sweeps.study import load
 
+    load(study)
     click.echo(f"wrote {store.publish(study, profile=profile, prune=prune)}")
 
 
@@ -182,12 +186,12 @@ def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
 
 @click.command()
 @PROFILE
-@click.option("--jobs", default=2, show_default=True, help="Parallel workers.")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Parallel workers.")
 @click.option(
     "--out",
     default="build",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=DIRECTORY,
     help="Folder for all that is made.",
 )
 def reproduce(profile: str, jobs: int, out: Path) -> None:
