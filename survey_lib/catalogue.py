@@ -145,24 +145,24 @@ def _rows(category: str, unit: str, when: str) -> Callable[..., Method]:
     return row
 
 
-weight_after = _rows("weight", "weight", "after")
-weight_before = _rows("weight", "weight", "before")
-weight_during = _rows("weight", "weight", "during")
-nm_after = _rows("pattern", "n:m", "after")
-filter_after = _rows("filter", "filter", "after")
-filter_during = _rows("filter", "filter", "during")
-channel_during = _rows("channel", "channel", "during")
-channel_after = _rows("channel", "channel", "after")
-depth_after = _rows("depth", "layer", "after")
-head_channels = _rows("head", "channel", "after")
+_weight_after = _rows("weight", "weight", "after")
+_weight_before = _rows("weight", "weight", "before")
+_weight_during = _rows("weight", "weight", "during")
+_nm_after = _rows("pattern", "n:m", "after")
+_filter_after = _rows("filter", "filter", "after")
+_filter_during = _rows("filter", "filter", "during")
+_channel_during = _rows("channel", "channel", "during")
+_channel_after = _rows("channel", "channel", "after")
+_depth_after = _rows("depth", "layer", "after")
+_head_channels = _rows("head", "channel", "after")
 
 ROWS: tuple[Method, ...] = (
     # weight
     Method(
         "random", "weight", "weight", "any", weight.random, "Seeded uniform scores, the baseline to beat."
     ),
-    weight_after("magnitude", weight.magnitude, "Remove the smallest weights.", "han2015learning"),
-    weight_after(
+    _weight_after("magnitude", weight.magnitude, "Remove the smallest weights.", "han2015learning"),
+    _weight_after(
         "imp",
         None,
         "The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
@@ -173,14 +173,14 @@ ROWS: tuple[Method, ...] = (
         notebook="05_lottery_tickets",
         ranking="magnitude",
     ),
-    weight_after(
+    _weight_after(
         "lamp",
         weight.lamp,
         "Magnitude relative to all larger weights of the layer, ranked globally.",
         "lee2021layer",
         scope="global",
     ),
-    weight_after(
+    _weight_after(
         "taylor-weight",
         weight.taylor,
         "Remove weights the loss, to first order, does not miss.",
@@ -189,7 +189,7 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         notebook="03_saliency",
     ),
-    weight_after(
+    _weight_after(
         "obd",
         weight.obd,
         "Second-order change of the loss, diagonal Hessian.",
@@ -198,7 +198,7 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         notebook="03_saliency",
     ),
-    weight_after(
+    _weight_after(
         "obs",
         None,
         "Remove what the layer's output misses least and repair the rest of the row.",
@@ -207,7 +207,7 @@ ROWS: tuple[Method, ...] = (
         solve=solve.obs,
         notebook="03_saliency",
     ),
-    weight_after(
+    _weight_after(
         "woodfisher",
         solve.woodfisher,
         "Second-order change of the loss of the whole network, Fisher matrix in blocks; repairs the rest.",
@@ -217,7 +217,7 @@ ROWS: tuple[Method, ...] = (
         repair=solve.woodfisher_update,
         notebook="03_saliency",
     ),
-    weight_after(
+    _weight_after(
         "wanda",
         weight.wanda,
         "Magnitude times the norm of the input it multiplies, within each output row.",
@@ -226,7 +226,7 @@ ROWS: tuple[Method, ...] = (
         scope="row",
         notebook="13_language_models",
     ),
-    weight_after(
+    _weight_after(
         "owl",
         weight.wanda,
         "Wanda with layer sparsities set by each block's share of outliers.",
@@ -236,7 +236,7 @@ ROWS: tuple[Method, ...] = (
         allocate=weight.owl,
         notebook="13_language_models",
     ),
-    weight_after(
+    _weight_after(
         "ria",
         weight.ria,
         "Magnitude relative to the weight's input and output, times the root of the input's norm.",
@@ -244,7 +244,7 @@ ROWS: tuple[Method, ...] = (
         needs=("act_norm",),
         notebook="13_language_models",
     ),
-    weight_after(
+    _weight_after(
         "sparsegpt",
         None,
         "Remove column by column and pass the error on to the columns that follow.",
@@ -253,7 +253,7 @@ ROWS: tuple[Method, ...] = (
         solve=solve.sparsegpt,
         notebook="13_language_models",
     ),
-    weight_before(
+    _weight_before(
         "snip",
         weight.snip,
         "Keep connections the loss at initialisation feels.",
@@ -261,7 +261,7 @@ ROWS: tuple[Method, ...] = (
         needs=("grad",),
         scope="global",
     ),
-    weight_before(
+    _weight_before(
         "iter-snip",
         weight.force,
         "SNIP again and again on what is left; what is removed stays removed.",
@@ -271,7 +271,7 @@ ROWS: tuple[Method, ...] = (
         schedule="iterative",
         rounds=60,
     ),
-    weight_before(
+    _weight_before(
         "force",
         weight.force,
         "SNIP again and again on what is left; removed weights may return.",
@@ -282,7 +282,7 @@ ROWS: tuple[Method, ...] = (
         rounds=60,
         revive=True,
     ),
-    weight_before(
+    _weight_before(
         "grasp",
         weight.grasp,
         "Keep the gradient flow at initialisation.",
@@ -290,7 +290,7 @@ ROWS: tuple[Method, ...] = (
         needs=("hess_grad",),
         scope="global",
     ),
-    weight_before(
+    _weight_before(
         "synflow",
         weight.synflow,
         "Keep the flow of an all-ones input; no data.",
@@ -300,7 +300,7 @@ ROWS: tuple[Method, ...] = (
         schedule="iterative",
         rounds=100,
     ),
-    weight_during(
+    _weight_during(
         "gradual",
         None,
         "Magnitude on a cubic schedule while training.",
@@ -308,14 +308,14 @@ ROWS: tuple[Method, ...] = (
         during=weight_training.Gradual,
         version=2,
     ),
-    weight_during(
+    _weight_during(
         "movement",
         None,
         "Keep the weights fine-tuning moves away from zero.",
         "sanh2020movement",
         during=weight_training.Movement,
     ),
-    weight_during(
+    _weight_during(
         "set",
         None,
         "Sparse from the start: drop small weights, grow at random.",
@@ -323,7 +323,7 @@ ROWS: tuple[Method, ...] = (
         scope="erk",
         during=sparse_training.Set,
     ),
-    weight_during(
+    _weight_during(
         "rigl",
         None,
         "Sparse from the start: drop small weights, grow where the gradient is large.",
@@ -332,7 +332,7 @@ ROWS: tuple[Method, ...] = (
         during=sparse_training.RigL,
         version=2,
     ),
-    weight_during(
+    _weight_during(
         "srigl",
         None,
         "RigL in which every neuron has the same number of inputs, or none.",
@@ -340,7 +340,7 @@ ROWS: tuple[Method, ...] = (
         scope="erk",
         during=sparse_training.SRigL,
     ),
-    weight_during(
+    _weight_during(
         "l0",
         None,
         "Learn hard-concrete gates under an L0 penalty.",
@@ -348,7 +348,7 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         during=gates.L0,
     ),
-    weight_during(
+    _weight_during(
         "str",
         None,
         "Learn one soft threshold a layer by gradient descent.",
@@ -356,7 +356,7 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         during=weight_training.SoftThreshold,
     ),
-    weight_during(
+    _weight_during(
         "acdc",
         None,
         "Train compressed and dense in turn, compressed to the end.",
@@ -365,14 +365,14 @@ ROWS: tuple[Method, ...] = (
         during=weight_training.Alternating,
     ),
     # pattern
-    nm_after(
+    _nm_after(
         "nm-magnitude",
         pattern.nm_magnitude,
         "Keep the n largest of every m inputs.",
         "mishra2021accelerating",
         pattern="2:4",
     ),
-    nm_after(
+    _nm_after(
         "nm-permuted",
         pattern.nm_magnitude,
         "Reorder channels so that the n largest of every m inputs hold more, then keep them.",
@@ -428,9 +428,9 @@ ROWS: tuple[Method, ...] = (
         filters.random_filter,
         "Seeded uniform scores for filters.",
     ),
-    filter_after("l1-filter", filters.l1_filter, "Remove filters of small L1 norm.", "li2017pruning"),
-    filter_after("l2-filter", filters.l2_filter, "Remove filters of small L2 norm.", "li2017pruning"),
-    filter_during(
+    _filter_after("l1-filter", filters.l1_filter, "Remove filters of small L1 norm.", "li2017pruning"),
+    _filter_after("l2-filter", filters.l2_filter, "Remove filters of small L2 norm.", "li2017pruning"),
+    _filter_during(
         "sfp",
         None,
         "Zero small filters again and again while training; they may grow back.",
@@ -439,8 +439,8 @@ ROWS: tuple[Method, ...] = (
         ranking="l2-filter",
         version=2,
     ),
-    filter_after("fpgm", filters.fpgm, "Remove filters the others can stand in for.", "he2019filter"),
-    filter_after(
+    _filter_after("fpgm", filters.fpgm, "Remove filters the others can stand in for.", "he2019filter"),
+    _filter_after(
         "hrank",
         filters.hrank,
         "Remove filters whose feature maps have low rank.",
@@ -448,7 +448,7 @@ ROWS: tuple[Method, ...] = (
         needs=("act_out",),
         version=2,
     ),
-    filter_after(
+    _filter_after(
         "apoz",
         filters.apoz,
         "Remove filters whose activations are mostly zero.",
@@ -456,7 +456,7 @@ ROWS: tuple[Method, ...] = (
         needs=("act_out",),
         version=2,
     ),
-    filter_after(
+    _filter_after(
         "taylor-activation",
         filters.taylor_activation,
         "Remove feature maps the loss, to first order, does not miss.",
@@ -465,7 +465,7 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         version=2,
     ),
-    filter_after(
+    _filter_after(
         "taylor-filter",
         filters.taylor_filter,
         "Remove filters the loss, to first order, does not miss.",
@@ -473,7 +473,7 @@ ROWS: tuple[Method, ...] = (
         needs=("filter_saliency",),
         scope="global",
     ),
-    filter_after(
+    _filter_after(
         "obd-filter",
         filters.obd_filter,
         "Optimal brain damage, summed over each filter.",
@@ -481,7 +481,7 @@ ROWS: tuple[Method, ...] = (
         needs=("example_grad_sq",),
         scope="global",
     ),
-    filter_after(
+    _filter_after(
         "chip",
         filters.chip,
         "Remove channels whose maps the others can express.",
@@ -489,7 +489,7 @@ ROWS: tuple[Method, ...] = (
         needs=("act_out",),
         version=2,
     ),
-    filter_during(
+    _filter_during(
         "greg",
         None,
         "Push the filters L1 would remove to zero with a growing penalty.",
@@ -500,7 +500,7 @@ ROWS: tuple[Method, ...] = (
         version=2,
     ),
     # channel
-    channel_during(
+    _channel_during(
         "slimming",
         channel.slimming,
         "Train with an L1 penalty on batch-norm scales, then remove the small ones.",
@@ -510,7 +510,7 @@ ROWS: tuple[Method, ...] = (
         during=channel_training.Slimming,
         version=2,
     ),
-    channel_during(
+    _channel_during(
         "group-lasso",
         None,
         "Train with a penalty on the norm of each coupled channel, then remove the small ones.",
@@ -519,7 +519,7 @@ ROWS: tuple[Method, ...] = (
         during=channel_training.GroupLasso,
         ranking="group-norm",
     ),
-    channel_after(
+    _channel_after(
         "thinet",
         None,
         "Greedily remove what changes the next layer's output least, then rescale it.",
@@ -528,7 +528,7 @@ ROWS: tuple[Method, ...] = (
         solve=reconstruction.thinet,
         version=3,
     ),
-    channel_after(
+    _channel_after(
         "lasso",
         None,
         "LASSO picks the next layer's inputs, least squares refits its weights.",
@@ -537,7 +537,7 @@ ROWS: tuple[Method, ...] = (
         solve=reconstruction.lasso,
         version=2,
     ),
-    channel_after(
+    _channel_after(
         "group-norm",
         channel.group_norm,
         "Remove coupled channels of small norm over all their slices.",
@@ -545,7 +545,7 @@ ROWS: tuple[Method, ...] = (
         needs=("energy",),
         scope="global",
     ),
-    channel_during(
+    _channel_during(
         "depgraph",
         None,
         "Train with a penalty that is stronger on small coupled channels, then remove them.",
@@ -555,7 +555,7 @@ ROWS: tuple[Method, ...] = (
         ranking="group-norm",
         pretrained=True,
     ),
-    channel_after(
+    _channel_after(
         "isomorphic",
         channel.group_norm,
         "Rank coupled channels only against those of groups made of the same kinds of layers.",
@@ -563,7 +563,7 @@ ROWS: tuple[Method, ...] = (
         needs=("energy",),
         scope="isomorphic",
     ),
-    channel_after(
+    _channel_after(
         "eagleeye",
         filters.l1_filter,
         "Try random layer ratios, each judged with batch-norm statistics of its own.",
@@ -572,14 +572,14 @@ ROWS: tuple[Method, ...] = (
         version=2,
     ),
     # depth and heads
-    depth_after(
+    _depth_after(
         "block-influence",
         depth.block_influence,
         "Leave out blocks that hardly turn their input.",
         "men2024shortgpt",
         needs=("act_in", "act_out"),
     ),
-    depth_after(
+    _depth_after(
         "angular-distance",
         None,
         "Leave out the run of neighbouring blocks that turns its input least.",
@@ -599,7 +599,7 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         groups=transformer.is_heads,
     ),
-    head_channels(
+    _head_channels(
         "ffn-channel",
         transformer.ffn_channel,
         "Remove hidden feed-forward channels the loss, to first order, does not miss.",
@@ -607,7 +607,7 @@ ROWS: tuple[Method, ...] = (
         needs=("slices", "slices_grad"),
         groups=transformer.is_hidden,
     ),
-    head_channels(
+    _head_channels(
         "llm-pruner",
         transformer.ffn_channel,
         "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
@@ -617,7 +617,7 @@ ROWS: tuple[Method, ...] = (
         groups=transformer.is_coupled,
         notebook="14_structure_and_recovery",
     ),
-    head_channels(
+    _head_channels(
         "flap",
         transformer.flap,
         "Remove heads and hidden channels whose inputs hardly fluctuate; a bias makes up for their mean.",
@@ -628,7 +628,7 @@ ROWS: tuple[Method, ...] = (
         groups=transformer.is_coupled,
         notebook="14_structure_and_recovery",
     ),
-    head_channels(
+    _head_channels(
         "minitron",
         transformer.minitron,
         "Remove heads, hidden and embedding channels that are small on average; then let the dense model teach.",

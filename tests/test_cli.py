@@ -117,6 +117,7 @@ REFUSALS = [
     (("methods", "--needs", "foo"), "needs must be one of nothing, act_grad, act_in"),
     (("notebooks", "run", "07", "--profile", "fast"), "'fast' is not one of 'published', 'quick', 'full'"),
     (("notebooks", "run", "07", "--jobs", "0"), "0 is not in the range x>=1"),
+    (("reproduce", "--profile", "fast"), "'fast' is not one of 'quick', 'full'"),
     (("student", "README.md"), "Directory 'README.md' is a file"),
     (("speed", "resnet-8", "--seconds", "-1"), "-1.0 is not in the range x>0"),
     (("publish", "comparson"), "near: comparison"),

@@ -11,10 +11,6 @@ import click
 
 from survey_lib.cli.show import DIRECTORY, JSON, show
 
-PROFILE = click.option(
-    "--profile", default="quick", show_default=True, help="quick (minutes) or full (as published)."
-)
-
 
 class OfStudy(click.ParamType):
     """The name of a study, or the path of a study file of one's own."""
@@ -34,7 +30,7 @@ STUDY = OfStudy()
 
 @click.command()
 @click.argument("study", type=STUDY)
-@PROFILE
+@click.option("--profile", default="quick", show_default=True, help="quick (minutes) or full (as published).")
 @click.option("--engine", default="joblib", show_default=True, help="serial, joblib or dask.")
 @click.option("--jobs", default=2, show_default=True, help="Parallel workers, one torch thread each.")
 @click.option("--shard", help="i/n: only the i-th of n parts, for job arrays.")
@@ -185,7 +181,13 @@ def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
 
 
 @click.command()
-@PROFILE
+@click.option(
+    "--profile",
+    default="quick",
+    show_default=True,
+    type=click.Choice(["quick", "full"]),
+    help="Minutes, or as published.",
+)
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Parallel workers.")
 @click.option(
     "--out",

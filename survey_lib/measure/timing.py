@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from survey_lib.measure.observe import Example, as_inputs, quiet, samples_of
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
 
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # Timer loads it: no GPU is no news
 WARM_UP = 3  # calls before the clock starts: allocator, kernel choice, caches
 
 
