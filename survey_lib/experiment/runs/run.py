@@ -251,11 +251,7 @@ def _pruned(state: RunState, layers: list[str] | None, sparsity: float | None):
 
 
 def _of(masks: Masks, layers: list[str] | None) -> Masks:
-    return (
-        masks
-        if layers is None
-        else {name: mask for name, mask in masks.items() if name.rpartition(".")[0] in layers}
-    )
+    return {n: mask for n, mask in masks.items() if layers is None or n.rpartition(".")[0] in layers}
 
 
 def _recover(state: RunState) -> None:
