@@ -16,7 +16,6 @@ from survey_lib.analysis.tables import matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
 from survey_lib.cli.course import choose
-from survey_lib.course import reading
 from survey_lib.measure.export import export_onnx
 from survey_lib.site.readme import README
 
@@ -399,11 +398,6 @@ def test_student_and_check_on_a_folder(tmp_path):
     done = survey("student", tmp_path / "out", "--source", ROOT / "tests" / "fixtures")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "tiny.ipynb").is_file()
-
-
-def test_times_for_teachers_are_generated_and_current():
-    text = reading.NOTES.read_text(encoding="utf-8")
-    assert reading.generated(text) == text, "run `survey generate`"
 
 
 def test_readme_names_every_command():

@@ -217,7 +217,6 @@ def generate(name: str | None, tag: str) -> None:
     from survey_lib.analysis.address import address, guessed, set_address
     from survey_lib.analysis.claims import write as write_findings
     from survey_lib.analysis.literature import write_bibliography
-    from survey_lib.course.reading import update as update_times
     from survey_lib.figures.catalogue.draw import thumbnails
     from survey_lib.site import citation, readme
 
@@ -225,7 +224,7 @@ def generate(name: str | None, tag: str) -> None:
         name = guessed() or None
     if name is not None:
         set_address(name, tag, f"{datetime.date.today()}")
-    written = [write_findings(), *readme.update(), update_times(), *citation.write(), write_bibliography()]
+    written = [write_findings(), *readme.update(), *citation.write(), write_bibliography()]
     click.echo(f"wrote {', '.join(path.name for path in written)} and {len(thumbnails())} thumbnails")
 
 

@@ -121,5 +121,4 @@ def cite(name: str) -> str:
     }
     if where:
         fields["url"] = f"{where.home}/blob/{commit}/docs/figures/{name}.png"
-    lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
-    return "\n".join([f"@misc{{survey_lib:{name},", *lines, "}"])
+    return literature.entry("misc", f"survey_lib:{name}", fields)
