@@ -17,14 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import torchvision
+import zoo
 
 import survey_lib
 from survey_lib.measure.export import export_onnx
 
-MODELS = """alexnet vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_1 densenet121 googlenet
-inception_v3 mobilenet_v2 mobilenet_v3_small mnasnet0_5 shufflenet_v2_x0_5 efficientnet_b0 efficientnet_v2_s
-regnet_x_400mf regnet_y_400mf convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t""".split()
+MODELS = [name for name in zoo.MODELS if ":" not in name]
 HERE = Path(__file__).parent
 
 
@@ -33,20 +31,19 @@ def row(name: str) -> dict:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
-    model = torchvision.models.get_model(name, weights=None).eval()
-    for tensor in (
-        model.parameters()
-    ):  # as they come, googlenet forgets its input and vit_b_16 answers zero: no error would show
+    model, example = zoo.load(name)
+    model.eval()
+    # As they come, googlenet forgets its input and vit_b_16 answers zero: no error would show
+    for tensor in model.parameters():
         if tensor.dim() > 1:
             torch.nn.init.kaiming_normal_(tensor)
-    size = 299 if name == "inception_v3" else 224
-    result = survey_lib.prune(model, "l1-filter", 0.5, example=torch.randn(1, 3, size, size))
+    result = survey_lib.prune(model, "l1-filter", 0.5, example=example)
     found = {"model": name, "dense_mb": sum(t.nbytes for t in model.state_dict().values()) / 1e6}
     with tempfile.TemporaryDirectory() as folder:
         saved = survey_lib.save(result, Path(folder) / "small.safetensors")
         found["safetensors_mb"] = saved.stat().st_size / 1e6
         try:
-            done = export_onnx(result.model, torch.randn(2, 3, size, size), Path(folder) / "small.onnx")
+            done = export_onnx(result.model, torch.randn(2, *example.shape[1:]), Path(folder) / "small.onnx")
             found |= {"onnx_mb": done["bytes"] / 1e6, "error": done["error"], "failure": ""}
         except Exception as error:  # whatever the exporter refuses is the finding
             found["failure"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"

@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -28,10 +29,8 @@ from survey_lib.experiment.runs import train
 from survey_lib.measure import machine
 
 PAIRS = [("digits", "lenet-300-100", 32), ("eurosat32-mini", "resnet-8", 16)]
-EPOCHS = {
-    "digits": 15,
-    "eurosat32-mini": 1,
-}  # a training of digits is as short as setting it up for one epoch
+# A training of digits is as short as setting it up for one epoch
+EPOCHS = {"digits": 15, "eurosat32-mini": 1}
 IMAGES, ROUNDS = 512, 9
 
 
@@ -66,17 +65,12 @@ def few(name: str) -> data.Data:
     """The first images of a data set; one validation image, so that evaluating costs next to nothing."""
     whole = data.load(name)
     cut = lambda split, count: (split[0][:count], split[1][:count])  # noqa: E731
-    return data.Data(
-        whole.name,
-        cut(whole.train, IMAGES),
-        cut(whole.validation, 1),
-        cut(whole.test, 1),
-        whole.classes,
-        whole.mean,
-        whole.std,
-        whole.flips,
-        whole.pad,
-    )
+    parts = {
+        "train": cut(whole.train, IMAGES),
+        "validation": cut(whole.validation, 1),
+        "test": cut(whole.test, 1),
+    }
+    return replace(whole, **parts)
 
 
 def fresh(name: str, subset: data.Data, last: bool = True) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -46,9 +46,8 @@ class _Lazy(types.ModuleType):
         return value
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not (
-            name in _WHERE and isinstance(value, types.ModuleType)
-        ):  # `prune` is the function, not its module
+        # `prune` is the function, not its module
+        if not (name in _WHERE and isinstance(value, types.ModuleType)):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

@@ -89,10 +89,6 @@ class Method:
         A method of training that starts from the trained network, not from new weights.
     version : int
         Is part of every run's key; raise it when the method's result changes.
-    status : str
-        works, or why the row is only listed.
-    reason : str
-        Why it is only listed.
     """
 
     name: str
@@ -119,8 +115,6 @@ class Method:
     ranking: str = ""
     pretrained: bool = False
     version: int = 1
-    status: str = "works"
-    reason: str = ""
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -140,25 +134,36 @@ class Method:
         return self.when in ("before", "during") and not self.pretrained
 
 
+def _rows(category: str, unit: str, when: str) -> Callable[..., Method]:
+    """What writes a row that begins with these three: from name, score, one_line, paper and further fields."""
+
+    def row(
+        name: str, score: Callable[..., Tensor] | None, one_line: str, paper: str, **more: object
+    ) -> Method:
+        return Method(name, category, unit, when, score, one_line, paper, **more)
+
+    return row
+
+
+_weight_after = _rows("weight", "weight", "after")
+_weight_before = _rows("weight", "weight", "before")
+_weight_during = _rows("weight", "weight", "during")
+_nm_after = _rows("pattern", "n:m", "after")
+_filter_after = _rows("filter", "filter", "after")
+_filter_during = _rows("filter", "filter", "during")
+_channel_during = _rows("channel", "channel", "during")
+_channel_after = _rows("channel", "channel", "after")
+_depth_after = _rows("depth", "layer", "after")
+_head_channels = _rows("head", "channel", "after")
+
 ROWS: tuple[Method, ...] = (
     # weight
     Method(
         "random", "weight", "weight", "any", weight.random, "Seeded uniform scores, the baseline to beat."
     ),
-    Method(
-        "magnitude",
-        "weight",
-        "weight",
-        "after",
-        weight.magnitude,
-        "Remove the smallest weights.",
-        "han2015learning",
-    ),
-    Method(
+    _weight_after("magnitude", weight.magnitude, "Remove the smallest weights.", "han2015learning"),
+    _weight_after(
         "imp",
-        "weight",
-        "weight",
-        "after",
         None,
         "The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
         "frankle2019lottery",
@@ -168,21 +173,15 @@ ROWS: tuple[Method, ...] = (
         notebook="05_lottery_tickets",
         ranking="magnitude",
     ),
-    Method(
+    _weight_after(
         "lamp",
-        "weight",
-        "weight",
-        "after",
         weight.lamp,
         "Magnitude relative to all larger weights of the layer, ranked globally.",
         "lee2021layer",
         scope="global",
     ),
-    Method(
+    _weight_after(
         "taylor-weight",
-        "weight",
-        "weight",
-        "after",
         weight.taylor,
         "Remove weights the loss, to first order, does not miss.",
         "molchanov2019importance",
@@ -190,11 +189,8 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         notebook="03_saliency",
     ),
-    Method(
+    _weight_after(
         "obd",
-        "weight",
-        "weight",
-        "after",
         weight.obd,
         "Second-order change of the loss, diagonal Hessian.",
         "lecun1989optimal",
@@ -202,11 +198,8 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         notebook="03_saliency",
     ),
-    Method(
+    _weight_after(
         "obs",
-        "weight",
-        "weight",
-        "after",
         None,
         "Remove what the layer's output misses least and repair the rest of the row.",
         "hassibi1993optimal",
@@ -214,11 +207,8 @@ ROWS: tuple[Method, ...] = (
         solve=solve.obs,
         notebook="03_saliency",
     ),
-    Method(
+    _weight_after(
         "woodfisher",
-        "weight",
-        "weight",
-        "after",
         solve.woodfisher,
         "Second-order change of the loss of the whole network, Fisher matrix in blocks; repairs the rest.",
         "singh2020woodfisher",
@@ -227,11 +217,8 @@ ROWS: tuple[Method, ...] = (
         repair=solve.woodfisher_update,
         notebook="03_saliency",
     ),
-    Method(
+    _weight_after(
         "wanda",
-        "weight",
-        "weight",
-        "after",
         weight.wanda,
         "Magnitude times the norm of the input it multiplies, within each output row.",
         "sun2024simple",
@@ -239,11 +226,8 @@ ROWS: tuple[Method, ...] = (
         scope="row",
         notebook="13_language_models",
     ),
-    Method(
+    _weight_after(
         "owl",
-        "weight",
-        "weight",
-        "after",
         weight.wanda,
         "Wanda with layer sparsities set by each block's share of outliers.",
         "yin2024outlier",
@@ -252,22 +236,16 @@ ROWS: tuple[Method, ...] = (
         allocate=weight.owl,
         notebook="13_language_models",
     ),
-    Method(
+    _weight_after(
         "ria",
-        "weight",
-        "weight",
-        "after",
         weight.ria,
         "Magnitude relative to the weight's input and output, times the root of the input's norm.",
         "zhang2024plug",
         needs=("act_norm",),
         notebook="13_language_models",
     ),
-    Method(
+    _weight_after(
         "sparsegpt",
-        "weight",
-        "weight",
-        "after",
         None,
         "Remove column by column and pass the error on to the columns that follow.",
         "frantar2023sparsegpt",
@@ -275,22 +253,16 @@ ROWS: tuple[Method, ...] = (
         solve=solve.sparsegpt,
         notebook="13_language_models",
     ),
-    Method(
+    _weight_before(
         "snip",
-        "weight",
-        "weight",
-        "before",
         weight.snip,
         "Keep connections the loss at initialisation feels.",
         "lee2019snip",
         needs=("grad",),
         scope="global",
     ),
-    Method(
+    _weight_before(
         "iter-snip",
-        "weight",
-        "weight",
-        "before",
         weight.force,
         "SNIP again and again on what is left; what is removed stays removed.",
         "dejorge2021progressive",
@@ -299,11 +271,8 @@ ROWS: tuple[Method, ...] = (
         schedule="iterative",
         rounds=60,
     ),
-    Method(
+    _weight_before(
         "force",
-        "weight",
-        "weight",
-        "before",
         weight.force,
         "SNIP again and again on what is left; removed weights may return.",
         "dejorge2021progressive",
@@ -313,22 +282,16 @@ ROWS: tuple[Method, ...] = (
         rounds=60,
         revive=True,
     ),
-    Method(
+    _weight_before(
         "grasp",
-        "weight",
-        "weight",
-        "before",
         weight.grasp,
         "Keep the gradient flow at initialisation.",
         "wang2020picking",
         needs=("hess_grad",),
         scope="global",
     ),
-    Method(
+    _weight_before(
         "synflow",
-        "weight",
-        "weight",
-        "before",
         weight.synflow,
         "Keep the flow of an all-ones input; no data.",
         "tanaka2020pruning",
@@ -337,43 +300,31 @@ ROWS: tuple[Method, ...] = (
         schedule="iterative",
         rounds=100,
     ),
-    Method(
+    _weight_during(
         "gradual",
-        "weight",
-        "weight",
-        "during",
         None,
         "Magnitude on a cubic schedule while training.",
         "zhu2017prune",
         during=weight_training.Gradual,
         version=2,
     ),
-    Method(
+    _weight_during(
         "movement",
-        "weight",
-        "weight",
-        "during",
         None,
         "Keep the weights fine-tuning moves away from zero.",
         "sanh2020movement",
         during=weight_training.Movement,
     ),
-    Method(
+    _weight_during(
         "set",
-        "weight",
-        "weight",
-        "during",
         None,
         "Sparse from the start: drop small weights, grow at random.",
         "mocanu2018scalable",
         scope="erk",
         during=sparse_training.Set,
     ),
-    Method(
+    _weight_during(
         "rigl",
-        "weight",
-        "weight",
-        "during",
         None,
         "Sparse from the start: drop small weights, grow where the gradient is large.",
         "evci2020rigging",
@@ -381,44 +332,32 @@ ROWS: tuple[Method, ...] = (
         during=sparse_training.RigL,
         version=2,
     ),
-    Method(
+    _weight_during(
         "srigl",
-        "weight",
-        "weight",
-        "during",
         None,
         "RigL in which every neuron has the same number of inputs, or none.",
         "lasby2024dynamic",
         scope="erk",
         during=sparse_training.SRigL,
     ),
-    Method(
+    _weight_during(
         "l0",
-        "weight",
-        "weight",
-        "during",
         None,
         "Learn hard-concrete gates under an L0 penalty.",
         "louizos2018learning",
         scope="global",
         during=gates.L0,
     ),
-    Method(
+    _weight_during(
         "str",
-        "weight",
-        "weight",
-        "during",
         None,
         "Learn one soft threshold a layer by gradient descent.",
         "kusupati2020soft",
         scope="global",
         during=weight_training.SoftThreshold,
     ),
-    Method(
+    _weight_during(
         "acdc",
-        "weight",
-        "weight",
-        "during",
         None,
         "Train compressed and dense in turn, compressed to the end.",
         "peste2021acdc",
@@ -426,21 +365,15 @@ ROWS: tuple[Method, ...] = (
         during=weight_training.Alternating,
     ),
     # pattern
-    Method(
+    _nm_after(
         "nm-magnitude",
-        "pattern",
-        "n:m",
-        "after",
         pattern.nm_magnitude,
         "Keep the n largest of every m inputs.",
         "mishra2021accelerating",
         pattern="2:4",
     ),
-    Method(
+    _nm_after(
         "nm-permuted",
-        "pattern",
-        "n:m",
-        "after",
         pattern.nm_magnitude,
         "Reorder channels so that the n largest of every m inputs hold more, then keep them.",
         "pool2021channel",
@@ -495,29 +428,10 @@ ROWS: tuple[Method, ...] = (
         filters.random_filter,
         "Seeded uniform scores for filters.",
     ),
-    Method(
-        "l1-filter",
-        "filter",
-        "filter",
-        "after",
-        filters.l1_filter,
-        "Remove filters of small L1 norm.",
-        "li2017pruning",
-    ),
-    Method(
-        "l2-filter",
-        "filter",
-        "filter",
-        "after",
-        filters.l2_filter,
-        "Remove filters of small L2 norm.",
-        "li2017pruning",
-    ),
-    Method(
+    _filter_after("l1-filter", filters.l1_filter, "Remove filters of small L1 norm.", "li2017pruning"),
+    _filter_after("l2-filter", filters.l2_filter, "Remove filters of small L2 norm.", "li2017pruning"),
+    _filter_during(
         "sfp",
-        "filter",
-        "filter",
-        "during",
         None,
         "Zero small filters again and again while training; they may grow back.",
         "he2018soft",
@@ -525,42 +439,25 @@ ROWS: tuple[Method, ...] = (
         ranking="l2-filter",
         version=2,
     ),
-    Method(
-        "fpgm",
-        "filter",
-        "filter",
-        "after",
-        filters.fpgm,
-        "Remove filters the others can stand in for.",
-        "he2019filter",
-    ),
-    Method(
+    _filter_after("fpgm", filters.fpgm, "Remove filters the others can stand in for.", "he2019filter"),
+    _filter_after(
         "hrank",
-        "filter",
-        "filter",
-        "after",
         filters.hrank,
         "Remove filters whose feature maps have low rank.",
         "lin2020hrank",
         needs=("act_out",),
         version=2,
     ),
-    Method(
+    _filter_after(
         "apoz",
-        "filter",
-        "filter",
-        "after",
         filters.apoz,
         "Remove filters whose activations are mostly zero.",
         "hu2016network",
         needs=("act_out",),
         version=2,
     ),
-    Method(
+    _filter_after(
         "taylor-activation",
-        "filter",
-        "filter",
-        "after",
         filters.taylor_activation,
         "Remove feature maps the loss, to first order, does not miss.",
         "molchanov2017pruning",
@@ -568,44 +465,32 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         version=2,
     ),
-    Method(
+    _filter_after(
         "taylor-filter",
-        "filter",
-        "filter",
-        "after",
         filters.taylor_filter,
         "Remove filters the loss, to first order, does not miss.",
         "molchanov2019importance",
         needs=("filter_saliency",),
         scope="global",
     ),
-    Method(
+    _filter_after(
         "obd-filter",
-        "filter",
-        "filter",
-        "after",
         filters.obd_filter,
         "Optimal brain damage, summed over each filter.",
         "wang2019eigendamage",
         needs=("example_grad_sq",),
         scope="global",
     ),
-    Method(
+    _filter_after(
         "chip",
-        "filter",
-        "filter",
-        "after",
         filters.chip,
         "Remove channels whose maps the others can express.",
         "sui2021chip",
         needs=("act_out",),
         version=2,
     ),
-    Method(
+    _filter_during(
         "greg",
-        "filter",
-        "filter",
-        "during",
         None,
         "Push the filters L1 would remove to zero with a growing penalty.",
         "wang2021neural",
@@ -615,11 +500,8 @@ ROWS: tuple[Method, ...] = (
         version=2,
     ),
     # channel
-    Method(
+    _channel_during(
         "slimming",
-        "channel",
-        "channel",
-        "during",
         channel.slimming,
         "Train with an L1 penalty on batch-norm scales, then remove the small ones.",
         "liu2017learning",
@@ -628,11 +510,8 @@ ROWS: tuple[Method, ...] = (
         during=channel_training.Slimming,
         version=2,
     ),
-    Method(
+    _channel_during(
         "group-lasso",
-        "channel",
-        "channel",
-        "during",
         None,
         "Train with a penalty on the norm of each coupled channel, then remove the small ones.",
         "wen2016learning",
@@ -640,11 +519,8 @@ ROWS: tuple[Method, ...] = (
         during=channel_training.GroupLasso,
         ranking="group-norm",
     ),
-    Method(
+    _channel_after(
         "thinet",
-        "channel",
-        "channel",
-        "after",
         None,
         "Greedily remove what changes the next layer's output least, then rescale it.",
         "luo2017thinet",
@@ -652,11 +528,8 @@ ROWS: tuple[Method, ...] = (
         solve=reconstruction.thinet,
         version=3,
     ),
-    Method(
+    _channel_after(
         "lasso",
-        "channel",
-        "channel",
-        "after",
         None,
         "LASSO picks the next layer's inputs, least squares refits its weights.",
         "he2017channel",
@@ -664,22 +537,16 @@ ROWS: tuple[Method, ...] = (
         solve=reconstruction.lasso,
         version=2,
     ),
-    Method(
+    _channel_after(
         "group-norm",
-        "channel",
-        "channel",
-        "after",
         channel.group_norm,
         "Remove coupled channels of small norm over all their slices.",
         "fang2023depgraph",
         needs=("energy",),
         scope="global",
     ),
-    Method(
+    _channel_during(
         "depgraph",
-        "channel",
-        "channel",
-        "during",
         None,
         "Train with a penalty that is stronger on small coupled channels, then remove them.",
         "fang2023depgraph",
@@ -688,22 +555,16 @@ ROWS: tuple[Method, ...] = (
         ranking="group-norm",
         pretrained=True,
     ),
-    Method(
+    _channel_after(
         "isomorphic",
-        "channel",
-        "channel",
-        "after",
         channel.group_norm,
         "Rank coupled channels only against those of groups made of the same kinds of layers.",
         "fang2024isomorphic",
         needs=("energy",),
         scope="isomorphic",
     ),
-    Method(
+    _channel_after(
         "eagleeye",
-        "channel",
-        "channel",
-        "after",
         filters.l1_filter,
         "Try random layer ratios, each judged with batch-norm statistics of its own.",
         "li2020eagleeye",
@@ -711,21 +572,15 @@ ROWS: tuple[Method, ...] = (
         version=2,
     ),
     # depth and heads
-    Method(
+    _depth_after(
         "block-influence",
-        "depth",
-        "layer",
-        "after",
         depth.block_influence,
         "Leave out blocks that hardly turn their input.",
         "men2024shortgpt",
         needs=("act_in", "act_out"),
     ),
-    Method(
+    _depth_after(
         "angular-distance",
-        "depth",
-        "layer",
-        "after",
         None,
         "Leave out the run of neighbouring blocks that turns its input least.",
         "gromov2024unreasonable",
@@ -744,22 +599,16 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         groups=transformer.is_heads,
     ),
-    Method(
+    _head_channels(
         "ffn-channel",
-        "head",
-        "channel",
-        "after",
         transformer.ffn_channel,
         "Remove hidden feed-forward channels the loss, to first order, does not miss.",
         "ma2023llmpruner",
         needs=("slices", "slices_grad"),
         groups=transformer.is_hidden,
     ),
-    Method(
+    _head_channels(
         "llm-pruner",
-        "head",
-        "channel",
-        "after",
         transformer.ffn_channel,
         "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
         "loss.",
@@ -768,11 +617,8 @@ ROWS: tuple[Method, ...] = (
         groups=transformer.is_coupled,
         notebook="14_structure_and_recovery",
     ),
-    Method(
+    _head_channels(
         "flap",
-        "head",
-        "channel",
-        "after",
         transformer.flap,
         "Remove heads and hidden channels whose inputs hardly fluctuate; a bias makes up for their mean.",
         "an2024fluctuation",
@@ -782,11 +628,8 @@ ROWS: tuple[Method, ...] = (
         groups=transformer.is_coupled,
         notebook="14_structure_and_recovery",
     ),
-    Method(
+    _head_channels(
         "minitron",
-        "head",
-        "channel",
-        "after",
         transformer.minitron,
         "Remove heads, hidden and embedding channels that are small on average; then let the dense model teach.",
         "muralidharan2024compact",
@@ -809,7 +652,7 @@ def find(name: str) -> Method:
         For an unknown name; the text lists near matches.
     """
     base, _, chosen = name.partition(":")
-    if base not in METHODS or METHODS[base].status != "works":
+    if base not in METHODS:
         near = difflib.get_close_matches(base, METHODS, 4, 0.5) or list(METHODS)
         raise ValueError(f"unknown method {name!r}; near: {', '.join(near)}. `survey methods` lists all")
     method = METHODS[base]
@@ -918,8 +761,6 @@ def table(**chosen: str) -> pd.DataFrame:
             "what it does": m.one_line,
             "key": m.paper,
             "notebook": chapter(m),
-            "status": m.status,
-            "reason": m.reason,
         }
         for m in METHODS.values()
     ]

@@ -269,9 +269,8 @@ def _warn(result: PruneResult, request: Request) -> None:
             f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)",
             stacklevel=3,
         )
-    units = result.report[
-        result.report["unit"] != "layer"
-    ]  # a block left out whole is stepped over, not cut off
+    # A block left out whole is stepped over, not cut off
+    units = result.report[result.report["unit"] != "layer"]
     unused = [name for name, why in result.skipped if why == UNSEEN]
     if unused:
         names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")

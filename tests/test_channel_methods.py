@@ -14,7 +14,6 @@ from survey_lib import prune
 from survey_lib.catalogue import find
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
-from survey_lib.chain.evidence import groups as observe_groups
 from survey_lib.chain.evidence.base import Consumer, Evidence
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.training import during
@@ -518,8 +517,8 @@ def test_a_gate_is_one_number_an_example_so_tokens_may_cancel():
     columns = Slice("out.weight", 1, np.array([[0], [1]]))
     group = ChannelGroup("heads", 2, (columns,), (), (columns,))
     x = torch.tensor([[[1.0, 1.0], [-1.0, 2.0]]])  # one example, two tokens, two heads: sums 0 and 3
-    found = observe_groups.gate_grad(
-        observe_groups.Subject(net, net, (group,), [(x, torch.zeros(1))], lambda o, y: o.sum(), 0)
+    found = channels.gate_grad(
+        channels.Subject(net, net, (group,), [(x, torch.zeros(1))], lambda o, y: o.sum(), 0)
     )
     assert found["heads"].tolist() == [0.0, 3.0]
 

@@ -16,7 +16,6 @@ from survey_lib.analysis.tables import matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import main
 from survey_lib.cli.course import choose
-from survey_lib.course import reading
 from survey_lib.measure.export import export_onnx
 from survey_lib.site.readme import README
 
@@ -89,7 +88,8 @@ REFUSALS = [
     (("sweep", "comparson"), "near: comparison"),
     (("results", "comparson"), "near: comparison"),
     (("figure", "trade-off"), "near: tradeoff"),
-    (("cite", "li2017prunning"), "no figure 'li2017prunning'"),
+    (("figure", "tradeoff", "--out", "README.md"), "Directory 'README.md' is a file"),
+    (("cite", "li2017prunning"), "no figure and no paper 'li2017prunning'; near: li2017pruning"),
     (("notebooks", "run", "no-such"), "no notebook 'no-such'"),
     (("notebooks", "run", "-p", "seed", "1", "--publish"), "--publish takes no parameters"),
     *[
@@ -112,6 +112,14 @@ REFUSALS = [
     ((*PRUNE, "--model", "torchvision:resnet18", "--finetune", "1"), "give --data"),
     (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),
     (("methods", "no-such-method"), "no method matches"),
+    (("methods", "l2-fliter", "--json"), "no method matches all of that; near: l2-filter"),
+    (("methods", "--needs", "foo"), "needs must be one of nothing, act_grad, act_in"),
+    (("notebooks", "run", "07", "--profile", "fast"), "'fast' is not one of 'published', 'quick', 'full'"),
+    (("notebooks", "run", "07", "--jobs", "0"), "0 is not in the range x>=1"),
+    (("reproduce", "--profile", "fast"), "'fast' is not one of 'quick', 'full'"),
+    (("student", "README.md"), "Directory 'README.md' is a file"),
+    (("speed", "resnet-8", "--seconds", "-1"), "-1.0 is not in the range x>0"),
+    (("publish", "comparson"), "near: comparison"),
     (("sweep", "no/such.yaml"), "no study file"),
     (("prune", "--model", "resnet-8", "--method", "magnitude"), "exactly one of --sparsity, --macs"),
     (("class", "x", "--notebooks", "02,,07"), "'02,,07' lacks a number; write 02,07"),
@@ -151,7 +159,7 @@ def test_methods_are_filtered():
     assert set(matching(when="before")["when"]) <= {"before", "any"}
     assert matching(needs="nothing")["needs"].eq("nothing").all()
     assert matching(words=("l1-filter",))["method"].tolist() == ["l1-filter"]
-    assert len(matching()) == sum(method.status == "works" for method in METHODS.values())
+    assert len(matching()) == len(METHODS)
     assert (
         "SliceGPT (ashkboos2024slicegpt, channel, after training)" in survey("methods", "--described").output
     )
@@ -169,6 +177,14 @@ PRUNE_DIGITS = (
     "--sparsity",
     0.5,
 )
+
+
+def test_prune_names_the_files_it_wrote_last_and_counts_one_epoch(tmp_path):
+    page = tmp_path / "report.html"
+    done = survey(*PRUNE_DIGITS, "--finetune", 1, "--html", page)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == f"wrote {page}"
+    assert "fine-tuned, 1 epoch " in done.output and "1 epochs" not in done.output
 
 
 def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
@@ -300,9 +316,30 @@ def test_a_study_file_of_ones_own_is_swept_and_read(own):
     assert [row["n"] for row in json.loads(survey("results", own, "--json").stdout)] == [2, 2]
 
 
+@pytest.mark.parametrize("recovery", ["finetune", "none"])
+def test_a_study_of_one_epoch_that_does_not_rewind_needs_no_word_about_it(own, recovery):
+    own.write_text(STUDY.replace("epochs: 2,", f"epochs: 1, recovery: {recovery},", 1))
+    done = survey("sweep", own, "--engine", "serial")
+    assert done.exit_code == 0 and "4 of 4 runs done" in done.output
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_study_that_wants_a_gpu_which_is_not_there_says_what_to_do(own):
+    own.write_text(STUDY.replace("epochs: 2,", "epochs: 2, device: cuda,", 1))
+    done = survey("sweep", own, "--engine", "serial")
+    assert done.exit_code == 1 and "4 failed" in done.output
+    (said,) = [line for line in done.output.splitlines() if "failed: " in line]
+    assert "device: cuda does not work on this machine" in said
+    assert "with device: cpu: survey sweep my_study.yaml" in said
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        (
+            STUDY.replace("epochs: 2,", "epochs: 1, recovery: rewind,", 1),
+            "rewind_epoch must lie before epochs=1, got 1 (1 unless you set it); write rewind_epoch: 0",
+        ),
         (
             STUDY.replace("lenet-300-100", "torchvision:resnet18"),
             "torchvision:resnet18 reads 3 channels, the data has 1",
@@ -361,11 +398,6 @@ def test_student_and_check_on_a_folder(tmp_path):
     done = survey("student", tmp_path / "out", "--source", ROOT / "tests" / "fixtures")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "tiny.ipynb").is_file()
-
-
-def test_times_for_teachers_are_generated_and_current():
-    text = reading.NOTES.read_text(encoding="utf-8")
-    assert reading.generated(text) == text, "run `survey generate`"
 
 
 def test_readme_names_every_command():

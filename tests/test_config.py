@@ -30,7 +30,14 @@ BASE = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "spar
         ({"rounds": 3}, "one-shot has one round"),
         ({"rounds": 0, "schedule": "iterative"}, "greater than or equal to 1"),
         ({"recovery": "scratch-e", "schedule": "iterative", "rounds": 2}, "schedule one-shot"),
-        ({"epochs": 3, "rewind_epoch": 3}, "rewind_epoch must lie before epochs=3"),
+        (
+            {"epochs": 3, "rewind_epoch": 3, "recovery": "rewind"},
+            "rewind_epoch must lie before epochs=3, got 3 (1 unless you set it); write rewind_epoch: 2",
+        ),
+        (
+            {"epochs": 1, "method": "dense", "sparsity": 0.0, "recovery": "none", "connect": True},
+            "write rewind_epoch: 0",
+        ),
         ({"method": "snip", "recovery": "rewind"}, "nothing to rewind to"),
         ({"method": "snip", "schedule": "iterative", "rounds": 2}, "prunes before training"),
         ({"method": "imp"}, "schedule iterative, rounds of at least 2, recovery rewind"),

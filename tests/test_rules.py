@@ -12,7 +12,7 @@ from torch import nn
 import survey_lib
 from survey_lib import METHODS, during, hold, prune
 
-WORKING = [name for name, row in METHODS.items() if row.status == "works" and (row.score or row.solve)]
+WORKING = [name for name, row in METHODS.items() if row.score or row.solve]
 STRUCTURED = [name for name in WORKING if METHODS[name].structure == "structured"]
 WEIGHTS = [name for name in WORKING if METHODS[name].structure != "structured"]
 TRAINED = [name for name, row in METHODS.items() if row.during]

@@ -163,7 +163,7 @@ def test_tables_of_the_literature_hold_every_row():
 
 def test_methods_page_leads_to_every_card():
     text = pages.methods_page()
-    assert all(f'href="{name}.html"' in text for name, row in METHODS.items() if row.status == "works")
+    assert all(f'href="{name}.html"' in text for name in METHODS)
 
 
 def test_a_figure_has_a_page_with_its_data_command_and_reference(tmp_path, monkeypatch):

@@ -14,7 +14,6 @@ from survey_lib.analysis.statistics import (
     crossed_interval,
     holm,
     interval,
-    paired_interval,
     ranking,
 )
 
@@ -92,14 +91,9 @@ def test_coverage_is_95_percent_where_an_interval_over_seeds_covers_far_less():
     assert over_seeds < 0.88
 
 
-def test_both_sides_need_the_same_seeds_and_more_than_one():
-    right = np.array([True, False, True])
-    with pytest.raises(ValueError, match=r"same seeds; got \[0, 1\] and \[0, 2\]"):
-        paired_interval({0: right, 1: right}, {0: right, 2: right})
+def test_an_interval_over_both_needs_more_than_one_seed():
     with pytest.raises(TooFew, match="two seeds and two test examples; got 1 and 3"):
-        paired_interval({0: right}, {0: right})
-    found = paired_interval({0: right, 1: right}, {1: right, 0: ~right})
-    assert found.mean == pytest.approx(1 / 6)
+        crossed_interval(np.zeros((1, 3)))
 
 
 def test_holm_by_hand():

@@ -62,23 +62,25 @@ class Address:
         ]
 
 
+def _content() -> dict:
+    return tomllib.loads(FILE.read_text(encoding="utf-8"))
+
+
 def project() -> dict:
     """The table [project] of pyproject.toml: authors, description, licence, urls."""
-    return tomllib.loads(FILE.read_text(encoding="utf-8"))["project"]
+    return _content()["project"]
 
 
 def released() -> str:
     """The date of the release that the address names, as YYYY-MM-DD; empty without one."""
-    return (
-        tomllib.loads(FILE.read_text(encoding="utf-8")).get("tool", {}).get("survey", {}).get("released", "")
-    )
+    return _content().get("tool", {}).get("survey", {}).get("released", "")
 
 
 def address() -> Address | None:
     """The address in pyproject.toml, None before it was set (`survey generate --address owner/name --tag v1`)."""
     if not FILE.is_file():
         return None
-    content = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    content = _content()
     home = content["project"].get("urls", {}).get("Repository")
     return Address(HOSTED.search(home)["name"], content["tool"]["survey"]["tag"]) if home else None
 

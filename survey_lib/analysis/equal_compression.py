@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from functools import cache
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from survey_lib.analysis.statistics import Estimate, crossed_interval, holm, interval
+from survey_lib.experiment.records.schema import unpack
 from survey_lib.experiment.sweeps import store
 
 POINTS = 50  # of the grid on which two curves are subtracted
@@ -129,8 +129,7 @@ def correct(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
     for key, record in store.published_records(study).items():
         test = record.get("metrics", {}).get(stage, {}).get("test", {})
         if "correct" in test:
-            bits = np.frombuffer(base64.b64decode(test["correct"]), np.uint8)
-            found[key] = np.unpackbits(bits, count=test["n"]).astype(bool)
+            found[key] = unpack(test["correct"], test["n"])
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -167,8 +168,30 @@ def bibtex(key: str) -> str:
         "archiveprefix": "arXiv" if pd.notna(row["arxiv_id"]) else "",
         "doi": row["doi"],
     }
+    return entry(kind, key, fields) + "\n"
+
+
+def entry(kind: str, key: str, fields: Mapping[str, object]) -> str:
+    """An entry of BibTeX; fields without a value are left out.
+
+    Parameters
+    ----------
+    kind : str
+        article, misc, software, ...
+    key : str
+        What it is cited by.
+    fields : Mapping[str, object]
+        Name -> value.
+
+    Examples
+    --------
+    >>> print(entry("misc", "a2020b", {"year": 2020, "doi": ""}))
+    @misc{a2020b,
+      year = {2020},
+    }
+    """
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if pd.notna(value) and value != ""]
-    return "\n".join([f"@{kind}{{{key},", *lines, "}"]) + "\n"
+    return "\n".join([f"@{kind}{{{key},", *lines, "}"])
 
 
 def _kind(venue: str) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +39,7 @@ class Estimate:
 def interval(gaps: pd.Series) -> Estimate:
     """Mean of paired differences with Student's 95 % interval over seeds, ± t · s / √n; nan for one seed.
 
-    It says nothing of other test examples, so with few of them it is too narrow: see `paired_interval`.
+    It says nothing of other test examples, so with few of them it is too narrow: see `crossed_interval`.
 
     Examples
     --------
@@ -51,34 +50,6 @@ def interval(gaps: pd.Series) -> Estimate:
     n = len(gaps)
     variance = gaps.var(ddof=1) / n if n > 1 else np.nan
     return _student(gaps.mean(), variance, n - 1, n, 0)
-
-
-def paired_interval(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> Estimate:
-    """Mean difference of two methods with a 95 % interval over seeds and test examples.
-
-    Parameters
-    ----------
-    first : Mapping[int, np.ndarray]
-        Seed -> (n,) which test examples were right (or a loss of each).
-    second : Mapping[int, np.ndarray]
-        The same of the other method, in the same order.
-
-    Raises
-    ------
-    ValueError
-        For seeds that only one side has.
-    TooFew
-        For a single seed.
-
-    Examples
-    --------
-    >>> right = {0: np.array([1, 1, 1, 0]), 1: np.array([1, 1, 0, 1])}
-    >>> paired_interval(right, {0: np.array([1, 0, 0, 0]), 1: np.array([1, 0, 0, 1])}).mean
-    0.375
-    """
-    if first.keys() != second.keys():
-        raise ValueError(f"both sides need the same seeds; got {sorted(first)} and {sorted(second)}")
-    return crossed_interval(np.array([np.subtract(first[seed], second[seed], dtype=float) for seed in first]))
 
 
 def crossed_interval(gaps: np.ndarray) -> Estimate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from survey_lib.catalogue import CATEGORIES
+from survey_lib.catalogue import CATEGORIES, METHODS
 from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.results_table import LATER
@@ -46,7 +46,11 @@ RECIPE = (
 )
 NOT_STORED = "(not stored)"
 TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mini": 1000, "fashion-mnist": 10_000}  # images
-CHOICES = {"category": CATEGORIES, "when": ("before", "during", "after", "any")}
+CHOICES = {
+    "category": CATEGORIES,
+    "when": ("before", "during", "after", "any"),
+    "needs": ("nothing", *sorted({name for method in METHODS.values() for name in method.needs})),
+}
 
 
 def matching(
@@ -64,19 +68,19 @@ def matching(
     when : str, optional
         before, during, after or any.
     needs : str, optional
-        A field of Evidence.
+        A field of Evidence, or nothing.
     words : tuple[str, ...], default ()
         Words that the row must hold.
 
     Raises
     ------
     ValueError
-        For a category or a moment that does not exist.
+        For a category, a moment or an evidence that does not exist.
     """
-    for field, chosen in (("category", category), ("when", when)):
+    for field, chosen in (("category", category), ("when", when), ("needs", needs)):
         if chosen and chosen not in CHOICES[field]:
             raise ValueError(f"{field} must be one of {', '.join(CHOICES[field])}; got {chosen!r}")
-    table = catalogue(status="works").reset_index()
+    table = catalogue().reset_index()
     keep = (table["category"] == (category or table["category"])) & (
         table["when"].isin([when, "any"]) | (when is None)
     )

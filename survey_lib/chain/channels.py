@@ -1,21 +1,177 @@
-"""Evidence of channel groups: one Evidence for each producer layer, axis 0 = the group's channel.
+"""What can be observed of channel groups, need by need, put together as one Evidence for each producer layer.
 
-What is observed, need by need, stands in `observe_groups`; here it is put together, and repaired consumers
-are written back.
+Axis 0 is the group's channel. Weights and gradients are collected tensor by tensor (`evidence`) and cut into channels;
+feature maps come from `feature_maps`. OWN needs differ between the producers of a group, SHARED ones belong to the
+group. Repaired consumers are written back here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from survey_lib.chain.consumers import consumers
 from survey_lib.chain.copies import unwrap
 from survey_lib.chain.coupling.groups import ChannelGroup, Coupling
-from survey_lib.chain.evidence import groups as observe_groups
+from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Evidence, layer_seed
+from survey_lib.chain.evidence.feature_maps import feature_maps
+from survey_lib.chain.slicing import channel_rows, producer_rows, side_by_side, weight_slices
+
+ByProducer = dict[tuple[str, str], Tensor]  # (group name, producer)
+ByGroup = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the groups to observe in it, the data, and the dense network that the model was."""
+
+    model: nn.Module
+    dense: nn.Module
+    groups: tuple[ChannelGroup, ...]
+    batches: list | None
+    loss: observe.Loss | None
+    seed: int
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter, shared ones under each name."""
+        return {name: p.detach() for name, p in self.model.named_parameters(remove_duplicate=False)}
+
+    @property
+    def names(self) -> list[str]:
+        """Every parameter that belongs to a group."""
+        weights = self.weights
+        return list(dict.fromkeys(p.tensor for g in self.groups for p in g.slices if p.tensor in weights))
+
+    def of(self, need: str) -> dict[str, Tensor]:
+        """Evidence `need` of those parameters."""
+        found = evidence.collect(self.model, self.names, (need,), self.batches, self.loss, self.seed)
+        return {name: getattr(e, need) for name, e in found.items()}
+
+    def gradients(self, batches: Iterable) -> Iterator[dict[str, Tensor]]:
+        """∂L/∂w of those parameters, one batch after the other."""
+        subject = evidence.copied(self.model)
+        weights = {name: subject.get_parameter(name).requires_grad_() for name in self.names}
+        with torch.random.fork_rng(), torch.enable_grad():
+            yield from observe.gradients(subject, weights, batches, self.loss)
+
+
+def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
+    """Each producer's rows of each channel, from weight-shaped tensors.
+
+    Parameters
+    ----------
+    subject : Subject
+        What is observed.
+    tensors : dict[str, Tensor]
+        Weights by name, or what has their shapes.
+    """
+    return {
+        (g.name, producer): producer_rows(g, producer, tensors)
+        for g in subject.groups
+        for producer in g.producers
+    }
+
+
+def _collected(need: str, subject: Subject) -> ByProducer:
+    return rows(subject, subject.of(need))
+
+
+def filter_saliency(subject: Subject) -> ByProducer:
+    """Mean over mini-batches of (Σ over the channel's rows of g·w)²."""
+    weights = rows(subject, subject.weights)
+    return observe.mean(
+        {
+            key: (weights[key] * grad).flatten(1).sum(1).square()
+            for key, grad in rows(subject, gradients).items()
+        }
+        for gradients in subject.gradients(subject.batches)
+    )
+
+
+def gate_grad(subject: Subject) -> ByGroup:
+    """Mean over examples of `|∂L/∂ξ|`, ξ a gate on the channel where it is read.
+
+    ∂L/∂ξ = Σ a·∂L/∂a = Σ w·∂L/∂w over the consumers' weights of the channel, so no activation is needed.
+    """
+    weights = subject.weights
+
+    def gates(gradients: dict[str, Tensor], group: ChannelGroup) -> Tensor:
+        products = ((part, weights[part.tensor] * gradients[part.tensor]) for part in group.consumers)
+        return sum(channel_rows(product, part).flatten(1).sum(1) for part, product in products).abs()
+
+    found = subject.gradients(observe.singles(subject.batches))
+    return observe.mean({group.name: gates(grads, group) for group in subject.groups} for grads in found)
+
+
+def slices(subject: Subject) -> ByGroup:
+    """(channels, n) for each group."""
+    return {group.name: side_by_side(group, subject.weights) for group in subject.groups}
+
+
+def energy(subject: Subject) -> ByGroup:
+    """(channels,) Σ of the squares of `slices`, without putting them side by side."""
+    weights = subject.weights
+
+    def squares(rows: Tensor) -> Tensor:
+        rows = rows.unsqueeze(-1)  # a norm scale has one number a channel
+        return torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.dim()))).square()
+
+    return {
+        group.name: sum(squares(channel_rows(weights[p.tensor], p)) for p in weight_slices(group, weights))
+        for group in subject.groups
+    }
+
+
+def slices_grad(subject: Subject) -> ByGroup:
+    """∂L/∂slices, mean over mini-batches."""
+    gradients = subject.of("grad")
+    return {group.name: side_by_side(group, gradients) for group in subject.groups}
+
+
+def gamma(subject: Subject) -> ByGroup:
+    """(k, channels): the scales of the group's k batch norms; a group without one is a ValueError."""
+    norms = {
+        f"{name}.weight" for name, layer in subject.model.named_modules() if isinstance(layer, _BatchNorm)
+    }
+
+    def scales(group: ChannelGroup) -> Tensor:
+        found = [
+            channel_rows(subject.weights[p.tensor], p).view(group.size, -1)
+            for p in group.slices
+            if p.tensor in norms
+        ]
+        if not found:
+            raise ValueError(
+                f"group {group.name} has no batch-norm scale to rank by; leave it out with "
+                "protect=, or choose a method that reads weights"
+            )
+        return torch.cat(found, 1).T
+
+    return {group.name: scales(group) for group in subject.groups}
+
+
+OWN = {need: partial(_collected, need) for need in ("grad", "grad_sq", "example_grad_sq", "hess_grad")}
+OWN["filter_saliency"] = filter_saliency
+SHARED = {
+    "gamma": gamma,
+    "slices": slices,
+    "energy": energy,
+    "slices_grad": slices_grad,
+    "gate_grad": gate_grad,
+    "consumers": lambda s: consumers(s.model, s.dense, s.groups, s.batches),
+}
+STATIC = ("gamma", "slices", "energy")  # read off the weights, without data
+GRADIENTS = (*OWN, "slices_grad", "gate_grad", "act_grad")  # of the loss, so batches must have targets
+OWN["act_out"] = lambda s: feature_maps(s.model, s.groups, s.batches)
+OWN["act_grad"] = lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True)
 
 
 def collect(
@@ -52,15 +208,13 @@ def collect(
     """
     pairs = None if batches is None else observe.pairs(batches)
     _check(needs, pairs)
-    subject = observe_groups.Subject(
-        unwrap(model), unwrap(dense or model), coupling.groups, pairs, loss, seed
-    )
-    own = {need: observe_groups.OWN[need](subject) for need in needs if need in observe_groups.OWN}
-    shared = {need: observe_groups.SHARED[need](subject) for need in needs if need in observe_groups.SHARED}
+    subject = Subject(unwrap(model), unwrap(dense or model), coupling.groups, pairs, loss, seed)
+    own = {need: OWN[need](subject) for need in needs if need in OWN}
+    shared = {need: SHARED[need](subject) for need in needs if need in SHARED}
     found: dict[str, list[Evidence]] = {group.name: [] for group in coupling.groups}
-    for (group, producer), weight in observe_groups.rows(subject, subject.weights).items():
+    for (group, producer), weight in rows(subject, subject.weights).items():
         if any((group, producer) not in values for values in own.values()):
-            continue  # a producer without feature map; `maps` saw to it that the group has another
+            continue  # a producer without feature map; `feature_maps` saw to it that the group has another
         name = f"{group}:{producer}"
         seen = {need: values[group, producer] for need, values in own.items()}
         seen |= {need: values[group] for need, values in shared.items()}
@@ -69,15 +223,15 @@ def collect(
 
 
 def _check(needs: tuple[str, ...], batches: list | None) -> None:
-    known = (*observe_groups.OWN, *observe_groups.SHARED)
+    known = (*OWN, *SHARED)
     for need in needs:
         if need not in known:
             raise ValueError(
                 f"evidence {need!r} is unknown; of a channel group one can collect {', '.join(known)}"
             )
-        if not batches and need not in observe_groups.STATIC:
+        if not batches and need not in STATIC:
             raise ValueError(f"the method needs {need!r}, observed on data; pass batches=[(x, y), ...]")
-        if need in observe_groups.GRADIENTS and any(y is None for _, y in batches):
+        if need in GRADIENTS and any(y is None for _, y in batches):
             raise ValueError(f"{need!r} is a gradient of the loss; pass batches of pairs (x, y)")
 
 

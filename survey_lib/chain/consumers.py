@@ -13,9 +13,8 @@ from survey_lib.chain.evidence.base import Consumer, copied
 from survey_lib.chain.evidence.unfold import input_columns
 
 EXAMPLES = 16  # unfolded at once
-Moments = tuple[
-    Tensor, Tensor, Tensor, Tensor, int, Tensor
-]  # X Xᵀ, X Dᵀ, means of X and D, positions, level of X
+# X Xᵀ, X Dᵀ, the means of X and D, positions, level of X
+Moments = tuple[Tensor, Tensor, Tensor, Tensor, int, Tensor]
 
 
 def consumers(
@@ -118,9 +117,8 @@ def _consumer(
     weight = layer.weight.detach()
     kernel = weight[0, 0].numel()
     index = torch.as_tensor(part.index, device=weight.device)
-    columns = (index[:, :, None] * kernel + torch.arange(kernel, device=weight.device)).flatten(
-        1
-    )  # (channels, n)
+    # columns: (channels, n)
+    columns = (index[:, :, None] * kernel + torch.arange(kernel, device=weight.device)).flatten(1)
     flat, free = columns.flatten(), float(layer.bias is not None)
     return Consumer(
         part.tensor,

@@ -14,12 +14,8 @@ from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
 WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
-RANKED = {
-    torch.float16,
-    torch.bfloat16,
-    torch.float32,
-    torch.float64,
-}  # numbers that can be compared and zeroed
+# Numbers that can be compared and zeroed
+RANKED = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -74,10 +70,8 @@ def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) ->
     tables = (
         v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v
     )
-    memo = {
-        **(replaced or {}),
-        **{id(table): OrderedDict() for table in tables},
-    }  # empty tables of hooks, many
+    # A model has many empty tables of hooks
+    memo = {**(replaced or {}), **{id(table): OrderedDict() for table in tables}}
     try:
         return copy.deepcopy(model, dict(memo))
     except Exception:

@@ -11,24 +11,13 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from survey_lib.chain.copies import duplicate, unwrap
 
 Masks = dict[str, Tensor]
 
-LAYERS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.RNNBase,
-    nn.RNNCellBase,
-    nn.Bilinear,
-    nn.MultiheadAttention,
-)
+LAYERS = (nn.Linear, _ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear, nn.MultiheadAttention)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an entry
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -264,6 +253,16 @@ def overall_sparsity(masks: Mapping[str, Tensor]) -> float:
     """Removed share of all masked entries together."""
     total = sum(mask.numel() for mask in masks.values())
     return 1 - sum(int(mask.count_nonzero()) for mask in masks.values()) / total if total else 0.0
+
+
+def by_layer(masks: Mapping[str, Tensor]) -> list[dict]:
+    """One row a masked weight: its layer, how many entries it has and keeps, and the share removed."""
+    rows = []
+    for name, mask in masks.items():
+        total, kept = mask.numel(), int(mask.sum())
+        row = {"layer": name.removesuffix(".weight"), "unit": "weight", "total": total, "kept": kept}
+        rows.append(row | {"sparsity": 1 - kept / total})
+    return rows
 
 
 def masks_from_torch(model: nn.Module) -> Masks:

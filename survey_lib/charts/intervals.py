@@ -55,9 +55,7 @@ def intervals(
         For a table without rows.
     """
     if table.empty:
-        raise TooFew(
-            "no setting has two seeds with both methods, so no interval can be drawn; run more seeds"
-        )
+        raise TooFew(NO_PAIRS)
     at = np.arange(len(table))[::-1] if at is None else np.asarray(at, dtype=float)
     mean, low, high = (unit * table[name].to_numpy(float) for name in ("mean", "low", "high"))
     style = {"color": PALETTE[0], "marker": "o", "markersize": 5} | style

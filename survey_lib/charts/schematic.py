@@ -72,15 +72,16 @@ def tree(
             axes.plot([0.32, 0.58], [y, height], color=colour, zorder=1)
             axes.text(0.6, height, twig, fontsize=8, va="center", color=colour, weight="bold")
             axes.text(0.76, height, textwrap.fill(", ".join(leaves), wrap), fontsize=7, va="center")
-        _box(axes, 0.32, y, branch, colour)
-    _box(axes, 0, middle, root, DENSE)
+        box(axes, 0.32, y, branch, colour)
+    box(axes, 0, middle, root, DENSE)
     axes.set(xlim=(-0.1, 1.9), ylim=(0.3, len(twigs) + 0.7))
     axes.axis("off")
 
 
-def _box(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
+def box(axes: Axes, x: float, y: float, text: str, colour: str, **font) -> None:
+    """A word in a box with round corners."""
     style = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": colour, "linewidth": 1.4}
-    axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=style)
+    axes.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 9, "bbox": style} | font)
 
 
 def layer(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import yaml
 
-from survey_lib.cli.show import show
+from survey_lib.cli.show import DIRECTORY, show
 
 
 @click.group()
@@ -18,7 +18,13 @@ def notebooks() -> None:
 
 @notebooks.command()
 @click.argument("names", nargs=-1)
-@click.option("--profile", default="published", show_default=True, help="published, quick or full.")
+@click.option(
+    "--profile",
+    default="published",
+    show_default=True,
+    type=click.Choice(["published", "quick", "full"]),
+    help="Which runs are read.",
+)
 @click.option(
     "-p",
     "--parameter",
@@ -27,16 +33,16 @@ def notebooks() -> None:
     metavar="NAME VALUE",
     help="Set a parameter; may be repeated.",
 )
-@click.option("--jobs", default=2, show_default=True, help="Notebooks at a time.")
-@click.option(
-    "--out", default="build/notebooks", show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Notebooks at a time.")
+@click.option("--out", default="build/notebooks", show_default=True, type=DIRECTORY, help="Folder.")
 @click.option("--again", is_flag=True, help="Also those whose result is newer than all it rests on.")
 @click.option("--publish", is_flag=True, help="Normalise the results and put them into notebooks/.")
 def run(
     names: tuple[str, ...], profile: str, parameter: tuple, jobs: int, out: Path, again: bool, publish: bool
 ) -> None:
-    """Execute notebooks whose names contain one of NAMES (all if none is given) into a folder.
+    """Execute notebooks into a folder.
+
+    They are those whose names contain one of NAMES; without one, all.
 
     \b
     survey notebooks run --profile quick
@@ -66,13 +72,16 @@ def run(
 @notebooks.command()
 @click.argument("names", nargs=-1)
 def check(names: tuple[str, ...]) -> None:
-    """Check that notebooks are executed, in order, clean and small; no kernel is started."""
+    """Check that notebooks are executed and clean.
+
+    They are executed in order, hold no error, and are small; no kernel is started.
+    """
     from survey_lib.course.hygiene import check as faults_of
 
     faults = [f"{path.name}: {fault}" for path in choose(names) for fault in faults_of(path)]
     if faults:
         raise click.ClickException("\n".join(faults))
-    click.echo(f"{len(choose(names))} notebooks are clean")
+    click.echo(f"all {len(choose(names))} are clean")
 
 
 def choose(names: Sequence[str]) -> list[Path]:
@@ -113,7 +122,7 @@ def text(names: tuple[str, ...], check: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--out", default="figures", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--out", default="figures", show_default=True, type=DIRECTORY, help="Folder.")
 def figure(name: str, out: Path) -> None:
     """Draw the figure NAME, or `all`, from the published runs.
 
@@ -136,8 +145,8 @@ def cite(name: str) -> None:
 
 
 @click.command()
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--source", type=click.Path(path_type=Path), help="Another folder than the course's notebooks.")
+@click.argument("out", type=DIRECTORY)
+@click.option("--source", type=DIRECTORY, help="Another folder than the course's notebooks.")
 @click.option(
     "--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop."
 )
@@ -160,7 +169,7 @@ def student(out: Path, source: Path | None, check: bool) -> None:
 
 
 @click.command("class")
-@click.argument("out", metavar="NAME", type=click.Path(path_type=Path))
+@click.argument("out", metavar="NAME", type=DIRECTORY)
 @click.option("--notebooks", "numbers", required=True, help="Which ones, such as 02,07.")
 def classroom(out: Path, numbers: str) -> None:
     """Make a folder for a class: nbgrader course, handout, key.
@@ -208,7 +217,6 @@ def generate(name: str | None, tag: str) -> None:
     from survey_lib.analysis.address import address, guessed, set_address
     from survey_lib.analysis.claims import write as write_findings
     from survey_lib.analysis.literature import write_bibliography
-    from survey_lib.course.reading import update as update_times
     from survey_lib.figures.catalogue.draw import thumbnails
     from survey_lib.site import citation, readme
 
@@ -216,7 +224,7 @@ def generate(name: str | None, tag: str) -> None:
         name = guessed() or None
     if name is not None:
         set_address(name, tag, f"{datetime.date.today()}")
-    written = [write_findings(), *readme.update(), update_times(), *citation.write(), write_bibliography()]
+    written = [write_findings(), *readme.update(), *citation.write(), write_bibliography()]
     click.echo(f"wrote {', '.join(path.name for path in written)} and {len(thumbnails())} thumbnails")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import click
@@ -12,7 +13,9 @@ from survey_lib.cli.show import JSON, show
 @click.command()
 @click.option("--category", help="weight, pattern, filter, channel, depth or head.")
 @click.option("--when", help="before, during or after training.")
-@click.option("--needs", help="Only methods that read this evidence, or `nothing` for data-free ones.")
+@click.option(
+    "--needs", help="Only methods that read this evidence, such as grad, or `nothing` for data-free ones."
+)
 @click.option(
     "--described", is_flag=True, help="The literature's other methods, and why they do not run here."
 )
@@ -47,10 +50,13 @@ def methods(
             click.echo(f"    {row.one_line}\n    Not here: {row.reason}")
         return
     from survey_lib.analysis.tables import matching
+    from survey_lib.catalogue import METHODS
 
     rows = matching(category, when, needs, words)
-    if rows.empty and not as_json:
-        raise click.ClickException("no method matches all of that; `survey methods` lists every one")
+    if rows.empty:
+        near = difflib.get_close_matches(" ".join(words), METHODS, 4, 0.5)
+        said = f"; near: {', '.join(near)}" if near else ""
+        raise click.ClickException(f"no method matches all of that{said}; `survey methods` lists every one")
     shown = ["method", "category", "when", "cost", "paper", "what it does"]
     show(rows if as_json else rows[shown], as_json)
     if not as_json:

@@ -100,22 +100,22 @@ def prune_once(
     networks = {"dense": dense, "cut" if result.plan else "masked": result.model}
     if epochs:
         result = replace(result, model=_finetuned(result, data, epochs, seed))
-        networks[f"fine-tuned, {epochs} epochs"] = result.model
+        networks[f"fine-tuned, {epochs} epoch{'s' if epochs > 1 else ''}"] = result.model
     asked = ", ".join(f"{name} {value:g}" for name, value in wishes.items() if value is not None)
     stages = _measured(networks, example, data)
     notes += _doubts(stages, classes, bool(result.plan), data)
     report = Report(model, method, asked, notes, stages, result, machine(), len(data.test[1]) if data else 0)
     if out:
         survey_lib.save(result, out)
-        report.notes.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
+        report.written.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
     if onnx:
         done = export_onnx(result.model, example, onnx)
-        report.notes.append(
+        report.written.append(
             f"exported {onnx}, {done['bytes'] / 1e6:.2f} MB; it differs from eager by {done['error']:.0e}"
         )
     if html:
         files.replace(html, report.html())
-        report.notes.append(f"wrote {html}")
+        report.written.append(f"wrote {html}")
     return report
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 import click
@@ -35,6 +35,7 @@ class Report:
     result: PruneResult
     machine: str
     tested: int  # images
+    written: list[str] = field(default_factory=list)  # files, said at the end
 
     @property
     def title(self) -> str:
@@ -89,6 +90,8 @@ class Report:
         show(self.table())
         click.echo("\n".join([*self.lines(), repr(self.result)]))
         show(self.layers())
+        if self.written:
+            click.echo("\n".join(self.written))
 
     def values(self) -> dict:
         """All of it as plain values, every layer in it."""
@@ -100,6 +103,7 @@ class Report:
             "machine": self.machine,
             "layers": records(self.result.report),
             "left_whole": dict(self.result.skipped),
+            "written": self.written,
         }
 
     def html(self) -> str:

@@ -9,11 +9,7 @@ from pathlib import Path
 
 import click
 
-from survey_lib.cli.show import JSON, show
-
-PROFILE = click.option(
-    "--profile", default="quick", show_default=True, help="quick (minutes) or full (as published)."
-)
+from survey_lib.cli.show import DIRECTORY, JSON, show
 
 
 class OfStudy(click.ParamType):
@@ -34,7 +30,7 @@ STUDY = OfStudy()
 
 @click.command()
 @click.argument("study", type=STUDY)
-@PROFILE
+@click.option("--profile", default="quick", show_default=True, help="quick (minutes) or full (as published).")
 @click.option("--engine", default="joblib", show_default=True, help="serial, joblib or dask.")
 @click.option("--jobs", default=2, show_default=True, help="Parallel workers, one torch thread each.")
 @click.option("--shard", help="i/n: only the i-th of n parts, for job arrays.")
@@ -47,9 +43,11 @@ def sweep(
 
     Interrupt it at will: the same call goes on where it stopped.
 
-    \b survey sweep comparison --profile quick --jobs 2 survey sweep my_study.yaml
-    a study of your own; also for status and results survey sweep comparison --profile full --shard 3/8
-    one job of a job array survey sweep comparison --scheduler tls://node1:8786          on a dask cluster
+    \b
+    survey sweep comparison --profile quick --jobs 2
+    survey sweep my_study.yaml                              a study of your own; also for status and results
+    survey sweep comparison --profile full --shard 3/8      one job of a job array
+    survey sweep comparison --scheduler tls://node1:8786    on a dask cluster
     """
     from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 
@@ -147,7 +145,9 @@ def publish(study: str, profile: str, prune: bool) -> None:
     Published runs that have no successor are named, and nothing is written, unless --prune drops them.
     """
     from survey_lib.experiment.sweeps import store
+    from survey_lib.experiment.sweeps.study import load
 
+    load(study)
     click.echo(f"wrote {store.publish(study, profile=profile, prune=prune)}")
 
 
@@ -181,13 +181,19 @@ def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
 
 
 @click.command()
-@PROFILE
-@click.option("--jobs", default=2, show_default=True, help="Parallel workers.")
+@click.option(
+    "--profile",
+    default="quick",
+    show_default=True,
+    type=click.Choice(["quick", "full"]),
+    help="Minutes, or as published.",
+)
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Parallel workers.")
 @click.option(
     "--out",
     default="build",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=DIRECTORY,
     help="Folder for all that is made.",
 )
 def reproduce(profile: str, jobs: int, out: Path) -> None:

@@ -22,25 +22,16 @@ def report(found: Mapping[str, pd.DataFrame]) -> None:
 
 def chain_table(chain: pd.DataFrame) -> pd.DataFrame:
     """One row a measurement: speed-ups over the dense eager model, with quartiles, and the share of the MACs ratio."""
-    spread = [
-        f"{low:.2f} to {high:.2f}"
-        for low, high in zip(chain["speedup_low"], chain["speedup_high"], strict=True)
-    ]
-    return pd.DataFrame(
-        {
-            "model": chain["model"],
-            "variant": chain["variant"],
-            "runtime": chain["runtime"],
-            "batch": chain["batch"],
-            "threads": chain["threads"],
-            "ms": (1e3 * chain["median_s"]).round(2),
-            "theoretical": chain["speedup_theoretical"].round(2),
-            "measured": chain["speedup_measured"].round(2),
-            "quartiles": spread,
-            "share": (chain["speedup_measured"] / chain["speedup_theoretical"]).round(2),
-            "MB": (chain["file_bytes"] / 1e6).round(2),
-        }
+    low, high = (chain[f"speedup_{end}"].map("{:.2f}".format) for end in ("low", "high"))
+    table = chain[["model", "variant", "runtime", "batch", "threads"]].assign(
+        ms=1e3 * chain["median_s"],
+        theoretical=chain["speedup_theoretical"],
+        measured=chain["speedup_measured"],
+        quartiles=low + " to " + high,
+        share=chain["speedup_measured"] / chain["speedup_theoretical"],
+        MB=chain["file_bytes"] / 1e6,
     )
+    return table.round(2)
 
 
 def kinds(layers: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import base64
 import io
-import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -46,9 +45,6 @@ def begin(profile: str) -> None:
     torch.manual_seed(0)
     house_style()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(
-        logging.ERROR
-    )  # timing loads it: no GPU is no news
     if shell := get_ipython():
         shell.ast_transformers = [_Saying()] if profile == "quick" else []
 

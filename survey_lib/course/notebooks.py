@@ -28,6 +28,7 @@ KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name
 METADATA = KERNEL | {"language_info": {"name": "python"}}
 FOLDER = REPOSITORY / "notebooks"
 CELL_TIMEOUT = 3600
+INSERTED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of papermill's own cells
 STYLED, ADDRESS = re.compile(r"\bT_[0-9a-f]{5}"), re.compile(r"\b0x[0-9a-f]{6,}\b")  # new in every run
 
 
@@ -203,7 +204,7 @@ def normalise(path: str | Path) -> None:
     """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata = nbformat.from_dict(METADATA)
-    notebook.cells = [cell for cell in notebook.cells if not _inserted_by_papermill(cell)]
+    notebook.cells = [c for c in notebook.cells if INSERTED.isdisjoint(c.metadata.get("tags", ()))]
     count = 0
     for cell in notebook.cells:
         for key in ("papermill", "execution", "collapsed", "scrolled", "lines_to_next_cell"):
@@ -229,10 +230,6 @@ def folded(cell: nbformat.NotebookNode) -> bool:
     return "hide-input" in cell.metadata.get("tags", ()) and cell.metadata.get("jupyter") == {
         "source_hidden": True
     }
-
-
-def _inserted_by_papermill(cell: nbformat.NotebookNode) -> bool:
-    return bool({"injected-parameters", "papermill-error-cell-tag"} & set(cell.metadata.get("tags", ())))
 
 
 def _refuse_unknown(path: Path, chosen: dict) -> None:

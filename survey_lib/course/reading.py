@@ -8,14 +8,10 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from survey_lib.analysis.tables import markdown
 from survey_lib.course.exercises import BEGIN
 from survey_lib.course.notebooks import FOLDER
-from survey_lib.experiment.data.sources import REPOSITORY
 
 WORDS, LINES, EXERCISE = 150, 12, 10  # words and lines of code a minute; minutes an exercise
-NOTES = REPOSITORY / "docs" / "teaching.md"
-PART = re.compile(r"(<!-- begin times -->\n).*?(\n<!-- end times -->)", re.DOTALL)
 
 
 def times(folder: Path = FOLDER) -> pd.DataFrame:
@@ -51,22 +47,3 @@ def _row(path: Path) -> tuple[str, int, int, int]:
 
 def _fives(minutes: float) -> int:
     return -(-round(minutes) // 5) * 5
-
-
-def generated(text: str) -> str:
-    """The text of docs/teaching.md with its table made again.
-
-    Raises
-    ------
-    ValueError
-        If its marks are missing.
-    """
-    if not PART.search(text):
-        raise ValueError(f"{NOTES} lacks the marks <!-- begin times --> and <!-- end times -->")
-    return PART.sub(lambda found: found[1] + markdown(times()) + found[2], text)
-
-
-def update() -> Path:
-    """Write docs/teaching.md with its table made again."""
-    NOTES.write_text(generated(NOTES.read_text(encoding="utf-8")), encoding="utf-8")
-    return NOTES

@@ -13,9 +13,8 @@ def commit() -> str:
 
     Empty outside the repository of this library.
     """
-    if not (
-        Path(__file__).parents[2] / "pyproject.toml"
-    ).is_file():  # installed, perhaps inside somebody's repository
+    # Installed, perhaps inside somebody's repository
+    if not (Path(__file__).parents[2] / "pyproject.toml").is_file():
         return ""
     git = ["git", "-C", str(Path(__file__).parents[1])]
     try:

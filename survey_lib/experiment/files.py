@@ -65,6 +65,15 @@ def check_plain(path: Path) -> None:
         raise ValueError("it is no file")
 
 
+def verified(path: Path, sha256: str, remedy: str) -> bytes:
+    """The content of a file that has this sha256; ValueError with the remedy for any other."""
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{path} has sha256 {found}, expected {sha256}; {remedy}")
+    return content
+
+
 def set_aside(path: Path) -> Path:
     """Move what lies at `path` into the folder `set-aside` beside it, under a name that nothing has there."""
     aside = path.parent / ASIDE / f"{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"

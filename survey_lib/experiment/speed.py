@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,10 +35,8 @@ from survey_lib.prune import prune
 
 FOLDER = REPOSITORY / "data" / "results" / "speed"
 PARTS = ("chain", "layers", "kernels", "storage")
-PUBLISHED = {
-    "torchvision:resnet18": 64,
-    "resnet-20-b": 32,
-}  # model: pixels; 1x1 shortcuts, so that every width halves
+# Models with their pixels; 1x1 shortcuts, so that every width halves
+PUBLISHED = {"torchvision:resnet18": 64, "resnet-20-b": 32}
 BATCHES, THREADS = (1, 16, 64), (1, 2)
 USUAL = 16  # batch of the roofline and of torch.compile, which takes half a minute a model
 ROUNDS = 5
@@ -242,14 +241,10 @@ def measure_all(
     try:
         found = {
             "chain": _stacked(
-                {
-                    name: chain(*one, seconds=seconds, batches=batches, compiled=compiled)
-                    for name, one in subjects.items()
-                },
-                pixels,
+                partial(chain, seconds=seconds, batches=batches, compiled=compiled), subjects, pixels
             ),
-            "layers": _stacked({name: layers(*one) for name, one in subjects.items()}, pixels),
-            "storage": _stacked({name: storage(one[0]) for name, one in subjects.items()}, pixels),
+            "layers": _stacked(layers, subjects, pixels),
+            "storage": _stacked(lambda model, _: storage(model), subjects, pixels),
             "kernels": crossover(seconds=seconds / 4),
         }
     finally:
@@ -257,10 +252,12 @@ def measure_all(
     return {name: table.assign(**_environment(mkl)) for name, table in found.items()}
 
 
-def _stacked(tables: Mapping[str, pd.DataFrame], pixels: Mapping[str, int]) -> pd.DataFrame:
-    return pd.concat(
-        [table.assign(model=name, pixels=pixels[name]) for name, table in tables.items()], ignore_index=True
-    )
+def _stacked(
+    part: Callable[[nn.Module, Tensor], pd.DataFrame], subjects: Mapping, pixels: Mapping
+) -> pd.DataFrame:
+    """A part of every model, one table."""
+    tables = [part(*one).assign(model=name, pixels=pixels[name]) for name, one in subjects.items()]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _environment(mkl: bool) -> dict:

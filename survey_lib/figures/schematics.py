@@ -17,8 +17,7 @@ def taxonomy() -> Drawing:
     """The catalogue as a tree: structure, category, methods."""
     branches: dict[str, dict[str, list[str]]] = {}
     for method in METHODS.values():
-        if method.status == "works":
-            branches.setdefault(method.structure, {}).setdefault(method.category, []).append(method.name)
+        branches.setdefault(method.structure, {}).setdefault(method.category, []).append(method.name)
     twigs = sum(map(len, branches.values()))
     figure, axes = plt.subplots(figsize=(9, 0.55 * twigs + 0.8))
     schematic.tree(branches, axes)

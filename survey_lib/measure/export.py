@@ -59,9 +59,8 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
         If the error is above 1e-4 or the model returns anything but one tensor; no file is left then.
     """
     still = duplicate(unwrap(model)).eval().requires_grad_(False)
-    pair = (
-        example if len(example) > 1 else torch.cat([example, example])
-    )  # an axis of 1 would be taken as fixed
+    # An axis of 1 would be taken as fixed
+    pair = example if len(example) > 1 else torch.cat([example, example])
     other = torch.randn(pair.shape, generator=torch.Generator().manual_seed(1)).to(pair.dtype)
     with torch.no_grad(), untouched(model):
         expected = still(other)

@@ -19,12 +19,8 @@ from torch.utils.flop_counter import flop_registry
 from survey_lib.measure.observe import Example, as_inputs, quiet
 from survey_lib.measure.timing import WARM_UP
 
-KINDS = {
-    "convolution": "convolution",
-    "mm": "linear",
-    "norm": "norm",
-    "pool": "pooling",
-}  # by part of the name
+# Kind of operator by a part of its name
+KINDS = {"convolution": "convolution", "mm": "linear", "norm": "norm", "pool": "pooling"}
 
 
 class OperatorClock(TorchDispatchMode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from survey_lib.measure.observe import Example, as_inputs, quiet, samples_of
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
 
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # Timer loads it: no GPU is no news
 WARM_UP = 3  # calls before the clock starts: allocator, kernel choice, caches
 
 
@@ -25,12 +27,8 @@ def machine(device: torch.device | str = "cpu") -> str:
     if str(device).startswith("cuda"):
         try:
             return torch.cuda.get_device_name(device)
-        except (
-            RuntimeError,
-            AssertionError,
-            ValueError,
-        ):  # the record of a failed run names its machine, too
-            return "no such GPU"
+        except (RuntimeError, AssertionError, ValueError):
+            return "no such GPU"  # the record of a failed run names its machine, too
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

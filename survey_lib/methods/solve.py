@@ -207,9 +207,8 @@ def _sparsegpt(
     for start in range(0, weight.shape[1], width):
         block = slice(start, min(start + width, weight.shape[1]))
         if not n_m:
-            target = round(
-                share * weight.shape[0] * block.stop
-            )  # cumulative, so that the layer's count is exact
+            # Cumulative, so that the layer's count is exact
+            target = round(share * weight.shape[0] * block.stop)
             mask[:, block] = keep_largest(
                 weight[:, block].square() / factor.diagonal()[block].square(), target - gone
             )

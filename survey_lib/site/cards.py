@@ -56,7 +56,7 @@ def write_cards(folder: Path, synonyms: Mapping[str, list[str]]) -> list[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     house_style()
-    names = [method.name for method in METHODS.values() if method.status == "works"]
+    names = list(METHODS)
     for name in names:
         page = findable(card(METHODS[name], folder), synonyms.get(f"methods/{name}", []))
         (folder / f"{name}.md").write_text(page, encoding="utf-8")

@@ -9,6 +9,7 @@ import yaml
 
 import survey_lib
 from survey_lib.analysis.address import address, project, released
+from survey_lib.analysis.literature import entry
 from survey_lib.experiment.data.sources import REPOSITORY
 
 TITLE = "survey_lib: neural network pruning from formula to measured time"
@@ -84,8 +85,7 @@ def bibtex() -> str:
     }
     if where:
         fields |= {"year": released()[:4], "url": where.home}
-    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
-    return "\n".join(["@software{survey_lib,", *lines, "}"])
+    return entry("software", "survey_lib", fields)
 
 
 def write() -> list[Path]:

@@ -11,7 +11,7 @@ from survey_lib.analysis.address import address
 from survey_lib.analysis.numbers import finding
 from survey_lib.analysis.tables import markdown, matching
 from survey_lib.course.notebooks import FOLDER
-from survey_lib.course.reading import asks
+from survey_lib.course.reading import asks, times
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.figures.catalogue.entries import FIGURES
 from survey_lib.site import citation
@@ -113,6 +113,7 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     REPOSITORY / "docs" / "methods.md": {"methods": lambda: markdown(matching()[METHOD_COLUMNS])},
     REPOSITORY / "docs" / "install.md": {"colab": colab},
     REPOSITORY / "docs" / "networks.md": {"zoo": zoo_table},
+    REPOSITORY / "docs" / "teaching.md": {"times": lambda: markdown(times())},
     REPOSITORY / "docs" / "figures" / "README.md": {"figures": figures_table},
 }
 

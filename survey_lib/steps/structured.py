@@ -51,9 +51,8 @@ class Ranking:
         only = Coupling(tuple(self.groups), {})
         found = channels.collect(self.model, only, method.needs, request.batches, request.loss, request.seed)
         self.shapes = {name: tuple(members[0].weight.shape) for name, members in found.items()}
-        if (
-            method.category == "channel"
-        ):  # born for the group as a whole: every producer shows the same evidence
+        # These scores are of the group as a whole: every producer shows the same evidence
+        if method.category == "channel":
             found = {name: members[:1] for name, members in found.items()}
         self.scores = channels.score_groups(method.score, found)
         self.found = found if method.repair else {}

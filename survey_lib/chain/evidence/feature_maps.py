@@ -149,9 +149,8 @@ class _Following(TorchFunctionMode):
         """A forward hook: a producer was called."""
         convolution = isinstance(layer, _ConvNd)
         axis, index = 1 - layer.weight.dim() if convolution else -1, torch.as_tensor(part.index)
-        if (
-            convolution and layer.transposed and layer.groups > 1
-        ):  # the weight's output axis is within a group
+        # The weight's output axis is within a group
+        if convolution and layer.transposed and layer.groups > 1:
             starts = torch.arange(layer.groups) * layer.weight.shape[1]
             index = (index[:, None, :] + starts[:, None]).flatten(1)
         if isinstance(output, Tensor) and output.shape[axis] > index.max():

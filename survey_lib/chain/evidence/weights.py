@@ -36,9 +36,8 @@ def call(model: nn.Module, x: Tensor | tuple | dict):
     """
     named, positional = (x, ()) if isinstance(x, dict) else ({}, x if isinstance(x, tuple | list) else (x,))
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(
-        False
-    )  # it runs an encoder layer as one operation, without its layers
+    # The fast path runs an encoder layer as one operation, without its layers
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         return model(*positional, **named)
     except TypeError as error:

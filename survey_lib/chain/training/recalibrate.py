@@ -41,9 +41,8 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     tensor([3.])
     """
     result = duplicate(unwrap(model))
-    subject = duplicate(
-        result
-    ).eval()  # runs the batches: what else a forward writes does not reach the result
+    # Runs the batches: what else a forward writes does not reach the result
+    subject = duplicate(result).eval()
     norms = {n: m for n, m in subject.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
     for norm in norms.values():
         norm.reset_running_stats()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from survey_lib.experiment import files
 from survey_lib.experiment.data.parts import Arrays, split
 from survey_lib.repository import REPOSITORY
 
@@ -76,11 +76,7 @@ def _checked(root: Path, name: str) -> Path:
     """The folder in `root`, or in the repository where `root` has none, once all of its hashes are right."""
     base = root / name if (root / name).exists() else REPOSITORY / "data" / name
     for file, expected in SHA256[name].items():
-        found = hashlib.sha256((base / file).read_bytes()).hexdigest()
-        if found != expected:
-            raise ValueError(
-                f"{base / file} has sha256 {found}, expected {expected}; restore it from the repository"
-            )
+        files.verified(base / file, expected, "restore it from the repository")
     return base
 
 

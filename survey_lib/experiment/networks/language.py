@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import struct
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from survey_lib.catalogue import find
 from survey_lib.chain.evidence.base import collect
 from survey_lib.chain.masks import Masks, prunable
+from survey_lib.experiment import files
 from survey_lib.experiment.networks.llama import Llama, read_model
 from survey_lib.prune import prune
 from survey_lib.repository import REPOSITORY
@@ -100,9 +100,7 @@ class Tokenizer:
 def load_stories(folder: Path = STORIES) -> tuple[Llama, Tokenizer]:
     """The pretrained stories260K model and its tokenizer, after a check of both files' sha256."""
     for name, expected in SHA256.items():
-        digest = hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest()
-        if digest != expected:
-            raise ValueError(f"{folder}/{name} has sha256 {digest}, expected {expected}; copy the file again")
+        files.verified(Path(folder) / name, expected, "copy the file again")
     model = read_model(Path(folder) / "stories260K.bin")
     return model, Tokenizer.read(Path(folder) / "tok512.bin", model.shape.vocab)
 

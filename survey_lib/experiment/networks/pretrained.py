@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from survey_lib.experiment import files
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 IMAGENET_CLASSES = 1000
@@ -51,7 +52,5 @@ def efficientnet_lite0(classes: int, in_shape: tuple[int, int, int]) -> nn.Modul
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise ValueError(f"{path} has sha256 {found}, expected {SHA256}; reinstall the package")
+    files.verified(path, SHA256, "reinstall the package")
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from survey_lib.experiment.runs.config import FROZEN, SCHEMA, key_of
+from survey_lib.experiment.runs.config import FROZEN, SCHEMA, Frozen, key_of
 from survey_lib.measure import reductions
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -70,20 +70,6 @@ class Part(BaseModel):
     """Of a record: strict types, finite numbers; what is not named here is kept and not checked."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-
-class Config(Part):
-    """The fields of a config that every run has."""
-
-    method: str
-    data: str
-    model: str
-    profile: str
-    sparsity: Annotated[float, Field(ge=0, lt=1)]
-    seed: Count
-    epochs: Positive
-    recovery_epochs: Positive
-    rounds: Positive
 
 
 class Method(Part):
@@ -235,7 +221,7 @@ class Header(Part):
     def _key(self) -> Header:
         if lacking := FROZEN - self.config.keys():
             raise ValueError(f"its config lacks {', '.join(sorted(lacking))}")
-        Config.model_validate(self.config)
+        Frozen.model_validate({name: self.config[name] for name in FROZEN})
         version = 1 if self.method.version == "dense" else self.method.version
         if self.key != key_of(self.config, self.schema_, version):
             raise ValueError(f"{self.key} is not the key of its config and version")

@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -35,7 +36,14 @@ class Dense:
 
 
 def data_of(config: RunConfig) -> Data:
-    """The data set of a run, as its config wants it split and scaled."""
+    """The data set of a run, as its config wants it split and scaled; RuntimeError where its device is missing."""
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as error:
+        raise RuntimeError(
+            f"device: {config.device} does not work on this machine ({str(error).splitlines()[0]}); sweep a copy of "
+            "the study's file with device: cpu: survey sweep my_study.yaml"
+        ) from error
     return shared(config.data, config.device, config.validation, config.inputs)
 
 

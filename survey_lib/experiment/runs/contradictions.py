@@ -48,8 +48,11 @@ def _of_rounds(run: RunConfig) -> Iterator[str]:
         )
     if run.when and _in_training(run):
         yield f"when: before is for methods that act after training; {run.method} acts {run.row.when} it anyway"
-    if run.rewind_epoch >= run.epochs:
-        yield f"rewind_epoch must lie before epochs={run.epochs}, got {run.rewind_epoch}"
+    if run.rewind_epoch >= run.epochs and (run.recovery.endswith("rewind") or run.connect):
+        yield (
+            f"rewind_epoch must lie before epochs={run.epochs}, got {run.rewind_epoch} (1 unless you set it); "
+            f"write rewind_epoch: {run.epochs - 1}"
+        )
     if run.rate and (run.schedule != "iterative" or run.sparsity != after_rounds(run.rate, run.rounds)):
         yield (
             f"rate {run.rate} for {run.rounds} rounds is schedule iterative and sparsity "

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from survey_lib.chain.masks import by_layer
 from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.experiment.data.corruption import corrupted
 from survey_lib.experiment.environment import environment
@@ -203,16 +204,7 @@ def recalibrated(model: nn.Module, state: RunState) -> nn.Module:
 def _layers(state: RunState) -> list[dict]:
     """One row a layer: units in the dense network, units kept at the end, sparsity."""
     if not state.reports:
-        return [
-            {
-                "layer": name.removesuffix(".weight"),
-                "unit": "weight",
-                "total": mask.numel(),
-                "kept": int(mask.sum()),
-                "sparsity": 1 - int(mask.sum()) / mask.numel(),
-            }
-            for name, mask in state.masks.items()
-        ]
+        return by_layer(state.masks)
     total = state.reports[0].set_index("layer")["total"]
     last = state.reports[-1].set_index("layer").reindex(total.index)
     layers = last.assign(total=total, sparsity=1 - last["kept"] / total).reset_index()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from survey_lib.chain.evidence import groups as observe_groups
+from survey_lib.chain import channels
 from survey_lib.chain.masks import Masks, overall_sparsity, prunable
 from survey_lib.chain.training import during
 from survey_lib.experiment.data.loaders import Data
@@ -30,7 +30,7 @@ from survey_lib.measure.training_costs import Meter, stopwatch
 from survey_lib.prune import prune
 from survey_lib.steps.request import BudgetNotMet
 
-WITHOUT_DATA = {*observe_groups.STATIC, "flow"}  # evidence that costs no training examples
+WITHOUT_DATA = {*channels.STATIC, "flow"}  # evidence that costs no training examples
 OTHER_ORDER = 2_000_003  # added to the seed: an order of batches that no run of a study has
 PATH = 11  # points on the line between two solutions, both ends included
 
@@ -90,9 +90,8 @@ def run_chain(
             return
         data = data_of(longest)
         baseline = dense(longest, data, Path(cache or store.runs_folder() / "checkpoints"))
-        trunk = longest.model_copy(
-            update={"ticket": "original"}
-        )  # other tickets part from it in their last round
+        # Other tickets part from it in their last round
+        trunk = longest.model_copy(update={"ticket": "original"})
         state = _start(trunk, data, baseline)
         for end in _walk(state, configs):
             if end.config.connect:
@@ -252,11 +251,7 @@ def _pruned(state: RunState, layers: list[str] | None, sparsity: float | None):
 
 
 def _of(masks: Masks, layers: list[str] | None) -> Masks:
-    return (
-        masks
-        if layers is None
-        else {name: mask for name, mask in masks.items() if name.rpartition(".")[0] in layers}
-    )
+    return {n: mask for n, mask in masks.items() if layers is None or n.rpartition(".")[0] in layers}
 
 
 def _recover(state: RunState) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.masks import apply, overall_sparsity
+from survey_lib.chain.masks import apply, by_layer, overall_sparsity
 from survey_lib.experiment.networks import language
 from survey_lib.experiment.records.schema import bits
 from survey_lib.experiment.runs.config import DENSE, RunConfig
@@ -66,11 +66,7 @@ def _pruned(dense: nn.Module, config: RunConfig, tokens: Tensor) -> tuple[nn.Mod
         return dense, 0.0, []
     if config.row.structure != "structured":
         model, masks = language.prune_language(dense, config.method, config.sparsity, tokens, config.seed)
-        return (
-            apply(model, masks),
-            overall_sparsity(masks),
-            [_layer(name, mask) for name, mask in masks.items()],
-        )
+        return apply(model, masks), overall_sparsity(masks), by_layer(masks)
     batches = [(part[:, :-1], part[:, 1:]) for part in tokens.split(8)]
     result: PruneResult = prune(
         dense,
@@ -95,17 +91,6 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
         Tokens (batch, length).
     """
     return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-
-def _layer(name: str, mask: Tensor) -> dict:
-    kept = int(mask.sum())
-    return {
-        "layer": name.removesuffix(".weight"),
-        "unit": "weight",
-        "total": mask.numel(),
-        "kept": kept,
-        "sparsity": 1 - kept / mask.numel(),
-    }
 
 
 def _metrics(dense: nn.Module, model: nn.Module, stories: list[list[int]]) -> dict:

@@ -46,13 +46,7 @@ def load_trained(name: str) -> nn.Module:
     """
     if name not in SHA256:
         raise ValueError(f"no trained network {name!r}; there are: {', '.join(SHA256)}")
-    path = FOLDER / f"{name}.safetensors"
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256[name]:
-        raise ValueError(
-            f"{path} has sha256 {found}, expected {SHA256[name]}; restore it from the repository"
-        )
+    content = files.verified(FOLDER / f"{name}.safetensors", SHA256[name], "restore it from the repository")
     model = models.build("resnet-8", 10, (3, 32, 32))
     model.load_state_dict(safetensors.torch.load(content))
     return model.eval()

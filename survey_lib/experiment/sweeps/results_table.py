@@ -6,40 +6,12 @@ import math
 
 import pandas as pd
 
-from survey_lib.experiment.runs.config import RunConfig
+from survey_lib.experiment.runs.config import FROZEN, Frozen, RunConfig
 
-CONFIG = (
-    "profile",
-    "data",
-    "model",
-    "sparsity",
-    "scope",
-    "schedule",
-    "rounds",
-    "recovery",
-    "epochs",
-    "recovery_epochs",
-    "rewind_epoch",
-    "lr",
-    "recovery_lr",
-    "evidence",
-    "layer",
-    "ticket",
-    "seed",
-)
-LATER = (
-    "rate",
-    "output_rate",
-    "protect",
-    "distill",
-    "connect",
-    "optimizer",
-    "lr_schedule",
-    "init",
-    "inputs",
-    "validation",
-    "track_test",
-)
+UNSHOWN = {"method", "optimizer", "lr_schedule", "batch_size", "weight_decay", "device"}
+CONFIG = tuple(name for name in Frozen.model_fields if name not in UNSHOWN)
+RENAMED = {"macs", "when"}  # asked_macs, and the method's own moment where the config names none
+LATER = tuple(sorted(RunConfig.model_fields.keys() - FROZEN - RENAMED)) + ("optimizer", "lr_schedule")
 METHOD = ("category", "structure", "when", "version")
 SIZES = ("parameters", "nonzero_parameters", "macs", "nonzero_macs")
 COLUMNS = (

@@ -30,12 +30,8 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
     """
     configs = [(record, RunConfig(**record["config"])) for record in records]
     of_study = (check(study, configs) for check in (_versions, _methods, _counts, _dense))
-    return [fault for found in (_failed(records), _fields(records), *of_study) for fault in found]
-
-
-def _failed(records: list[dict]) -> Iterator[Fault]:
-    failed = (record["key"] for record in records if record["status"] == "failed")
-    yield from ((key, "a run that failed is not published") for key in failed)
+    failed = [(r["key"], "a run that failed is not published") for r in records if r["status"] == "failed"]
+    return [fault for found in (failed, _fields(records), *of_study) for fault in found]
 
 
 def outdated(record: dict) -> bool:

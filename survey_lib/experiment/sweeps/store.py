@@ -22,9 +22,8 @@ from survey_lib.experiment.sweeps import results_table as tidy
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.garbage import uncollected
 
-CROWDED = (
-    1.5  # wall over CPU seconds: above it a time says more of the machine's other work than of the run's
-)
+# Wall over CPU seconds: above it a time says more of the machine's other work than of the run's
+CROWDED = 1.5
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:

@@ -43,9 +43,8 @@ class Study(BaseModel):
     name: str
     question: str
     family: str = ""  # what is compared in it, in one sentence: these comparisons are corrected together
-    tolerance: float = Field(
-        0.05, gt=0, le=0.1
-    )  # of an accuracy on another processor: 0.037 was seen (300 images)
+    # Of an accuracy on another processor: 0.037 was seen (300 images)
+    tolerance: float = Field(0.05, gt=0, le=0.1)
     profiles: dict[str, Profile]
 
 

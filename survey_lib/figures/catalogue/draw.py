@@ -97,8 +97,12 @@ def cite(name: str) -> str:
     >>> print(cite("taxonomy").splitlines()[0])
     @misc{survey_lib:taxonomy,
     """
-    if name not in FIGURES and name in literature.papers().index:
+    papers = literature.papers().index
+    if name not in FIGURES and name in papers:
         return literature.bibtex(name)
+    if name not in FIGURES:
+        near = difflib.get_close_matches(name, [*FIGURES, *papers], 4, 0.4)
+        raise ValueError(f"no figure and no paper {name!r}; near: {', '.join(near) or 'none'}")
     entry, picture, where = find(name), THUMBNAILS / f"{name}.png", address()
     needed(picture)
     git = ["git", "-C", str(THUMBNAILS), "log", "-1", "--format=%H %cs", "--", picture.name]
@@ -117,5 +121,4 @@ def cite(name: str) -> str:
     }
     if where:
         fields["url"] = f"{where.home}/blob/{commit}/docs/figures/{name}.png"
-    lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
-    return "\n".join([f"@misc{{survey_lib:{name},", *lines, "}"])
+    return literature.entry("misc", f"survey_lib:{name}", fields)

@@ -86,9 +86,8 @@ def levels(runs: pd.DataFrame, x: str, examples: int) -> pd.DataFrame:
 
 def _gap(runs: pd.DataFrame, x: str) -> str:
     """How far magnitude is from l1-filter at equal x, in words."""
-    weights = max(
-        name for name in set(runs["method"]) if name.startswith("magnitude")
-    )  # layerwise, if several
+    # Layerwise, if several
+    weights = max(name for name in set(runs["method"]) if name.startswith("magnitude"))
     first, second = (runs[runs["method"] == name] for name in (weights, "l1-filter"))
     found = 100 * gaps(contrast(first, second, x)).mean()
     return f"{abs(found):.1f} points {'more' if found > 0 else 'less'}"

@@ -119,9 +119,8 @@ def roofline(roofed: pd.DataFrame, axes: Axes) -> None:
     axes : Axes
         Where to draw.
     """
-    peak = (
-        roofed[["peak", "attained"]].max(axis=None) / 1e9
-    )  # no program measures a limit, only a bound from below
+    # No program measures a limit, only a bound from below
+    peak = roofed[["peak", "attained"]].max(axis=None) / 1e9
     bandwidth = roofed["bandwidth"].max() / 1e9
     for index, kind in enumerate(KINDS):
         for variant, rows in roofed[roofed["kind"] == kind].groupby("variant"):

@@ -52,13 +52,7 @@ def chain(places: Mapping[str, Sequence[str]], axes: Axes) -> None:
         Where to draw.
     """
     for column, (step, faults) in enumerate(places.items()):
-        style = {
-            "boxstyle": "round,pad=0.35",
-            "facecolor": "white",
-            "edgecolor": PALETTE[0],
-            "linewidth": 1.4,
-        }
-        axes.text(column, 1, step, ha="center", va="center", fontsize=10, weight="bold", bbox=style)
+        schematic.box(axes, column, 1, step, PALETTE[0], fontsize=10, weight="bold")
         axes.text(column, 0.85, "\n".join(faults), ha="center", va="top", fontsize=8.5, linespacing=1.6)
         if column:
             schematic.arrow(axes, (column - 0.68, 1), (column - 0.32, 1))

@@ -140,9 +140,8 @@ def winning(frame: pd.DataFrame) -> Drawing:
     """Winning tickets, their masks shuffled and with new weights, over sparsity: the figure of notebook 05."""
     frame = frame[frame["model"] == frame["model"].mode().iloc[0]]
     imp = frame[(frame["method"].str.split(" ").str[0] == "imp") & (frame["recovery"] == "rewind")]
-    imp = imp[
-        imp["rewind_epoch"] == imp["rewind_epoch"].mode().iloc[0]
-    ]  # the sweep of rewind points is another figure
+    # The sweep of rewind points is another figure
+    imp = imp[imp["rewind_epoch"] == imp["rewind_epoch"].mode().iloc[0]]
     lines = {ticket: imp[imp["ticket"] == ticket] for ticket in TICKETS if ticket in set(imp["ticket"])}
     figure, axes = plt.subplots(figsize=(6.4, 3.7))
     table = over_sparsity(lines, axes)

@@ -178,9 +178,6 @@ def chip(evidence: Evidence) -> Tensor:
     """
     maps = evidence.act_out.unsqueeze(-1).flatten(2)
 
-    def nuclear_without(channel: int) -> Tensor:
-        rest = torch.arange(maps.shape[1]) != channel
-        return torch.linalg.svdvals(maps[:, rest]).sum(-1)
-
-    without = torch.stack([nuclear_without(channel) for channel in range(maps.shape[1])], 1)
+    others = ~torch.eye(maps.shape[1], dtype=torch.bool)
+    without = torch.stack([torch.linalg.svdvals(maps[:, rest]).sum(-1) for rest in others], 1)
     return (torch.linalg.svdvals(maps).sum(-1, keepdim=True) - without).mean(0)

@@ -147,9 +147,8 @@ class SRigL(RigL):
         weight, mask, salient = self.weights[name], self.masks[name], super().move(name, share)
         total, width = int(mask.sum()), weight[0].numel()
         counts = salient.flatten(1).sum(1)
-        needed = counts.sort(descending=True).values[
-            max(math.ceil(total / width), 1) - 1
-        ]  # room for all weights
+        # Room for all weights
+        needed = counts.sort(descending=True).values[max(math.ceil(total / width), 1) - 1]
         least = min(max(1, int(self.SALIENT * total / len(weight))), int(needed))
         alive = counts >= (0 if name == list(self.weights)[-1] else least)
         growth = self.growth(name).double()
