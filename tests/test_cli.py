@@ -348,7 +348,8 @@ def test_a_study_that_wants_a_gpu_which_is_not_there_says_what_to_do(own):
         (STUDY.replace("epochs: 2,", "epochs: two,", 1), "epochs: must be a valid integer, got 'two'"),
         (STUDY.replace("question", "qestion"), "question: is missing; qestion: is not a field here"),
         ("name: [", "no valid YAML"),
-        ("", "got None"),
+        ("", "must be a mapping, a line `name: value` each, got None"),
+        ("- a", "must be a mapping, a line `name: value` each, got ['a']"),
     ],
 )
 def test_a_wrong_study_is_refused_before_any_work_in_words_of_our_own(own, wrong, said):

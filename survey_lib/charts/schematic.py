@@ -79,7 +79,23 @@ def tree(
 
 
 def box(axes: Axes, x: float, y: float, text: str, colour: str, **font) -> None:
-    """A word in a box with round corners."""
+    """A word in a box with round corners.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    x : float
+        Middle of the box.
+    y : float
+        Middle of the box.
+    text : str
+        The word.
+    colour : str
+        Colour of the edge.
+    **font
+        How the word is written, as matplotlib takes it.
+    """
     style = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": colour, "linewidth": 1.4}
     axes.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 9, "bbox": style} | font)
 

@@ -66,7 +66,22 @@ def check_plain(path: Path) -> None:
 
 
 def verified(path: Path, sha256: str, remedy: str) -> bytes:
-    """The content of a file that has this sha256; ValueError with the remedy for any other."""
+    """The content of a file that has this sha256.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    sha256 : str
+        What it must have.
+    remedy : str
+        What to do where it has another.
+
+    Raises
+    ------
+    ValueError
+        For a file that has another sha256; the text ends with the remedy.
+    """
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:

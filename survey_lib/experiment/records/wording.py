@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import ValidationError
 
 
@@ -27,5 +29,6 @@ def _fault(found: dict) -> str:
     if not says and found["type"] == "value_error":  # raised by our own checks, which name the value
         says = str(found["ctx"]["error"])
     if not says:
-        says = f"{found['msg'].replace('Input should be', 'must be')}, got {found['input']!r}"
+        wanted = re.sub("a valid dictionary.*", "a mapping, a line `name: value` each", found["msg"])
+        says = f"{wanted.replace('Input should be', 'must be')}, got {found['input']!r}"
     return f"{field}: {says}" if field else says

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -40,9 +41,10 @@ def data_of(config: RunConfig) -> Data:
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:
+        why = re.split(r"\. |\n", str(error))[0]
         raise RuntimeError(
-            f"device: {config.device} does not work on this machine ({str(error).splitlines()[0]}); sweep a copy of "
-            "the study's file with device: cpu: survey sweep my_study.yaml"
+            f"device: {config.device} does not work on this machine ({why}); sweep a copy of the study's file with "
+            "device: cpu: survey sweep my_study.yaml"
         ) from error
     return shared(config.data, config.device, config.validation, config.inputs)
 
