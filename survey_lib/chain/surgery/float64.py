@@ -90,11 +90,12 @@ class Double(TorchFunctionMode):
         return value
 
 
-def _grouped_mm(a: Tensor, experts: Tensor, *, offs: Tensor) -> Tensor:
+def _grouped_mm(a: Tensor, experts: Tensor, *, offs: Tensor, bias: Tensor | None = None, **_) -> Tensor:
     """Rows of `a` times the matrix of their expert, which torch has not in float64 (case B86)."""
     ends = offs.tolist()
     parts = [a[start:end] @ one for start, end, one in zip([0, *ends], ends, experts, strict=False)]
-    return torch.cat([*parts, a.new_zeros(len(a) - ends[-1], experts.shape[-1])])  # rows of no expert
+    out = torch.cat([*parts, a.new_zeros(len(a) - ends[-1], experts.shape[-1])])  # rows of no expert
+    return out if bias is None else out + bias
 
 
 def _double_dtype(one):
