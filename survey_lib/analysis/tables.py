@@ -229,6 +229,10 @@ def study_card(table: pd.DataFrame) -> str:
         "sampling error of an accuracy": error or NOT_STORED,
         "runs": f"{len(keys)} of study {study}: {', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''}",
     }
+    gpus = {run["environment"]["machine"] for run in runs if run["config"]["device"] != "cpu"}
+    if gpus:
+        share = sum(config["device"] != "cpu" for config in configs)
+        rows["computed on"] = f"{', '.join(sorted(gpus))} ({share} of {len(runs)} runs), else a CPU core"
     return markdown(pd.DataFrame({"of this figure": rows.keys(), "": rows.values()}))
 
 
