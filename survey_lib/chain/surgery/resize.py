@@ -186,7 +186,9 @@ def _nearest(module: nn.Module, small: nn.Module, old: int, side: tuple[int, ...
     return found.pop() if len(found) == 1 else old
 
 
-def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray) -> Attributes:
+def repair(
+    error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray, done: Attributes
+) -> Attributes:
     """Where a cut model fails: integer attributes that hold an old width, set to the new one.
 
     Looks from the innermost module of the traceback outwards, and changes all modules of the first class in
@@ -202,13 +204,17 @@ def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np
         What `trace` returned for the model.
     alive : np.ndarray
         For each label of the trace, whether it stays.
+    done : Attributes
+        Those that have their new width; it may be the old one of another axis.
     """
     for kind in dict.fromkeys(type(module) for module in failing_modules(error)):
         changes = {}
         for name, module in small.named_modules():
             if type(module) is kind:
                 numbers = {
-                    attribute: value for attribute, value in vars(module).items() if whole_numbers(value)
+                    attribute: value
+                    for attribute, value in vars(module).items()
+                    if whole_numbers(value) and (name, attribute) not in done
                 }
                 changes |= _changed(module, name, numbers, coupling, alive)
         if changes:

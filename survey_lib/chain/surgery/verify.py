@@ -70,7 +70,7 @@ class Check:
                 found = self._cut(small, gone)
                 break
             except Exception as error:  # whatever a wrong width makes a forward raise
-                change = repair(error, small, self.coupling, alive)
+                change = repair(error, small, self.coupling, alive, attributes)
                 attributes |= change
                 if not change:
                     self.failing = self._name(failing_modules(error))
