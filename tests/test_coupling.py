@@ -471,6 +471,29 @@ def test_grouped_query_attention_by_hand_loses_whole_heads():
     assert (small.q.out_features, small.k.out_features, small.out.in_features) == (10, 5, 10)
 
 
+class SelfAttention(nn.Module):
+    """Attention that holds the number and the width of its heads, as most libraries write it."""
+
+    def __init__(self, heads, width):
+        super().__init__()
+        self.heads, self.width, self.total = heads, width, heads * width
+        self.qkv, self.out = nn.Linear(6, 3 * self.total), nn.Linear(self.total, 3)
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        q, k, v = self.qkv(x).reshape(batch, length, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, self.total))
+
+
+@pytest.mark.parametrize("batch, heads, width", [(4, 4, 16), (2, 3, 6), (8, 2, 16)])
+def test_width_of_a_head_is_not_taken_for_batch_times_heads(batch, heads, width):
+    model, x = SelfAttention(heads, width), torch.randn(batch, 5, 6)
+    done = cut_without(model, x, qkv=[0])
+    assert (done.model.heads, done.model.width) == (heads - 1, width)
+    assert done.model.total == done.model.out.in_features == (heads - 1) * width
+
+
 def test_multi_head_attention_keeps_trunk_and_heads_in_step():
     model = Functional(
         lambda m, x: m.out(m.stem(x) + m.mha(*[m.stem(x)] * 3)[0]),

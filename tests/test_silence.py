@@ -368,7 +368,34 @@ def test_b90_outputs_are_named_where_there_are_several():
         prune(Cache(), "l1-filter", 0.5, example=X)
 
 
-def test_b86_operations_without_float64_are_named_with_the_way_out():
+class Experts(nn.Module):
+    """Each row goes to the expert that a router chooses; torch multiplies them in float32 only."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.route, self.a, self.o = nn.Linear(4, 3), nn.Linear(8, 6), nn.Linear(6, 2)
+        self.experts = nn.Parameter(torch.randn(3, 4, 8))
+        self.bias = nn.Parameter(torch.randn(8)) if bias else None
+
+    def forward(self, x):
+        chosen = self.route(x).argmax(-1)
+        order, offs = chosen.argsort(stable=True), F.one_hot(chosen, 3).sum(0).cumsum(0).to(torch.int32)
+        h = F.grouped_mm(x[order], self.experts, offs=offs)
+        h = h if self.bias is None else h + self.bias
+        return self.o(F.relu(self.a(h)))[order.argsort()]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_b86_experts_that_torch_multiplies_in_single_precision_are_checked_in_double(bias):
+    torch.manual_seed(0)
+    model, x = Experts(bias), torch.randn(5, 4)
+    small = prune(model, "l1-filter", 0.5, example=x)
+    masked = prune(model, "l1-filter", 0.5, example=x, cut=False)
+    assert small.model.a.out_features == 3 and small.model.experts.shape == (3, 4, 8)
+    assert torch.allclose(small.model(x), masked.model(x), atol=1e-5)
+
+
+def test_b86_operations_without_float64_are_named():
     class Single(nn.Module):
         def __init__(self):
             super().__init__()
@@ -377,10 +404,10 @@ def test_b86_operations_without_float64_are_named_with_the_way_out():
         def forward(self, x):
             h = self.a(x)
             if h.dtype == torch.float64:
-                raise NotImplementedError("grouped_mm is not implemented for 'Double'")
+                raise NotImplementedError("mine is not implemented for 'Double'")
             return self.o(F.relu(h))
 
-    with pytest.raises(ValueError, match="does not run on its example in float64: .*experts_implementation"):
+    with pytest.raises(ValueError, match="does not run on its example in float64: mine is not"):
         prune(Single(), "l1-filter", 0.5, example=X)
 
 

@@ -87,7 +87,7 @@ def figures_table() -> str:
 
 def zoo_table() -> str:
     """One row a network, from what benchmarks/zoo.py measured; at most two of its fixed layers."""
-    rows = pd.read_csv(REPOSITORY / "benchmarks" / "zoo.csv")
+    rows = pd.read_csv(REPOSITORY / "benchmarks" / "zoo.csv", keep_default_na=False)
     rows["left"] = rows["parameters_after"] / rows["parameters_before"]
     left = rows.pivot(index="model", columns="sparsity", values="left")
     groups = rows.groupby("model", sort=False)

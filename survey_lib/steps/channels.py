@@ -75,7 +75,8 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         for layer in group.producers
     ]
     sparsity = overall_sparsity(keep)
-    added = [name.removesuffix(".bias") for name in pruned.state_dict() if name not in model.state_dict()]
+    dense = model.state_dict()
+    added = [name.removesuffix(".bias") for name in pruned.state_dict() if name not in dense]
     plan = done and done.plan | ({"biases": added} if added else {})
     report, over_kept = report_of(rows, request, sparsity), done.over_kept if done else ()
     left = shares(model, pruned, request.cut, coupling.macs(keep) / whole if whole else 1.0)

@@ -84,7 +84,7 @@ class Budget:
                 / self.dense
             )
         used = effective(model, masks).values()
-        kept = sum(tensor.numel() if masks is None else int(tensor.count_nonzero()) for tensor in used)
+        kept = sum(tensor.numel() if masks is None else int(tensor.ne(0).count_nonzero()) for tensor in used)
         return kept / self.dense
 
     def bracket(self, cost: Callable[[float], float], steps: int = PREDICTED) -> tuple[float, float]:

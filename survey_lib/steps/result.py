@@ -110,7 +110,7 @@ def shares(dense: nn.Module, pruned: nn.Module, cut: bool, macs: float) -> dict[
     """
 
     def parameters(model: nn.Module) -> int:
-        return sum(tensor.numel() if cut else int(tensor.count_nonzero()) for tensor in model.parameters())
+        return sum(t.numel() if cut else int(t.ne(0).count_nonzero()) for t in model.parameters())
 
     def size(model: nn.Module) -> int:
         return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])

@@ -253,11 +253,14 @@ def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weig
                 summed = columns.square().sum(-1) if need == "act_norm" else columns @ columns.mT
                 total[name] = total.get(name, 0) + summed
 
-        for layer in model.modules():  # a shared weight has several owners; an embedding multiplies nothing
-            owns = any(weight is weights[name] for weight in layer.parameters(recurse=False))
-            if owns and not isinstance(layer, EMBEDDINGS):
-                layer.register_forward_pre_hook(observe)
+        for layer in owners[id(weights[name])]:
+            layer.register_forward_pre_hook(observe)
 
+    owners: dict[int, list[nn.Module]] = {id(weight): [] for weight in weights.values()}
+    for layer in model.modules():  # a shared weight has several owners; an embedding multiplies nothing
+        own = () if isinstance(layer, EMBEDDINGS) else layer.parameters(recurse=False)
+        for key in owners.keys() & set(map(id, own)):
+            owners[key].append(layer)
     for name in weights:
         watch(name)
     for x, _ in batches:

@@ -67,10 +67,11 @@ class MaskedSteps(OverKept):
         self.steps.append(Step(call.name, numbers, kept, several, seen | passed, seen - passed))
 
     def _groups(self, tensors: list[Tensor]) -> frozenset[str]:
-        vectors = [vector for x in tensors for vector in self.labels.axes(x).values()]
-        labels = np.unique(np.concatenate([np.zeros(0, int), *vectors]))
-        numbers = self.member[labels[(labels > 0) & (labels < self.labels.of_parameters)]]
-        return frozenset(self.names[n] for n in np.unique(numbers[numbers >= 0]))
+        there = np.zeros(len(self.names) + 1, bool)  # the last for what is in no group
+        for vector in (vector for x in tensors for vector in self.labels.axes(x).values()):
+            labels = vector[(vector > 0) & (vector < self.labels.of_parameters)]
+            there[self.member[labels]] = True
+        return frozenset(self.names[n] for n in np.flatnonzero(there[:-1]))
 
     def _kept(self, x: Tensor) -> Tensor | None:
         if any((vector == UNTIED).any() for vector in self.labels.axes(x).values()):
@@ -85,6 +86,9 @@ class CutSteps(LabelledRun):
     def __init__(self, model: nn.Module, steps: list[Step]):
         super().__init__(model, Labels(model))
         self.rest, self.blamed = iter(steps), []
+
+    def _hooks(self, name: str, module: nn.Module) -> tuple:
+        return ()  # nothing here asks for the module under way
 
     def execute(self, func, args, kwargs, arguments):
         step, error = next(self.rest), None

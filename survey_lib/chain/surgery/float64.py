@@ -70,6 +70,7 @@ class Double(TorchFunctionMode):
         args, kwargs = self._double(tuple(args)), self._double(kwargs or {})
         if name in CASTS or "dropout" in name:
             return next(leaves([args, kwargs])).double()
+        func = _grouped_mm if name.endswith("grouped_mm") else func
         return func(*args, **kwargs).fill_(0.5) if name in NOISE else func(*args, **kwargs)
 
     def _double(self, one):
@@ -87,6 +88,14 @@ class Double(TorchFunctionMode):
         if self.over_kept:
             self.over_kept.labels.known[value] = self.over_kept.labels.axes(tensor)
         return value
+
+
+def _grouped_mm(a: Tensor, experts: Tensor, *, offs: Tensor, bias: Tensor | None = None, **_) -> Tensor:
+    """Rows of `a` times the matrix of their expert, which torch has not in float64 (case B86)."""
+    ends = offs.tolist()
+    parts = [a[start:end] @ one for start, end, one in zip([0, *ends], ends, experts, strict=False)]
+    out = torch.cat([*parts, a.new_zeros(len(a) - ends[-1], experts.shape[-1])])  # rows of no expert
+    return out if bias is None else out + bias
 
 
 def _double_dtype(one):

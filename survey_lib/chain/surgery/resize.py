@@ -143,13 +143,10 @@ def resized(
         For each label of the trace, whether it stays.
     """
     changes: Attributes = {}
-    for name, attribute in names:
+    for name in {name for name, _ in names}:
         module = small.get_submodule(name)
-        old = getattr(module, attribute)
-        new = _new_widths(coupling.widths.get(name, ()), old, alive)
-        if new != old:
-            changes[name, attribute] = new
-            setattr(module, attribute, new)
+        values = {attribute: getattr(module, attribute) for owner, attribute in names if owner == name}
+        changes |= _changed(module, name, values, coupling, alive)
     return changes
 
 
@@ -189,7 +186,9 @@ def _nearest(module: nn.Module, small: nn.Module, old: int, side: tuple[int, ...
     return found.pop() if len(found) == 1 else old
 
 
-def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray) -> Attributes:
+def repair(
+    error: BaseException, small: nn.Module, coupling: Coupling, alive: np.ndarray, done: Attributes
+) -> Attributes:
     """Where a cut model fails: integer attributes that hold an old width, set to the new one.
 
     Looks from the innermost module of the traceback outwards, and changes all modules of the first class in
@@ -205,18 +204,19 @@ def repair(error: BaseException, small: nn.Module, coupling: Coupling, alive: np
         What `trace` returned for the model.
     alive : np.ndarray
         For each label of the trace, whether it stays.
+    done : Attributes
+        Those that have their new width; it may be the old one of another axis.
     """
     for kind in dict.fromkeys(type(module) for module in failing_modules(error)):
         changes = {}
         for name, module in small.named_modules():
             if type(module) is kind:
-                for attribute, value in vars(module).items():
-                    if whole_numbers(value):
-                        new = _new_widths(coupling.widths.get(name, ()), value, alive)
-                        if new != value:
-                            changes[name, attribute] = new
-        for (name, attribute), value in changes.items():
-            setattr(small.get_submodule(name), attribute, value)
+                numbers = {
+                    attribute: value
+                    for attribute, value in vars(module).items()
+                    if whole_numbers(value) and (name, attribute) not in done
+                }
+                changes |= _changed(module, name, numbers, coupling, alive)
         if changes:
             return changes
     return {}
@@ -240,27 +240,41 @@ def whole_numbers(value) -> bool:
     )
 
 
-def _new_widths(vectors, old: int | tuple | list, alive: np.ndarray) -> int | tuple | list:
-    if isinstance(old, (tuple, list)):
-        return type(old)(_new_width(vectors, one, alive) for one in old)
-    return _new_width(vectors, old, alive)
+def _changed(module: nn.Module, name: str, values: dict, coupling: Coupling, alive: np.ndarray) -> Attributes:
+    """Set the widths among these attributes to what became of them; returns those that changed."""
+    vectors = coupling.widths.get(name, ()) if values else ()
+    axes = [(len(vector), int(alive[vector].sum()), *_distinct(vector, alive)) for vector in vectors]
+    changes: Attributes = {}
+    for attribute, old in values.items():
+        several = isinstance(old, (tuple, list))
+        new = type(old)(_new_width(axes, one) for one in old) if several else _new_width(axes, old)
+        if new != old:
+            changes[name, attribute] = new
+            setattr(module, attribute, new)
+    return changes
 
 
-def _new_width(vectors, old: int, alive: np.ndarray) -> int:
+def _distinct(vector: np.ndarray, alive: np.ndarray) -> tuple[int, int, bool]:
+    """How many distinct labels an axis has, how many of them stay, and whether each is one run."""
+    distinct = np.unique(vector)
+    runs = 1 + int((vector[1:] != vector[:-1]).sum())
+    return len(distinct), int(alive[distinct].sum()), runs == len(distinct)
+
+
+def _new_width(axes: list[tuple[int, int, int, int, bool]], old: int) -> int:
     """What became of a width: axes of distinct labels or whole runs, or a number of distinct channels.
 
     Tiled labels (batch · heads) count by their distinct channels, and as a whole axis (heads · head width) only where
-    nothing else has this width.
+    nothing else has this width: no axis, and no run such as the width of a head, which stays where whole heads go.
     """
-    new, tiled = set(), set()
-    for vector in vectors:
-        distinct = np.unique(vector)
-        runs = 1 + int((vector[1:] != vector[:-1]).sum())
-        if len(vector) == old and runs == len(distinct):
-            new.add(int(alive[vector].sum()))
-        if len(distinct) == old:
-            new.add(int(alive[distinct].sum()))
-        if len(vector) == old:
-            tiled.add(int(alive[vector].sum()))
-    new = (new or tiled) - {old}
+    new, tiled, run = set(), set(), False
+    for size, stays, distinct, distinct_stay, whole in axes:
+        if size == old and whole:
+            new.add(stays)
+        if distinct == old:
+            new.add(distinct_stay)
+        if size == old:
+            tiled.add(stays)
+        run |= whole and size == old * distinct
+    new = (new or (set() if run else tiled)) - {old}
     return new.pop() if len(new) == 1 else old
