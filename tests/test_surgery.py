@@ -198,6 +198,30 @@ class Literal(nn.Module):
         return x + self.b(h.view(len(h), 8, *h.shape[2:]) if self.broken else h)
 
 
+class Parts(nn.Module):
+    """Splits by widths that it holds, half of the wide one being the narrow one; a broken one states it, too."""
+
+    def __init__(self, broken):
+        super().__init__()
+        self.broken, self.narrow, self.wide = broken, 8, 16
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(4, 16)
+        self.p, self.q = nn.Linear(8, 4), nn.Linear(16, 4)
+
+    def forward(self, x):
+        first, second = torch.cat([self.a(x), self.b(x)], 1).relu().split([self.narrow, self.wide], 1)
+        if self.broken and first.shape[1] != 8:
+            raise ValueError("stated")
+        return self.p(first) + self.q(second)
+
+
+def test_a_width_changes_once_though_the_new_one_is_the_old_one_of_another_axis():
+    model, x = nn.Sequential(Parts(False), Parts(True)), torch.randn(2, 4)
+    coupling = trace(model, x)
+    done = cut(model, coupling, {g.name: torch.arange(g.size) < g.size // 2 for g in coupling.groups}, x)
+    assert done.refused == [("1.a", "the cut model fails: stated")]
+    assert (done.model[0].narrow, done.model[0].wide, done.model[0].p.out_features) == (4, 8, 2)
+
+
 class Divided(Literal):
     """Divides by its width: the cut one answers something else, and nothing raises."""
 

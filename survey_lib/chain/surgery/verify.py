@@ -63,7 +63,7 @@ class Check:
         expected = None if self.settled else self._masked(keep, gone, flagged)
         attributes = new_attributes(self.model, self.coupling, gone, alive)
         small = slim(self.model, gone, attributes)
-        attributes |= resized(small, self.repaired, self.coupling, alive)
+        attributes |= resized(small, self.repaired - attributes.keys(), self.coupling, alive)
         self.tried = small
         for _ in range(ROUNDS):
             try:
