@@ -190,6 +190,13 @@ def test_the_card_says_what_the_records_say():
         tables.study_card(table.assign(key=["x", "y", "z"]))
 
 
+def test_the_card_names_the_gpu_of_the_runs_that_had_one():
+    table = tables.finished("comparison-eurosat32", local=False)
+    chosen = table.query("sparsity == 0.55 or (method == 'dense' and recovery == 'none')")
+    assert "(5 of 15 runs), else a CPU core |" in tables.study_card(chosen)
+    assert "CPU core" not in tables.study_card(table.query("sparsity == 0.55"))
+
+
 @pytest.mark.parametrize("name", ["digits", "eurosat32-mini", "fashion-mini"])
 def test_test_images_that_old_records_do_not_count_are_those_of_the_data(name):
     assert tables.TESTS[name] == len(loaders.load(name).test[1])
