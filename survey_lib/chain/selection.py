@@ -155,7 +155,8 @@ def counts(sizes: dict[str, int], fractions: dict[str, float], minimum: int = 0)
     """
     exact = {n: sizes[n] * fractions[n] for n in sizes}
     removed = {n: min(math.floor(v + 1e-9), sizes[n] - minimum) for n, v in exact.items()}
-    missing = round(sum(exact.values())) - sum(removed.values())
+    wanted = round(round(sum(exact.values()), 9))  # 25.499999999999996 is a half
+    missing = wanted - sum(removed.values())
     while missing > 0 and (room := [n for n in sizes if removed[n] < sizes[n] - minimum]):
         for name in sorted(room, key=lambda n: removed[n] - exact[n])[:missing]:
             removed[name] += 1
