@@ -2,7 +2,7 @@
 
     python benchmarks/zoo.py [MODEL ...]
 
-Every classification family of torchvision, and with `pip install 'survey-lib[zoo]'` models of timm, transformers,
+Every classification family of torchvision, and with `pip install -e '.[zoo]'` models of timm, transformers,
 segmentation_models_pytorch and ultralytics; those of a library that is not installed are named and left out. Writes
 zoo.csv (one row a model and sparsity) beside this file; rows of models that are not named stay. Weights (unit gain) and
 kept sets are random (seed 0). Seconds are processor time. Each model runs in a process of its own, so that peak memory

@@ -41,6 +41,7 @@ def runs(noise: float = 0.0, longer: float = 0.0) -> pd.DataFrame:
                 "seed": seed,
                 "accuracy": accuracy,
                 "pruned_accuracy": accuracy / 2,
+                "recalibrated_accuracy": None,
                 "dense_accuracy": 0.9,
             }
         )
@@ -76,6 +77,14 @@ def test_without_recovery_the_accuracy_after_the_cut_counts():
         "now", "toy", "method == 'l1-filter'", "speedup_theoretical", 4, recover=False
     )
     assert recommendations.settle(runs(), (branch,))["lost"].iloc[0] == pytest.approx(45.05)
+
+
+def test_statistics_that_were_measured_again_count_where_there_are_any():
+    branch = recommendations.Branch(
+        "now", "toy", "method == 'l1-filter'", "speedup_theoretical", 4, recover=False
+    )
+    again = runs().assign(recalibrated_accuracy=lambda table: table["pruned_accuracy"] + 0.1)
+    assert recommendations.settle(again, (branch,))["lost"].iloc[0] == pytest.approx(35.05)
 
 
 def test_needs_without_runs_are_left_out_and_none_at_all_is_an_error():

@@ -19,9 +19,10 @@ from survey_lib.site import citation
 README = REPOSITORY / "README.md"
 METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper", "notebook"]
 SHOWN = {  # what the README shows: a question, and the findings that answer it
-    "Does a criterion from second derivatives (OBS) beat the size of a weight?": (
-        "obs-against-magnitude-before-recovery",
-        "obs-against-magnitude-after-recovery",
+    "After pruning, does more training help because it is longer, or because the learning rate rises again?": (
+        "long-against-short-finetune",
+        "rewinding-against-long-finetune",
+        "rewinding-dense-against-longer",
     ),
     "Does it help to choose filters by their norm, and not at random?": (
         "random-against-l1",

