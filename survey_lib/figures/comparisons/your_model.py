@@ -43,7 +43,7 @@ def draw(settled: pd.DataFrame) -> Drawing:
     advised = advice(settled)
     rivals = advised[advised["of"] > 0]
     clear = int((rivals["ties with"] == "-").sum())
-    text = f"For {clear or 'none'} of the {len(rivals)} needs is one method clearly ahead of all others"
+    text = f"One method is clearly ahead of all others for {clear or 'none'} of the {len(rivals)} needs"
     headline(figure, text)
     facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in advised.itertuples())
     caption = (

@@ -31,11 +31,13 @@ def before_and_after(frame: pd.DataFrame) -> Drawing:
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
         tables[title] = plots.curves(main[main["recovery"] == stage], axes, metric="error")
         axes.set(title=title, yscale="log")
+    grid[0].set_yticks([0.02, 0.05, 0.1, 0.2, 0.5], ["2 %", "5 %", "10 %", "20 %", "50 %"])
+    grid[0].minorticks_off()
     grid[1].set_ylabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     ends = {title: _range_of_criteria(table) for title, table in tables.items()}
-    apart = " and ".join(f"{100 * (high - low):.1f} points {title}" for title, (low, high) in ends.items())
-    text = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria are {apart} apart"
+    apart = [f"{100 * (high - low):.1f} points apart {title}" for title, (low, high) in ends.items()]
+    text = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria are {' and '.join(apart)}"
     plots.headline(figure, text)
     label = f"{main['data'].iat[0]}, {main['model'].iat[0]}"
     caption = f"Test error against compression on {label}; mean and standard deviation over seeds. {text} (random left out)."
@@ -67,9 +69,9 @@ def gains(frame: pd.DataFrame) -> Drawing:
     text = f"{first} is clearly above magnitude without recovery, and {second} after it".capitalize()
     plots.headline(figure, text)
     caption = (
-        f"Paired difference to magnitude, with Student's 95 % interval over seeds. {text}: whole intervals "
+        f"Paired difference to magnitude, with Student's 95 % interval over seeds. {text}. "
+        f"Whole intervals above magnitude: {counts}."
     )
-    caption += f"above magnitude in {counts}."
     return Drawing(
         figure,
         caption,
