@@ -38,7 +38,7 @@ def test_structures_draws_what_is_cut_out_solid_and_single_weights_dotted(frame)
     (axes,) = drawing.figure.axes
     lines = {bars.get_label(): bars.lines[0].get_linestyle() for bars in axes.containers}
     assert lines == {"block-influence": "-", "magnitude": ":", "random": ":"}
-    assert "At every size, cutting out parts costs more" in drawing.alt
+    assert "At every size, cutting out parts adds more loss" in drawing.alt
     means = drawing.data.set_index(["method", "sparsity"])["mean"]
     assert means["block-influence", 0.2] == 2.5 and means["magnitude", 0.5] == 3.0
     plt.close(drawing.figure)

@@ -115,7 +115,7 @@ def structures(frame: pd.DataFrame) -> Drawing:
     single = table[table["method"] == "magnitude"]
     more = (parts["mean"] > np.interp(parts["x"], single["x"], single["mean"])).sum()
     share = "every size" if more == len(parts) else f"{more} of {len(parts)} sizes"
-    text = f"At {share}, cutting out parts costs more than removing single weights by magnitude"
+    text = f"At {share}, cutting out parts adds more loss than removing single weights by magnitude"
     plots.headline(figure, text)
     caption = (
         f"Loss against size: parts cut out (solid), single weights set to 0 (dotted). {text}. "

@@ -20,7 +20,7 @@ def staircase() -> Drawing:
     gains = {name: table.loc["aligned":, "pruning"] for name, table in tables.items()}
     parts = [f"{one.min():.1f} to {one.max():.1f}× on {name}" for name, one in gains.items()]
     low, high = min(map(min, gains.values())), max(map(max, gains.values()))
-    text = f"A mask saves no time; cut to a quarter of its MACs, a network is {low:.1f} to {high:.1f} times as fast"
+    text = f"A mask saves no time; an aligned cut to a quarter of the MACs is {low:.1f} to {high:.1f} times as fast"
     plots.headline(figure, text)
     where = f"{chain['machine'].iloc[0]}, torch {chain['torch'].iloc[0]}, batch 16, one thread"
     caption = (
