@@ -28,6 +28,7 @@ def test_losses_draws_both_measures_and_names_the_order(frame):
     half = drawing.data[np.isclose(drawing.data["x"], 0.5)].set_index(["method", "metric"])["mean"]
     assert half["magnitude", "loss"] == 3.0 and half["magnitude", "divergence"] == 2.0
     assert half["nm-magnitude (2:4)", "loss"] == 4.0
+    assert "magnitude adds 1.0 times the loss that the best method adds" in drawing.alt
     assert "magnitude 3.00" in drawing.alt and "random" not in drawing.alt.split("0.5:")[1]
     plt.close(drawing.figure)
 
@@ -37,6 +38,7 @@ def test_structures_draws_what_is_cut_out_solid_and_single_weights_dotted(frame)
     (axes,) = drawing.figure.axes
     lines = {bars.get_label(): bars.lines[0].get_linestyle() for bars in axes.containers}
     assert lines == {"block-influence": "-", "magnitude": ":", "random": ":"}
+    assert "At every size, cutting out parts adds more loss" in drawing.alt
     means = drawing.data.set_index(["method", "sparsity"])["mean"]
     assert means["block-influence", 0.2] == 2.5 and means["magnitude", 0.5] == 3.0
     plt.close(drawing.figure)

@@ -44,12 +44,21 @@ def test_gains_are_paired_by_seed_and_kept_apart_by_stage(frame):
     assert table.loc["without recovery", "mean"] == pytest.approx(11)
     assert table.loc["after recovery", "mean"] == pytest.approx(0) and (table["n"] == 2).all()
     assert table.loc["without recovery", "low"] < 0  # two seeds, a wide interval
+    assert (
+        "No criterion is clearly above magnitude without recovery, and no criterion after it" in drawing.alt
+    )
     plt.close(drawing.figure)
 
 
 def test_the_range_of_criteria_leaves_random_out(frame):
     drawing = saliency_gains.before_and_after(frame)
-    assert "span 11.0 points without recovery and 0.0 points after recovery" in drawing.caption
+    assert (
+        "criteria are 11.0 points apart without recovery and 0.0 points apart after recovery"
+        in drawing.caption
+    )
+    assert drawing.data.query("method == 'obs, layerwise' and stage == 'without recovery'")[
+        "mean"
+    ].item() == pytest.approx(0.39)
     plt.close(drawing.figure)
 
 

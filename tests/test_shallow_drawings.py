@@ -44,6 +44,9 @@ def test_the_gap_is_paired_by_seed():
 
 def test_the_title_holds_both_gaps_and_each_panel_its_stage():
     drawing = depth_and_heads.depth_against_width(runs())
+    assert drawing.alt.startswith(
+        "Two line charts. Right after the cut leaving out blocks is 10 points better than narrowing layers; after"
+    )
     assert "right after the cut +10.0 points" in drawing.caption
     assert "after recovery +2.0 points" in drawing.caption
     blocks = drawing.data.query("method == 'block-influence'").groupby("panel")["mean"].mean()

@@ -20,6 +20,7 @@ from survey_lib.charts.looks import DENSE, GREY, HATCHES, MARKERS, PALE, PALETTE
 
 LABELS = {
     "accuracy": "test accuracy",
+    "error": "test error",
     "compression": "compression (dense / kept parameters)",
     "speedup_theoretical": "theoretical speed-up (dense / kept MACs)",
     "sparsity": "sparsity (fraction removed)",
@@ -133,7 +134,7 @@ def curves(
     for _, rows in table[~table["method"].isin(chosen)].groupby("method"):
         axes.plot(rows["x"], rows["mean"], color=PALE, linewidth=0.8, zorder=1)
     _bands(pruned, table, axes, metric, looks(chosen))
-    dense_line(frame, axes)
+    dense_line(frame, axes, metric)
     scale(axes, x)
     axes.set_ylabel(LABELS.get(metric, metric))
     note_n(axes, table["n"])
@@ -161,8 +162,8 @@ def _bands(
         )
 
 
-def dense_line(frame: pd.DataFrame, axes: Axes) -> None:
-    """The accuracy before pruning, as a dashed line.
+def dense_line(frame: pd.DataFrame, axes: Axes, metric: str = "accuracy") -> None:
+    """The accuracy (or error) before pruning, as a dashed line.
 
     Parameters
     ----------
@@ -170,8 +171,13 @@ def dense_line(frame: pd.DataFrame, axes: Axes) -> None:
         Table of runs.
     axes : Axes
         Where to draw.
+    metric : str, default 'accuracy'
+        `accuracy` or `error`.
     """
-    axes.axhline(frame["dense_accuracy"].mean(), color=DENSE, linestyle="--", linewidth=1, label="dense")
+    level = frame["dense_accuracy"].mean()
+    axes.axhline(
+        1 - level if metric == "error" else level, color=DENSE, linestyle="--", linewidth=1, label="dense"
+    )
 
 
 def scale(axes: Axes, x: str) -> None:

@@ -90,7 +90,7 @@ def papers_by_year() -> Drawing:
     axes.set(xlabel="year", ylabel="methods in the catalogue")
     axes.legend(fontsize=7)
     lead, count = counts.columns[0], int(counts.iloc[:, 0].sum())
-    text = f"The commonest unit since 2015 is the {lead}: {count} of {len(table)} methods"
+    text = f"The {lead} is the commonest unit: {count} of {len(table)} methods"
     headline(figure, text)
     caption = (
         f"Methods of the literature catalogue by year and granularity: our selection, not a census. {text}."

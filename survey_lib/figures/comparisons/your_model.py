@@ -43,7 +43,7 @@ def draw(settled: pd.DataFrame) -> Drawing:
     advised = advice(settled)
     rivals = advised[advised["of"] > 0]
     clear = int((rivals["ties with"] == "-").sum())
-    text = f"One method is clearly ahead of all others in {clear or 'none'} of {len(rivals)} needs"
+    text = f"One method is clearly ahead of all others for {clear or 'none'} of the {len(rivals)} needs"
     headline(figure, text)
     facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in advised.itertuples())
     caption = (

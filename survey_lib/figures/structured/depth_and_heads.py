@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from survey_lib.analysis.equal_compression import compare, contrast
 from survey_lib.analysis.findings import main_setting
+from survey_lib.analysis.statistics import Estimate
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 
@@ -20,19 +21,22 @@ def depth_against_width(frame: pd.DataFrame) -> Drawing:
     tuned = frame[(frame["recovery"] == "finetune") & (frame["structure"] == "structured")]
     label, main = main_setting(tuned.assign(method=tuned["method"].str.partition(" (")[0]))
     figure, grid = plt.subplots(1, 2, figsize=(8.6, 3.9), sharey=True)
-    tables, says = [], []
+    tables, says, words = [], [], []
     for axes, (title, metric) in zip(grid, STAGES.items(), strict=True):
         runs = main.assign(error=1 - main[metric])
         tables.append(_lines(runs, axes).assign(panel=title))
         axes.set_title(title)
         says.append(f"{title} {gap(main, metric)}")
+        words.append(f"{title} {_verdict(_compared(main, metric))}")
     grid[0].set_ylabel("test error")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    text = f"Blocks left out minus layers narrowed, at equal MACs: {'; '.join(says)}"
+    text = "; ".join(words)
+    text = text[0].upper() + text[1:]
     plots.headline(figure, text)
+    gaps = f"Blocks left out minus layers narrowed, at equal MACs: {'; '.join(says)}"
     caption = (
         f"Test error against the theoretical speed-up of the cut network ({label}), mean over seeds, small marks each "
-        f"seed; dense level dashed, random filters grey. {text}."
+        f"seed; dense level dashed, random filters grey. {text}. {gaps}."
     )
     return Drawing(figure, caption, f"Two line charts. {text}.", pd.concat(tables, ignore_index=True))
 
@@ -53,6 +57,21 @@ def _lines(runs: pd.DataFrame, axes: Axes) -> pd.DataFrame:
     return table
 
 
+def _compared(frame: pd.DataFrame, metric: str) -> Estimate:
+    runs = frame.assign(accuracy=frame[metric])
+    return compare(
+        contrast(*(runs[runs["method"] == name] for name in (DEPTH, WIDTH)), "speedup_theoretical")
+    )
+
+
+def _verdict(found: Estimate) -> str:
+    """What the interval says of blocks left out, against layers narrowed at equal MACs."""
+    if found.low <= 0 <= found.high:
+        return "leaving out blocks and narrowing layers tie"
+    word = "better" if found.mean > 0 else "worse"
+    return f"leaving out blocks is {abs(100 * found.mean):.0f} points {word} than narrowing layers"
+
+
 def gap(frame: pd.DataFrame, metric: str = "accuracy") -> str:
     """Accuracy of blocks left out minus that of narrowed layers over equal MACs, in points.
 
@@ -65,7 +84,5 @@ def gap(frame: pd.DataFrame, metric: str = "accuracy") -> str:
     metric : str, default 'accuracy'
         A column.
     """
-    runs = frame.assign(accuracy=frame[metric])
-    sides = [runs[runs["method"] == name] for name in (DEPTH, WIDTH)]
-    found = compare(contrast(*sides, "speedup_theoretical"))
+    found = _compared(frame, metric)
     return f"{100 * found.mean:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})"

@@ -24,22 +24,23 @@ def recipe(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def before_and_after(frame: pd.DataFrame) -> Drawing:
-    """Accuracy against compression of every criterion, without recovery and after it."""
-    main = recipe(frame)
+    """Error against compression of every criterion, without recovery and after it."""
+    main = recipe(frame).eval("error = 1 - accuracy")
     figure, grid = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True)
     tables = {}
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
-        tables[title] = plots.curves(main[main["recovery"] == stage], axes)
-        axes.set_title(title)
+        tables[title] = plots.curves(main[main["recovery"] == stage], axes, metric="error")
+        axes.set(title=title, yscale="log")
+    grid[0].set_yticks([0.02, 0.05, 0.1, 0.2, 0.5], ["2 %", "5 %", "10 %", "20 %", "50 %"])
+    grid[0].minorticks_off()
     grid[1].set_ylabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     ends = {title: _range_of_criteria(table) for title, table in tables.items()}
-    text = f"At sparsity {main['sparsity'].max():g} criteria span " + " and ".join(
-        f"{100 * (high - low):.1f} points {title}" for title, (low, high) in ends.items()
-    )
+    apart = [f"{100 * (high - low):.1f} points apart {title}" for title, (low, high) in ends.items()]
+    text = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria are {' and '.join(apart)}"
     plots.headline(figure, text)
     label = f"{main['data'].iat[0]}, {main['model'].iat[0]}"
-    caption = f"Test accuracy against compression on {label}; mean and standard deviation over seeds. {text} (random left out)."
+    caption = f"Test error against compression on {label}; mean and standard deviation over seeds. {text} (random left out)."
     return Drawing(
         figure, caption, f"Two line charts. {text}.", pd.concat(tables, names=["stage"]).reset_index("stage")
     )
@@ -61,18 +62,28 @@ def gains(frame: pd.DataFrame) -> Drawing:
         axes.set_title(title)
     grid[0].set_ylabel("minus magnitude of the same scope, points")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    clear = {title: int((table["low"] > 0).sum()) for title, table in tables.items()}
-    text = "Whole 95 % interval above magnitude: " + ", ".join(
-        f"{clear[title]} of {len(table)} settings {title}" for title, table in tables.items()
+    counts = ", ".join(
+        f"{(table['low'] > 0).sum()} of {len(table)} settings {title}" for title, table in tables.items()
     )
+    first, second = (_clear(table) for table in tables.values())
+    text = f"{first} is clearly above magnitude without recovery, and {second} after it".capitalize()
     plots.headline(figure, text)
-    caption = f"Paired difference to magnitude, with Student's 95 % interval over seeds. {text}."
+    caption = (
+        f"Paired difference to magnitude, with Student's 95 % interval over seeds. {text}. "
+        f"Whole intervals above magnitude: {counts}."
+    )
     return Drawing(
         figure,
         caption,
         f"Two interval charts. {text}.",
         pd.concat(tables, names=["stage"]).reset_index("stage"),
     )
+
+
+def _clear(table: pd.DataFrame) -> str:
+    """The methods whose whole interval is above magnitude at some sparsity."""
+    names = sorted({name.partition(", ")[0] for name in table.loc[table["low"] > 0, "method"]})
+    return f"only {' and '.join(names)}" if names else "no criterion"
 
 
 def _gains_of(runs: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,8 @@ from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.figures.unstructured.lottery_tickets import kept_axis
 
+COLOURS = dict(zip(("erk", "global", "layerwise"), plots.PALETTE, strict=False))
+
 
 def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
     """Test error of magnitude under each scope and schedule over the kept share: a figure of notebook 02."""
@@ -25,8 +27,8 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
         markers=True,
         errorbar="sd",
         err_style="bars",
-        palette=plots.PALETTE[:3],
-        hue_order=["erk", "global", "layerwise"],
+        palette=COLOURS,
+        hue_order=list(COLOURS),
         style_order=["one-shot", "iterative"],
         ax=axes,
     )

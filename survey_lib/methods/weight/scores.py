@@ -156,7 +156,7 @@ def wanda(evidence: Evidence) -> Tensor:
     over the places of a convolution kernel. Needs no update of the weights; falls behind SparseGPT above
     60 %. Rows help language models; small image classifiers lose less with scope layerwise. Embeddings and
     tied heads stay dense. `prune` observes the dense model at once; the paper goes block by block, as
-    `experiment.language.prune_language` does.
+    `experiment.networks.language.prune_language` does.
 
     Examples
     --------
