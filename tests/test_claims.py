@@ -83,6 +83,12 @@ def test_a_lower_loss_is_better_and_the_interval_reads_in_the_direction_of_the_w
     assert "a is 0.147 nats below b here (95 % interval 0.022 to 0.272" in found["statement"]
 
 
+def test_a_claim_never_averages_different_runs_of_one_seed():
+    table = pd.concat([runs([0.8, 0.7, 0.9], [0.7, 0.6, 0.8]), runs([0.6], []).assign(key="longer")])
+    with pytest.raises(ValueError, match="\"method == 'a'\" leaves different runs of one seed"):
+        claims.measured("one", CLAIM, table)
+
+
 def test_two_seeds_carry_no_claim(published):
     published([0.8, 0.7], [0.7, 0.6])
     with pytest.raises(ValueError, match="claim one: 2 seeds have both sides, 3 are needed"):

@@ -130,10 +130,13 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
     Raises
     ------
     ValueError
-        For a side without runs, or fewer than three seeds that both sides share.
+        For a side without runs or with two of a seed, or fewer than three seeds that both sides share.
     """
     runs = runs[runs["status"] == "done"].query(claim.where)
     sides = [runs.query(query) for query in (claim.first, claim.second)]
+    for query, side in zip((claim.first, claim.second), sides, strict=True):
+        if not claim.along and side.groupby("seed")["accuracy"].nunique().gt(1).any():
+            raise ValueError(f"claim {name}: {query!r} leaves different runs of one seed; narrow `where`")
     weighted = contrast(*sides, claim.along)
     seeds = weighted["seed"].nunique()
     if seeds < SEEDS:
