@@ -124,6 +124,11 @@ class Method:
         return CHANNEL_SCOPES if self.structure == "structured" else SCOPES
 
     @property
+    def looks_at_data(self) -> bool:
+        """Whether it must see training examples."""
+        return bool(set(self.needs) - WITHOUT_DATA) or self.search is not None
+
+    @property
     def structure(self) -> str:
         """unstructured, semi-structured or structured: what a cut or a sparse kernel can make of it."""
         return {"weight": "unstructured", "pattern": "semi-structured"}.get(self.category, "structured")
@@ -651,6 +656,13 @@ def find(name: str) -> Method:
     ValueError
         For an unknown name; the text lists near matches.
     """
+    if not isinstance(name, str):
+        way = (
+            f"pass {name.name!r}"
+            if isinstance(name, Method)
+            else "prune(model, 'l1-filter', ...) has the order"
+        )
+        raise ValueError(f"method must be a name in survey_lib.METHODS; got {type(name).__name__}: {way}")
     base, _, chosen = name.partition(":")
     if base not in METHODS:
         near = difflib.get_close_matches(base, METHODS, 4, 0.5) or list(METHODS)
@@ -755,7 +767,7 @@ def table(**chosen: str) -> pd.DataFrame:
             "when": m.when,
             "scope": m.scope,
             "needs": " ".join(m.needs) or "nothing",
-            "needs data": bool(set(m.needs) - WITHOUT_DATA) or m.search is not None,
+            "needs data": m.looks_at_data,
             "schedule": m.schedule,
             "cost": cost(m),
             "what it does": m.one_line,

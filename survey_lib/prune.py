@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from survey_lib.catalogue import Method, check_pattern, find
+from survey_lib.chain import masks as masking
+from survey_lib.chain.checks import PAIRS, check_batches, check_loss, described, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks
@@ -23,7 +25,7 @@ from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.training import during as training
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of
+from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of, choose
 from survey_lib.steps.result import PruneResult
 from survey_lib.steps.weights import prune_weights
 
@@ -148,12 +150,18 @@ def prune(
         raise ValueError("macs are counted on an input; give example=")
     original = unwrap(model)
     check_kind(original)
+    check_loss(loss)
+    batches = _checked_batches(chosen, batches)
+    _check_names(original, layers, protect)
+    masking.check(original, masks or {})
     bare = duplicate(original)
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
     if cuttable and masks:
         raise ValueError(
             f"{method} goes round by round on what it cut: prune the smaller model again, without masks="
         )
+    if coupling and not isinstance(coupling, Coupling):
+        raise ValueError(f"coupling= is survey_lib.trace(model, example); got {described(coupling)}")
     if coupling and (not cuttable or chosen.unit == "layer"):
         raise ValueError(f"{method} does not look at coupled channels; leave coupling= out")
     if cuttable and example is None:
@@ -165,7 +173,7 @@ def prune(
             sparsity,
             budget and budget.of(bare, example),
             example,
-            batches if batches is None else list(batches),
+            batches,
             loss,
             scope or chosen.scope,
             layers,
@@ -223,8 +231,8 @@ def during(
     Raises
     ------
     ValueError
-        For a sparsity outside [0, 1) or not that of the N:M pattern, no steps, or a method that does not
-        live in training.
+        For a sparsity outside [0, 1) or not that of the N:M pattern, no steps, a method that does not live
+        in training, a model in which nothing can be pruned, or an earlier session that is not finished.
 
     Examples
     --------
@@ -235,7 +243,32 @@ def during(
     """
     check_sparsity(sparsity)
     check_pattern(chosen := find(method), sparsity)
+    check_kind(bare := unwrap(model))
+    whole(steps=steps)
+    training.check_free(bare, optimizer)
     return training.start(model, chosen, sparsity, optimizer, steps, example=example, seed=seed)
+
+
+def _checked_batches(method: Method, batches: Iterable | None) -> list | None:
+    """The batches as a list; ValueError where the method looks at data and there are none."""
+    if batches is not None:
+        check_batches(batches)
+        batches = list(batches)
+    if method.looks_at_data and not batches:
+        raise ValueError(
+            f"{method.name} looks at data, but batches is {'missing' if batches is None else 'empty'}; "
+            f"pass batches=[(x, y), ...], {PAIRS}"
+        )
+    return batches
+
+
+def _check_names(model: nn.Module, *wishes: Sequence[str] | None) -> None:
+    """ValueError, before the trace, for a name or pattern that no module and no matrix of the model has."""
+    names = [name for name, _ in model.named_modules() if name] + [
+        name.removesuffix(".weight") for name in masking.own_matrices(model)
+    ]
+    for patterns in wishes:
+        choose(names, patterns or None)
 
 
 def _check_one_shot(method: Method) -> None:
@@ -307,6 +340,12 @@ def save(result: PruneResult, path: str | Path) -> Path:
     >>> load(save(result, tempfile.mkdtemp() + "/small.safetensors"), nn.Sequential(nn.Linear(2, 2))).sparsity
     0.5
     """
+    if not isinstance(result, PruneResult):
+        raise ValueError(
+            f"save writes what prune returned, with masks and plan; got {described(result)}: pass the result"
+        )
+    if Path(path).is_dir() or not Path(path).parent.is_dir():
+        raise ValueError(f"{path} is a folder, or lies in none; name a file in a folder that is there")
     meta = {
         "report": result.report.to_dict("split"),
         "sparsity": result.sparsity,
@@ -338,6 +377,7 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
     ValueError
         For a file that is not ours, a newer schema, or a model it was not made from.
     """
+    check_kind(unwrap(model))
     pruned, plan, masks, meta = surgery.load_file(path, unwrap(model))
     if plan:
         masks = surgery.plan_masks(unwrap(model), plan)

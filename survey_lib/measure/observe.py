@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from survey_lib.chain import masks as masking
+from survey_lib.chain.checks import arguments
 from survey_lib.chain.copies import leaves, untouched
 
 PRUNED_FROM = 1e-3  # share of zeros from which on a weight counts as pruned
@@ -42,7 +43,7 @@ def samples_of(model: nn.Module, example: Example, output: object = None) -> int
         Where that is not clear (case B73): inputs that differ there or are vectors, a layer inside that
         has its batch on axis 1, an output of the model that has no such axis.
     """
-    inputs = [leaf for leaf in tree_leaves(as_inputs(example)) if isinstance(leaf, Tensor)]
+    inputs = [leaf for leaf in tree_leaves(arguments(example)) if isinstance(leaf, Tensor)]
     recurrent = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     if isinstance(model, recurrent):
         if inputs[0].dim() == 2:
@@ -62,13 +63,6 @@ def samples_of(model: nn.Module, example: Example, output: object = None) -> int
     if why:
         raise ValueError(f"how many samples are in the example is not clear: {why[0]}; give samples=")
     return found.pop()
-
-
-def as_inputs(example: Example) -> tuple[tuple, dict]:
-    """Positional and named inputs of the model's forward."""
-    if isinstance(example, Tensor):
-        return (example,), {}
-    return ((), dict(example)) if isinstance(example, Mapping) else (tuple(example), {})
 
 
 def has_zeros(weight: Tensor) -> bool:

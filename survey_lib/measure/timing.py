@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from survey_lib.measure.observe import Example, as_inputs, quiet, samples_of
+from survey_lib.chain.checks import arguments, positive, running, whole
+from survey_lib.chain.copies import check_runnable, unwrap
+from survey_lib.measure.observe import Example, quiet, samples_of
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
@@ -35,10 +37,20 @@ def machine(device: torch.device | str = "cpu") -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def _samples(models: Iterable[nn.Module], example: Example, samples: int | None, **wishes: float) -> int:
+    """The batch, once all that was passed is checked."""
+    positive(seconds=wishes.pop("seconds"))
+    whole(**wishes, **({} if samples is None else {"samples": samples}))
+    models = list(models)
+    for model in models:
+        check_runnable(unwrap(model))
+    return samples or samples_of(models[0], example)
+
+
 def _timer(model: nn.Module, example: Example, threads: int) -> Timer:
     from torch.utils.benchmark import Timer  # slow to import, and logs a warning where nvcc finds no GPU
 
-    positional, named = as_inputs(example)
+    positional, named = arguments(example)
     call = {"model": model, "positional": positional, "named": named}
     return Timer("model(*positional, **named)", globals=call, num_threads=threads)
 
@@ -74,13 +86,18 @@ def latency(
         median_s and iqr_s (seconds a forward, spread over repeats), runs, threads, batch, machine and
         torch version.
 
+    Raises
+    ------
+    ValueError
+        For a model that does not run on `example`, and for numbers out of range.
+
     Examples
     --------
     >>> sorted(latency(nn.Linear(2, 2), torch.ones(1, 2), seconds=0.01))
     ['batch', 'iqr_s', 'machine', 'median_s', 'runs', 'threads', 'torch']
     """
-    samples = samples or samples_of(model, example)
-    with quiet(model):
+    samples = _samples([model], example, samples, threads=threads, seconds=seconds)
+    with running(model, example), quiet(model):
         timer = _timer(model, example, threads)
         timer.timeit(WARM_UP)
         measured = timer.blocked_autorange(min_run_time=seconds)
@@ -128,7 +145,7 @@ def compare_latency(
     Raises
     ------
     ValueError
-        For no models.
+        For no models, one that does not run on `example`, or numbers out of range.
 
     Examples
     --------
@@ -136,13 +153,16 @@ def compare_latency(
     >>> list(table["model"]), float(table["ratio"][0])
     (['a', 'b'], 1.0)
     """
-    if not models:
+    if not models or not isinstance(models, Mapping):
         raise ValueError("compare_latency got no models; give {name: model} with the reference first")
-    samples = samples or samples_of(next(iter(models.values())), example)
+    samples = _samples(models.values(), example, samples, threads=threads, seconds=seconds, rounds=rounds)
     times = {name: np.empty(rounds) for name in models}
     with quiet(nn.ModuleList(models.values())):
         timers = {name: _timer(model, example, threads) for name, model in models.items()}
-        once = {name: timer.timeit(WARM_UP).median for name, timer in timers.items()}
+        once = {}
+        for name, timer in timers.items():
+            with running(models[name], example):
+                once[name] = timer.timeit(WARM_UP).median
         for turn in range(rounds):
             for name, timer in timers.items():
                 calls = max(1, round(seconds / rounds / max(once[name], 1e-9)))

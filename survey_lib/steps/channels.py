@@ -11,7 +11,7 @@ from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
 from survey_lib.chain.coupling.groups import parameters
 from survey_lib.chain.masks import masked_copy, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.surgery import cut as surgery
-from survey_lib.steps.request import UNSEEN, Request, choose, report_of
+from survey_lib.steps.request import UNSEEN, Request, choose, finite_cost, report_of
 from survey_lib.steps.result import PruneResult, shares
 from survey_lib.steps.structured import Keep, Ranking
 
@@ -44,7 +44,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         repaired, keep = ranking.repaired(keep)
         if not request.cut:
             return masked_copy(repaired, group_masks(model, coupling, keep)), keep, None
-        done = surgery.cut(repaired, coupling, keep, request.example, *request.more)
+        done = surgery.cut(repaired, ranking.coupling, keep, request.example, *request.more)
         return (
             done.model,
             {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()},
@@ -53,7 +53,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
 
     def cost(keep: Keep) -> float:
         if request.budget.cost:
-            return float(request.budget.cost(made(keep)[0]))
+            return finite_cost(request.budget.cost, made(keep)[0])
         if request.budget.kind == "macs":
             return coupling.macs(keep) / whole
         return parameters(model, coupling, keep) / request.budget.dense

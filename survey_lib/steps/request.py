@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -12,6 +13,7 @@ import pandas as pd
 from torch import nn
 
 from survey_lib.catalogue import Method
+from survey_lib.chain.checks import described
 from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks, masked_copy
 from survey_lib.measure import measure
@@ -77,7 +79,7 @@ class Budget:
             In MACs or parameters relative to the dense network, or in the caller's own unit.
         """
         if self.cost:
-            return float(self.cost(masked_copy(model, masks) if masks else model))
+            return finite_cost(self.cost, masked_copy(model, masks) if masks else model)
         if self.kind == "macs":
             return (
                 measure(model, example, masks, samples=1)["macs" if masks is None else "nonzero_macs"]
@@ -119,13 +121,26 @@ class Budget:
         least = cost(EMPTY)
         if least > self.limit:
             raise BudgetNotMet(
-                f"{self.kind} of at most {self.limit:.4g} cannot be met: the smallest result costs {least:.4g}"
+                f"{self.kind} of at most {self.limit:.4g} cannot be met: the smallest result costs {least:.4g}; "
+                "ask for at least that, or see what is protected or left whole"
             )
         low, high = 0.0, 1.0
         for _ in range(steps):
             middle = (low + high) / 2
             low, high = (low, middle) if cost(middle) <= self.limit else (middle, high)
         return low, min(high, EMPTY)
+
+
+def finite_cost(cost: Callable[[nn.Module], float], model: nn.Module) -> float:
+    """The caller's own cost of a model; ValueError where it is no finite number, which no budget can compare."""
+    value = cost(model)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"cost(model) must be a finite number; got {described(value)}")
+    return number
 
 
 def budget_of(
@@ -163,7 +178,11 @@ def budget_of(
         )
     if (cost is None) != (at_most is None):
         raise ValueError("cost=callable and at_most=value belong together; give both or neither")
+    if cost is not None and not callable(cost):
+        raise ValueError(f"cost is a function of the pruned model, cost(model) -> number; got {cost!r}")
     if cost:
+        if not isinstance(at_most, Real) or not math.isfinite(at_most):
+            raise ValueError(f"at_most is the largest cost allowed, a finite number; got {at_most!r}")
         return Budget("cost", float(at_most), cost)
     for kind in ("macs", "parameters"):
         share = wishes[kind]
@@ -215,6 +234,10 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
         return list(names)
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if not isinstance(pattern, str):
+            raise ValueError(
+                f"layers= and protect= take names or patterns, such as {names[0]!r}; got {described(pattern)}"
+            )
         bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
         hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
         if not hits:

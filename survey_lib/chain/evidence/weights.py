@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from survey_lib.chain.checks import described, reason
 from survey_lib.chain.evidence.unfold import input_columns
 from survey_lib.chain.masks import EMBEDDINGS
 
@@ -66,6 +67,51 @@ def over(x, change: Callable[[Tensor], Tensor]):
     if isinstance(x, tuple | list):
         return tuple(over(value, change) for value in x)
     return change(x) if isinstance(x, Tensor) else x
+
+
+def loss_of(loss: Loss | None, output, target: Tensor) -> Tensor:
+    """loss(output, target), or the cross-entropy of the scores in what the model returned.
+
+    Parameters
+    ----------
+    loss : Loss | None
+        loss(output, target); cross-entropy if left out.
+    output : tensor or object
+        What the model returned.
+    target : Tensor
+        Targets.
+
+    Raises
+    ------
+    ValueError
+        For a loss that is not one number, and for scores and targets that do not fit.
+    """
+    if loss:
+        value = loss(output, target)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise ValueError(
+                f"loss(output, target) must be one number, such as a mean over the examples; got {described(value)}"
+            )
+        return value
+    scores = class_scores(output)
+    try:
+        return F.cross_entropy(scores, target)
+    except (IndexError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"no cross-entropy of scores {described(scores)} and targets {described(target)}: {reason(error)}. "
+            "Targets are class numbers from 0, fewer than there are scores; for other targets pass loss="
+        ) from error
+
+
+def class_scores(output) -> Tensor:
+    """The output itself or its `logits`; ValueError for anything else."""
+    found = getattr(output, "logits", output)
+    if not isinstance(found, Tensor):
+        raise ValueError(
+            f"the model returned a {type(output).__name__}, neither class scores nor an object with `logits`; "
+            "wrap the model so that it returns its scores"
+        )
+    return found
 
 
 def pairs(batches: Iterable) -> list[tuple]:
@@ -154,7 +200,7 @@ def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | No
     loss : Loss | None
         loss(output, target); cross-entropy if left out.
     """
-    loss = loss or (lambda output, y: F.cross_entropy(output / GRASP_TEMPERATURE, y))
+    loss = loss or (lambda output, y: loss_of(None, class_scores(output) / GRASP_TEMPERATURE, y))
     average = grad(model, weights, batches, loss)
 
     def products() -> Iterator[Weights]:
@@ -302,7 +348,7 @@ def gradients(
         So that the gradients can be differentiated again.
     """
     for x, y in batches:
-        yield _differentiate((loss or F.cross_entropy)(call(model, x), y), weights, create_graph)
+        yield _differentiate(loss_of(loss, call(model, x), y), weights, create_graph)
 
 
 def _differentiate(value: Tensor, weights: Weights, create_graph: bool = False) -> Weights:

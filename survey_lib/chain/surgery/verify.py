@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from survey_lib.chain.checks import arguments, reason
 from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
-from survey_lib.chain.coupling.tracer import arguments
 from survey_lib.chain.surgery.blame import Blame, CutSteps, MaskedSteps
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
@@ -170,11 +170,6 @@ class Check:
     def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
         self.running, value = structure(small).eval(), self._shortened(gone)
         return [x for (inputs,) in self.inputs for x in run(self.running, inputs, value)]
-
-
-def reason(error: BaseException) -> str:
-    """What an exception says, in one line; its kind where it says nothing."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def equal(expected: list[Tensor], found: list[Tensor]) -> bool:

@@ -7,6 +7,7 @@ gradients stay dense: growth criteria read them from `param.grad`.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -64,7 +65,13 @@ class Session:
 
     def __init__(self, model: nn.Module, rule: Rule, optimizer: torch.optim.Optimizer):
         self.model, self.rule, self.step = model, rule, 0
+        self.optimizer = weakref.ref(optimizer)
+        if not (rule.coupling.groups if hasattr(rule, "coupling") else rule.weights):
+            raise ValueError(
+                "the model has nothing that this method prunes: no layer, or no channels that can go"
+            )
         apply(model, rule.masks)
+        _RUNNING.add(self)
         self._handles = [
             optimizer.register_step_pre_hook(lambda optimizer, *_: self._before(optimizer)),
             optimizer.register_step_post_hook(lambda optimizer, *_: self._after(optimizer)),
@@ -150,7 +157,25 @@ class Session:
             self.rule.finish()
             apply(self.model, self.masks)
         self._handles = []
+        _RUNNING.discard(self)
         return self.masks
+
+
+_RUNNING: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def check_free(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """ValueError where a session that is not finished acts on this model through this optimizer.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network in training.
+    optimizer : torch.optim.Optimizer
+        The optimizer that trains it.
+    """
+    if any(one.model is model and one.optimizer() is optimizer for one in _RUNNING):
+        raise ValueError("a session on this model and optimizer is not finished; call its finish() first")
 
 
 def start(

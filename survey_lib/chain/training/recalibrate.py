@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.copies import duplicate, untouched, unwrap
+from survey_lib.chain.checks import check_batches
+from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, pairs
 
 
@@ -32,7 +33,7 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     Raises
     ------
     ValueError
-        If `batches` is empty.
+        If `batches` is empty, and where statistics would not be finite.
 
     Examples
     --------
@@ -40,6 +41,8 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     >>> recalibrate(norm, [torch.tensor([[4.0], [6.0]]), torch.tensor([[0.0], [2.0]])]).running_mean
     tensor([3.])
     """
+    check_kind(unwrap(model))
+    check_batches(batches)
     result = duplicate(unwrap(model))
     # Runs the batches: what else a forward writes does not reach the result
     subject = duplicate(result).eval()
@@ -56,6 +59,11 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
         raise ValueError("batches is empty; batch-norm statistics need at least one batch of training inputs")
     for name, norm in norms.items():
         if norm.num_batches_tracked:
+            if not all(buffer.isfinite().all() for buffer in norm.buffers()):
+                raise ValueError(
+                    f"the statistics of {name or 'the norm'} would be NaN or infinite; look for such values in the "
+                    "batches, and in the weights before this norm"
+                )
             for buffer, value in result.get_submodule(name).named_buffers(recurse=False):
                 value.copy_(getattr(norm, buffer))
     return result
