@@ -657,12 +657,10 @@ def find(name: str) -> Method:
         For an unknown name; the text lists near matches.
     """
     if not isinstance(name, str):
-        way = (
-            f"pass {name.name!r}"
-            if isinstance(name, Method)
-            else "prune(model, 'l1-filter', ...) has the order"
+        raise ValueError(
+            f"method must be a name in survey_lib.METHODS, such as {getattr(name, 'name', 'l1-filter')!r}; "
+            f"got {type(name).__name__}"
         )
-        raise ValueError(f"method must be a name in survey_lib.METHODS; got {type(name).__name__}: {way}")
     base, _, chosen = name.partition(":")
     if base not in METHODS:
         near = difflib.get_close_matches(base, METHODS, 4, 0.5) or list(METHODS)

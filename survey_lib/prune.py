@@ -16,7 +16,7 @@ from torch import nn
 
 from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import PAIRS, check_batches, check_loss, described, whole
+from survey_lib.chain.checks import check_data, described, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks
@@ -25,7 +25,7 @@ from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.training import during as training
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of, choose
+from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of
 from survey_lib.steps.result import PruneResult
 from survey_lib.steps.weights import prune_weights
 
@@ -113,8 +113,8 @@ def prune(
     ------
     ValueError
         Before any work, for an unknown method or scope, a method that needs training or rounds, a
-        sparsity outside [0, 1), a layer that matches nothing, weights that are not finite, or missing
-        data; and for a budget that cannot be met.
+        sparsity outside [0, 1), weights that are not finite, or missing data; once the model is traced, for
+        a layer that matches nothing and a budget that cannot be met.
 
     Examples
     --------
@@ -150,9 +150,9 @@ def prune(
         raise ValueError("macs are counted on an input; give example=")
     original = unwrap(model)
     check_kind(original)
-    check_loss(loss)
-    batches = _checked_batches(chosen, batches)
-    _check_names(original, layers, protect)
+    if batches is not None or chosen.looks_at_data:
+        check_data(method, batches, loss)
+        batches = list(batches)
     masking.check(original, masks or {})
     bare = duplicate(original)
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
@@ -249,28 +249,6 @@ def during(
     return training.start(model, chosen, sparsity, optimizer, steps, example=example, seed=seed)
 
 
-def _checked_batches(method: Method, batches: Iterable | None) -> list | None:
-    """The batches as a list; ValueError where the method looks at data and there are none."""
-    if batches is not None:
-        check_batches(batches)
-        batches = list(batches)
-    if method.looks_at_data and not batches:
-        raise ValueError(
-            f"{method.name} looks at data, but batches is {'missing' if batches is None else 'empty'}; "
-            f"pass batches=[(x, y), ...], {PAIRS}"
-        )
-    return batches
-
-
-def _check_names(model: nn.Module, *wishes: Sequence[str] | None) -> None:
-    """ValueError, before the trace, for a name or pattern that no module and no matrix of the model has."""
-    names = [name for name, _ in model.named_modules() if name] + [
-        name.removesuffix(".weight") for name in masking.own_matrices(model)
-    ]
-    for patterns in wishes:
-        choose(names, patterns or None)
-
-
 def _check_one_shot(method: Method) -> None:
     """ValueError that says what to do instead, for a method that is more than one ranking."""
     if method.score or method.solve:
@@ -341,9 +319,7 @@ def save(result: PruneResult, path: str | Path) -> Path:
     0.5
     """
     if not isinstance(result, PruneResult):
-        raise ValueError(
-            f"save writes what prune returned, with masks and plan; got {described(result)}: pass the result"
-        )
+        raise ValueError(f"save writes what prune returned; got {described(result)}: pass the result")
     if Path(path).is_dir() or not Path(path).parent.is_dir():
         raise ValueError(f"{path} is a folder, or lies in none; name a file in a folder that is there")
     meta = {

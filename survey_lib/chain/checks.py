@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
 
@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.chain.copies import leaves, untouched
-
-PAIRS = "a list or DataLoader of (inputs, targets)"
 
 
 def whole(least: int = 1, **values: int) -> None:
@@ -38,13 +36,11 @@ def described(value: object) -> str:
     'tuple of (Tensor (2, 3) float32, 7)'
     """
     kind = type(value).__name__
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{kind} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, (tuple, list)):
-        return f"{kind} of ({', '.join(map(described, value[:6]))}{', ...' * (len(value) > 6)})"
-    if isinstance(value, Mapping):
-        return f"{kind} of {', '.join(f'{key}: {described(one)}' for key, one in list(value.items())[:6])}"
-    return repr(value) if isinstance(value, (str, Real, type(None))) else f"a {kind}"
+        return f"{kind} of ({', '.join(map(described, value[:6]))})"
+    if hasattr(value, "dtype"):
+        return f"{kind} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return repr(value) if isinstance(value, (str, Real, type(None))) else kind
 
 
 def reason(error: BaseException) -> str:
@@ -73,32 +69,36 @@ def running(model: nn.Module, *examples) -> Iterator[None]:
         yield
     except Exception:
         for example in examples:
-            _run(model, example)
+            positional, named = arguments(example)
+            try:
+                with torch.random.fork_rng(), torch.no_grad(), untouched(model):
+                    model.eval()(*positional, **named)
+            except Exception as error:
+                raise ValueError(
+                    f"the model does not run on {described(example)}; an example is one batch, as forward takes it: "
+                    f"{reason(error)}"
+                ) from error
         raise
 
 
-def _run(model: nn.Module, example) -> None:
-    positional, named = arguments(example)
-    try:
-        with torch.random.fork_rng(), torch.no_grad(), untouched(model):
-            model.eval()(*positional, **named)
-    except Exception as error:
-        raise ValueError(
-            f"the model does not run on this example, {described(example)}: {reason(error)}. "
-            "An example is one batch, as forward takes it"
-        ) from error
+def check_data(who: str, batches, loss: Callable | None = None) -> None:
+    """ValueError for what holds no batches (a tensor, a data set, one pair alone), and for a loss that is no function.
 
-
-def check_batches(batches) -> None:
-    """ValueError for what holds no batches: a tensor, a data set, one pair alone."""
+    Parameters
+    ----------
+    who : str
+        The function or method that reads them.
+    batches : iterable
+        (input, target) pairs.
+    loss : Callable, optional
+        loss(output, target).
+    """
     pair = isinstance(batches, tuple) and any(isinstance(one, Tensor) for one in batches)
-    if pair or isinstance(batches, (Tensor, Mapping, str)) or not hasattr(batches, "__iter__"):
-        raise ValueError(f"batches must be {PAIRS}, such as [(x, y)]; got {described(batches)}")
-
-
-def check_loss(loss) -> None:
-    """ValueError for a loss that cannot be called."""
-    if loss is not None and not callable(loss):
+    wrong = isinstance(batches, (Tensor, Mapping, str)) or not hasattr(batches, "__iter__")
+    if wrong or pair or (isinstance(batches, list) and not batches):
         raise ValueError(
-            f"loss must be a function loss(output, target), such as torch.nn.functional.mse_loss; got {loss!r}"
+            f"{who} reads data: batches must be a list or DataLoader of (inputs, targets), such as [(x, y)]; "
+            f"got {described(batches)}"
         )
+    if loss is not None and not callable(loss):
+        raise ValueError(f"loss must be a function loss(output, target), such as F.mse_loss; got {loss!r}")

@@ -48,7 +48,7 @@ def check_kind(model: nn.Module) -> None:
     check_runnable(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(
-            "a ScriptModule is compiled code; use the model it was made from, then script the result"
+            "a ScriptModule is compiled code; take the model it was made from, script the result"
         )
     for name, tensor in model.named_parameters():
         if tensor.is_floating_point() and tensor.dtype not in RANKED:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from survey_lib.chain.checks import described
 from survey_lib.chain.copies import check_runnable, duplicate, unwrap
 
 Masks = dict[str, Tensor]
@@ -88,28 +89,22 @@ def check(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         If a mask names no tensor of the model, has another shape, or is not binary (case B46).
     """
     if not isinstance(masks, Mapping):
-        way = (
-            "pass result.masks"
-            if hasattr(masks, "masks")
-            else "it is {tensor name: bool tensor}, True = kept"
-        )
-        raise ValueError(f"masks must be a dict; got {type(masks).__name__}: {way}")
+        kind = type(masks).__name__
+        raise ValueError(f"masks must be {{tensor name: bool tensor}}: pass result.masks; got {kind}")
     known = tensors(model)
     for name, mask in masks.items():
         if name not in known:
             raise ValueError(
                 f"mask for {name!r}, but the model has no such tensor; it has {', '.join(known)}"
             )
-        if not isinstance(mask, Tensor):
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             raise ValueError(
-                f"mask for {name} must be a bool tensor (True = kept), got {type(mask).__name__}"
+                f"mask for {name} must be bool, True = kept: use mask != 0; got {described(mask)}"
             )
         if mask.shape != known[name].shape:
             raise ValueError(
                 f"mask for {name} has shape {tuple(mask.shape)}, the tensor {tuple(known[name].shape)}"
             )
-        if mask.dtype != torch.bool:
-            raise ValueError(f"mask for {name} must be bool (True = kept), got {mask.dtype}; use `mask != 0`")
 
 
 def clear(tensor: Tensor, mask: Tensor) -> None:
@@ -295,7 +290,5 @@ def masks_from_torch(model: nn.Module) -> Masks:
     pruned = {name.removesuffix("_orig") for name, _ in model.named_parameters() if name.endswith("_orig")}
     masks = {name: mask for name, mask in found.items() if name in pruned}  # other masks are not of pruning
     if not masks:
-        raise ValueError(
-            "nothing in the model is pruned with torch.nn.utils.prune; prune it, or leave masks= out"
-        )
+        raise ValueError("nothing in the model is pruned with torch.nn.utils.prune, so it has no masks")
     return masks

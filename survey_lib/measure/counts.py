@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from survey_lib.chain.checks import arguments, running, whole
+from survey_lib.chain.checks import arguments, running
 from survey_lib.chain.copies import check_kind, unwrap
 from survey_lib.measure.observe import (
     Example,
@@ -209,12 +209,10 @@ def measure(
     """
     model = unwrap(model)
     check_kind(model)
-    if samples is not None:
-        whole(samples=samples)
     used = effective(model, masks)
     with running(model, example):
         counter = count_macs(model, example, used)
-    samples = samples or samples_of(model, example, counter.output)
+    samples = samples_of(model, example, counter.output, samples)
     tensors = [*used.values(), *model.buffers()]
     return {
         "parameters": sum(tensor.numel() for tensor in used.values()),

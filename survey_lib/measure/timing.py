@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from survey_lib.chain.checks import arguments, positive, running, whole
-from survey_lib.chain.copies import check_runnable, unwrap
 from survey_lib.measure.observe import Example, quiet, samples_of
 
 if TYPE_CHECKING:
@@ -35,16 +34,6 @@ def machine(device: torch.device | str = "cpu") -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _samples(models: Iterable[nn.Module], example: Example, samples: int | None, **wishes: float) -> int:
-    """The batch, once all that was passed is checked."""
-    positive(seconds=wishes.pop("seconds"))
-    whole(**wishes, **({} if samples is None else {"samples": samples}))
-    models = list(models)
-    for model in models:
-        check_runnable(unwrap(model))
-    return samples or samples_of(models[0], example)
 
 
 def _timer(model: nn.Module, example: Example, threads: int) -> Timer:
@@ -96,7 +85,9 @@ def latency(
     >>> sorted(latency(nn.Linear(2, 2), torch.ones(1, 2), seconds=0.01))
     ['batch', 'iqr_s', 'machine', 'median_s', 'runs', 'threads', 'torch']
     """
-    samples = _samples([model], example, samples, threads=threads, seconds=seconds)
+    whole(threads=threads)
+    positive(seconds=seconds)
+    samples = samples_of(model, example, samples=samples)
     with running(model, example), quiet(model):
         timer = _timer(model, example, threads)
         timer.timeit(WARM_UP)
@@ -155,7 +146,9 @@ def compare_latency(
     """
     if not models or not isinstance(models, Mapping):
         raise ValueError("compare_latency got no models; give {name: model} with the reference first")
-    samples = _samples(models.values(), example, samples, threads=threads, seconds=seconds, rounds=rounds)
+    whole(threads=threads, rounds=rounds)
+    positive(seconds=seconds)
+    samples = samples_of(next(iter(models.values())), example, samples=samples)
     times = {name: np.empty(rounds) for name in models}
     with quiet(nn.ModuleList(models.values())):
         timers = {name: _timer(model, example, threads) for name, model in models.items()}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
 from survey_lib.chain.checks import described
@@ -134,13 +134,9 @@ class Budget:
 def finite_cost(cost: Callable[[nn.Module], float], model: nn.Module) -> float:
     """The caller's own cost of a model; ValueError where it is no finite number, which no budget can compare."""
     value = cost(model)
-    try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        number = math.nan
-    if not math.isfinite(number):
+    if not isinstance(value, Real | Tensor) or not math.isfinite(value):
         raise ValueError(f"cost(model) must be a finite number; got {described(value)}")
-    return number
+    return float(value)
 
 
 def budget_of(
@@ -178,11 +174,9 @@ def budget_of(
         )
     if (cost is None) != (at_most is None):
         raise ValueError("cost=callable and at_most=value belong together; give both or neither")
-    if cost is not None and not callable(cost):
-        raise ValueError(f"cost is a function of the pruned model, cost(model) -> number; got {cost!r}")
-    if cost:
-        if not isinstance(at_most, Real) or not math.isfinite(at_most):
-            raise ValueError(f"at_most is the largest cost allowed, a finite number; got {at_most!r}")
+    if cost is not None:
+        if not callable(cost) or not isinstance(at_most, Real) or not math.isfinite(at_most):
+            raise ValueError(f"cost must be a function, at_most a finite number; got {cost!r}, {at_most!r}")
         return Budget("cost", float(at_most), cost)
     for kind in ("macs", "parameters"):
         share = wishes[kind]
@@ -235,9 +229,7 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if not isinstance(pattern, str):
-            raise ValueError(
-                f"layers= and protect= take names or patterns, such as {names[0]!r}; got {described(pattern)}"
-            )
+            raise ValueError(f"layers and protect take names, such as {names[0]!r}; got {described(pattern)}")
         bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
         hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
         if not hits:

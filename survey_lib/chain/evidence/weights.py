@@ -84,22 +84,15 @@ def loss_of(loss: Loss | None, output, target: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        For a loss that is not one number, and for scores and targets that do not fit.
+        For a loss that is not one number or fails, as for targets that are no classes.
     """
-    if loss:
-        value = loss(output, target)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            raise ValueError(
-                f"loss(output, target) must be one number, such as a mean over the examples; got {described(value)}"
-            )
-        return value
-    scores = class_scores(output)
+    scores = output if loss else class_scores(output)
     try:
-        return F.cross_entropy(scores, target)
-    except (IndexError, ValueError, RuntimeError) as error:
+        return (loss or F.cross_entropy)(scores, target).reshape(())
+    except Exception as error:
         raise ValueError(
-            f"no cross-entropy of scores {described(scores)} and targets {described(target)}: {reason(error)}. "
-            "Targets are class numbers from 0, fewer than there are scores; for other targets pass loss="
+            "a loss is one number, and cross-entropy takes class numbers from 0, fewer than there are scores; got "
+            f"{described(scores)} and target {described(target)}: {reason(error)}"
         ) from error
 
 

@@ -67,9 +67,7 @@ class Session:
         self.model, self.rule, self.step = model, rule, 0
         self.optimizer = weakref.ref(optimizer)
         if not (rule.coupling.groups if hasattr(rule, "coupling") else rule.weights):
-            raise ValueError(
-                "the model has nothing that this method prunes: no layer, or no channels that can go"
-            )
+            raise ValueError("this method finds nothing to prune in the model; print(model) shows its layers")
         apply(model, rule.masks)
         _RUNNING.add(self)
         self._handles = [

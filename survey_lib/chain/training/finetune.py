@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import check_batches, check_loss, positive, whole
+from survey_lib.chain.checks import check_data, positive, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, class_scores, loss_of, over
 from survey_lib.chain.training.descent import descend, make_optimizer
@@ -79,8 +79,7 @@ def finetune(
     """
     for one in (model, *([] if teacher is None else [teacher])):
         check_kind(unwrap(one))
-    check_batches(batches)
-    check_loss(loss)
+    check_data("finetune", batches, loss)
     _check(model, batches, epochs, lr, temperature, weight)
     student = duplicate(unwrap(model))
     modes = {module: module.training for module in student.modules()}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.checks import check_batches
+from survey_lib.chain.checks import check_data
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, pairs
 
@@ -42,7 +42,7 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     tensor([3.])
     """
     check_kind(unwrap(model))
-    check_batches(batches)
+    check_data("recalibrate", batches)
     result = duplicate(unwrap(model))
     # Runs the batches: what else a forward writes does not reach the result
     subject = duplicate(result).eval()
@@ -57,13 +57,13 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
             call(subject, pairs([batch])[0][0])
     if batch is None:
         raise ValueError("batches is empty; batch-norm statistics need at least one batch of training inputs")
+    bad = [name for name, norm in norms.items() if not all(one.isfinite().all() for one in norm.buffers())]
+    if bad:
+        raise ValueError(
+            f"statistics of {bad[0] or 'the norm'} are not finite on these batches; look for NaN in them and in the weights"
+        )
     for name, norm in norms.items():
         if norm.num_batches_tracked:
-            if not all(buffer.isfinite().all() for buffer in norm.buffers()):
-                raise ValueError(
-                    f"the statistics of {name or 'the norm'} would be NaN or infinite; look for such values in the "
-                    "batches, and in the weights before this norm"
-                )
             for buffer, value in result.get_submodule(name).named_buffers(recurse=False):
                 value.copy_(getattr(norm, buffer))
     return result

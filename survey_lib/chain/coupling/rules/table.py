@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from survey_lib.chain.checks import described, reason
+from survey_lib.chain.checks import reason
 from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
@@ -309,9 +309,7 @@ def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
         raise ValueError(f"an operation is named torch.ops.<library>.<name>; got {operation!r}")
     operation = getattr(operation, "overloadpacket", operation)
     if operation in BUILT_IN:
-        raise ValueError(
-            f"{operation} has a rule of the library, which stays; register operations of your own"
-        )
+        raise ValueError(f"{operation} has a rule of the library; register operations of your own")
     if not callable(rule):
         raise ValueError(f"a rule is a function rule(call, *args, **kwargs); got {rule!r} for {operation}")
     TABLE[operation] = partial(_checked, rule)
@@ -321,18 +319,13 @@ def _checked(rule: Callable, call: Call, *args, **kwargs) -> Axes | list[Axes]:
     """What a registered rule returns; ValueError where it fails or returns something else than labels."""
     try:
         found = rule(call, *args, **kwargs)
+        for out, axes in zip(leaves([call.out]), found if isinstance(found, list) else [found], strict=False):
+            for dim, vector in axes.items():
+                vector.reshape(out.shape[dim])
     except Exception as error:
-        raise ValueError(f"the rule registered for {call.name} fails: {reason(error)}") from error
-    outs = [call.out] if isinstance(call.out, torch.Tensor) else list(leaves(call.out))
-    for out, axes in zip(outs, found if isinstance(found, list) else [found], strict=False):
-        if not isinstance(axes, dict) or any(
-            not isinstance(vector, np.ndarray) or vector.shape != (out.shape[dim],)
-            for dim, vector in axes.items()
-        ):
-            raise ValueError(
-                f"the rule registered for {call.name} must return {{axis: array of one label a position}} for an "
-                f"output of shape {tuple(out.shape)}; got {described(axes)}"
-            )
+        raise ValueError(
+            f"the rule for {call.name} must return {{axis: array of labels}}: {reason(error)}"
+        ) from error
     return found
 
 
