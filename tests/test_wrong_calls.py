@@ -57,6 +57,7 @@ TAKE_A_MODEL = {
     "trace": lambda model: trace(model, X),
     "measure": lambda model: measure(model, X),
     "latency": lambda model: latency(model, X, seconds=0.01),
+    "compare_latency": lambda model: compare_latency({"a": network(), "b": model}, X, seconds=0.01),
     "finetune": lambda model: finetune(model, PAIR, epochs=1),
     "teacher": lambda model: finetune(network(), PAIR, epochs=1, teacher=model),
     "recalibrate": lambda model: recalibrate(model, [X]),

@@ -93,9 +93,10 @@ def check_data(who: str, batches, loss: Callable | None = None) -> None:
     loss : Callable, optional
         loss(output, target).
     """
-    pair = isinstance(batches, tuple) and any(isinstance(one, Tensor) for one in batches)
-    wrong = isinstance(batches, (Tensor, Mapping, str)) or not hasattr(batches, "__iter__")
-    if wrong or pair or (isinstance(batches, list) and not batches):
+    wrong = isinstance(batches, (Tensor, Mapping, str)) or not hasattr(batches, "__iter__") or batches == []
+    # A tuple of tensors may be inputs alone, but inputs have as many axes each
+    pair = isinstance(batches, tuple) and len({one.dim() for one in batches if isinstance(one, Tensor)}) > 1
+    if wrong or pair:
         raise ValueError(
             f"{who} reads data: batches must be a list or DataLoader of (inputs, targets), such as [(x, y)]; "
             f"got {described(batches)}"

@@ -86,10 +86,10 @@ def prune_once(
     if sparsity is not None:
         check_sparsity(sparsity)
     theirs = model.startswith(models.TORCHVISION)
-    if theirs or ":" not in model:
-        models.check(model)
     if theirs and dataset is None and (epochs or chosen.looks_at_data):
         raise ValueError(f"{'fine-tuning' if epochs else method} needs images with labels; give --data")
+    if theirs or ":" not in model:
+        models.check(model)
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
     budget_of(*wishes.values(), None, None)
     wanted = [path for path in (out, onnx, html) if path]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from survey_lib.chain.checks import arguments, positive, running, whole
+from survey_lib.chain.copies import check_runnable, unwrap
 from survey_lib.measure.observe import Example, quiet, samples_of
 
 if TYPE_CHECKING:
@@ -146,6 +147,8 @@ def compare_latency(
     """
     if not models or not isinstance(models, Mapping):
         raise ValueError("compare_latency got no models; give {name: model} with the reference first")
+    for model in models.values():
+        check_runnable(unwrap(model))
     whole(threads=threads, rounds=rounds)
     positive(seconds=seconds)
     samples = samples_of(next(iter(models.values())), example, samples=samples)
