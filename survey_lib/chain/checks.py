@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from survey_lib.chain.copies import leaves, untouched
 
 
-def whole(least: int = 1, **values: int) -> None:
-    """ValueError for a value that is no whole number of at least `least`."""
+def whole(**values: int) -> None:
+    """ValueError for a value that is no whole number of at least 1."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
 
 
 def positive(**values: float) -> None:
@@ -64,7 +64,15 @@ def arguments(example) -> tuple[tuple, dict]:
 
 @contextmanager
 def running(model: nn.Module, *examples) -> Iterator[None]:
-    """Where the work inside fails, and the model alone does not run on an example either, a ValueError says so."""
+    """Where the work inside fails, and the model alone does not run on an example either, a ValueError says so.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network; it is left as it was.
+    *examples : tensor, tuple or dict
+        Inputs of its forward.
+    """
     try:
         yield
     except Exception:

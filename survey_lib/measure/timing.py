@@ -137,7 +137,7 @@ def compare_latency(
     Raises
     ------
     ValueError
-        For no models, one that does not run on `example`, or numbers out of range.
+        For no models, or numbers out of range.
 
     Examples
     --------
@@ -155,10 +155,7 @@ def compare_latency(
     times = {name: np.empty(rounds) for name in models}
     with quiet(nn.ModuleList(models.values())):
         timers = {name: _timer(model, example, threads) for name, model in models.items()}
-        once = {}
-        for name, timer in timers.items():
-            with running(models[name], example):
-                once[name] = timer.timeit(WARM_UP).median
+        once = {name: timer.timeit(WARM_UP).median for name, timer in timers.items()}
         for turn in range(rounds):
             for name, timer in timers.items():
                 calls = max(1, round(seconds / rounds / max(once[name], 1e-9)))

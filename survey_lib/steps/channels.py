@@ -11,7 +11,7 @@ from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
 from survey_lib.chain.coupling.groups import parameters
 from survey_lib.chain.masks import masked_copy, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.surgery import cut as surgery
-from survey_lib.steps.request import UNSEEN, Request, choose, finite_cost, report_of
+from survey_lib.steps.request import UNSEEN, Request, choose, report_of
 from survey_lib.steps.result import PruneResult, shares
 from survey_lib.steps.structured import Keep, Ranking
 
@@ -53,7 +53,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
 
     def cost(keep: Keep) -> float:
         if request.budget.cost:
-            return finite_cost(request.budget.cost, made(keep)[0])
+            return request.budget.own(made(keep)[0])
         if request.budget.kind == "macs":
             return coupling.macs(keep) / whole
         return parameters(model, coupling, keep) / request.budget.dense

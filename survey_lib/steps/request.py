@@ -79,7 +79,7 @@ class Budget:
             In MACs or parameters relative to the dense network, or in the caller's own unit.
         """
         if self.cost:
-            return finite_cost(self.cost, masked_copy(model, masks) if masks else model)
+            return self.own(masked_copy(model, masks) if masks else model)
         if self.kind == "macs":
             return (
                 measure(model, example, masks, samples=1)["macs" if masks is None else "nonzero_macs"]
@@ -88,6 +88,13 @@ class Budget:
         used = effective(model, masks).values()
         kept = sum(tensor.numel() if masks is None else int(tensor.ne(0).count_nonzero()) for tensor in used)
         return kept / self.dense
+
+    def own(self, model: nn.Module) -> float:
+        """The caller's own cost of a model; ValueError where it is no finite number."""
+        value = self.cost(model)
+        if not isinstance(value, Real | Tensor) or not math.isfinite(value):
+            raise ValueError(f"cost(model) must be a finite number; got {described(value)}")
+        return float(value)
 
     def bracket(self, cost: Callable[[float], float], steps: int = PREDICTED) -> tuple[float, float]:
         """Two neighbouring sparsities: the first costs more than the limit, the second does not.
@@ -129,14 +136,6 @@ class Budget:
             middle = (low + high) / 2
             low, high = (low, middle) if cost(middle) <= self.limit else (middle, high)
         return low, min(high, EMPTY)
-
-
-def finite_cost(cost: Callable[[nn.Module], float], model: nn.Module) -> float:
-    """The caller's own cost of a model; ValueError where it is no finite number, which no budget can compare."""
-    value = cost(model)
-    if not isinstance(value, Real | Tensor) or not math.isfinite(value):
-        raise ValueError(f"cost(model) must be a finite number; got {described(value)}")
-    return float(value)
 
 
 def budget_of(
