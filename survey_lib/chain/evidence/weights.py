@@ -89,7 +89,7 @@ def loss_of(loss: Loss | None, output, target: Tensor) -> Tensor:
     scores = output if loss else class_scores(output)
     try:
         return (loss or F.cross_entropy)(scores, target).reshape(())
-    except Exception as error:
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             "a loss is one number, and cross-entropy takes class numbers from 0, fewer than there are scores; got "
             f"{described(scores)} and target {described(target)}: {reason(error)}"
