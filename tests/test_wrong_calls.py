@@ -166,15 +166,30 @@ WRONG = {
     "limit nan": (lambda: budget(cost=lambda m: 5.0, at_most=math.nan), "at_most a finite number; got .*nan"),
     "limit text": (lambda: budget(cost=lambda m: 5.0, at_most="3ms"), "at_most a finite number; got .*'3ms'"),
     "too small": (lambda: budget(parameters=0.001), "cannot be met.*ask for at least that"),
-    "samples -1": (lambda: measure(network(), X, samples=-1), "samples must be a whole number.*got -1"),
-    "samples 0": (lambda: measure(network(), X, samples=0), "samples must be a whole number.*got 0"),
-    "samples 2.5": (lambda: latency(network(), X, samples=2.5), "samples must be a whole number.*got 2.5"),
-    "samples text": (lambda: measure(network(), X, samples="a"), "samples must be a whole number.*got 'a'"),
+    "samples -1": (
+        lambda: measure(network(), X, samples=-1),
+        "samples must be at least 1, a whole number; got -1",
+    ),
+    "samples 0": (
+        lambda: measure(network(), X, samples=0),
+        "samples must be at least 1, a whole number; got 0",
+    ),
+    "samples 2.5": (
+        lambda: latency(network(), X, samples=2.5),
+        "samples must be at least 1, a whole number; got 2.5",
+    ),
+    "samples text": (
+        lambda: measure(network(), X, samples="a"),
+        "samples must be at least 1, a whole number; got 'a'",
+    ),
     "seconds": (lambda: latency(network(), X, seconds=0), "seconds must be a positive number; got seconds=0"),
-    "threads": (lambda: latency(network(), X, threads=0), "threads must be a whole number.*got 0"),
+    "threads": (
+        lambda: latency(network(), X, threads=0),
+        "threads must be at least 1, a whole number; got 0",
+    ),
     "rounds": (
         lambda: compare_latency({"a": network()}, X, rounds=0),
-        "rounds must be a whole number.*got 0",
+        "rounds must be at least 1, a whole number; got 0",
     ),
     "method none": (lambda: prune(network(), None, 0.5), "method must be a name in .*METHODS.*got NoneType"),
     "method row": (
@@ -206,13 +221,16 @@ WRONG = {
         ),
         "finds nothing to prune",
     ),
-    "steps": (lambda: during(model := network(), "gradual", 0.5, sgd(model), 1.5), "whole number.*got 1.5"),
+    "steps": (
+        lambda: during(model := network(), "gradual", 0.5, sgd(model), 1.5),
+        "steps must be at least 1, a whole number; got 1.5",
+    ),
     "steps text": (
         lambda: during(model := network(), "gradual", 0.5, sgd(model), "10"),
         "whole number.*'10'",
     ),
-    "epochs": (lambda: tuned(epochs=1.5), "epochs must be a whole number of at least 1; got 1.5"),
-    "epochs text": (lambda: tuned(epochs="3"), "epochs must be a whole number of at least 1; got '3'"),
+    "epochs": (lambda: tuned(epochs=1.5), "epochs must be at least 1, a whole number; got 1.5"),
+    "epochs text": (lambda: tuned(epochs="3"), "epochs must be at least 1, a whole number; got '3'"),
     "lr text": (lambda: tuned(lr="0.1"), "lr must be a positive number; got lr='0.1'"),
     "loss name": (lambda: tuned(loss="mse"), "loss must be a function.*got 'mse'"),
     "loss each": (
@@ -284,7 +302,7 @@ def test_b96_one_session_at_a_time_acts_on_a_model_through_an_optimizer():
     model = network()
     optimizer, other = sgd(model), sgd(model)
     first = during(model, "gradual", 0.5, optimizer, 3)
-    with pytest.raises(ValueError, match="is not finished; call its finish"):
+    with pytest.raises(ValueError, match="is not finished; call its finish.., or build"):
         during(model, "set", 0.5, optimizer, 3)
     assert len(optimizer._optimizer_step_pre_hooks) == 1
     during(model, "set", 0.5, other, 3).finish()

@@ -17,7 +17,7 @@ def whole(**values: int) -> None:
     """ValueError for a value that is no whole number of at least 1."""
     for name, value in values.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
+            raise ValueError(f"{name} must be at least 1, a whole number; got {value!r}")
 
 
 def positive(**values: float) -> None:

@@ -173,7 +173,9 @@ def check_free(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         The optimizer that trains it.
     """
     if any(one.model is model and one.optimizer() is optimizer for one in _RUNNING):
-        raise ValueError("a session on this model and optimizer is not finished; call its finish() first")
+        raise ValueError(
+            "a session on this model and optimizer is not finished; call its finish(), or build a new optimizer"
+        )
 
 
 def start(
