@@ -15,6 +15,10 @@ from torch.optim.swa_utils import AveragedModel
 
 WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 # Numbers that can be compared and zeroed
+PICKLING = (
+    "__new__ __slots__ __deepcopy__ __reduce__ __reduce_ex__ __getstate__ __setstate__ "
+    "__getnewargs__ __getnewargs_ex__"
+).split()
 RANKED = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
@@ -73,9 +77,24 @@ def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) ->
     # A model has many empty tables of hooks
     memo = {**(replaced or {}), **{id(table): OrderedDict() for table in tables}}
     try:
-        return copy.deepcopy(model, dict(memo))
+        return _deepcopy(model, memo)
     except Exception:
-        return copy.deepcopy(model, _uncopyable(model) | memo)
+        return _deepcopy(model, _uncopyable(model) | memo)
+
+
+def _deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
+    """`copy.deepcopy`, several times as fast: of modules that are pickled like any other only the values are copied."""
+    plain = [
+        module
+        for module in model.modules()
+        if all(getattr(type(module), name, None) is getattr(nn.Module, name, None) for name in PICKLING)
+    ]
+    copies = {id(module): object.__new__(type(module)) for module in plain}
+    memo = memo | copies
+    for module in plain:
+        values = {name: copy.deepcopy(value, memo) for name, value in vars(module).items()}
+        vars(copies[id(module)]).update(values)
+    return copy.deepcopy(model, memo)
 
 
 def _uncopyable(model: nn.Module) -> dict[int, object]:

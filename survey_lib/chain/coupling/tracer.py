@@ -77,10 +77,15 @@ def trace(model: nn.Module, example, *more) -> Coupling:
     0.bias    0     4         addmm in 0, addmm in 2
     2.weight  1     4         input, addmm in 2
     """
-    model, inputs = unwrap(model), [arguments(one) for one in (example, *more)]
+    model = unwrap(model)
     check_kind(model)
     with untouched(model):
-        best = _best(model, inputs)
+        return labelled(model, example, *more)
+
+
+def labelled(model: nn.Module, example, *more) -> Coupling:
+    """`trace` for a caller who puts back what a forward of the model writes to its parameters."""
+    best = _best(model, [arguments(one) for one in (example, *more)])
     return coupling(best.run, best.classes)
 
 
