@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -21,7 +20,6 @@ from survey_lib.chain.surgery.blame import Blame, CutSteps, MaskedSteps
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
 from survey_lib.chain.surgery.resize import (
-    Attributes,
     Removed,
     failing_modules,
     new_attributes,
@@ -61,8 +59,8 @@ class Check:
     def problem(self, keep: Mapping[str, Tensor], widths: Callable = unread, masked: tuple = ()) -> str:
         """Why the masked and the cut model differ; empty where they agree.
 
-        `widths` sets those that no forward seems to read. Where the two differ, none of these is set; `masked` is then
-        what is known of the masked model.
+        `widths` sets those that no forward seems to read (case B94). Where the two differ with these set, they are
+        compared without; `masked` is then what `_masked` returned.
         """
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
         flagged, self.failing = any(self.coupling[name].flags for name in keep), ""
@@ -72,7 +70,6 @@ class Check:
         attributes |= resized(small, self.repaired - attributes.keys(), self.coupling, alive)
         attributes |= (stated := widths(self.model, small))
         found, problem = self._repaired(small, gone, alive, attributes)
-        over_kept = ()
         if not problem:
             expected, over_kept = masked = masked or self._masked(keep, gone, flagged)
             if not equal(expected, found):
@@ -84,9 +81,7 @@ class Check:
         self.repaired |= attributes.keys() - stated.keys()
         return ""
 
-    def _repaired(
-        self, small: nn.Module, gone: Removed, alive: np.ndarray, attributes: Attributes
-    ) -> tuple[list[Tensor], str]:
+    def _repaired(self, small: nn.Module, gone: Removed, alive, attributes) -> tuple[list[Tensor], str]:
         """What the cut model computes, once its attributes are repaired, or why it fails."""
         for _ in range(ROUNDS):
             try:
