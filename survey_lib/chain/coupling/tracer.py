@@ -84,7 +84,17 @@ def trace(model: nn.Module, example, *more) -> Coupling:
 
 
 def labelled(model: nn.Module, example, *more) -> Coupling:
-    """`trace` for a caller who puts back what a forward of the model writes to its parameters."""
+    """`trace` for a caller who puts back what a forward writes to the parameters.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, without wrappers.
+    example : tensor, tuple or dict
+        An input of its forward.
+    *more : more inputs
+        Each in the same form.
+    """
     best = _best(model, [arguments(one) for one in (example, *more)])
     return coupling(best.run, best.classes)
 

@@ -59,8 +59,14 @@ class Check:
     def problem(self, keep: Mapping[str, Tensor], widths: Callable = unread, masked: tuple = ()) -> str:
         """Why the masked and the cut model differ; empty where they agree.
 
-        `widths` sets those that no forward seems to read (case B94). Where the two differ with these set, they are
-        compared without; `masked` is then what `_masked` returned.
+        Parameters
+        ----------
+        keep : Mapping[str, Tensor]
+            {group name: (size,) bool}, True = kept.
+        widths : Callable, default unread
+            Sets widths that no forward seems to read (case B94); where the two differ so, they are compared without.
+        masked : tuple, default ()
+            What `_masked` returned, where it is known.
         """
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
         flagged, self.failing = any(self.coupling[name].flags for name in keep), ""
