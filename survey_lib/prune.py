@@ -19,6 +19,7 @@ from survey_lib.chain import masks as masking
 from survey_lib.chain.checks import check_data, described, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
+from survey_lib.chain.coupling.tracer import labelled
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
@@ -167,7 +168,7 @@ def prune(
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
-    with untouched(original):  # hooks of the caller's may reach it from a copy
+    with untouched(original):  # a forward may write to it, and hooks of the caller's may reach it from a copy
         request = Request(
             chosen,
             sparsity,
@@ -180,7 +181,7 @@ def prune(
             protect,
             cuttable if cut is None else cut,
             masks or {},
-            coupling,
+            coupling or (labelled(original, example, *more) if step is prune_channels else None),
             seed,
             tuple(more),
         )

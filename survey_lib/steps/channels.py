@@ -1,4 +1,4 @@
-"""Channel groups: trace, choose, cut and check."""
+"""Channel groups: choose, cut and check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import accumulate
 import torch
 from torch import nn
 
-from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
+from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.coupling.groups import parameters
 from survey_lib.chain.masks import masked_copy, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.surgery import cut as surgery
@@ -20,21 +20,21 @@ WHOLE = "nothing of it goes with a channel that can be cut"
 
 
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
-    """Remove coupled channels: trace, choose, cut, and check that masked equals cut.
+    """Remove coupled channels: choose, cut, and check that masked equals cut.
 
     Parameters
     ----------
     model : nn.Module
         A copy that may be changed.
     request : Request
-        What was asked of `prune`.
+        What was asked of `prune`, with the coupling.
 
     Raises
     ------
     ValueError
         If no channel can be cut; the text has the reason of each layer.
     """
-    coupling = request.coupling or trace(model, request.example, *request.more)
+    coupling = request.coupling
     coupling.check(model)
     groups, skipped = _chosen_groups(model, coupling, request)
     skipped += [(name, UNSEEN) for name in coupling.unseen]

@@ -67,8 +67,24 @@ def trace(model: nn.Module, example, *more) -> Coupling:
     """
     model = unwrap(model)
     check_kind(model)
+    with untouched(model):
+        return labelled(model, example, *more)
+
+
+def labelled(model: nn.Module, example, *more) -> Coupling:
+    """`trace` for a caller who puts back what a forward writes to the parameters.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, without wrappers.
+    example : tensor, tuple or dict
+        An input of its forward.
+    *more : more inputs
+        Each in the same form.
+    """
     inputs = [arguments(one) for one in (example, *more)]
-    with untouched(model), running(model, example, *more):
+    with running(model, example, *more):
         best = _best(model, inputs)
     return coupling(best.run, best.classes)
 

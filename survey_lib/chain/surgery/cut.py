@@ -20,7 +20,7 @@ from survey_lib.chain import blocks
 from survey_lib.chain import masks as masking
 from survey_lib.chain.checks import reason
 from survey_lib.chain.copies import duplicate
-from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, removed
+from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.surgery.blame import Blame
 from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
@@ -112,8 +112,7 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
         return grow(second, problem if same else "")
 
     grow(coupling.units(keep))
-    check.state_widths()
-    plan = make_plan(model, removed(coupling, accepted), check.attributes)
+    plan = make_plan(model, check.gone, check.attributes)
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
 
 
