@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +16,8 @@ from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.runs import record_json as lines
 from survey_lib.experiment.runs.config import digest, identity
-from survey_lib.experiment.sweeps import index
 from survey_lib.experiment.sweeps import results_table as tidy
 from survey_lib.experiment.sweeps import study as studies
-from survey_lib.experiment.sweeps.garbage import uncollected
 
 # Wall over CPU seconds: above it a time says more of the machine's other work than of the run's
 CROWDED = 1.5
@@ -118,31 +115,6 @@ def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]
     return {path.stem: record for path in paths if (record := _read(path))}
 
 
-@uncollected
-def local_rows(study: str, runs: str | Path | None = None) -> dict[str, dict]:
-    """The table row of each local run by key, as `results` shows it.
-
-    Only files that changed are read.
-
-    Parameters
-    ----------
-    study : str
-        Name of the study.
-    runs : str | Path, optional
-        Folder of all runs.
-    """
-
-    def read(path: Path) -> dict | None:
-        record = _read(path)
-        return record and _row(study, record)
-
-    return index.rows(study_folder(study, runs), read)
-
-
-def _row(study: str, record: dict) -> dict:
-    return tidy.row(study, record) | {"same": _same(record)}
-
-
 def _same(record: dict) -> str:
     """Equal for runs of equal configs, whatever schema and version of the method computed them."""
     return digest(identity(record["config"]))
@@ -230,20 +202,19 @@ def records(
     """
     found = published_records(study, published)
     if local:
-        found = _over(study, local_records(study, runs), found, _same)
+        found = _over(study, local_records(study, runs), found)
     chosen = sorted(found.items())
     return [record for _, record in chosen if profile in (None, record["config"]["profile"])]
 
 
-def _over(study: str, mine: dict, found: dict, same: Callable[[dict], str]) -> dict:
+def _over(study: str, mine: dict[str, dict], found: dict[str, dict]) -> dict[str, dict]:
     """What the study asks for of the local runs, over the published ones of other configs."""
     asked = studies.keys(study)
     mine = {key: run for key, run in mine.items() if asked is None or key in asked}
-    covered = {same(run) for run in mine.values()}
-    return {key: run for key, run in found.items() if same(run) not in covered} | mine
+    covered = set(map(_same, mine.values()))
+    return {key: run for key, run in found.items() if _same(run) not in covered} | mine
 
 
-@uncollected
 def results(
     study: str,
     runs: str | Path | None = None,
@@ -274,12 +245,10 @@ def results(
     ValueError
         For a study that nobody knows.
     """
-    found = {key: _row(study, record) for key, record in published_records(study, published).items()}
-    if local:
-        found = _over(study, local_rows(study, runs), found, lambda row: row["same"])
+    found = records(study, runs, published, local=local, profile=profile)
     if not found:
         studies.load(study)
-    return tidy.frame([row for row in found.values() if profile in (None, row["profile"])])
+    return tidy.frame([tidy.row(study, record) for record in found])
 
 
 def _short(record: dict) -> dict:

@@ -118,7 +118,7 @@ def sweep(
         files.remove_stale(folder)
     jobs_asked = part(chains(studies.by_key(study, profile).values()), shard)
     asked = {config.key(): config for chain in jobs_asked for config in chain}
-    have = store.local_rows(study)
+    have = store.local_records(study)
     missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") not in FINAL}
     _check_networks(missing.values())
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
@@ -232,13 +232,12 @@ def _one_a_seed(configs) -> list[RunConfig]:
 
 
 def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
-    have = store.local_rows(study)
-    found = {key: have[key] for key in asked if key in have}
+    have = store.local_records(study)
     ends: dict[str, dict[str, str]] = {"done": {}, "failed": {}, "refused": {}}
-    for key, row in found.items():
-        ends[row["status"]][key] = (
-            f"{row['method']} at {row['sparsity']}, seed {row['seed']}: {row['reason']}"
-        )
+    for key in (key for key in asked if key in have):
+        config = have[key]["config"]
+        run = f"{config['method']} at {config['sparsity']}, seed {config['seed']}"
+        ends[have[key]["status"]][key] = f"{run}: {have[key]['reason']}"
     return Summary(
         study, profile, len(asked), len(ends["done"]), ends["failed"], ends["refused"], interrupted
     )
