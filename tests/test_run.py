@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from survey_lib.chain.training import during
+import survey_lib
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.runs import checkpoint, record_json
 from survey_lib.experiment.runs.config import RunConfig
@@ -250,9 +250,9 @@ def test_methods_during_training_reach_the_asked_sparsity(method, record_of):
 
 def test_greg_starts_from_the_trained_network(cache, monkeypatch):
     seen = []
-    start = during.start
     monkeypatch.setattr(
-        during, "start", lambda model, *a, **k: seen.append(copy.deepcopy(model)) or start(model, *a, **k)
+        "survey_lib.experiment.runs.run.during",
+        lambda model, *a, **k: seen.append(copy.deepcopy(model)) or survey_lib.during(model, *a, **k),
     )
     config = RunConfig(**CONV, method="greg", sparsity=0.5)
     record = run(config, cache)

@@ -13,9 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.copies import unwrap
-from survey_lib.chain.masks import Masks, apply, check_optimizer, clear, prunable
-from survey_lib.chain.selection import check_sparsity
+from survey_lib.chain.masks import Masks, apply, clear, prunable
 
 BORROWED = {"model", "weights", "coupling"}  # what a rule does not own
 END = 0.75  # share of the steps after which masks rest and the weights settle (evci2020rigging)
@@ -151,59 +149,6 @@ class Session:
             apply(self.model, self.masks)
         self._handles = []
         return self.masks
-
-
-def start(
-    model: nn.Module,
-    method,
-    sparsity: float,
-    optimizer: torch.optim.Optimizer,
-    steps: int,
-    *,
-    example=None,
-    seed: int = 0,
-) -> Session:
-    """Begin a training-time method on a model.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The network in training.
-    method : Method
-        A row of the catalogue with a `during` builder.
-    sparsity : float
-        Fraction that is gone at the end, in [0, 1).
-    optimizer : torch.optim.Optimizer
-        The optimizer that trains the model.
-    steps : int
-        Optimizer steps that are expected; schedules end by then.
-    example : tensor, tuple or dict, optional
-        An input to trace, for methods that train channels.
-    seed : int, default 0
-        Seed of what is drawn at random.
-
-    Returns
-    -------
-    Session
-        Call its `finish()` after the training.
-
-    Raises
-    ------
-    ValueError
-        For a sparsity outside [0, 1), no steps, or a method that does not live in training.
-    """
-    check_sparsity(sparsity)
-    if method.during is None:
-        raise ValueError(
-            f"{method.name} does not live in training; use survey_lib.prune(model, {method.name!r}, ...)"
-        )
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, the number of optimizer steps to come; got {steps}")
-    bare = unwrap(model)
-    check_optimizer(prunable(bare).values(), optimizer)
-    choice = {"pattern": method.pattern} if method.pattern else {}
-    rule = method.during(bare, float(sparsity), steps, seed=seed, example=example, **choice)
-    return Session(bare, rule, optimizer)
 
 
 def _overflown(optimizer: torch.optim.Optimizer) -> bool:
