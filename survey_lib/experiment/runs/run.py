@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from survey_lib.chain import channels
+from survey_lib.catalogue import WITHOUT_DATA
 from survey_lib.chain.masks import Masks, overall_sparsity, prunable
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.environment import one_thread
@@ -29,7 +29,6 @@ from survey_lib.measure.training_costs import Meter, stopwatch
 from survey_lib.prune import during, prune
 from survey_lib.steps.request import BudgetNotMet
 
-WITHOUT_DATA = {*channels.STATIC, "flow"}  # evidence that costs no training examples
 OTHER_ORDER = 2_000_003  # added to the seed: an order of batches that no run of a study has
 PATH = 11  # points on the line between two solutions, both ends included
 

@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from survey_lib.experiment import files
 from survey_lib.experiment.data.loaders import shared
+from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.networks.fitting import check_fit
-from survey_lib.experiment.runs.checkpoint import prepare
+from survey_lib.experiment.runs.checkpoint import data_of, dense
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.record import failed
 from survey_lib.experiment.runs.run import Refused, run_chain
@@ -220,7 +221,8 @@ def attempt(study: str, chain: list[RunConfig]) -> list[Outcome]:
 
 def _checkpoint(job: list[RunConfig]) -> list[Outcome]:
     try:
-        prepare(job[0], store.runs_folder() / "checkpoints")
+        with one_thread():
+            dense(job[0], data_of(job[0]), store.runs_folder() / "checkpoints")
     except Exception:
         return [(job[0].key(), "failed")]
     return [(job[0].key(), "done")]
