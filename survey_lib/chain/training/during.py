@@ -8,7 +8,6 @@ gradients stay dense: growth criteria read them from `param.grad`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ BORROWED = {"model", "weights", "coupling"}  # what a rule does not own
 END = 0.75  # share of the steps after which masks rest and the weights settle (evci2020rigging)
 
 
-class Rule(Protocol):
+class Rule:
     """What a training-time method does: `masks` hold before the first step and after every step."""
 
     masks: Masks
@@ -52,13 +51,14 @@ class Rule(Protocol):
 
         They then cost dense MACs.
         """
+        return False
 
     def finish(self) -> None:
         """Settle on the final masks, which have the asked sparsity however many steps there were."""
 
 
 class Session:
-    """A rule at work on a model, made by `start`."""
+    """A rule at work on a model, made by `survey_lib.during`."""
 
     def __init__(self, model: nn.Module, rule: Rule, optimizer: torch.optim.Optimizer):
         self.model, self.rule, self.step = model, rule, 0
@@ -200,7 +200,7 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
-class MaskedTraining:
+class MaskedTraining(Rule):
     """A rule that holds its masks; subclasses say in `choose` which ones after `done` of `steps` steps."""
 
     def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
@@ -212,37 +212,12 @@ class MaskedTraining:
         """The masks after `done` steps; those after `steps` steps have the asked sparsity."""
         return self.masks
 
-    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do before the step.
-
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        optimizer : torch.optim.Optimizer
-            The optimizer that trains the model.
-        """
-
-    def dense_gradients(self, step: int) -> bool:
-        """Whether the gradients of masked weights are read at this step."""
-        return False
-
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Masks anew, and masked weights to zero.
-
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        optimizer : torch.optim.Optimizer
-            The optimizer that trains the model.
-        """
         self.masks = self.choose(step + 1)
         for name, mask in self.masks.items():
             clear(self.weights[name], mask)
 
     def finish(self) -> None:
-        """The masks for good."""
         self.masks = self.choose(self.steps)
 
 

@@ -17,11 +17,12 @@ from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.selection import select
 from survey_lib.chain.slicing import producer_slices, side_by_side, weight_slices
+from survey_lib.chain.training.during import Rule
 from survey_lib.methods.channel.scores import group_norm, slimming
 from survey_lib.methods.filter.scores import l1_filter, l2_filter
 
 
-class Grouped:
+class Grouped(Rule):
     """A rule over channel groups; subclasses say how to score them and what happens around a step."""
 
     score, needs, scope = staticmethod(l2_filter), (), "layerwise"
@@ -42,30 +43,7 @@ class Grouped:
         scores = channels.score_groups(self.score, found)
         return self.coupling.balance(select(scores, self.sparsity, self.scope, minimum=1), scores)
 
-    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do before the step.
-
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        optimizer : torch.optim.Optimizer
-            The optimizer that trains the model.
-        """
-
-    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do after the step.
-
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        optimizer : torch.optim.Optimizer
-            The optimizer that trains the model.
-        """
-
     def dense_gradients(self, step: int) -> bool:
-        """Always: nothing is masked before the end."""
         return True  # nothing is masked before the end
 
     def finish(self) -> None:
