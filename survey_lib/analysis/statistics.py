@@ -122,18 +122,6 @@ class Ranking:
     p_value: float
     critical_difference: float
 
-    def apart(self, first: str, second: str) -> bool:
-        """Whether two methods differ by more than chance explains.
-
-        Parameters
-        ----------
-        first : str
-            A method.
-        second : str
-            Another method.
-        """
-        return abs(self.ranks[first] - self.ranks[second]) > self.critical_difference
-
 
 def ranking(frame: pd.DataFrame) -> Ranking:
     """Mean ranks by accuracy over independent blocks at equal compression (Demšar 2006).
