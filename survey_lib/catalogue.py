@@ -130,11 +130,6 @@ class Method:
         """unstructured, semi-structured or structured: what a cut or a sparse kernel can make of it."""
         return {"weight": "unstructured", "pattern": "semi-structured"}.get(self.category, "structured")
 
-    @property
-    def starts_fresh(self) -> bool:
-        """Whether a run begins with new weights: methods that act before or during all of the training."""
-        return self.when in ("before", "during") and not self.pretrained
-
 
 OWN = ("during", "solve", "search", "allocate", "permute")  # what a method adds; if none of these, its score
 

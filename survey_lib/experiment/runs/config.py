@@ -197,8 +197,8 @@ class RunConfig(Frozen):
     @property
     def early(self) -> str | None:
         """`before` or `during`, where the run begins with an untrained network; None where with a trained one."""
-        own = self.row.when if self.row and self.row.starts_fresh else None
-        return self.when or own
+        fresh = self.row and self.row.when in ("before", "during") and not self.row.pretrained
+        return self.when or (self.row.when if fresh else None)
 
     @property
     def masks(self) -> bool:

@@ -80,19 +80,6 @@ def write(study: str, record: dict) -> Path:
     return files.replace(path, text + "\n")
 
 
-def exists(study: str, key: str) -> bool:
-    """Whether there is a file of this run.
-
-    Parameters
-    ----------
-    study : str
-        Name of the study.
-    key : str
-        Key of the run.
-    """
-    return (study_folder(study) / f"{key}.json").exists()
-
-
 def local_records(study: str) -> dict[str, dict]:
     """Local runs by key.
 

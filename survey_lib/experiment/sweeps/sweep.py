@@ -135,7 +135,7 @@ def sweep(
             for _ in compute(_checkpoint, [[config] for config in _one_a_seed(missing.values())]):
                 pass  # a checkpoint that fails is told by the runs that need it
             for key, status in compute(partial(attempt, study), chains(missing.values())):
-                if status is None and not store.exists(study, key):
+                if status is None and not (store.study_folder(study) / f"{key}.json").exists():
                     store.write(study, failed(missing[key], DIED))
                 bar.update()
         except KeyboardInterrupt:
