@@ -126,9 +126,9 @@ class Ranking:
 def ranking(frame: pd.DataFrame) -> Ranking:
     """Mean ranks by accuracy over independent blocks at equal compression (Demšar 2006).
 
-    The critical difference is CD = q_α · √(k (k + 1) / (6 N)), k methods, N blocks. A block is a seed of one
-    data set and model, judged at the strongest compression that all its methods reach. Sparsities of one seed share a
-    dense network, so they are not blocks. Ties share the mean of their ranks.
+    The critical difference is CD = q_α · √(k (k + 1) / (6 N)), k methods, N blocks, α = 0.05. A block is a
+    seed of one data set and model, judged at the strongest compression that all its methods reach. Sparsities
+    of one seed share a dense network, so they are not blocks. Ties share the mean of their ranks.
 
     Parameters
     ----------
