@@ -135,8 +135,6 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.drop_duplicates([name for name in frame if name not in INCIDENTAL]).copy()
     for field in [name for name in VARIANTS if name in frame]:
         twice = frame.duplicated(POINT, keep=False)
-        if not twice.any():
-            break
         values = frame[twice].groupby("method")[field].nunique()
         several = (
             frame["method"].isin(values[values > 1].index)

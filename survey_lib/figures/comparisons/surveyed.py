@@ -74,9 +74,19 @@ def papers_by_year() -> Drawing:
     )
     counts = counts[counts.sum().sort_values(ascending=False).index]
     figure, axes = plt.subplots()
-    counts.plot.bar(stacked=True, width=0.8, color=PALETTE, edgecolor="white", linewidth=0.3, rot=0, ax=axes)
-    for bars, hatch in zip(axes.containers, HATCHES, strict=False):
-        plt.setp(bars, hatch=hatch)
+    bottom = np.zeros(len(counts))
+    for index, name in enumerate(counts):
+        axes.bar(
+            counts.index,
+            counts[name],
+            bottom=bottom,
+            label=name,
+            color=PALETTE[index],
+            hatch=HATCHES[index],
+            edgecolor="white",
+            linewidth=0.3,
+        )
+        bottom += counts[name].to_numpy()
     axes.set(xlabel="year", ylabel="methods in the catalogue")
     axes.legend(fontsize=7)
     lead, count = counts.columns[0], int(counts.iloc[:, 0].sum())
