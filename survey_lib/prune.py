@@ -20,10 +20,10 @@ from survey_lib.chain.checks import check_data, described, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.coupling.tracer import labelled
-from survey_lib.chain.masks import Masks
+from survey_lib.chain.masks import Masks, check_optimizer, prunable
 from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
-from survey_lib.chain.training import during as training
+from survey_lib.chain.training.during import Session, check_free
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.channels import prune_channels
 from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of
@@ -202,7 +202,7 @@ def during(
     *,
     example=None,
     seed: int = 0,
-) -> training.Session:
+) -> Session:
     """Run a method that lives in training inside anyone's own loop, through the optimizer's own hooks.
 
     Unlike `prune` this changes `model`, the one that the optimizer trains.
@@ -226,7 +226,7 @@ def during(
 
     Returns
     -------
-    training.Session
+    Session
         After the training `.finish()` takes the hooks away and returns the masks.
 
     Raises
@@ -242,12 +242,17 @@ def during(
     >>> layer(torch.ones(1, 4)).sum().backward(); optimizer.step(); int(session.finish()["0.weight"].sum())
     8
     """
-    check_sparsity(sparsity)
+    sparsity = check_sparsity(sparsity)
     check_pattern(chosen := find(method), sparsity)
+    if chosen.during is None:
+        raise ValueError(f"{method} does not live in training; use survey_lib.prune(model, {method!r}, ...)")
     check_kind(bare := unwrap(model))
     whole(steps=steps)
-    training.check_free(bare, optimizer)
-    return training.start(model, chosen, sparsity, optimizer, steps, example=example, seed=seed)
+    check_free(bare, optimizer)
+    check_optimizer(prunable(bare).values(), optimizer)
+    choice = {"pattern": chosen.pattern} if chosen.pattern else {}
+    rule = chosen.during(bare, sparsity, steps, seed=seed, example=example, **choice)
+    return Session(bare, rule, optimizer)
 
 
 def _check_one_shot(method: Method) -> None:

@@ -252,11 +252,6 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.O
     return Hold(model, masks, optimizer)
 
 
-def density(masks: Mapping[str, Tensor]) -> dict[str, float]:
-    """Kept share of each masked tensor."""
-    return {name: float(mask.float().mean()) for name, mask in masks.items()}
-
-
 def overall_sparsity(masks: Mapping[str, Tensor]) -> float:
     """Removed share of all masked entries together."""
     total = sum(mask.numel() for mask in masks.values())

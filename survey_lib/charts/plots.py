@@ -93,14 +93,8 @@ def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFram
     return table.fillna({"std": 0.0}).reset_index().sort_values(["method", "x"], ignore_index=True)
 
 
-def curves(
-    frame: pd.DataFrame,
-    axes: Axes,
-    x: str = "compression",
-    metric: str = "accuracy",
-    chosen: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """One line a method with its band, the dense level, and n in the corner.
+def curves(frame: pd.DataFrame, axes: Axes, chosen: Sequence[str] | None = None) -> pd.DataFrame:
+    """Accuracy over compression, one line a method with its band, the dense level, and n in the corner.
 
     Parameters
     ----------
@@ -108,10 +102,6 @@ def curves(
         Table of runs.
     axes : Axes
         Where to draw.
-    x : str, default 'compression'
-        A column of ratios, or sparsity.
-    metric : str, default 'accuracy'
-        A column.
     chosen : Sequence[str], optional
         Methods that are drawn in colour, the others pale behind them; all are in colour if it is left
         out.
@@ -128,21 +118,19 @@ def curves(
     """
     check_baselines(frame)
     pruned = frame[frame["method"] != "dense"]
-    table = spread(pruned, x, metric)
+    table = spread(pruned, "compression")
     chosen = sorted(set(pruned["method"])) if chosen is None else list(chosen)
     for _, rows in table[~table["method"].isin(chosen)].groupby("method"):
         axes.plot(rows["x"], rows["mean"], color=PALE, linewidth=0.8, zorder=1)
-    _bands(pruned, table, axes, metric, looks(chosen))
+    _bands(pruned, table, axes, looks(chosen))
     dense_line(frame, axes)
-    scale(axes, x)
-    axes.set_ylabel(LABELS.get(metric, metric))
+    scale(axes, "compression")
+    axes.set_ylabel(LABELS["accuracy"])
     note_n(axes, table["n"])
     return table
 
 
-def _bands(
-    runs: pd.DataFrame, table: pd.DataFrame, axes: Axes, metric: str, styles: Mapping[str, dict]
-) -> None:
+def _bands(runs: pd.DataFrame, table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
     """Mean over seeds as a line, and one standard deviation as a band, a method each."""
     placed = runs.merge(table[["method", "sparsity", "x"]], on=["method", "sparsity"])
     for method, style in styles.items():
@@ -150,7 +138,7 @@ def _bands(
         sns.lineplot(
             rows,
             x="x",
-            y=metric,
+            y="accuracy",
             errorbar="sd",
             ax=axes,
             label=method,

@@ -29,7 +29,10 @@ def _way(module: str) -> str:
     return f"pip install {package}"
 
 
-@click.group(cls=Survey, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+
+
+@click.group(cls=Survey, context_settings=SETTINGS)
 @click.version_option(package_name="survey_lib")
 def main() -> None:
     """Neural network pruning, from formula to measured time.
