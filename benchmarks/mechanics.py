@@ -205,7 +205,7 @@ def structured() -> pd.DataFrame:
     "without check" is our median times the share that is not the check's, so never a cut that went unchecked.
     """
     rows = []
-    for name in ("resnet50", "densenet121", "mobilenet_v2", "vit_b_16"):
+    for name in ("resnet50", "mobilenet_v2", "vit_b_16", "densenet121"):
         model = fresh(name)
         seconds = in_turns(model, PRUNERS | {"checked peer": prune_peer_checked}, 3)
         memory = {f"{peer} GiB": alone(call, name)[1] for peer, call in PRUNERS.items()}

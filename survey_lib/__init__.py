@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "METHODS": "catalogue",
     "PruneResult": "prune",
+    "cut": "chain.surgery.cut",
     "during": "prune",
     "finetune": "chain.training.finetune",
     "hold": "chain.masks",

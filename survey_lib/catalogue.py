@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -46,9 +48,9 @@ class Method:
     score : Callable[..., Tensor] | None
         Evidence -> Tensor, higher means keep.
     one_line : str
-        What it does.
+        What it does: the first sentence of the docstring, if left out of a row.
     paper : str
-        Key of the paper in data/literature/papers.csv.
+        Key of the paper in data/literature/papers.csv: in brackets at the end of that sentence.
     notebook : str
         The notebook that teaches it, where that does not follow from the category.
     needs : tuple[str, ...]
@@ -124,25 +126,34 @@ class Method:
         return CHANNEL_SCOPES if self.structure == "structured" else SCOPES
 
     @property
+    def looks_at_data(self) -> bool:
+        """Whether it must see training examples."""
+        return bool(set(self.needs) - WITHOUT_DATA) or self.search is not None
+
+    @property
     def structure(self) -> str:
         """unstructured, semi-structured or structured: what a cut or a sparse kernel can make of it."""
         return {"weight": "unstructured", "pattern": "semi-structured"}.get(self.category, "structured")
 
-    @property
-    def starts_fresh(self) -> bool:
-        """Whether a run begins with new weights: methods that act before or during all of the training."""
-        return self.when in ("before", "during") and not self.pretrained
+
+OWN = ("during", "solve", "search", "allocate", "permute")  # what a method adds; if none of these, its score
 
 
 def _rows(category: str, unit: str, when: str) -> Callable[..., Method]:
-    """What writes a row that begins with these three: from name, score, one_line, paper and further fields."""
+    """What writes a row that begins with these three: from name, score and further fields."""
 
-    def row(
-        name: str, score: Callable[..., Tensor] | None, one_line: str, paper: str, **more: object
-    ) -> Method:
-        return Method(name, category, unit, when, score, one_line, paper, **more)
+    def row(name: str, score: Callable[..., Tensor] | None = None, **more: object) -> Method:
+        own = next((more[part] for part in OWN if part in more), score)
+        return Method(name, category, unit, when, score, **_said(own) | more)
 
     return row
+
+
+def _said(own: object) -> dict[str, str]:
+    """What the first sentence of a docstring says, and the paper whose key stands in brackets at its end."""
+    first = (inspect.getdoc(own) or "").partition("\n")[0]
+    sentence, paper = re.match(r"(.*?)(?: \((\w+)\))?\.?$", first).groups("")
+    return {"one_line": f"{sentence}.", "paper": paper}
 
 
 _weight_after = _rows("weight", "weight", "after")
@@ -158,398 +169,110 @@ _head_channels = _rows("head", "channel", "after")
 
 ROWS: tuple[Method, ...] = (
     # weight
-    Method(
-        "random", "weight", "weight", "any", weight.random, "Seeded uniform scores, the baseline to beat."
-    ),
-    _weight_after("magnitude", weight.magnitude, "Remove the smallest weights.", "han2015learning"),
+    _rows("weight", "weight", "any")("random", weight.random),
+    _weight_after("magnitude", weight.magnitude),
     _weight_after(
         "imp",
-        None,
-        "The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
-        "frankle2019lottery",
+        one_line="The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
+        paper="frankle2019lottery",
         scope="global",
         schedule="iterative",
         rounds=0,
         notebook="05_lottery_tickets",
         ranking="magnitude",
     ),
-    _weight_after(
-        "lamp",
-        weight.lamp,
-        "Magnitude relative to all larger weights of the layer, ranked globally.",
-        "lee2021layer",
-        scope="global",
-    ),
-    _weight_after(
-        "taylor-weight",
-        weight.taylor,
-        "Remove weights the loss, to first order, does not miss.",
-        "molchanov2019importance",
-        needs=("grad_sq",),
-        scope="global",
-        notebook="03_saliency",
-    ),
-    _weight_after(
-        "obd",
-        weight.obd,
-        "Second-order change of the loss, diagonal Hessian.",
-        "lecun1989optimal",
-        needs=("example_grad_sq",),
-        scope="global",
-        notebook="03_saliency",
-    ),
-    _weight_after(
-        "obs",
-        None,
-        "Remove what the layer's output misses least and repair the rest of the row.",
-        "hassibi1993optimal",
-        needs=("gram",),
-        solve=solve.obs,
-        notebook="03_saliency",
-    ),
+    _weight_after("lamp", weight.lamp, scope="global"),
+    _weight_after("taylor-weight", weight.taylor, needs=("grad_sq",), scope="global", notebook="03_saliency"),
+    _weight_after("obd", weight.obd, needs=("example_grad_sq",), scope="global", notebook="03_saliency"),
+    _weight_after("obs", needs=("gram",), solve=solve.obs, notebook="03_saliency"),
     _weight_after(
         "woodfisher",
         solve.woodfisher,
-        "Second-order change of the loss of the whole network, Fisher matrix in blocks; repairs the rest.",
-        "singh2020woodfisher",
         needs=("fisher",),
         scope="global",
         repair=solve.woodfisher_update,
         notebook="03_saliency",
     ),
-    _weight_after(
-        "wanda",
-        weight.wanda,
-        "Magnitude times the norm of the input it multiplies, within each output row.",
-        "sun2024simple",
-        needs=("act_norm",),
-        scope="row",
-        notebook="13_language_models",
-    ),
+    _weight_after("wanda", weight.wanda, needs=("act_norm",), scope="row", notebook="13_language_models"),
     _weight_after(
         "owl",
         weight.wanda,
-        "Wanda with layer sparsities set by each block's share of outliers.",
-        "yin2024outlier",
         needs=("act_norm",),
         scope="row",
         allocate=weight.owl,
         notebook="13_language_models",
     ),
-    _weight_after(
-        "ria",
-        weight.ria,
-        "Magnitude relative to the weight's input and output, times the root of the input's norm.",
-        "zhang2024plug",
-        needs=("act_norm",),
-        notebook="13_language_models",
-    ),
-    _weight_after(
-        "sparsegpt",
-        None,
-        "Remove column by column and pass the error on to the columns that follow.",
-        "frantar2023sparsegpt",
-        needs=("gram",),
-        solve=solve.sparsegpt,
-        notebook="13_language_models",
-    ),
-    _weight_before(
-        "snip",
-        weight.snip,
-        "Keep connections the loss at initialisation feels.",
-        "lee2019snip",
-        needs=("grad",),
-        scope="global",
-    ),
+    _weight_after("ria", weight.ria, needs=("act_norm",), notebook="13_language_models"),
+    _weight_after("sparsegpt", needs=("gram",), solve=solve.sparsegpt, notebook="13_language_models"),
+    _weight_before("snip", weight.snip, needs=("grad",), scope="global"),
     _weight_before(
         "iter-snip",
         weight.force,
-        "SNIP again and again on what is left; what is removed stays removed.",
-        "dejorge2021progressive",
+        one_line="SNIP again and again on what is left; what is removed stays removed.",
+        paper="dejorge2021progressive",
         needs=("grad",),
         scope="global",
         schedule="iterative",
         rounds=60,
     ),
     _weight_before(
-        "force",
-        weight.force,
-        "SNIP again and again on what is left; removed weights may return.",
-        "dejorge2021progressive",
-        needs=("grad",),
-        scope="global",
-        schedule="iterative",
-        rounds=60,
-        revive=True,
+        "force", weight.force, needs=("grad",), scope="global", schedule="iterative", rounds=60, revive=True
     ),
+    _weight_before("grasp", weight.grasp, needs=("hess_grad",), scope="global"),
     _weight_before(
-        "grasp",
-        weight.grasp,
-        "Keep the gradient flow at initialisation.",
-        "wang2020picking",
-        needs=("hess_grad",),
-        scope="global",
+        "synflow", weight.synflow, needs=("flow",), scope="global", schedule="iterative", rounds=100
     ),
-    _weight_before(
-        "synflow",
-        weight.synflow,
-        "Keep the flow of an all-ones input; no data.",
-        "tanaka2020pruning",
-        needs=("flow",),
-        scope="global",
-        schedule="iterative",
-        rounds=100,
-    ),
-    _weight_during(
-        "gradual",
-        None,
-        "Magnitude on a cubic schedule while training.",
-        "zhu2017prune",
-        during=weight_training.Gradual,
-        version=2,
-    ),
-    _weight_during(
-        "movement",
-        None,
-        "Keep the weights fine-tuning moves away from zero.",
-        "sanh2020movement",
-        during=weight_training.Movement,
-    ),
-    _weight_during(
-        "set",
-        None,
-        "Sparse from the start: drop small weights, grow at random.",
-        "mocanu2018scalable",
-        scope="erk",
-        during=sparse_training.Set,
-    ),
-    _weight_during(
-        "rigl",
-        None,
-        "Sparse from the start: drop small weights, grow where the gradient is large.",
-        "evci2020rigging",
-        scope="erk",
-        during=sparse_training.RigL,
-        version=2,
-    ),
-    _weight_during(
-        "srigl",
-        None,
-        "RigL in which every neuron has the same number of inputs, or none.",
-        "lasby2024dynamic",
-        scope="erk",
-        during=sparse_training.SRigL,
-    ),
-    _weight_during(
-        "l0",
-        None,
-        "Learn hard-concrete gates under an L0 penalty.",
-        "louizos2018learning",
-        scope="global",
-        during=gates.L0,
-    ),
-    _weight_during(
-        "str",
-        None,
-        "Learn one soft threshold a layer by gradient descent.",
-        "kusupati2020soft",
-        scope="global",
-        during=weight_training.SoftThreshold,
-    ),
-    _weight_during(
-        "acdc",
-        None,
-        "Train compressed and dense in turn, compressed to the end.",
-        "peste2021acdc",
-        scope="global",
-        during=weight_training.Alternating,
-    ),
+    _weight_during("gradual", during=weight_training.Gradual, version=2),
+    _weight_during("movement", during=weight_training.Movement),
+    _weight_during("set", scope="erk", during=sparse_training.Set),
+    _weight_during("rigl", scope="erk", during=sparse_training.RigL, version=2),
+    _weight_during("srigl", scope="erk", during=sparse_training.SRigL),
+    _weight_during("l0", scope="global", during=gates.L0),
+    _weight_during("str", scope="global", during=weight_training.SoftThreshold),
+    _weight_during("acdc", scope="global", during=weight_training.Alternating),
     # pattern
-    _nm_after(
-        "nm-magnitude",
-        pattern.nm_magnitude,
-        "Keep the n largest of every m inputs.",
-        "mishra2021accelerating",
-        pattern="2:4",
-    ),
-    _nm_after(
-        "nm-permuted",
-        pattern.nm_magnitude,
-        "Reorder channels so that the n largest of every m inputs hold more, then keep them.",
-        "pool2021channel",
-        pattern="2:4",
-        permute=pattern.channel_permutation,
-    ),
-    Method(
-        "nm-srste",
-        "pattern",
-        "n:m",
-        "during",
-        None,
-        "Learn an N:M mask by straight-through training with a decay on what is pruned.",
-        "zhou2021learning",
-        pattern="2:4",
-        during=weight_training.SparseRefined,
-    ),
-    Method(
-        "block",
-        "pattern",
-        "block",
-        "after",
-        pattern.block,
-        "Remove blocks of neighbouring kernels; 1xN shares one input.",
-        "lin2022pattern",
-        pattern="1x4",
-    ),
-    Method(
-        "kernel",
-        "pattern",
-        "kernel",
-        "after",
-        pattern.kernel,
-        "Remove whole 2-D kernels.",
-        "mao2017exploring",
-    ),
-    Method(
-        "vector",
-        "pattern",
-        "vector",
-        "after",
-        pattern.vector,
-        "Remove rows inside kernels.",
-        "mao2017exploring",
-    ),
+    _nm_after("nm-magnitude", pattern.nm_magnitude, pattern="2:4"),
+    _nm_after("nm-permuted", pattern.nm_magnitude, pattern="2:4", permute=pattern.channel_permutation),
+    _rows("pattern", "n:m", "during")("nm-srste", pattern="2:4", during=weight_training.SparseRefined),
+    _rows("pattern", "block", "after")("block", pattern.block, pattern="1x4"),
+    _rows("pattern", "kernel", "after")("kernel", pattern.kernel),
+    _rows("pattern", "vector", "after")("vector", pattern.vector),
     # filter
-    Method(
-        "random-filter",
-        "filter",
-        "filter",
-        "any",
-        filters.random_filter,
-        "Seeded uniform scores for filters.",
-    ),
-    _filter_after("l1-filter", filters.l1_filter, "Remove filters of small L1 norm.", "li2017pruning"),
-    _filter_after("l2-filter", filters.l2_filter, "Remove filters of small L2 norm.", "li2017pruning"),
-    _filter_during(
-        "sfp",
-        None,
-        "Zero small filters again and again while training; they may grow back.",
-        "he2018soft",
-        during=channel_training.SoftFilters,
-        ranking="l2-filter",
-        version=2,
-    ),
-    _filter_after("fpgm", filters.fpgm, "Remove filters the others can stand in for.", "he2019filter"),
-    _filter_after(
-        "hrank",
-        filters.hrank,
-        "Remove filters whose feature maps have low rank.",
-        "lin2020hrank",
-        needs=("act_out",),
-        version=2,
-    ),
-    _filter_after(
-        "apoz",
-        filters.apoz,
-        "Remove filters whose activations are mostly zero.",
-        "hu2016network",
-        needs=("act_out",),
-        version=2,
-    ),
+    _rows("filter", "filter", "any")("random-filter", filters.random_filter),
+    _filter_after("l1-filter", filters.l1_filter),
+    _filter_after("l2-filter", filters.l2_filter),
+    _filter_during("sfp", during=channel_training.SoftFilters, ranking="l2-filter", version=2),
+    _filter_after("fpgm", filters.fpgm),
+    _filter_after("hrank", filters.hrank, needs=("act_out",), version=2),
+    _filter_after("apoz", filters.apoz, needs=("act_out",), version=2),
     _filter_after(
         "taylor-activation",
         filters.taylor_activation,
-        "Remove feature maps the loss, to first order, does not miss.",
-        "molchanov2017pruning",
         needs=("act_out", "act_grad"),
         scope="global",
         version=2,
     ),
-    _filter_after(
-        "taylor-filter",
-        filters.taylor_filter,
-        "Remove filters the loss, to first order, does not miss.",
-        "molchanov2019importance",
-        needs=("filter_saliency",),
-        scope="global",
-    ),
-    _filter_after(
-        "obd-filter",
-        filters.obd_filter,
-        "Optimal brain damage, summed over each filter.",
-        "wang2019eigendamage",
-        needs=("example_grad_sq",),
-        scope="global",
-    ),
-    _filter_after(
-        "chip",
-        filters.chip,
-        "Remove channels whose maps the others can express.",
-        "sui2021chip",
-        needs=("act_out",),
-        version=2,
-    ),
+    _filter_after("taylor-filter", filters.taylor_filter, needs=("filter_saliency",), scope="global"),
+    _filter_after("obd-filter", filters.obd_filter, needs=("example_grad_sq",), scope="global"),
+    _filter_after("chip", filters.chip, needs=("act_out",), version=2),
     _filter_during(
-        "greg",
-        None,
-        "Push the filters L1 would remove to zero with a growing penalty.",
-        "wang2021neural",
-        during=channel_training.GrowingRegularisation,
-        ranking="l1-filter",
-        pretrained=True,
-        version=2,
+        "greg", during=channel_training.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2
     ),
     # channel
     _channel_during(
         "slimming",
         channel.slimming,
-        "Train with an L1 penalty on batch-norm scales, then remove the small ones.",
-        "liu2017learning",
         needs=("gamma",),
         scope="global",
         during=channel_training.Slimming,
         version=2,
     ),
-    _channel_during(
-        "group-lasso",
-        None,
-        "Train with a penalty on the norm of each coupled channel, then remove the small ones.",
-        "wen2016learning",
-        scope="global",
-        during=channel_training.GroupLasso,
-        ranking="group-norm",
-    ),
-    _channel_after(
-        "thinet",
-        None,
-        "Greedily remove what changes the next layer's output least, then rescale it.",
-        "luo2017thinet",
-        needs=("consumers",),
-        solve=reconstruction.thinet,
-        version=3,
-    ),
-    _channel_after(
-        "lasso",
-        None,
-        "LASSO picks the next layer's inputs, least squares refits its weights.",
-        "he2017channel",
-        needs=("consumers",),
-        solve=reconstruction.lasso,
-        version=2,
-    ),
-    _channel_after(
-        "group-norm",
-        channel.group_norm,
-        "Remove coupled channels of small norm over all their slices.",
-        "fang2023depgraph",
-        needs=("energy",),
-        scope="global",
-    ),
+    _channel_during("group-lasso", scope="global", during=channel_training.GroupLasso, ranking="group-norm"),
+    _channel_after("thinet", needs=("consumers",), solve=reconstruction.thinet, version=3),
+    _channel_after("lasso", needs=("consumers",), solve=reconstruction.lasso, version=2),
+    _channel_after("group-norm", channel.group_norm, needs=("energy",), scope="global"),
     _channel_during(
         "depgraph",
-        None,
-        "Train with a penalty that is stronger on small coupled channels, then remove them.",
-        "fang2023depgraph",
         scope="global",
         during=channel_training.GroupSparsity,
         ranking="group-norm",
@@ -558,61 +281,30 @@ ROWS: tuple[Method, ...] = (
     _channel_after(
         "isomorphic",
         channel.group_norm,
-        "Rank coupled channels only against those of groups made of the same kinds of layers.",
-        "fang2024isomorphic",
+        one_line="Rank coupled channels only against those of groups made of the same kinds of layers.",
+        paper="fang2024isomorphic",
         needs=("energy",),
         scope="isomorphic",
     ),
-    _channel_after(
-        "eagleeye",
-        filters.l1_filter,
-        "Try random layer ratios, each judged with batch-norm statistics of its own.",
-        "li2020eagleeye",
-        search=channel.eagleeye,
-        version=2,
-    ),
+    _channel_after("eagleeye", filters.l1_filter, search=channel.eagleeye, version=2),
     # depth and heads
-    _depth_after(
-        "block-influence",
-        depth.block_influence,
-        "Leave out blocks that hardly turn their input.",
-        "men2024shortgpt",
-        needs=("act_in", "act_out"),
-    ),
-    _depth_after(
-        "angular-distance",
-        None,
-        "Leave out the run of neighbouring blocks that turns its input least.",
-        "gromov2024unreasonable",
-        needs=("act_in", "act_out"),
-        solve=depth.angular_distance,
-    ),
-    Method(
+    _depth_after("block-influence", depth.block_influence, needs=("act_in", "act_out")),
+    _depth_after("angular-distance", needs=("act_in", "act_out"), solve=depth.angular_distance),
+    _rows("head", "head", "after")(
         "head-gradient",
-        "head",
-        "head",
-        "after",
         transformer.head_gradient,
-        "Remove attention heads whose gate the loss hardly feels.",
-        "michel2019sixteen",
         needs=("gate_grad",),
         scope="global",
         groups=transformer.is_heads,
     ),
     _head_channels(
-        "ffn-channel",
-        transformer.ffn_channel,
-        "Remove hidden feed-forward channels the loss, to first order, does not miss.",
-        "ma2023llmpruner",
-        needs=("slices", "slices_grad"),
-        groups=transformer.is_hidden,
+        "ffn-channel", transformer.ffn_channel, needs=("slices", "slices_grad"), groups=transformer.is_hidden
     ),
     _head_channels(
         "llm-pruner",
         transformer.ffn_channel,
-        "Remove heads and hidden channels, each with all that is coupled to it, by the first-order change of the "
-        "loss.",
-        "ma2023llmpruner",
+        one_line="Remove heads and hidden channels with all that is coupled to them, where the loss feels it least.",
+        paper="ma2023llmpruner",
         needs=("slices", "slices_grad"),
         groups=transformer.is_coupled,
         notebook="14_structure_and_recovery",
@@ -620,8 +312,6 @@ ROWS: tuple[Method, ...] = (
     _head_channels(
         "flap",
         transformer.flap,
-        "Remove heads and hidden channels whose inputs hardly fluctuate; a bias makes up for their mean.",
-        "an2024fluctuation",
         needs=("consumers",),
         scope="global",
         repair=transformer.flap_bias,
@@ -629,12 +319,7 @@ ROWS: tuple[Method, ...] = (
         notebook="14_structure_and_recovery",
     ),
     _head_channels(
-        "minitron",
-        transformer.minitron,
-        "Remove heads, hidden and embedding channels that are small on average; then let the dense model teach.",
-        "muralidharan2024compact",
-        needs=("consumers",),
-        notebook="14_structure_and_recovery",
+        "minitron", transformer.minitron, needs=("consumers",), notebook="14_structure_and_recovery"
     ),
 )
 
@@ -651,6 +336,11 @@ def find(name: str) -> Method:
     ValueError
         For an unknown name; the text lists near matches.
     """
+    if not isinstance(name, str):
+        raise ValueError(
+            f"method must be a name in survey_lib.METHODS, such as {getattr(name, 'name', 'l1-filter')!r}; "
+            f"got {type(name).__name__}"
+        )
     base, _, chosen = name.partition(":")
     if base not in METHODS:
         near = difflib.get_close_matches(base, METHODS, 4, 0.5) or list(METHODS)
@@ -755,7 +445,7 @@ def table(**chosen: str) -> pd.DataFrame:
             "when": m.when,
             "scope": m.scope,
             "needs": " ".join(m.needs) or "nothing",
-            "needs data": bool(set(m.needs) - WITHOUT_DATA) or m.search is not None,
+            "needs data": m.looks_at_data,
             "schedule": m.schedule,
             "cost": cost(m),
             "what it does": m.one_line,

@@ -15,12 +15,15 @@ import torch
 from torch import nn
 
 from survey_lib.catalogue import Method, check_pattern, find
+from survey_lib.chain import masks as masking
+from survey_lib.chain.checks import check_data, described, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
-from survey_lib.chain.masks import Masks
+from survey_lib.chain.coupling.tracer import labelled
+from survey_lib.chain.masks import Masks, check_optimizer, prunable
 from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
-from survey_lib.chain.training import during as training
+from survey_lib.chain.training.during import Session, check_free
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.channels import prune_channels
 from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of
@@ -111,8 +114,8 @@ def prune(
     ------
     ValueError
         Before any work, for an unknown method or scope, a method that needs training or rounds, a
-        sparsity outside [0, 1), a layer that matches nothing, weights that are not finite, or missing
-        data; and for a budget that cannot be met.
+        sparsity outside [0, 1), weights that are not finite, or missing data; once the model is traced, for
+        a layer that matches nothing and a budget that cannot be met.
 
     Examples
     --------
@@ -148,31 +151,37 @@ def prune(
         raise ValueError("macs are counted on an input; give example=")
     original = unwrap(model)
     check_kind(original)
+    if batches is not None or chosen.looks_at_data:
+        check_data(method, batches, loss)
+        batches = list(batches)
+    masking.check(original, masks or {})
     bare = duplicate(original)
     check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
     if cuttable and masks:
         raise ValueError(
             f"{method} goes round by round on what it cut: prune the smaller model again, without masks="
         )
+    if coupling and not isinstance(coupling, Coupling):
+        raise ValueError(f"coupling= is survey_lib.trace(model, example); got {described(coupling)}")
     if coupling and (not cuttable or chosen.unit == "layer"):
         raise ValueError(f"{method} does not look at coupled channels; leave coupling= out")
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
-    with untouched(original):  # hooks of the caller's may reach it from a copy
+    with untouched(original):  # a forward may write to it, and hooks of the caller's may reach it from a copy
         request = Request(
             chosen,
             sparsity,
             budget and budget.of(bare, example),
             example,
-            batches if batches is None else list(batches),
+            batches,
             loss,
             scope or chosen.scope,
             layers,
             protect,
             cuttable if cut is None else cut,
             masks or {},
-            coupling,
+            coupling or (labelled(original, example, *more) if step is prune_channels else None),
             seed,
             tuple(more),
         )
@@ -193,7 +202,7 @@ def during(
     *,
     example=None,
     seed: int = 0,
-) -> training.Session:
+) -> Session:
     """Run a method that lives in training inside anyone's own loop, through the optimizer's own hooks.
 
     Unlike `prune` this changes `model`, the one that the optimizer trains.
@@ -217,14 +226,14 @@ def during(
 
     Returns
     -------
-    training.Session
+    Session
         After the training `.finish()` takes the hooks away and returns the masks.
 
     Raises
     ------
     ValueError
-        For a sparsity outside [0, 1) or not that of the N:M pattern, no steps, or a method that does not
-        live in training.
+        For a sparsity outside [0, 1) or not that of the N:M pattern, no steps, a method that does not live
+        in training, a model in which nothing can be pruned, or an earlier session that is not finished.
 
     Examples
     --------
@@ -233,9 +242,17 @@ def during(
     >>> layer(torch.ones(1, 4)).sum().backward(); optimizer.step(); int(session.finish()["0.weight"].sum())
     8
     """
-    check_sparsity(sparsity)
+    sparsity = check_sparsity(sparsity)
     check_pattern(chosen := find(method), sparsity)
-    return training.start(model, chosen, sparsity, optimizer, steps, example=example, seed=seed)
+    if chosen.during is None:
+        raise ValueError(f"{method} does not live in training; use survey_lib.prune(model, {method!r}, ...)")
+    check_kind(bare := unwrap(model))
+    whole(steps=steps)
+    check_free(bare, optimizer)
+    check_optimizer(prunable(bare).values(), optimizer)
+    choice = {"pattern": chosen.pattern} if chosen.pattern else {}
+    rule = chosen.during(bare, sparsity, steps, seed=seed, example=example, **choice)
+    return Session(bare, rule, optimizer)
 
 
 def _check_one_shot(method: Method) -> None:
@@ -307,6 +324,10 @@ def save(result: PruneResult, path: str | Path) -> Path:
     >>> load(save(result, tempfile.mkdtemp() + "/small.safetensors"), nn.Sequential(nn.Linear(2, 2))).sparsity
     0.5
     """
+    if not isinstance(result, PruneResult):
+        raise ValueError(f"save writes what prune returned; got {described(result)}: pass the result")
+    if Path(path).is_dir() or not Path(path).parent.is_dir():
+        raise ValueError(f"{path} is a folder, or lies in none; name a file in a folder that is there")
     meta = {
         "report": result.report.to_dict("split"),
         "sparsity": result.sparsity,
@@ -338,6 +359,7 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
     ValueError
         For a file that is not ours, a newer schema, or a model it was not made from.
     """
+    check_kind(unwrap(model))
     pruned, plan, masks, meta = surgery.load_file(path, unwrap(model))
     if plan:
         masks = surgery.plan_masks(unwrap(model), plan)

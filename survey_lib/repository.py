@@ -1,7 +1,9 @@
-"""Where the files of the project lie: in its repository, or, for an installed wheel, in the folder of the command."""
+"""The repository of the project: where its files lie, also for an installed wheel, and the commit of the source."""
 
 from __future__ import annotations
 
+import subprocess
+from functools import cache
 from importlib.metadata import files
 from pathlib import Path
 
@@ -35,3 +37,22 @@ def needed(path: Path) -> Path:
             "clone the repository and run the command inside it"
         )
     return path
+
+
+@cache
+def commit() -> str:
+    """First 12 digits of the commit, then `-changed` when files of the library differ from it or are new.
+
+    Empty outside the repository of this library.
+    """
+    if not (_SOURCE / "pyproject.toml").is_file():  # installed, perhaps inside somebody's repository
+        return ""
+    git = ["git", "-C", str(_SOURCE / "survey_lib")]
+    try:
+        head = subprocess.check_output(
+            [*git, "rev-parse", "--short=12", "HEAD"], text=True, stderr=subprocess.DEVNULL
+        )
+        changed = subprocess.check_output([*git, "status", "--porcelain", "--", "."])
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.strip() + ("-changed" if changed else "")

@@ -16,7 +16,6 @@ from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.evidence.base import Consumer, Evidence
 from survey_lib.chain.masks import masked_copy
-from survey_lib.chain.training import during
 from survey_lib.experiment.networks.llama import Llama, Shape
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
@@ -338,7 +337,7 @@ def test_reconstruction_beats_the_bare_cut_on_a_network(method, gain, net, batch
 
 def trained(net, batches, method, steps=4, sparsity=0.5, lr=0.1):
     optimizer = torch.optim.SGD(net.train().parameters(), lr=lr, momentum=0.9)
-    session = during.start(net, find(method), sparsity, optimizer, steps, example=EXAMPLE)
+    session = survey_lib.during(net, method, sparsity, optimizer, steps, example=EXAMPLE)
     for step in range(steps):
         x, y = batches[step % len(batches)]
         optimizer.zero_grad()
@@ -361,13 +360,13 @@ def test_sessions_end_with_the_asked_channels_zero_and_a_later_ranking_finds_the
 def test_sessions_need_an_example_to_trace(net):
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="give example=an input"):
-        during.start(net, find("sfp"), 0.5, optimizer, 4)
+        survey_lib.during(net, "sfp", 0.5, optimizer, 4)
 
 
 def test_soft_filters_are_zeroed_and_grow_back(net, batches):
     net.bn1.bias.data.fill_(1)  # behind a negative shift the ReLU would give a zeroed filter no gradient
     optimizer = torch.optim.SGD(net.train().parameters(), lr=0.1)
-    session = during.start(net, find("sfp"), 0.5, optimizer, 40, example=EXAMPLE)
+    session = survey_lib.during(net, "sfp", 0.5, optimizer, 40, example=EXAMPLE)
     zeros = [int((net.conv1.weight.flatten(1).norm(dim=1) == 0).sum())]
     for step in range(4):
         x, y = batches[step % 2]

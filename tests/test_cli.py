@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from survey_lib.analysis.tables import matching
 from survey_lib.catalogue import METHODS
-from survey_lib.cli import main
+from survey_lib.cli import Survey, main
 from survey_lib.cli.course import choose
 from survey_lib.measure.export import export_onnx
 from survey_lib.site.readme import README
@@ -33,6 +33,26 @@ def test_every_command_explains_itself(command):
     assert done.exit_code == 0
     assert len(main.commands[command].help.split()) >= 6
     assert command in survey("--help").output
+
+
+@pytest.mark.parametrize(
+    "module, way",
+    [
+        ("onnxruntime.quantization", "pip install -e '.[deploy]'"),
+        ("dask_jobqueue", "pip install -e '.[dask]'"),
+        ("timm", "pip install -e '.[transfer]'"),
+        ("unheard_of", "pip install unheard-of"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_extra_that_holds_it(module, way):
+    group = Survey("survey")
+
+    @group.command("go")
+    def fails():
+        raise ModuleNotFoundError(name=module)
+
+    done = CliRunner().invoke(group, ["go"])
+    assert done.exit_code == 1 and f"{module} is not installed; {way}" in done.output
 
 
 def test_no_command_module_imports_torch_or_the_library_before_it_runs():
@@ -110,6 +130,10 @@ REFUSALS = [
     ),
     ((*PRUNE, "--model", "torch.nn:Flatten", "--finetune", "-1"), "-1"),
     ((*PRUNE, "--model", "torchvision:resnet18", "--finetune", "1"), "give --data"),
+    (
+        ("prune", "--model", "torchvision:resnet18", "--method", "taylor-filter", "--macs", "0.5"),
+        "taylor-filter needs images with labels; give --data",
+    ),
     (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),
     (("methods", "no-such-method"), "no method matches"),
     (("methods", "l2-fliter", "--json"), "no method matches all of that; near: l2-filter"),

@@ -667,7 +667,7 @@ def test_cuts_share_a_trace(monkeypatch):
     del model.spare
     coupling = trace(model, PIXELS)
     expected = [prune(model, method, 0.5, example=PIXELS) for method in ("l1-filter", "fpgm")]
-    monkeypatch.setattr("survey_lib.steps.channels.trace", None)  # must not be called
+    monkeypatch.setattr("survey_lib.chain.coupling.tracer._best", None)  # must not be called
     for method, result in zip(("l1-filter", "fpgm"), expected, strict=True):
         again = prune(model, method, 0.5, example=PIXELS, coupling=coupling)
         assert again.plan == result.plan and again.skipped == result.skipped

@@ -8,10 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from survey_lib import during
-from survey_lib.catalogue import METHODS, find
+from survey_lib.catalogue import METHODS
 from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
-from survey_lib.chain.training.during import start
 from survey_lib.methods.weight import gates, sparse_training
 from survey_lib.methods.weight import training as weight_training
 
@@ -52,7 +51,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, index: int) -> None
 def begin(method: str, optimizer: str = "momentum", sparsity: float = 0.5, steps: int = STEPS, **wishes):
     model = network()
     chosen = optimizers(model)[optimizer]
-    return model, chosen, start(model, find(method), sparsity, chosen, steps, **wishes)
+    return model, chosen, during(model, method, sparsity, chosen, steps, **wishes)
 
 
 def zero_where_masked(model: nn.Module, masks) -> bool:
@@ -128,10 +127,10 @@ def test_wrong_wishes_are_errors_before_anything_happens():
         ("gradual", 1.0, 5, r"sparsity must lie in \[0, 1\)"),
         ("gradual", 0.5, 0, "steps must be at least 1"),
         ("magnitude", 0.5, 5, "magnitude does not live in training"),
-        ("nm-srste:2:7", 0.5, 5, "no layer has a multiple of 7 inputs"),
+        ("nm-srste:2:7", 5 / 7, 5, "no layer has a multiple of 7 inputs"),
     ):
         with pytest.raises(ValueError, match=message):
-            start(model, find(method), sparsity, optimizer, steps)
+            during(model, method, sparsity, optimizer, steps)
     assert not optimizer._optimizer_step_pre_hooks
 
 
@@ -173,7 +172,7 @@ def test_movement_keeps_what_moves_away_from_zero_and_lets_it_return():
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.data = torch.tensor([[1.0, 1.0]])
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    session = start(layer, find("movement"), 0.5, optimizer, steps=1)
+    session = during(layer, "movement", 0.5, optimizer, steps=1)
 
     def push(*gradient):
         layer.weight.grad = torch.tensor([gradient])
@@ -202,7 +201,7 @@ def test_sparsity_of_every_layer_is_that_of_erk_at_every_step(method):
 def test_rigl_drops_the_smallest_and_grows_where_the_gradient_is_largest():
     layer = nn.Linear(6, 1, bias=False)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
-    session = start(layer, find("rigl"), 0.5, optimizer, steps=40)  # a move every other step
+    session = during(layer, "rigl", 0.5, optimizer, steps=40)  # a move every other step
     session.rule.masks = {"weight": torch.tensor([[True, True, True, True, False, False]])}
     layer.weight.data = torch.tensor([[4.0, 1.0, 3.0, 2.0, 0.0, 0.0]])
     layer.weight.grad = torch.tensor([[0.0, 0.1, 0.0, 0.0, 0.3, -0.2]])
@@ -285,7 +284,7 @@ def test_srste_decays_pruned_weights_and_trains_them_straight_through():
     layer = nn.Linear(4, 1, bias=False)
     layer.weight.data = torch.tensor([[4.0, 1.0, 3.0, 2.0]])
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
-    session = start(layer, find("nm-srste"), 0.5, optimizer, steps=5)
+    session = during(layer, "nm-srste", 0.5, optimizer, steps=5)
     assert layer.weight.tolist() == [[4.0, 0.0, 3.0, 0.0]]
     layer.weight.grad = torch.tensor([[0.5, 0.0, 0.0, -2.0]])
     optimizer.step()  # dense: 3.5, 1 − λ, 3, 2 + 2 − 2λ
@@ -299,7 +298,7 @@ def test_srste_decays_pruned_weights_and_trains_them_straight_through():
 def test_srste_leaves_layers_that_do_not_fit_dense():
     model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    assert list(start(model, find("nm-srste"), 0.5, optimizer, steps=5).masks) == ["1.weight"]
+    assert list(during(model, "nm-srste", 0.5, optimizer, steps=5).masks) == ["1.weight"]
 
 
 @pytest.mark.parametrize("log_alpha", [-2.0, 0.0, 1.5])
@@ -316,7 +315,7 @@ def test_l0_gates_are_open_with_the_closed_form_probability(log_alpha):
 def test_l0_gradients_are_those_of_a_model_written_with_gates():
     layer = nn.Linear(3, 1, bias=False)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
-    session = start(layer, find("l0"), 0.5, optimizer, steps=10)
+    session = during(layer, "l0", 0.5, optimizer, steps=10)
     rule, x = session.rule, torch.tensor([[1.0, 2.0, 3.0]])
     dense = rule.dense["weight"].clone().requires_grad_()
     log_alpha = rule.log_alpha["weight"].detach().clone().requires_grad_()
@@ -335,7 +334,7 @@ def test_l0_gradients_are_those_of_a_model_written_with_gates():
 def test_l0_keeps_the_gates_of_largest_log_alpha_at_their_deterministic_value():
     layer = nn.Linear(4, 1, bias=False)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
-    session = start(layer, find("l0"), 0.5, optimizer, steps=10)
+    session = during(layer, "l0", 0.5, optimizer, steps=10)
     dense = session.rule.dense["weight"].clone()
     with torch.no_grad():
         session.rule.log_alpha["weight"].copy_(torch.tensor([[0.0, 5.0, -5.0, -1.0]]))
@@ -348,7 +347,7 @@ def test_str_gradients_are_those_of_a_model_written_with_thresholds():
     layer = nn.Linear(3, 1, bias=False)
     layer.weight.data = torch.tensor([[0.5, -0.2, 0.3]])
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)
-    session = start(layer, find("str"), 0.5, optimizer, steps=10)
+    session = during(layer, "str", 0.5, optimizer, steps=10)
     rule, x = session.rule, torch.tensor([[1.0, 2.0, 3.0]])
     with torch.no_grad():
         rule.s["weight"].fill_(-1.0)  # σ = 0.269: the second weight is below
@@ -366,7 +365,7 @@ def test_str_gradients_are_those_of_a_model_written_with_thresholds():
 def test_str_thresholds_rise_until_the_target_is_learned(sparsity):
     model = network()
     chosen = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
-    session = start(model, find("str"), sparsity, chosen, steps=300)
+    session = during(model, "str", sparsity, chosen, steps=300)
     assert overall_sparsity(session.masks) < 0.01
     for index in range(300):
         step(model, chosen, index)
@@ -393,7 +392,7 @@ def test_acdc_weights_return_from_zero_and_without_momentum():
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.data = torch.tensor([[1.0, 0.5]])
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
-    session = start(layer, find("acdc"), 0.5, optimizer, steps=20)  # a phase is one step
+    session = during(layer, "acdc", 0.5, optimizer, steps=20)  # a phase is one step
 
     def push():
         layer.weight.grad = torch.tensor([[0.0, -1.0]])

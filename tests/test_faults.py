@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from survey_lib.experiment import files
-from survey_lib.experiment.sweeps import index, store, study, sweep
+from survey_lib.experiment.sweeps import store, study, sweep
 
 YAML = """
 name: trial
@@ -81,10 +81,7 @@ def test_two_sweeps_on_one_store_end_with_each_run_once(trial, child):
         one.join()
     assert [one.exitcode for one in pair] == [0, 0]
     assert len(finished(trial)) == 6 == store.results("trial", published="nowhere")["status"].eq("done").sum()
-    assert sorted(path.suffix for path in trial.iterdir()) == [
-        "",
-        *[".json"] * 6,
-    ]  # the index, no temporary file
+    assert [path.suffix for path in trial.iterdir()] == [".json"] * 6  # no temporary file
 
 
 def test_a_full_disk_stops_the_sweep_with_the_reason_and_it_goes_on_when_there_is_room(trial, monkeypatch):
@@ -151,24 +148,6 @@ def test_damaged_copies_of_one_run_are_all_kept_aside(done, accuracies):
     assert sorted(path.read_text() for path in (done / files.ASIDE).iterdir()) == ["first", "second"]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: "",
-        lambda text: "{",
-        lambda text: text.partition("\n")[2],
-        lambda text: text.partition("\n")[0],
-        lambda text: text.replace('"accuracy": 0.', '"accuracy": 0.9'),
-    ],
-    ids=["empty", "cut off", "no head", "no rows", "a changed value"],
-)
-def test_a_damaged_index_is_made_again(damage, done, accuracies):
-    whole = accuracies()
-    text = (done / index.NAME).read_text()
-    (done / index.NAME).write_text(damage(text))
-    assert accuracies() == whole and (done / index.NAME).read_text() == text
-
-
 def folder_of_that_name(path):
     path.mkdir()
     (path / "notes.txt").write_text("mine")
@@ -221,10 +200,10 @@ def _read_only(folder, queue):
     if os.getuid() == 0:
         os.setuid(65534)  # nobody: root may write anywhere
     try:
-        store.write("trial", next(iter(store.local_records("trial", folder).values())), folder)
+        store.write("trial", next(iter(store.local_records("trial").values())))
         queue.put("could write")
     except PermissionError:
-        frame = store.results("trial", folder, folder)
+        frame = store.results("trial", folder)
         queue.put((len(frame), frame["accuracy"].notna().sum()))
 
 
@@ -234,7 +213,6 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(done, tmp_
     for path in sorted(done.glob("*.json"))[3:]:
         path.unlink()
     (done / "0000000000000000.json").write_text("{")
-    (done / index.NAME).unlink()
     for path in (done, done.parent):
         path.chmod(0o555)
     for path in tmp_path.parents:

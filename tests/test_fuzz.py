@@ -134,13 +134,14 @@ def test_study_files(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_names_of_studies_that_are_paths(name, tmp_path):
+def test_names_of_studies_that_are_paths(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
     (tmp_path / "evil.yaml").write_text("name: ../evil")
     for call in (study.load, store.results, store.local_records, store.publish):
         with pytest.raises(ValueError):
             call(name)
     with pytest.raises(ValueError):
-        store.write(name, {"key": "0"}, tmp_path / "runs")
+        store.write(name, {"key": "0"})
     assert os.listdir(tmp_path) == ["evil.yaml"]
 
 

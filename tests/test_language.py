@@ -142,7 +142,9 @@ def damage(stories, names, sparsity):
     calibration = language.windows(encoded["calibration"], 128)[:64]
     models = [language.prune_language(model, name, sparsity, calibration)[0] for name in names]
     losses = [float(language.token_losses(pruned, encoded["evaluation"]).mean()) for pruned in models]
-    return losses, [language.divergence(model, pruned, encoded["evaluation"]) for pruned in models]
+    reference = language.log_probabilities(model, encoded["evaluation"])
+    found = [language.log_probabilities(pruned, encoded["evaluation"]) for pruned in models]
+    return losses, [float((reference.exp() * (reference - one)).sum(1).mean()) for one in found]
 
 
 @pytest.mark.parametrize("sparsity", [0.2, 0.5])

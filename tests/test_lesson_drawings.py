@@ -2,21 +2,8 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 
 from survey_lib.figures.structured import channel_pruning, filter_pruning, structure_and_surgery
-
-
-def test_a_forest_names_each_method_once_though_references_differ():
-    row = {"mean": 0.01, "low": 0.0, "high": 0.02, "n": 3}
-    tables = {
-        "x": pd.DataFrame([{"method": "y"} | row, {"method": "a"} | row]),
-        "y": pd.DataFrame([{"method": "a"} | row]),
-    }
-    figure, axes = plt.subplots()
-    filter_pruning.forest(tables, axes)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["y", "a"]
-    plt.close(figure)
 
 
 def test_the_padded_shortcut_moves_four_labels_and_fixes_the_others():

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from survey_lib import repository
 from survey_lib.analysis.tables import finished
 from survey_lib.catalogue import METHODS as CATALOGUE
 from survey_lib.charts import plots, schematic
 from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.looks import COLOURS, HOME
-from survey_lib.experiment import commit
 from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find
 from survey_lib.figures.comparisons import comparison
 from survey_lib.repository import REPOSITORY
@@ -184,9 +184,9 @@ def test_pale_methods_are_drawn_but_not_labelled():
 
 
 def test_the_commit_of_a_figure_says_that_sources_were_changed(tmp_path):
-    source = tmp_path / "survey_lib" / "experiment" / "commit.py"
+    source = tmp_path / "survey_lib" / "repository.py"
     source.parent.mkdir(parents=True)
-    source.write_bytes(Path(commit.__file__).read_bytes())
+    source.write_bytes(Path(repository.__file__).read_bytes())
     (tmp_path / "pyproject.toml").touch()
 
     def git(*words: str) -> None:

@@ -60,7 +60,7 @@ def test_a_transformer_block_without_batch_norm_comes_back_equal():
 
 
 def test_b54_no_batches_is_refused_by_name():
-    with pytest.raises(ValueError, match="batches is empty"):
+    with pytest.raises(ValueError, match="got list of"):
         survey_lib.recalibrate(nn.BatchNorm1d(2), [])
 
 
@@ -180,7 +180,7 @@ def test_a_transformer_block_learns_with_a_loss_of_its_own():
 @pytest.mark.parametrize(
     "batches, wishes, message",
     [
-        ([], {}, "batches is empty"),
+        ([], {}, r"got list of \(\)"),
         (iter(classes()), {}, "after one epoch"),
         ([torch.ones(2, 4)], {}, "pair"),
         (classes(), {"epochs": 0}, "epochs must be at least 1"),

@@ -79,7 +79,8 @@ def test_b77_the_state_is_a_copy_that_training_does_not_change():
 @pytest.mark.parametrize("wishes", [{"steps": 9}, {"sparsity": 0.7}, {"seed": 1}, {"method": "movement"}])
 def test_b77_a_state_of_another_session_is_refused(wishes):
     model, optimizer, session = begin("gradual")
-    model, optimizer, _ = begin("gradual")
+    model, optimizer, other = begin("gradual")
+    other.finish()
     arguments = {"method": "gradual", "sparsity": 0.5, "optimizer": optimizer, "steps": STEPS} | wishes
     with pytest.raises(ValueError, match="the state is of another session"):
         during(model, **arguments).load_state_dict(session.state_dict())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from survey_lib.chain.training import during
+import survey_lib
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.runs import checkpoint, record_json
 from survey_lib.experiment.runs.config import RunConfig
@@ -143,7 +143,7 @@ def test_b53_a_damaged_checkpoint_is_named_and_trained_again(damage, said, recor
     damage(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        checkpoint.prepare(config, tmp_path)
+        checkpoint.dense(config, checkpoint.data_of(config), tmp_path)
     for notes in (healed["warnings"], [str(warning.message) for warning in caught]):
         assert [note for note in notes if said in note and path.name in note], notes
     again = run(config, tmp_path)
@@ -156,7 +156,7 @@ def test_b53_a_folder_in_place_of_a_checkpoint_is_set_aside_whole(tmp_path):
     path.mkdir()
     (path / "notes.txt").write_text("mine")
     with pytest.warns(UserWarning, match=f"{path.name} is trained again: it is no file"):
-        checkpoint.prepare(config, tmp_path)
+        checkpoint.dense(config, checkpoint.data_of(config), tmp_path)
     assert run(config, tmp_path)["warnings"] == []
     (kept,) = tmp_path.glob("set-aside/*/notes.txt")
     assert kept.read_text() == "mine"
@@ -250,9 +250,9 @@ def test_methods_during_training_reach_the_asked_sparsity(method, record_of):
 
 def test_greg_starts_from_the_trained_network(cache, monkeypatch):
     seen = []
-    start = during.start
     monkeypatch.setattr(
-        during, "start", lambda model, *a, **k: seen.append(copy.deepcopy(model)) or start(model, *a, **k)
+        "survey_lib.experiment.runs.run.during",
+        lambda model, *a, **k: seen.append(copy.deepcopy(model)) or survey_lib.during(model, *a, **k),
     )
     config = RunConfig(**CONV, method="greg", sparsity=0.5)
     record = run(config, cache)

@@ -122,38 +122,18 @@ class Ranking:
     p_value: float
     critical_difference: float
 
-    def apart(self, first: str, second: str) -> bool:
-        """Whether two methods differ by more than chance explains.
 
-        Parameters
-        ----------
-        first : str
-            A method.
-        second : str
-            Another method.
-        """
-        return abs(self.ranks[first] - self.ranks[second]) > self.critical_difference
+def ranking(frame: pd.DataFrame) -> Ranking:
+    """Mean ranks by accuracy over independent blocks at equal compression (Demšar 2006).
 
-
-def ranking(
-    frame: pd.DataFrame, metric: str = "accuracy", x: str = "compression", alpha: float = 0.05
-) -> Ranking:
-    """Mean ranks over independent blocks at equal compression (Demšar 2006).
-
-    The critical difference is CD = q_α · √(k (k + 1) / (6 N)), k methods, N blocks. A block is a seed of one
-    data set and model, judged at the strongest x that all its methods reach. Sparsities of one seed share a
-    dense network, so they are not blocks. Ties share the mean of their ranks.
+    The critical difference is CD = q_α · √(k (k + 1) / (6 N)), k methods, N blocks, α = 0.05. A block is a
+    seed of one data set and model, judged at the strongest compression that all its methods reach. Sparsities
+    of one seed share a dense network, so they are not blocks. Ties share the mean of their ranks.
 
     Parameters
     ----------
     frame : pd.DataFrame
         Table of runs.
-    metric : str, default 'accuracy'
-        A column, higher is better.
-    x : str, default 'compression'
-        compression, or speedup_theoretical for equal MACs.
-    alpha : float, default 0.05
-        Level of the critical difference.
 
     Raises
     ------
@@ -162,22 +142,22 @@ def ranking(
     TooFew
         For fewer than two blocks.
     """
-    ranks = _values(frame, metric, x).rank(axis=1, ascending=False)
+    ranks = _values(frame).rank(axis=1, ascending=False)
     n, methods = ranks.shape
     if methods < 3:
         raise ValueError(f"a ranking needs 3 methods; got {', '.join(ranks.columns)}")
     if n < 2:
         raise TooFew(f"a ranking needs two blocks (seed, data, model) with every method; got {n}")
-    q = stats.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
+    q = stats.studentized_range.ppf(0.95, methods, np.inf) / np.sqrt(2)
     enough = n >= FEWEST_BLOCKS and frame["test_n"].fillna(0).min() >= FEWEST_IMAGES
     distance = q * np.sqrt(methods * (methods + 1) / (6 * n)) if enough else np.nan
     p_value = stats.friedmanchisquare(*ranks.to_numpy().T).pvalue
     return Ranking(ranks.mean().sort_values(), n, float(p_value), float(distance))
 
 
-def _values(frame: pd.DataFrame, metric: str, x: str) -> pd.DataFrame:
-    """Metric at equal x: one row a block that has every method, one column a method."""
-    values = {block: at_compression(rows, None, metric, x) for block, rows in frame.groupby(BLOCK)}
+def _values(frame: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy at equal compression: one row a block that has every method, one column a method."""
+    values = {block: at_compression(rows) for block, rows in frame.groupby(BLOCK)}
     table = pd.DataFrame(values).T.dropna()
     if table.empty:
         raise ValueError(

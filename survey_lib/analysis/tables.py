@@ -45,6 +45,7 @@ RECIPE = (
     "seed",
 )
 NOT_STORED = "(not stored)"
+BASELINES = ("random", "magnitude", "random-filter", "l1-filter")
 TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mini": 1000, "fashion-mnist": 10_000}  # images
 CHOICES = {
     "category": CATEGORIES,
@@ -142,6 +143,18 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
         )
         frame.loc[several, "method"] += " (" + frame.loc[several, field].astype(str) + ")"
     return frame
+
+
+def main_setting(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The (data, model) pair with the most runs, and its runs."""
+    labels = frame["data"] + ", " + frame["model"]
+    label = labels.value_counts().sort_index().idxmax()
+    return label, frame[labels == label]
+
+
+def is_control(frame: pd.DataFrame) -> pd.Series:
+    """Whether a run is the control "train longer": the dense network with the recovery's training on top."""
+    return (frame["method"] == "dense") & (frame["recovery"] == "finetune")
 
 
 def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:

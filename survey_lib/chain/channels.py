@@ -121,8 +121,8 @@ def energy(subject: Subject) -> ByGroup:
     weights = subject.weights
 
     def squares(rows: Tensor) -> Tensor:
-        rows = rows.unsqueeze(-1)  # a norm scale has one number a channel
-        return torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.dim()))).square()
+        flat = rows.reshape(len(rows), -1).contiguous()  # a norm along a stride takes many times as long
+        return torch.linalg.vector_norm(flat, dim=1).square()
 
     return {
         group.name: sum(squares(channel_rows(weights[p.tensor], p)) for p in weight_slices(group, weights))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from survey_lib.chain.copies import duplicate, unwrap
+from survey_lib.chain.checks import described
+from survey_lib.chain.copies import check_runnable, duplicate, unwrap
 
 Masks = dict[str, Tensor]
 
@@ -87,18 +88,23 @@ def check(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     ValueError
         If a mask names no tensor of the model, has another shape, or is not binary (case B46).
     """
+    if not isinstance(masks, Mapping):
+        kind = type(masks).__name__
+        raise ValueError(f"masks must be {{tensor name: bool tensor}}: pass result.masks; got {kind}")
     known = tensors(model)
     for name, mask in masks.items():
         if name not in known:
             raise ValueError(
                 f"mask for {name!r}, but the model has no such tensor; it has {', '.join(known)}"
             )
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise ValueError(
+                f"mask for {name} must be bool, True = kept: use mask != 0; got {described(mask)}"
+            )
         if mask.shape != known[name].shape:
             raise ValueError(
                 f"mask for {name} has shape {tuple(mask.shape)}, the tensor {tuple(known[name].shape)}"
             )
-        if mask.dtype != torch.bool:
-            raise ValueError(f"mask for {name} must be bool (True = kept), got {mask.dtype}; use `mask != 0`")
 
 
 def clear(tensor: Tensor, mask: Tensor) -> None:
@@ -181,10 +187,12 @@ class Hold:
     """Keeps masked weights at zero through training; made by `hold`. `masks` may be replaced at any time."""
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.Optimizer):
-        self.model, self.masks = unwrap(model), dict(masks)
-        check_optimizer(
-            [tensors(self.model)[name] for name in masks if name in tensors(self.model)], optimizer
-        )
+        check_runnable(bare := unwrap(model))
+        check(bare, masks)
+        if not masks:
+            raise ValueError("masks is empty, so nothing would be held; pass result.masks of a masked model")
+        self.model, self.masks = bare, dict(masks)
+        check_optimizer([tensors(self.model)[name] for name in masks], optimizer)
         apply(self.model, self.masks)
         self._bits: dict[str, tuple] = {}
         self._handle = optimizer.register_step_post_hook(lambda *_: self())
@@ -234,7 +242,7 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.O
     Raises
     ------
     ValueError
-        For masks that do not fit the model, or an optimizer of another one.
+        For masks that are empty or do not fit the model, or an optimizer of another one.
 
     Examples
     --------
@@ -242,11 +250,6 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor], optimizer: torch.optim.O
     >>> held = hold(layer, {"weight": torch.tensor([[True, False]])}, optimizer)
     """
     return Hold(model, masks, optimizer)
-
-
-def density(masks: Mapping[str, Tensor]) -> dict[str, float]:
-    """Kept share of each masked tensor."""
-    return {name: float(mask.float().mean()) for name, mask in masks.items()}
 
 
 def overall_sparsity(masks: Mapping[str, Tensor]) -> float:
@@ -268,7 +271,8 @@ def by_layer(masks: Mapping[str, Tensor]) -> list[dict]:
 def masks_from_torch(model: nn.Module) -> Masks:
     """Masks of a model pruned with `torch.nn.utils.prune`, under the names they have once made permanent.
 
-    Call `torch.nn.utils.prune.remove` on each layer afterwards, then `hold` goes on where it stopped.
+    Call `torch.nn.utils.prune.remove` on each layer afterwards, then `hold` goes on where it stopped. ValueError
+    for a model in which nothing is pruned that way.
 
     Examples
     --------
@@ -276,6 +280,10 @@ def masks_from_torch(model: nn.Module) -> Masks:
     >>> int(masks_from_torch(layer)["weight"].sum())
     1
     """
+    check_runnable(model)
     found = {n.removesuffix("_mask"): b.bool() for n, b in model.named_buffers() if n.endswith("_mask")}
     pruned = {name.removesuffix("_orig") for name, _ in model.named_parameters() if name.endswith("_orig")}
-    return {name: mask for name, mask in found.items() if name in pruned}  # other masks are not of pruning
+    masks = {name: mask for name, mask in found.items() if name in pruned}  # other masks are not of pruning
+    if not masks:
+        raise ValueError("nothing in the model is pruned with torch.nn.utils.prune, so it has no masks")
+    return masks

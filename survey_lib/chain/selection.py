@@ -79,32 +79,6 @@ def _keep_in_each_row(rows: Tensor, removed: int) -> Tensor:
     return torch.from_numpy(keep).to(rows.device)
 
 
-def allocate(
-    scores: dict[str, Tensor], sparsity: float, scope: str, shapes: dict[str, tuple[int, ...]] | None = None
-) -> dict[str, float]:
-    """Sparsity of each layer under a scope; only `erk` gives the layers different ones.
-
-    Parameters
-    ----------
-    scores : dict[str, Tensor]
-        Scores by layer.
-    sparsity : float
-        Fraction to remove, in [0, 1).
-    scope : str
-        layerwise, global, erk or row.
-    shapes : dict[str, tuple[int, ...]], optional
-        The weights that erk reads, where the scores are not weight-shaped.
-
-    Examples
-    --------
-    >>> allocate({"a": torch.ones(4, 4), "b": torch.ones(2, 2)}, 0.5, "layerwise")
-    {'a': 0.5, 'b': 0.5}
-    """
-    if scope == "erk":
-        return erk(shapes or {name: tuple(score.shape) for name, score in scores.items()}, sparsity)
-    return dict.fromkeys(scores, sparsity)
-
-
 def erk(shapes: dict[str, tuple[int, ...]], sparsity: float) -> dict[str, float]:
     """Erdős–Rényi–kernel layer sparsities (Mocanu et al. 2018, Evci et al. 2020).
 
@@ -209,12 +183,12 @@ def select(
     check_finite(scores)
     if scope == "global" and fractions is None:
         return _select_global(scores, sparsity, minimum)
-    uneven = fractions is not None or scope == "erk"
-    fractions = fractions or allocate(scores, sparsity, scope, shapes)
-    if uneven:
-        removed = counts({n: s.numel() for n, s in scores.items()}, fractions, minimum)
+    if scope == "erk" and fractions is None:
+        fractions = erk(shapes or {name: tuple(score.shape) for name, score in scores.items()}, sparsity)
+    if fractions is None:
+        removed = {n: min(round(sparsity * s.numel()), s.numel() - minimum) for n, s in scores.items()}
     else:
-        removed = {n: min(round(fractions[n] * s.numel()), s.numel() - minimum) for n, s in scores.items()}
+        removed = counts({n: s.numel() for n, s in scores.items()}, fractions, minimum)
     keep = keep_in_rows if scope == "row" else keep_largest
     return {n: keep(s, removed[n]) for n, s in scores.items()}
 

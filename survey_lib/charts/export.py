@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from survey_lib.experiment import files
-from survey_lib.experiment.commit import commit
+from survey_lib.repository import commit
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
 

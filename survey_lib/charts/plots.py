@@ -95,13 +95,9 @@ def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFram
 
 
 def curves(
-    frame: pd.DataFrame,
-    axes: Axes,
-    x: str = "compression",
-    metric: str = "accuracy",
-    chosen: Sequence[str] | None = None,
+    frame: pd.DataFrame, axes: Axes, chosen: Sequence[str] | None = None, metric: str = "accuracy"
 ) -> pd.DataFrame:
-    """One line a method with its band, the dense level, and n in the corner.
+    """Accuracy or error over compression, one line a method with its band, the dense level, and n in the corner.
 
     Parameters
     ----------
@@ -109,13 +105,11 @@ def curves(
         Table of runs.
     axes : Axes
         Where to draw.
-    x : str, default 'compression'
-        A column of ratios, or sparsity.
-    metric : str, default 'accuracy'
-        A column.
     chosen : Sequence[str], optional
         Methods that are drawn in colour, the others pale behind them; all are in colour if it is left
         out.
+    metric : str, default 'accuracy'
+        `accuracy` or `error`.
 
     Returns
     -------
@@ -129,13 +123,13 @@ def curves(
     """
     check_baselines(frame)
     pruned = frame[frame["method"] != "dense"]
-    table = spread(pruned, x, metric)
+    table = spread(pruned, "compression", metric)
     chosen = sorted(set(pruned["method"])) if chosen is None else list(chosen)
     for _, rows in table[~table["method"].isin(chosen)].groupby("method"):
         axes.plot(rows["x"], rows["mean"], color=PALE, linewidth=0.8, zorder=1)
     _bands(pruned, table, axes, metric, looks(chosen))
     dense_line(frame, axes, metric)
-    scale(axes, x)
+    scale(axes, "compression")
     axes.set_ylabel(LABELS.get(metric, metric))
     note_n(axes, table["n"])
     return table

@@ -12,6 +12,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from survey_lib.charts.plots import DENSE, GREY, PALETTE
 
 EMPTY = "#F2F2F2"
+SIZE = 0.22  # of a channel
 
 
 def mask_pattern(mask: np.ndarray, axes: Axes, title: str = "") -> None:
@@ -44,9 +45,7 @@ def mask_pattern(mask: np.ndarray, axes: Axes, title: str = "") -> None:
     axes.axis("off")
 
 
-def tree(
-    branches: Mapping[str, Mapping[str, Sequence[str]]], axes: Axes, root: str = "pruning", wrap: int = 80
-) -> None:
+def tree(branches: Mapping[str, Mapping[str, Sequence[str]]], axes: Axes) -> None:
     """Three levels from left to right: the root, its branches, their twigs with their leaves.
 
     Parameters
@@ -55,10 +54,6 @@ def tree(
         {branch: {twig: [leaves]}}.
     axes : Axes
         Where to draw.
-    root : str, default 'pruning'
-        Text of the root.
-    wrap : int, default 80
-        Characters a line of leaves.
     """
     twigs = [(branch, twig) for branch, inner in branches.items() for twig in inner]
     heights = {pair: len(twigs) - index for index, pair in enumerate(twigs)}
@@ -71,9 +66,9 @@ def tree(
             height = heights[branch, twig]
             axes.plot([0.32, 0.58], [y, height], color=colour, zorder=1)
             axes.text(0.6, height, twig, fontsize=8, va="center", color=colour, weight="bold")
-            axes.text(0.76, height, textwrap.fill(", ".join(leaves), wrap), fontsize=7, va="center")
+            axes.text(0.76, height, textwrap.fill(", ".join(leaves), 80), fontsize=7, va="center")
         box(axes, 0.32, y, branch, colour)
-    box(axes, 0, middle, root, DENSE)
+    box(axes, 0, middle, "pruning", DENSE)
     axes.set(xlim=(-0.1, 1.9), ylim=(0.3, len(twigs) + 0.7))
     axes.axis("off")
 
@@ -100,9 +95,7 @@ def box(axes: Axes, x: float, y: float, text: str, colour: str, **font) -> None:
     axes.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 9, "bbox": style} | font)
 
 
-def layer(
-    axes: Axes, x: float, y: float, name: str, channels: int, gone: Sequence[int] = (), size: float = 0.22
-) -> None:
+def layer(axes: Axes, x: float, y: float, name: str, channels: int, gone: Sequence[int] = ()) -> None:
     """A layer as a column of channels, its top at (x, y).
 
     Parameters
@@ -119,17 +112,15 @@ def layer(
         Number of channels.
     gone : Sequence[int], default ()
         Those that are coloured and crossed out.
-    size : float, default 0.22
-        Size of a channel.
     """
     for channel in range(channels):
-        bottom = y - (channel + 1) * size
+        bottom = y - (channel + 1) * SIZE
         lost = channel in gone
         axes.add_patch(
             Rectangle(
                 (x, bottom),
                 0.5,
-                size * 0.85,
+                SIZE * 0.85,
                 facecolor=PALETTE[1] if lost else EMPTY,
                 edgecolor=GREY,
                 linewidth=0.6,

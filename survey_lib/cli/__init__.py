@@ -14,11 +14,25 @@ class Survey(click.Group):
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
-            hint = "pip install -e '.[deploy,dask]' brings the optional parts"
-            raise click.ClickException(f"{error.name} is not installed; {hint}") from error
+            raise click.ClickException(f"{error.name} is not installed; {_way(error.name or '')}") from error
 
 
-@click.group(cls=Survey, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _way(module: str) -> str:
+    """How to install the package of a module: the extra that lists it, or the package alone."""
+    from importlib.metadata import requires
+
+    package = module.partition(".")[0].replace("_", "-")
+    for line in requires("survey_lib") or []:
+        name, _, extra = line.partition("; extra == ")
+        if extra and name.startswith(package):
+            return f"pip install -e '.[{extra[1:-1]}]' brings it"
+    return f"pip install {package}"
+
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+
+
+@click.group(cls=Survey, context_settings=SETTINGS)
 @click.version_option(package_name="survey_lib")
 def main() -> None:
     """Neural network pruning, from formula to measured time.

@@ -21,7 +21,6 @@ def notebooks() -> None:
 @click.option(
     "--profile",
     default="published",
-    show_default=True,
     type=click.Choice(["published", "quick", "full"]),
     help="Which runs are read.",
 )
@@ -33,8 +32,8 @@ def notebooks() -> None:
     metavar="NAME VALUE",
     help="Set a parameter; may be repeated.",
 )
-@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Notebooks at a time.")
-@click.option("--out", default="build/notebooks", show_default=True, type=DIRECTORY, help="Folder.")
+@click.option("--jobs", default=2, type=click.IntRange(1), help="Notebooks at a time.")
+@click.option("--out", default="build/notebooks", type=DIRECTORY, help="Folder.")
 @click.option("--again", is_flag=True, help="Also those whose result is newer than all it rests on.")
 @click.option("--publish", is_flag=True, help="Normalise the results and put them into notebooks/.")
 def run(
@@ -122,7 +121,7 @@ def text(names: tuple[str, ...], check: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--out", default="figures", show_default=True, type=DIRECTORY, help="Folder.")
+@click.option("--out", default="figures", type=DIRECTORY, help="Folder.")
 def figure(name: str, out: Path) -> None:
     """Draw the figure NAME, or `all`, from the published runs.
 
@@ -198,9 +197,7 @@ def classroom(out: Path, numbers: str) -> None:
     metavar="owner/name",
     help="Where the repository is published on GitHub; '' takes it out.",
 )
-@click.option(
-    "--tag", default="main", show_default=True, help="The tag or branch that links and buttons open."
-)
+@click.option("--tag", default="main", help="The tag or branch that links and buttons open.")
 def generate(name: str | None, tag: str) -> None:
     """Write again what is generated: tables, citations, pictures.
 

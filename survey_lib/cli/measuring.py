@@ -13,17 +13,14 @@ from survey_lib.cli.show import DIRECTORY, JSON, records
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
-@click.option("--pixels", default=32, show_default=True, help="Side of the images, for the models named.")
+@click.option("--pixels", default=32, help="Side of the images, for the models named.")
 @click.option(
     "--seconds",
     default=0.2,
-    show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="Least time for each model and setting.",
 )
-@click.option(
-    "--compiled/--no-compiled", default=True, show_default=True, help="Also torch.compile (needs a compiler)."
-)
+@click.option("--compiled/--no-compiled", default=True, help="Also torch.compile (needs a compiler).")
 @click.option("--out", type=DIRECTORY, help="Write the four tables into this folder.")
 @click.option("--publish", is_flag=True, help="Measure what the course shows and write data/results/speed.")
 @JSON

@@ -89,7 +89,7 @@ def methods(
 @click.option("--out", type=click.Path(path_type=Path), help="Save weights and plan as one safetensors file.")
 @click.option("--onnx", type=click.Path(path_type=Path), help="Also export to ONNX (extra `deploy`).")
 @click.option("--html", type=click.Path(path_type=Path), help="Also write the report as one HTML page.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0)
 @JSON
 def prune(as_json: bool, **wishes: object) -> None:
     """Prune one model; say accuracy, size and time before and after.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import survey_lib
 from survey_lib.catalogue import find
+from survey_lib.chain.selection import check_sparsity
 from survey_lib.cli.report import Report
 from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders
@@ -81,7 +82,14 @@ def prune_once(
     ValueError
         Before any work, for a wrong wish; or an OSError.
     """
-    find(method)
+    chosen = find(method)
+    if sparsity is not None:
+        check_sparsity(sparsity)
+    theirs = model.startswith(models.TORCHVISION)
+    if theirs and dataset is None and (epochs or chosen.looks_at_data):
+        raise ValueError(f"{'fine-tuning' if epochs else method} needs images with labels; give --data")
+    if theirs or ":" not in model:
+        models.check(model)
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
     budget_of(*wishes.values(), None, None)
     wanted = [path for path in (out, onnx, html) if path]
@@ -92,8 +100,6 @@ def prune_once(
             f"--out, --onnx and --html name one file twice ({', '.join(map(str, wanted))}); give two files"
         )
     data, example, classes = inputs(model, dataset)
-    if epochs and not data:
-        raise ValueError("fine-tuning needs images with labels; give --data")
     dense, notes = _network(model, weights, example, classes, seed)
     check_fit(dense, example, classes, f"{model} on {data.name if data else 'ImageNet-sized images'}")
     result = survey_lib.prune(dense, method, **wishes, example=example, batches=_batches(data), seed=seed)

@@ -30,9 +30,9 @@ STUDY = OfStudy()
 
 @click.command()
 @click.argument("study", type=STUDY)
-@click.option("--profile", default="quick", show_default=True, help="quick (minutes) or full (as published).")
-@click.option("--engine", default="joblib", show_default=True, help="serial, joblib or dask.")
-@click.option("--jobs", default=2, show_default=True, help="Parallel workers, one torch thread each.")
+@click.option("--profile", default="quick", help="quick (minutes) or full (as published).")
+@click.option("--engine", default="joblib", help="serial, joblib or dask.")
+@click.option("--jobs", default=2, help="Parallel workers, one torch thread each.")
 @click.option("--shard", help="i/n: only the i-th of n parts, for job arrays.")
 @click.option("--scheduler", help="Address of a dask scheduler, tls://host:port; implies --engine dask.")
 @JSON
@@ -62,9 +62,9 @@ def sweep(
 @click.command()
 @click.argument("study")
 @click.option("--scheduler", required=True, help="Address that the workers join, tls://host:port.")
-@click.option("--cores", default=4, show_default=True, help="Workers a job, one torch thread each.")
-@click.option("--memory", default="8GB", show_default=True, help="Memory a job.")
-@click.option("--walltime", default="01:00:00", show_default=True, help="After which SLURM ends the job.")
+@click.option("--cores", default=4, help="Workers a job, one torch thread each.")
+@click.option("--memory", default="8GB", help="Memory a job.")
+@click.option("--walltime", default="01:00:00", help="After which SLURM ends the job.")
 @click.option("--partition", help="SLURM's queue.")
 def slurm(**wishes: object) -> None:
     """Print a SLURM job script for the workers of a sweep.
@@ -103,7 +103,7 @@ def status(study: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("study", type=STUDY)
 @click.option("--csv", type=click.Path(path_type=Path), help="Also write every run to this file.")
-@click.option("--metric", default="accuracy", show_default=True, help="A column of the results.")
+@click.option("--metric", default="accuracy", help="A column of the results.")
 @JSON
 def results(study: str, csv: Path | None, metric: str, as_json: bool) -> None:
     """Mean, spread and number of runs of STUDY, for each method.
@@ -135,7 +135,7 @@ def results(study: str, csv: Path | None, metric: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("study")
-@click.option("--profile", default="full", show_default=True, help="The profile whose runs are published.")
+@click.option("--profile", default="full", help="The profile whose runs are published.")
 @click.option("--prune", is_flag=True, help="Drop published runs that STUDY no longer asks for.")
 def publish(study: str, profile: str, prune: bool) -> None:
     """Write the local runs of STUDY to data/results.
@@ -153,8 +153,8 @@ def publish(study: str, profile: str, prune: bool) -> None:
 
 @click.command()
 @click.argument("study", required=False)
-@click.option("--sample", default=5, show_default=True, help="How many published runs to compute again.")
-@click.option("--seed", default=0, show_default=True, help="Which ones are drawn.")
+@click.option("--sample", default=5, help="How many published runs to compute again.")
+@click.option("--seed", default=0, help="Which ones are drawn.")
 @JSON
 def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
     """Compute published runs again and compare every number.
@@ -182,20 +182,10 @@ def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
 
 @click.command()
 @click.option(
-    "--profile",
-    default="quick",
-    show_default=True,
-    type=click.Choice(["quick", "full"]),
-    help="Minutes, or as published.",
+    "--profile", default="quick", type=click.Choice(["quick", "full"]), help="Minutes, or as published."
 )
-@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Parallel workers.")
-@click.option(
-    "--out",
-    default="build",
-    show_default=True,
-    type=DIRECTORY,
-    help="Folder for all that is made.",
-)
+@click.option("--jobs", default=2, type=click.IntRange(1), help="Parallel workers.")
+@click.option("--out", default="build", type=DIRECTORY, help="Folder for all that is made.")
 def reproduce(profile: str, jobs: int, out: Path) -> None:
     """Run the course again: a study, every notebook and figure.
 

@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 import torch
 
-from survey_lib.experiment.commit import commit
 from survey_lib.measure import machine
+from survey_lib.repository import commit
 
 PACKAGES = ("survey_lib", "torch", "torchvision", "numpy", "scikit-learn")
 

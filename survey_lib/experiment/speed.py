@@ -23,7 +23,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from survey_lib.experiment.commit import commit
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.variants import variants
@@ -32,6 +31,7 @@ from survey_lib.measure.export import OnnxModel, export_onnx, quantize_onnx
 from survey_lib.measure.roofline import ceilings, operators
 from survey_lib.measure.sparse_kernels import crossover
 from survey_lib.prune import prune
+from survey_lib.repository import commit
 
 FOLDER = REPOSITORY / "data" / "results" / "speed"
 PARTS = ("chain", "layers", "kernels", "storage")

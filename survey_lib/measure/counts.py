@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from survey_lib.chain.copies import unwrap
+from survey_lib.chain.checks import arguments, running
+from survey_lib.chain.copies import check_kind, unwrap
 from survey_lib.measure.observe import (
     Example,
-    as_inputs,
     effective,
     has_zeros,
     quiet,
@@ -116,7 +116,7 @@ def count_macs(model: nn.Module, example: Example, weights: Mapping[str, Tensor]
     weights : Mapping[str, Tensor]
         The parameters to run it with, by name.
     """
-    positional, named = as_inputs(example)
+    positional, named = arguments(example)
     state = dict(weights) | {name: buffer.clone() for name, buffer in model.named_buffers()}
     with quiet(model), plain_kernels(), MacCounter(state.values()) as counter:
         counter.output = functional_call(model, state, positional, named)
@@ -199,7 +199,7 @@ def measure(
     ------
     ValueError
         Where `samples` is not clear, because inputs differ there, or a layer inside the model has its
-        batch on axis 1.
+        batch on axis 1; for a model that does not run on `example`, or whose weights cannot be counted.
 
     Examples
     --------
@@ -208,9 +208,11 @@ def measure(
     (13824, 224, [])
     """
     model = unwrap(model)
+    check_kind(model)
     used = effective(model, masks)
-    counter = count_macs(model, example, used)
-    samples = samples or samples_of(model, example, counter.output)
+    with running(model, example):
+        counter = count_macs(model, example, used)
+    samples = samples_of(model, example, counter.output, samples)
     tensors = [*used.values(), *model.buffers()]
     return {
         "parameters": sum(tensor.numel() for tensor in used.values()),

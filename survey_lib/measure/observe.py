@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from survey_lib.chain import masks as masking
-from survey_lib.chain.copies import leaves, untouched
+from survey_lib.chain.checks import arguments, whole
+from survey_lib.chain.copies import check_runnable, leaves, untouched, unwrap
 
 PRUNED_FROM = 1e-3  # share of zeros from which on a weight counts as pruned
 Example = Tensor | tuple | list | Mapping
@@ -24,7 +25,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def samples_of(model: nn.Module, example: Example, output: object = None) -> int:
+def samples_of(model: nn.Module, example: Example, output: object = None, samples: int | None = None) -> int:
     """Samples in the example: axis 0, or axis 1 of a bare layer that is not `batch_first`.
 
     Parameters
@@ -35,6 +36,8 @@ def samples_of(model: nn.Module, example: Example, output: object = None) -> int
         An input of its forward.
     output : object, optional
         What the model returned for it, if that is known.
+    samples : int, optional
+        What the caller says, which is checked and returned.
 
     Raises
     ------
@@ -42,7 +45,11 @@ def samples_of(model: nn.Module, example: Example, output: object = None) -> int
         Where that is not clear (case B73): inputs that differ there or are vectors, a layer inside that
         has its batch on axis 1, an output of the model that has no such axis.
     """
-    inputs = [leaf for leaf in tree_leaves(as_inputs(example)) if isinstance(leaf, Tensor)]
+    check_runnable(unwrap(model))
+    if samples is not None:
+        whole(samples=samples)
+        return samples
+    inputs = [leaf for leaf in tree_leaves(arguments(example)) if isinstance(leaf, Tensor)]
     recurrent = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     if isinstance(model, recurrent):
         if inputs[0].dim() == 2:
@@ -62,13 +69,6 @@ def samples_of(model: nn.Module, example: Example, output: object = None) -> int
     if why:
         raise ValueError(f"how many samples are in the example is not clear: {why[0]}; give samples=")
     return found.pop()
-
-
-def as_inputs(example: Example) -> tuple[tuple, dict]:
-    """Positional and named inputs of the model's forward."""
-    if isinstance(example, Tensor):
-        return (example,), {}
-    return ((), dict(example)) if isinstance(example, Mapping) else (tuple(example), {})
 
 
 def has_zeros(weight: Tensor) -> bool:

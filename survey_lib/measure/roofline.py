@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from survey_lib.measure.observe import Example, as_inputs, quiet
+from survey_lib.chain.checks import arguments
+from survey_lib.measure.observe import Example, quiet
 from survey_lib.measure.timing import WARM_UP
 
 # Kind of operator by a part of its name
@@ -74,7 +75,7 @@ def operators(model: nn.Module, example: Example, repeats: int = 15) -> pd.DataF
     >>> table[["kind", "flops", "bytes"]].values.tolist()  # 2·2·8·4; (16 + 32 + 4 + 8) entries of 4 bytes
     [['linear', 128, 240]]
     """
-    positional, named = as_inputs(example)
+    positional, named = arguments(example)
     rounds = []
     with quiet(model):
         for _ in range(WARM_UP + repeats):

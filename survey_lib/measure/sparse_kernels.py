@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pandas as pd
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from survey_lib.measure.timing import compare_latency
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+BATCHES, ROUNDS = (1, 64), 7
 BLOCK = 16  # MKL multiplies square blocks only
 
 
@@ -69,31 +70,15 @@ def _runs(call: Callable[[Tensor], object], x: Tensor) -> bool:
     return True
 
 
-def crossover(
-    size: int = 1024,
-    batches: Sequence[int] = (1, 64),
-    sparsities: Sequence[float] = SPARSITIES,
-    *,
-    threads: int = 1,
-    seconds: float = 0.1,
-    rounds: int = 7,
-) -> pd.DataFrame:
-    """Dense against sparse products of a size x size matrix with (size, batch), in turns.
+def crossover(size: int = 1024, seconds: float = 0.1) -> pd.DataFrame:
+    """Dense against sparse products of a size x size matrix with (size, batch), in turns on one thread.
 
     Parameters
     ----------
     size : int, default 1024
         Rows and columns of the matrix, a multiple of 16.
-    batches : Sequence[int], default (1, 64)
-        Numbers of columns.
-    sparsities : Sequence[float], default SPARSITIES
-        Fractions removed.
-    threads : int, default 1
-        Threads of the computation.
     seconds : float, default 0.1
         Time for all rounds of one kernel.
-    rounds : int, default 7
-        How often each is timed.
 
     Returns
     -------
@@ -108,7 +93,7 @@ def crossover(
 
     Examples
     --------
-    >>> table = crossover(32, (2,), (0.5,), seconds=0.01, rounds=2)
+    >>> table = crossover(32, seconds=0.001)
     >>> table["kernel"][0], float(table["ratio"][0])
     ('dense', 1.0)
     """
@@ -116,11 +101,9 @@ def crossover(
         raise ValueError(f"size must be a multiple of {BLOCK}, the block of BSR; got {size}")
     weight = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
     tables = []
-    for batch in batches:
+    for batch in BATCHES:
         x = torch.randn(size, batch, generator=torch.Generator().manual_seed(1))
-        for sparsity in sparsities:
-            timed = compare_latency(
-                formats(weight, sparsity), x, threads=threads, seconds=seconds, rounds=rounds
-            )
+        for sparsity in SPARSITIES:
+            timed = compare_latency(formats(weight, sparsity), x, seconds=seconds, rounds=ROUNDS)
             tables.append(timed.assign(size=size, batch=batch, sparsity=sparsity))
     return pd.concat(tables, ignore_index=True).rename(columns={"model": "kernel"})

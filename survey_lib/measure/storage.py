@@ -75,13 +75,11 @@ def n_of_m(matrix: np.ndarray, pattern: str = "2:4") -> bytes:
 FORMATS = {"dense": dense, "csr": csr, "bsr 4x1": bsr, "bitmask": bitmask}
 
 
-def sizes(
-    model: nn.Module, masks: Mapping[str, Tensor] | None = None, pattern: str = "2:4", dtype: str = "float32"
-) -> pd.DataFrame:
-    """Bytes of a model's prunable weights in each format, raw and zlib-compressed.
+def sizes(model: nn.Module, masks: Mapping[str, Tensor] | None = None, pattern: str = "2:4") -> pd.DataFrame:
+    """Bytes of a model's prunable weights as float32 in each format, raw and zlib-compressed.
 
     The weights are really encoded and the bytes counted; index bytes included. CSR is smaller than dense only
-    above about 50 % sparsity in float32 (65 % in float16), the bit mask above 1/32 (1/16).
+    above about 50 % sparsity, the bit mask above 1/32.
 
     Parameters
     ----------
@@ -91,8 +89,6 @@ def sizes(
         {tensor name: bool}, True = kept.
     pattern : str, default '2:4'
         The N:M of the last row.
-    dtype : str, default 'float32'
-        NumPy type of the values.
 
     Returns
     -------
@@ -107,7 +103,7 @@ def sizes(
     """
     used = effective(model, masks)
     matrices = [to_matrix(used[n]).reshape(used[n].shape[0], -1) for n in weight_names(model, used, masks)]
-    arrays = [np.ascontiguousarray(matrix.float().cpu().numpy(), dtype=dtype) for matrix in matrices]
+    arrays = [np.ascontiguousarray(matrix.float().cpu().numpy()) for matrix in matrices]
     encoders = FORMATS | {pattern: lambda matrix: n_of_m(matrix, pattern)}
     rows = {}
     for name, encode in encoders.items():

@@ -13,7 +13,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from survey_lib.measure.observe import Example, as_inputs, quiet, samples_of
+from survey_lib.chain.checks import arguments, positive, running, whole
+from survey_lib.chain.copies import check_runnable, unwrap
+from survey_lib.measure.observe import Example, quiet, samples_of
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
@@ -38,7 +40,7 @@ def machine(device: torch.device | str = "cpu") -> str:
 def _timer(model: nn.Module, example: Example, threads: int) -> Timer:
     from torch.utils.benchmark import Timer  # slow to import, and logs a warning where nvcc finds no GPU
 
-    positional, named = as_inputs(example)
+    positional, named = arguments(example)
     call = {"model": model, "positional": positional, "named": named}
     return Timer("model(*positional, **named)", globals=call, num_threads=threads)
 
@@ -74,13 +76,20 @@ def latency(
         median_s and iqr_s (seconds a forward, spread over repeats), runs, threads, batch, machine and
         torch version.
 
+    Raises
+    ------
+    ValueError
+        For a model that does not run on `example`, and for numbers out of range.
+
     Examples
     --------
     >>> sorted(latency(nn.Linear(2, 2), torch.ones(1, 2), seconds=0.01))
     ['batch', 'iqr_s', 'machine', 'median_s', 'runs', 'threads', 'torch']
     """
-    samples = samples or samples_of(model, example)
-    with quiet(model):
+    whole(threads=threads)
+    positive(seconds=seconds)
+    samples = samples_of(model, example, samples=samples)
+    with running(model, example), quiet(model):
         timer = _timer(model, example, threads)
         timer.timeit(WARM_UP)
         measured = timer.blocked_autorange(min_run_time=seconds)
@@ -128,7 +137,7 @@ def compare_latency(
     Raises
     ------
     ValueError
-        For no models.
+        For no models, or numbers out of range.
 
     Examples
     --------
@@ -136,9 +145,13 @@ def compare_latency(
     >>> list(table["model"]), float(table["ratio"][0])
     (['a', 'b'], 1.0)
     """
-    if not models:
+    if not models or not isinstance(models, Mapping):
         raise ValueError("compare_latency got no models; give {name: model} with the reference first")
-    samples = samples or samples_of(next(iter(models.values())), example)
+    for model in models.values():
+        check_runnable(unwrap(model))
+    whole(threads=threads, rounds=rounds)
+    positive(seconds=seconds)
+    samples = samples_of(next(iter(models.values())), example, samples=samples)
     times = {name: np.empty(rounds) for name in models}
     with quiet(nn.ModuleList(models.values())):
         timers = {name: _timer(model, example, threads) for name, model in models.items()}

@@ -22,12 +22,12 @@ Solver = Callable[[Tensor, Tensor, float, tuple[int, int] | None], tuple[Tensor,
 
 
 def obs(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor, Tensor]:
-    """Optimal Brain Surgeon (hassibi1993optimal) on a layer's output, as in ExactOBS (frantar2022optimal).
+    """Remove what the layer's output misses least and repair the rest of the row (hassibi1993optimal).
 
-    Removes the weight of least w_p² / [H⁻¹]_pp, H = X Xᵀ, and moves the rest of its row by −w_p / [H⁻¹]_pp ·
-    H⁻¹_{:,p}, again and again; rows then share the layer's count by their losses, as in the reference
-    implementation. H is damped by 1 % of its mean diagonal; dead inputs go first. Costs out · k³ for k
-    inputs: for small layers.
+    Optimal Brain Surgeon on a layer's output, as in ExactOBS (frantar2022optimal). Removes the weight of
+    least w_p² / [H⁻¹]_pp, H = X Xᵀ, and moves the rest of its row by −w_p / [H⁻¹]_pp · H⁻¹_{:,p}, again and
+    again; rows then share the layer's count by their losses, as in the reference implementation. H is
+    damped by 1 % of its mean diagonal; dead inputs go first. Costs out · k³ for k inputs: for small layers.
 
     Parameters
     ----------
@@ -53,13 +53,14 @@ def obs(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor,
 
 
 def sparsegpt(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[Tensor, Tensor]:
-    """OBS column by column with one Cholesky factor for all rows (frantar2023sparsegpt).
+    """Remove column by column and pass the error on to the columns that follow (frantar2023sparsegpt).
 
-    U = upper Cholesky factor of H⁻¹. In blocks of 128 columns the weights of least w² / U_jj² go (n:m: in
-    each group of m when its turn comes) and each removed weight's error is passed on to the columns right of
-    it: W_{:,j:} −= w_j / U_jj · U_{j,j:}. Damping and dead inputs as in the reference implementation. `prune`
-    observes all layers in the dense model; the paper goes block by block, each seeing the pruned blocks
-    before it: `experiment.networks.language.prune_language`, or `prune` again and again with `layers=` one block.
+    OBS with one Cholesky factor for all rows. U = upper Cholesky factor of H⁻¹. In blocks of 128 columns
+    the weights of least w² / U_jj² go (n:m: in each group of m when its turn comes) and each removed
+    weight's error is passed on to the columns right of it: W_{:,j:} −= w_j / U_jj · U_{j,j:}. Damping and
+    dead inputs as in the reference implementation. `prune` observes all layers in the dense model; the
+    paper goes block by block, each seeing the pruned blocks before it:
+    `experiment.networks.language.prune_language`, or `prune` again and again with `layers=` one block.
     Embeddings and tied heads stay dense, as in the paper. Errors grow with correlated inputs and few
     calibration tokens.
 
@@ -87,13 +88,14 @@ def sparsegpt(evidence: Evidence, sparsity: float, pattern: str = "") -> tuple[T
 
 
 def woodfisher(evidence: Evidence) -> Tensor:
-    """Optimal brain surgeon with the empirical Fisher matrix of the loss, in blocks (singh2020woodfisher).
+    """Second-order change of the loss, Fisher matrix in blocks; repairs the rest (singh2020woodfisher).
 
-    score = w_i² / (2 [F⁻¹]_ii), ranked over the whole network; F = λI + the mean over single examples of g gᵀ
-    within blocks of 50 neighbouring weights, λ = 1e-7, both as in kurtic2022optimal (oBERT). The papers build
-    F⁻¹ by Woodbury's identity, example by example; here F is added up and inverted, which is the same matrix.
-    The reference implementations average g over mini-batches to look at more data. What earlier rounds
-    removed takes no part. Memory: 50 times the weights. Assumes a trained network (g ≈ 0 on average).
+    Optimal Brain Surgeon with the empirical Fisher matrix of the whole network's loss. score = w_i² / (2
+    [F⁻¹]_ii), ranked over the whole network; F = λI + the mean over single examples of g gᵀ within blocks
+    of 50 neighbouring weights, λ = 1e-7, both as in kurtic2022optimal (oBERT). The papers build F⁻¹ by
+    Woodbury's identity, example by example; here F is added up and inverted, which is the same matrix. The
+    reference implementations average g over mini-batches to look at more data. What earlier rounds removed
+    takes no part. Memory: 50 times the weights. Assumes a trained network (g ≈ 0 on average).
 
     Examples
     --------

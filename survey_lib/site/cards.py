@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from survey_lib.analysis import literature
-from survey_lib.catalogue import METHODS, WITHOUT_DATA, Method, chapter, cost
+from survey_lib.catalogue import METHODS, Method, chapter, cost
 from survey_lib.charts.export import save_figure
 from survey_lib.charts.plots import house_style
 from survey_lib.course.notebooks import FOLDER
@@ -169,7 +169,7 @@ def _run(method: Method) -> str:
         ]
     else:
         sparsity = 0.25 if method.unit == "layer" else 0.5
-        data = ", batches=batches" if set(method.needs) - WITHOUT_DATA or method.search else ""
+        data = ", batches=batches" if method.looks_at_data else ""
         lines = [f'result = survey_lib.prune(model, "{method.name}", sparsity={sparsity}, example=x{data})']
     return fence("python", "\n".join(lines))
 

@@ -7,8 +7,7 @@ from functools import cache
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.analysis.findings import BASELINES, main_setting
-from survey_lib.analysis.tables import finished
+from survey_lib.analysis.tables import BASELINES, finished, main_setting
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.experiment.sweeps import store

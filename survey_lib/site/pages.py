@@ -21,18 +21,19 @@ from survey_lib.site.literature_pages import cite
 from survey_lib.site.readme import METHOD_COLUMNS
 from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, plain, raw
 
-ROOMS = {
-    "chain": "the mechanics every method shares",
-    "methods": "what each paper adds, a function a method",
-    "steps": "how `prune` walks the chain",
-    "measure": "parameters, MACs, storage, time",
-    "experiment": "one run, many runs",
-    "analysis": "what results say",
-    "charts": "kinds of charts",
-    "figures": "the figures of the catalogue and of each notebook",
-    "course": "lessons, exercises, notebooks",
-    "site": "the generated pages",
-}
+TOP = ("prune", "catalogue")
+ROOMS = (
+    "chain",
+    "methods",
+    "steps",
+    "measure",
+    "experiment",
+    "analysis",
+    "charts",
+    "figures",
+    "course",
+    "site",
+)
 PICTURES = {entry.notebook: name for name, entry in reversed(FIGURES.items())}  # lesson -> its first figure
 
 
@@ -137,19 +138,21 @@ def commands_page(helps: Mapping[str, str]) -> str:
 
 def library_pages() -> dict[str, str]:
     """File name -> page of the API reference, one a room of the library; Sphinx reads the docstrings."""
-    top = [("survey_lib.prune", "prune"), ("survey_lib.catalogue", "catalogue")]
-    pages = {f"{name}.rst": _page(name, "", [module]) for module, name in top}
-    for room, says in ROOMS.items():
-        pages[f"{room}.rst"] = _page(room, says, _modules(room))
+    pages = {f"{name}.rst": _page(name, "", [f"survey_lib.{name}"]) for name in TOP}
+    pages |= {f"{room}.rst": _page(room, _about(room), _modules(room)) for room in ROOMS}
     names = [name.removesuffix(".rst") for name in pages]
     public = "\n".join(
         f"* `survey_lib.{name}`: {_says(getattr(survey_lib, name))}" for name in survey_lib.__all__
     )
-    says = {name: plain(inspect.getdoc(import_module(module)).partition("\n")[0]) for module, name in top}
-    rooms = "\n".join(f"* [{name}]({name}.rst): {text}" for name, text in (says | ROOMS).items())
+    rooms = "\n".join(f"* [{name}]({name}.rst): {plain(_about(name))}" for name in (*TOP, *ROOMS))
     text = f"`import survey_lib` brings\n\n{public}\n\nIts parts, each with a page:\n\n{rooms}\n"
     pages["index.md"] = f"# Library\n\n{text}{_toctree(names)}"
     return pages
+
+
+def _about(module: str) -> str:
+    """The first line of a module's docstring."""
+    return inspect.getdoc(import_module(f"survey_lib.{module}")).partition("\n")[0]
 
 
 def _says(public: object) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from survey_lib.chain import blocks
+from survey_lib.chain.checks import running
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
@@ -30,11 +31,10 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
         For a model without residual blocks, or missing batches.
     """
     method, budget = request.method, request.budget
-    found = blocks.blocks(model, request.example)
+    with running(model, request.example):
+        found = blocks.blocks(model, request.example)
     if not found:
         raise ValueError(f"{method.name} leaves out residual blocks, and this model has none")
-    if request.batches is None:
-        raise ValueError(f"{method.name} compares what blocks read and give; pass batches=[(x, y), ...]")
     names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect or [])]
     skipped = [(name, "not among the layers asked for, or protected") for name in found if name not in names]
     seen = blocks.collect(model, names, request.batches)

@@ -1,4 +1,4 @@
-"""Channel groups: trace, choose, cut and check."""
+"""Channel groups: choose, cut and check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import accumulate
 import torch
 from torch import nn
 
-from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks, trace
+from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.coupling.groups import parameters
 from survey_lib.chain.masks import masked_copy, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.surgery import cut as surgery
@@ -20,21 +20,21 @@ WHOLE = "nothing of it goes with a channel that can be cut"
 
 
 def prune_channels(model: nn.Module, request: Request) -> PruneResult:
-    """Remove coupled channels: trace, choose, cut, and check that masked equals cut.
+    """Remove coupled channels: choose, cut, and check that masked equals cut.
 
     Parameters
     ----------
     model : nn.Module
         A copy that may be changed.
     request : Request
-        What was asked of `prune`.
+        What was asked of `prune`, with the coupling.
 
     Raises
     ------
     ValueError
         If no channel can be cut; the text has the reason of each layer.
     """
-    coupling = request.coupling or trace(model, request.example, *request.more)
+    coupling = request.coupling
     coupling.check(model)
     groups, skipped = _chosen_groups(model, coupling, request)
     skipped += [(name, UNSEEN) for name in coupling.unseen]
@@ -44,7 +44,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         repaired, keep = ranking.repaired(keep)
         if not request.cut:
             return masked_copy(repaired, group_masks(model, coupling, keep)), keep, None
-        done = surgery.cut(repaired, coupling, keep, request.example, *request.more)
+        done = surgery.cut(repaired, ranking.coupling, keep, request.example, *request.more)
         return (
             done.model,
             {name: done.keep.get(name, torch.ones_like(mask)) for name, mask in keep.items()},
@@ -53,7 +53,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
 
     def cost(keep: Keep) -> float:
         if request.budget.cost:
-            return float(request.budget.cost(made(keep)[0]))
+            return request.budget.own(made(keep)[0])
         if request.budget.kind == "macs":
             return coupling.macs(keep) / whole
         return parameters(model, coupling, keep) / request.budget.dense

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
+from survey_lib.chain.checks import described
 from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.masks import Masks, masked_copy
 from survey_lib.measure import measure
@@ -77,7 +79,7 @@ class Budget:
             In MACs or parameters relative to the dense network, or in the caller's own unit.
         """
         if self.cost:
-            return float(self.cost(masked_copy(model, masks) if masks else model))
+            return self.own(masked_copy(model, masks) if masks else model)
         if self.kind == "macs":
             return (
                 measure(model, example, masks, samples=1)["macs" if masks is None else "nonzero_macs"]
@@ -86,6 +88,13 @@ class Budget:
         used = effective(model, masks).values()
         kept = sum(tensor.numel() if masks is None else int(tensor.ne(0).count_nonzero()) for tensor in used)
         return kept / self.dense
+
+    def own(self, model: nn.Module) -> float:
+        """The caller's own cost of a model; ValueError where it is no finite number."""
+        value = self.cost(model)
+        if not isinstance(value, Real | Tensor) or not math.isfinite(value):
+            raise ValueError(f"cost(model) must be a finite number; got {described(value)}")
+        return float(value)
 
     def bracket(self, cost: Callable[[float], float], steps: int = PREDICTED) -> tuple[float, float]:
         """Two neighbouring sparsities: the first costs more than the limit, the second does not.
@@ -119,7 +128,8 @@ class Budget:
         least = cost(EMPTY)
         if least > self.limit:
             raise BudgetNotMet(
-                f"{self.kind} of at most {self.limit:.4g} cannot be met: the smallest result costs {least:.4g}"
+                f"{self.kind} of at most {self.limit:.4g} cannot be met: the smallest result costs {least:.4g}; "
+                "ask for at least that, or see what is protected or left whole"
             )
         low, high = 0.0, 1.0
         for _ in range(steps):
@@ -163,7 +173,9 @@ def budget_of(
         )
     if (cost is None) != (at_most is None):
         raise ValueError("cost=callable and at_most=value belong together; give both or neither")
-    if cost:
+    if cost is not None:
+        if not callable(cost) or not isinstance(at_most, Real) or not math.isfinite(at_most):
+            raise ValueError(f"cost must be a function, at_most a finite number; got {cost!r}, {at_most!r}")
         return Budget("cost", float(at_most), cost)
     for kind in ("macs", "parameters"):
         share = wishes[kind]
@@ -215,6 +227,8 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
         return list(names)
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if not isinstance(pattern, str):
+            raise ValueError(f"layers and protect take names, such as {names[0]!r}; got {described(pattern)}")
         bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
         hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
         if not hits:

@@ -6,6 +6,7 @@ score, then select by sparsity or within a budget | solve: choose and reconstruc
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,6 +16,7 @@ from survey_lib.catalogue import Method
 from survey_lib.chain import channels
 from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
+from survey_lib.chain.coupling.groups import shapes
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.selection import select
@@ -48,6 +50,7 @@ class Ranking:
         if method.repair:  # what a removed channel gave on average goes into the biases of its readers
             readers = {part.tensor.rpartition(".")[0] for group in self.groups for part in group.consumers}
             self.model = biased(self.model, readers)
+            self.coupling = replace(self.coupling, shapes=shapes(self.model))
         only = Coupling(tuple(self.groups), {})
         found = channels.collect(self.model, only, method.needs, request.batches, request.loss, request.seed)
         self.shapes = {name: tuple(members[0].weight.shape) for name, members in found.items()}

@@ -53,7 +53,7 @@ class Call:
     def unknown(self, *tensors) -> Axes:
         """Fix every channel of the operands, and return an output without labels."""
         for tensor in tensors:
-            self.labels.fix_all(self.axes(tensor), f"unknown operation {self.name}")
+            self.labels.fix_all(self.axes(tensor), f"unknown operation {self.name}, see survey_lib.register")
         return Axes()
 
     def stated(self, parts: Sequence[np.ndarray]) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.chain import masks
+from survey_lib.chain.checks import described
 from survey_lib.chain.coupling import show
 from survey_lib.chain.masks import Masks
 
@@ -189,6 +190,13 @@ class Coupling:
             np.append(channel, starts[-1])
         ]  # the last one answers for label −1
 
+    def masks(self, keep: Mapping[str, Tensor]) -> Masks:
+        """Masks of the traced model's tensors that zero every slice of what `keep` removes, see `group_masks`."""
+        check_keep(self, keep)
+        gone = removed(self, keep)
+        parts = [name for name in gone if name.rpartition(".")[2] not in STATISTICS]
+        return {name: zero(torch.ones(self.shapes[name], dtype=torch.bool), gone[name]) for name in parts}
+
     def macs(self, keep: Mapping[str, Tensor]) -> float:
         """Multiply-adds on the example with only these channels kept, as `measure` counts them."""
         alive = self.alive(keep)
@@ -232,10 +240,8 @@ def check_keep(coupling: Coupling, keep: Mapping[str, Tensor]) -> None:
             raise ValueError(
                 f"{name} is a layer of group {group!r}; give the keep-mask under the group's name"
             )
-        if mask.shape != (size,) or mask.dtype != torch.bool:
-            raise ValueError(
-                f"{name}: the keep-mask must be bool of shape ({size},); got {mask.dtype} {mask.shape}"
-            )
+        if not isinstance(mask, Tensor) or mask.shape != (size,) or mask.dtype != torch.bool:
+            raise ValueError(f"{name}: the keep-mask must be bool of shape ({size},); got {described(mask)}")
         if not mask.any():
             raise ValueError(f"{name}: no channel of {size} would be kept; keep at least one")
 

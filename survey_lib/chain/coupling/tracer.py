@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from survey_lib.chain.copies import check_kind, leaves, untouched, unwrap
+from survey_lib.chain.checks import arguments, running
+from survey_lib.chain.copies import check_kind, untouched, unwrap
 from survey_lib.chain.coupling.grouping import Classes, coupling
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
@@ -18,20 +19,6 @@ from survey_lib.chain.coupling.sizes import Size
 from survey_lib.chain.surgery.resize import structure
 
 FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
-
-
-def arguments(example) -> tuple[tuple, dict]:
-    """A tensor, a tuple of them, or a dict of named inputs, as positional and named arguments.
-
-    A dict is passed by name where the names are the forward's; ValueError if no tensor is in it.
-    """
-    if not list(leaves(example)):
-        raise ValueError(
-            f"example must be a tensor, a tuple of tensors or a dict of named inputs; got {example!r}"
-        )
-    if isinstance(example, dict):
-        return (), dict(example)
-    return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
 
 
 def trace(model: nn.Module, example, *more) -> Coupling:
@@ -60,7 +47,8 @@ def trace(model: nn.Module, example, *more) -> Coupling:
     Raises
     ------
     ValueError
-        For an example without a tensor, and for models without values that can be ranked (lazy, meta, int8, scripted).
+        For an example without a tensor or that the model does not run on, and for models without values that can
+        be ranked (lazy, meta, int8, scripted).
 
     Examples
     --------
@@ -77,9 +65,26 @@ def trace(model: nn.Module, example, *more) -> Coupling:
     0.bias    0     4         addmm in 0, addmm in 2
     2.weight  1     4         input, addmm in 2
     """
-    model, inputs = unwrap(model), [arguments(one) for one in (example, *more)]
+    model = unwrap(model)
     check_kind(model)
     with untouched(model):
+        return labelled(model, example, *more)
+
+
+def labelled(model: nn.Module, example, *more) -> Coupling:
+    """`trace` for a caller who puts back what a forward writes to the parameters.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, without wrappers.
+    example : tensor, tuple or dict
+        An input of its forward.
+    *more : more inputs
+        Each in the same form.
+    """
+    inputs = [arguments(one) for one in (example, *more)]
+    with running(model, example, *more):
         best = _best(model, inputs)
     return coupling(best.run, best.classes)
 

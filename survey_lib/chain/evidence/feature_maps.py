@@ -13,7 +13,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
@@ -84,7 +83,7 @@ def feature_maps(
             with maps:
                 output = observe.call(subject, x)
             if gradients:
-                (loss or F.cross_entropy)(output, y).backward()
+                observe.loss_of(loss, output, y).backward()
             for key, value in maps.taken():
                 seen.setdefault(key, []).append(value)
     unseen = {group.name for group in groups} - {group for group, _ in seen}

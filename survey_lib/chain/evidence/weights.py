@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from survey_lib.chain.checks import described, reason
 from survey_lib.chain.evidence.unfold import input_columns
 from survey_lib.chain.masks import EMBEDDINGS
 
@@ -66,6 +67,44 @@ def over(x, change: Callable[[Tensor], Tensor]):
     if isinstance(x, tuple | list):
         return tuple(over(value, change) for value in x)
     return change(x) if isinstance(x, Tensor) else x
+
+
+def loss_of(loss: Loss | None, output, target: Tensor) -> Tensor:
+    """loss(output, target), or the cross-entropy of the scores in what the model returned.
+
+    Parameters
+    ----------
+    loss : Loss | None
+        loss(output, target); cross-entropy if left out.
+    output : tensor or object
+        What the model returned.
+    target : Tensor
+        Targets.
+
+    Raises
+    ------
+    ValueError
+        For a loss that is not one number or fails, as for targets that are no classes.
+    """
+    scores = output if loss else class_scores(output)
+    try:
+        return (loss or F.cross_entropy)(scores, target).reshape(())
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            "a loss is one number, and cross-entropy takes class numbers from 0, fewer than there are scores; got "
+            f"{described(scores)} and target {described(target)}: {reason(error)}"
+        ) from error
+
+
+def class_scores(output) -> Tensor:
+    """The output itself or its `logits`; ValueError for anything else."""
+    found = getattr(output, "logits", output)
+    if not isinstance(found, Tensor):
+        raise ValueError(
+            f"the model returned a {type(output).__name__}, neither class scores nor an object with `logits`; "
+            "wrap the model so that it returns its scores"
+        )
+    return found
 
 
 def pairs(batches: Iterable) -> list[tuple]:
@@ -154,7 +193,7 @@ def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | No
     loss : Loss | None
         loss(output, target); cross-entropy if left out.
     """
-    loss = loss or (lambda output, y: F.cross_entropy(output / GRASP_TEMPERATURE, y))
+    loss = loss or (lambda output, y: loss_of(None, class_scores(output) / GRASP_TEMPERATURE, y))
     average = grad(model, weights, batches, loss)
 
     def products() -> Iterator[Weights]:
@@ -302,7 +341,7 @@ def gradients(
         So that the gradients can be differentiated again.
     """
     for x, y in batches:
-        yield _differentiate((loss or F.cross_entropy)(call(model, x), y), weights, create_graph)
+        yield _differentiate(loss_of(loss, call(model, x), y), weights, create_graph)
 
 
 def _differentiate(value: Tensor, weights: Weights, create_graph: bool = False) -> Weights:

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from survey_lib.chain import blocks
 from survey_lib.chain import masks as masking
+from survey_lib.chain.checks import reason
 from survey_lib.chain.copies import duplicate
-from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, removed
+from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.surgery.blame import Blame
 from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
 from survey_lib.chain.surgery.resize import slim
-from survey_lib.chain.surgery.verify import DIFFERS, FAILS, Check, reason
+from survey_lib.chain.surgery.verify import DIFFERS, FAILS, Check
 
 BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # layers that can be given a bias
 
@@ -78,7 +79,7 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     Raises
     ------
     ValueError
-        For masks that do not fit the groups.
+        For the coupling of another model, and for masks that do not fit the groups.
 
     Examples
     --------
@@ -87,6 +88,7 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     >>> cut(model, trace(model, x), {"0": torch.tensor([True, False, True])}, x).model[0].weight.shape
     torch.Size([2, 2])
     """
+    coupling.check(model)
     check_keep(coupling, keep)
     keep = {name: mask for name, mask in coupling.balance(keep).items() if not mask.all()}
     check, accepted, refused = Check(model, coupling, (example, *more)), {}, []
@@ -110,8 +112,7 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
         return grow(second, problem if same else "")
 
     grow(coupling.units(keep))
-    check.state_widths()
-    plan = make_plan(model, removed(coupling, accepted), check.attributes)
+    plan = make_plan(model, check.gone, check.attributes)
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
 
 

@@ -85,6 +85,8 @@ class Double(TorchFunctionMode):
     def _converted(self, tensor: Tensor) -> Tensor:
         with _disable_current_modes():
             value = self.value(self.names[id(tensor)], tensor)
+        # For a matrix that requires no gradient, matmul makes a product for each item of the batch
+        value.requires_grad_(tensor.requires_grad)
         if self.over_kept:
             self.over_kept.labels.known[value] = self.over_kept.labels.axes(tensor)
         return value

@@ -151,7 +151,7 @@ def resized(
 
 
 def unread(model: nn.Module, small: nn.Module) -> Attributes:
-    """Widths that modules state and no forward reads (case B94).
+    """Set the widths that modules state and no forward reads (case B94).
 
     Such as `num_features`, or those of a branch to be fused. A width has gone where the tensors nearest
     inside the module, on that side, all went from it to one other. Whether the model still computes the same
@@ -162,7 +162,7 @@ def unread(model: nn.Module, small: nn.Module) -> Attributes:
     model : nn.Module
         The network.
     small : nn.Module
-        The cut model.
+        The cut model; it is changed.
     """
     changes: Attributes = {}
     for name, module in model.named_modules():
@@ -172,6 +172,7 @@ def unread(model: nn.Module, small: nn.Module) -> Attributes:
                 new = _nearest(module, small.get_submodule(name), old, side)
                 if new != old:
                     changes[name, attribute] = new
+                    setattr(small.get_submodule(name), attribute, new)
     return changes
 
 

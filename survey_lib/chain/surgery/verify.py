@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from survey_lib.chain.checks import arguments, reason
 from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
-from survey_lib.chain.coupling.tracer import arguments
 from survey_lib.chain.surgery.blame import Blame, CutSteps, MaskedSteps
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
@@ -56,54 +56,49 @@ class Check:
         self.small, self.gone, self.attributes, self.over_kept = None, {}, {}, ()
         self.settled, self.repaired, self.failing = False, set(), ""
 
-    def problem(self, keep: Mapping[str, Tensor]) -> str:
-        """Why the masked and the cut model differ; empty where they agree."""
+    def problem(self, keep: Mapping[str, Tensor], widths: Callable = unread, masked: tuple = ()) -> str:
+        """Why the masked and the cut model differ; empty where they agree.
+
+        Parameters
+        ----------
+        keep : Mapping[str, Tensor]
+            {group name: (size,) bool}, True = kept.
+        widths : Callable, default unread
+            Sets widths that no forward seems to read (case B94); where the two differ so, they are compared without.
+        masked : tuple, default ()
+            What `_masked` returned, where it is known.
+        """
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
         flagged, self.failing = any(self.coupling[name].flags for name in keep), ""
-        expected = None if self.settled else self._masked(keep, gone, flagged)
+        masked = masked if self.settled else self._masked(keep, gone, flagged)
         attributes = new_attributes(self.model, self.coupling, gone, alive)
-        small = slim(self.model, gone, attributes)
+        self.tried = small = slim(self.model, gone, attributes)
         attributes |= resized(small, self.repaired - attributes.keys(), self.coupling, alive)
-        self.tried = small
+        attributes |= (stated := widths(self.model, small))
+        found, problem = self._repaired(small, gone, alive, attributes)
+        if not problem:
+            expected, over_kept = masked = masked or self._masked(keep, gone, flagged)
+            if not equal(expected, found):
+                plain = bool(over_kept) and equal(self._masked(keep, gone, False)[0], found)
+                over_kept, problem = (), "" if plain else DIFFERS
+        if problem:
+            return self.problem(keep, lambda *_: {}, masked) if stated else problem
+        self.small, self.gone, self.attributes, self.over_kept = small, gone, attributes, over_kept
+        self.repaired |= attributes.keys() - stated.keys()
+        return ""
+
+    def _repaired(self, small: nn.Module, gone: Removed, alive, attributes) -> tuple[list[Tensor], str]:
+        """What the cut model computes, once its attributes are repaired, or why it fails."""
         for _ in range(ROUNDS):
             try:
-                found = self._cut(small, gone)
-                break
+                return self._cut(small, gone), ""
             except Exception as error:  # whatever a wrong width makes a forward raise
                 change = repair(error, small, self.coupling, alive, attributes)
                 attributes |= change
                 if not change:
                     self.failing = self._name(failing_modules(error))
-                    return FAILS.format(reason(error))
-        else:
-            return "the cut model still fails after repairing its attributes"
-        expected, over_kept = expected or self._masked(keep, gone, flagged)
-        if not equal(expected, found):
-            if not over_kept or not equal(self._masked(keep, gone, False)[0], found):
-                return DIFFERS
-            over_kept = ()
-        self.small, self.gone, self.attributes, self.over_kept = small, gone, attributes, over_kept
-        self.answers = found
-        self.repaired |= attributes.keys()
-        return ""
-
-    def state_widths(self) -> None:
-        """Set the attributes that no forward reads to the new widths.
-
-        Unless the model computes something else with them.
-        """
-        changes = unread(self.model, self.small) if self.small else {}
-        for (name, attribute), value in changes.items():
-            setattr(self.small.get_submodule(name), attribute, value)
-        try:
-            same = equal(self.answers, self._cut(self.small, self.gone)) if changes else True
-        except Exception:  # a forward reads one after all
-            same = False
-        self.attributes |= changes if same else {}
-        for name, attribute in () if same else changes:
-            setattr(
-                self.small.get_submodule(name), attribute, getattr(self.model.get_submodule(name), attribute)
-            )
+                    return [], FAILS.format(reason(error))
+        return [], "the cut model still fails after repairing its attributes"
 
     def _name(self, modules: list[nn.Module]) -> str:
         """The innermost module that failed, by its name in the model."""
@@ -172,11 +167,6 @@ class Check:
         return [x for (inputs,) in self.inputs for x in run(self.running, inputs, value)]
 
 
-def reason(error: BaseException) -> str:
-    """What an exception says, in one line; its kind where it says nothing."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
     """All outputs agree to 1e-9 of their largest value, none is NaN.
 
@@ -234,7 +224,7 @@ def gains(model: nn.Module, without: Container[str] = ()) -> dict[str, float]:
     """
     named = {name: p.detach() for name, p in model.named_parameters() if name not in without}
     matrices = {name: p for name, p in named.items() if p.dim() >= 2 and p.is_floating_point()}
-    norms = {name: float(torch.linalg.vector_norm(p, dtype=torch.float64)) for name, p in matrices.items()}
+    norms = {name: float(torch.linalg.vector_norm(p)) for name, p in matrices.items()}
     return {
         n: len(matrices[n]) ** 0.5 / norm for n, norm in norms.items() if 0 < norm < len(matrices[n]) ** 0.5
     }

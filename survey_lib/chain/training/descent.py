@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain.copies import leaves
+
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
     "heavy-ball": partial(torch.optim.SGD, momentum=0.9),
@@ -133,8 +135,10 @@ def descend(
             total += value.item() * len(y)
             examples += len(y)
             if not math.isfinite(total):
+                bad = not all(bool(tensor.isfinite().all()) for tensor in leaves((x, y)))
+                way = "this batch holds NaN or infinity: repair the data" if bad else "lower lr and run again"
                 raise FloatingPointError(
                     f"the loss became {value.item()} in epoch {epoch + 1}, step {step + 1}, at learning "
-                    f"rate {rate:.3g}; lower lr (or recovery_lr) and run again"
+                    f"rate {rate:.3g}; {way}"
                 )
         yield epoch + 1, rate, total / examples

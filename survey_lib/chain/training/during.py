@@ -7,21 +7,19 @@ gradients stay dense: growth criteria read them from `param.grad`.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.copies import unwrap
-from survey_lib.chain.masks import Masks, apply, check_optimizer, clear, prunable
-from survey_lib.chain.selection import check_sparsity
+from survey_lib.chain.masks import Masks, apply, clear, prunable
 
 BORROWED = {"model", "weights", "coupling"}  # what a rule does not own
 END = 0.75  # share of the steps after which masks rest and the weights settle (evci2020rigging)
 
 
-class Rule(Protocol):
+class Rule:
     """What a training-time method does: `masks` hold before the first step and after every step."""
 
     masks: Masks
@@ -54,17 +52,22 @@ class Rule(Protocol):
 
         They then cost dense MACs.
         """
+        return False
 
     def finish(self) -> None:
         """Settle on the final masks, which have the asked sparsity however many steps there were."""
 
 
 class Session:
-    """A rule at work on a model, made by `start`."""
+    """A rule at work on a model, made by `survey_lib.during`."""
 
     def __init__(self, model: nn.Module, rule: Rule, optimizer: torch.optim.Optimizer):
         self.model, self.rule, self.step = model, rule, 0
+        self.optimizer = weakref.ref(optimizer)
+        if not (rule.coupling.groups if hasattr(rule, "coupling") else rule.weights):
+            raise ValueError("this method finds nothing to prune in the model; print(model) shows its layers")
         apply(model, rule.masks)
+        _RUNNING.add(self)
         self._handles = [
             optimizer.register_step_pre_hook(lambda optimizer, *_: self._before(optimizer)),
             optimizer.register_step_post_hook(lambda optimizer, *_: self._after(optimizer)),
@@ -150,60 +153,27 @@ class Session:
             self.rule.finish()
             apply(self.model, self.masks)
         self._handles = []
+        _RUNNING.discard(self)
         return self.masks
 
 
-def start(
-    model: nn.Module,
-    method,
-    sparsity: float,
-    optimizer: torch.optim.Optimizer,
-    steps: int,
-    *,
-    example=None,
-    seed: int = 0,
-) -> Session:
-    """Begin a training-time method on a model.
+_RUNNING: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def check_free(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """ValueError where a session that is not finished acts on this model through this optimizer.
 
     Parameters
     ----------
     model : nn.Module
         The network in training.
-    method : Method
-        A row of the catalogue with a `during` builder.
-    sparsity : float
-        Fraction that is gone at the end, in [0, 1).
     optimizer : torch.optim.Optimizer
-        The optimizer that trains the model.
-    steps : int
-        Optimizer steps that are expected; schedules end by then.
-    example : tensor, tuple or dict, optional
-        An input to trace, for methods that train channels.
-    seed : int, default 0
-        Seed of what is drawn at random.
-
-    Returns
-    -------
-    Session
-        Call its `finish()` after the training.
-
-    Raises
-    ------
-    ValueError
-        For a sparsity outside [0, 1), no steps, or a method that does not live in training.
+        The optimizer that trains it.
     """
-    check_sparsity(sparsity)
-    if method.during is None:
+    if any(one.model is model and one.optimizer() is optimizer for one in _RUNNING):
         raise ValueError(
-            f"{method.name} does not live in training; use survey_lib.prune(model, {method.name!r}, ...)"
+            "a session on this model and optimizer is not finished; call its finish(), or build a new optimizer"
         )
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, the number of optimizer steps to come; got {steps}")
-    bare = unwrap(model)
-    check_optimizer(prunable(bare).values(), optimizer)
-    choice = {"pattern": method.pattern} if method.pattern else {}
-    rule = method.during(bare, float(sparsity), steps, seed=seed, example=example, **choice)
-    return Session(bare, rule, optimizer)
 
 
 def _overflown(optimizer: torch.optim.Optimizer) -> bool:
@@ -255,7 +225,7 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
-class MaskedTraining:
+class MaskedTraining(Rule):
     """A rule that holds its masks; subclasses say in `choose` which ones after `done` of `steps` steps."""
 
     def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
@@ -267,37 +237,12 @@ class MaskedTraining:
         """The masks after `done` steps; those after `steps` steps have the asked sparsity."""
         return self.masks
 
-    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do before the step.
-
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        optimizer : torch.optim.Optimizer
-            The optimizer that trains the model.
-        """
-
-    def dense_gradients(self, step: int) -> bool:
-        """Whether the gradients of masked weights are read at this step."""
-        return False
-
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Masks anew, and masked weights to zero.
-
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        optimizer : torch.optim.Optimizer
-            The optimizer that trains the model.
-        """
         self.masks = self.choose(step + 1)
         for name, mask in self.masks.items():
             clear(self.weights[name], mask)
 
     def finish(self) -> None:
-        """The masks for good."""
         self.masks = self.choose(self.steps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
-from survey_lib.chain.copies import duplicate, untouched, unwrap
-from survey_lib.chain.evidence.weights import call, over
+from survey_lib.chain.checks import check_data, positive, whole
+from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
+from survey_lib.chain.evidence.weights import call, class_scores, loss_of, over
 from survey_lib.chain.training.descent import descend, make_optimizer
 
 MASKED_FROM = 1e-3  # share of exact zeros from which on a weight is taken for a masked one
@@ -75,6 +77,9 @@ def finetune(
     >>> finetune(nn.Linear(1, 2), batches, epochs=5, lr=0.5)(batches[0][0]).argmax(1).tolist()
     [0, 1]
     """
+    for one in (model, *([] if teacher is None else [teacher])):
+        check_kind(unwrap(one))
+    check_data("finetune", batches, loss)
     _check(model, batches, epochs, lr, temperature, weight)
     student = duplicate(unwrap(model))
     modes = {module: module.training for module in student.modules()}
@@ -87,7 +92,7 @@ def finetune(
 
     def objective(x, y: Tensor) -> Tensor:
         output = call(student, x)
-        value = loss(output, y) if loss else F.cross_entropy(scores(output, y), y)
+        value = loss_of(loss, output if loss else scores(output, y), y)
         if parent is None:
             return value
         with torch.no_grad():
@@ -153,12 +158,7 @@ def scores(output, target: Tensor) -> Tensor:
     >>> scores(torch.zeros(2, 7, 512), torch.zeros(2, 7)).shape
     torch.Size([2, 512, 7])
     """
-    found = getattr(output, "logits", output)
-    if not isinstance(found, Tensor):
-        raise ValueError(
-            f"the model returned a {type(output).__name__}, neither class scores nor an object with `logits`; "
-            "wrap the model so that it returns its scores"
-        )
+    found = class_scores(output)
     last = found.dim() > 2 and found.shape[:-1] == target.shape
     if last and found.shape[1] == found.shape[2]:
         raise ValueError(
@@ -171,11 +171,9 @@ def scores(output, target: Tensor) -> Tensor:
 def _check(
     model: nn.Module, batches: Iterable, epochs: int, lr: float, temperature: float, weight: float
 ) -> None:
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1; got {epochs!r}")
-    if not lr > 0 or not temperature > 0:
-        raise ValueError(f"lr and temperature must be positive; got lr={lr!r}, temperature={temperature!r}")
-    if not 0 <= weight <= 1:
+    whole(epochs=epochs)
+    positive(lr=lr, temperature=temperature)
+    if not isinstance(weight, Real) or not 0 <= weight <= 1:
         raise ValueError(f"weight is the teacher's share of the loss, in [0, 1]; got {weight!r}")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("every parameter is frozen; call model.requires_grad_(True) first")

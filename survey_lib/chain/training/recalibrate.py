@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.copies import duplicate, untouched, unwrap
+from survey_lib.chain.checks import check_data
+from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, pairs
 
 
@@ -32,7 +33,7 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     Raises
     ------
     ValueError
-        If `batches` is empty.
+        If `batches` is empty, and where statistics would not be finite.
 
     Examples
     --------
@@ -40,6 +41,8 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     >>> recalibrate(norm, [torch.tensor([[4.0], [6.0]]), torch.tensor([[0.0], [2.0]])]).running_mean
     tensor([3.])
     """
+    check_kind(unwrap(model))
+    check_data("recalibrate", batches)
     result = duplicate(unwrap(model))
     # Runs the batches: what else a forward writes does not reach the result
     subject = duplicate(result).eval()
@@ -54,6 +57,11 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
             call(subject, pairs([batch])[0][0])
     if batch is None:
         raise ValueError("batches is empty; batch-norm statistics need at least one batch of training inputs")
+    bad = [name for name, norm in norms.items() if not all(one.isfinite().all() for one in norm.buffers())]
+    if bad:
+        raise ValueError(
+            f"statistics of {bad[0] or 'the norm'} are not finite on these batches; look for NaN in them and in the weights"
+        )
     for name, norm in norms.items():
         if norm.num_batches_tracked:
             for buffer, value in result.get_submodule(name).named_buffers(recurse=False):

@@ -171,30 +171,6 @@ def token_losses(model: nn.Module, stories: list[list[int]]) -> Tensor:
     return F.nll_loss(log_probabilities(model, stories), targets, reduction="none")
 
 
-def divergence(dense: nn.Module, pruned: nn.Module, stories: list[list[int]]) -> float:
-    """Mean KL(dense ‖ pruned) of the next token, in nats.
-
-    This is the damage of pruning without the text's own noise.
-
-    Parameters
-    ----------
-    dense : nn.Module
-        The model before.
-    pruned : nn.Module
-        The model after.
-    stories : list[list[int]]
-        Tokens of each story.
-
-    Examples
-    --------
-    >>> model, tokenizer = load_stories()
-    >>> divergence(model, model, [tokenizer.encode("Once upon a time")])
-    0.0
-    """
-    inputs = [log_probabilities(model, stories) for model in (pruned, dense)]
-    return float(F.kl_div(*inputs, log_target=True, reduction="batchmean"))
-
-
 @torch.no_grad()
 def generate(
     model: Llama, tokens: list[int], length: int, generator: torch.Generator | None = None

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from survey_lib.experiment import files
 from survey_lib.experiment.data.loaders import Data, shared
-from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.runs.train import evaluate, fit
@@ -90,33 +89,9 @@ def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
     except FileNotFoundError:
         pass
     except ValueError as error:
-        _warn(path, error)
+        warnings.warn(f"{path.name} is trained again: {error}", stacklevel=2)
     _train(config, data, path)
     return _belonging(config, data, path)
-
-
-def prepare(config: RunConfig, folder: Path) -> None:
-    """Train the dense network of this config's seed unless its checkpoint is there and whole.
-
-    Parameters
-    ----------
-    config : RunConfig
-        Config of a run.
-    folder : Path
-        Folder of the checkpoints.
-    """
-    path = _file(config, folder)
-    try:
-        _whole(config, path)
-    except (FileNotFoundError, ValueError) as error:
-        if isinstance(error, ValueError):
-            _warn(path, error)
-        with one_thread():
-            _train(config, data_of(config), path)
-
-
-def _warn(path: Path, error: ValueError) -> None:
-    warnings.warn(f"{path.name} is trained again: {error}", stacklevel=3)
 
 
 def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:

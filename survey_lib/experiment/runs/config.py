@@ -19,60 +19,49 @@ from survey_lib.experiment.runs.contradictions import DENSE, STORIES, contradict
 from survey_lib.experiment.runs.tickets import TICKETS, after_rounds
 
 SCHEMA = 2  # of records and keys: raise it when the meaning of a run changes
-DENSE_FIELDS = {
-    "data",
-    "model",
-    "epochs",
-    "rewind_epoch",
-    "lr",
-    "optimizer",
-    "lr_schedule",
-    "batch_size",
-    "weight_decay",
-    "seed",
-    "device",
-    "init",
-    "inputs",
-    "validation",
-    "track_test",
-}
 
 
-class Frozen(BaseModel):
+class Trained(BaseModel):
+    """The fields that decide the dense network of a run; a few that came later are added below."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    data: str
+    model: str
+    epochs: int = Field(15, ge=1)
+    rewind_epoch: int = Field(1, ge=0)
+    lr: float = Field(0.1, gt=0)
+    optimizer: Literal["sgd", "heavy-ball", "adam", "adamw"] = "sgd"
+    lr_schedule: Literal["one-cycle", "cosine", "step", "constant"] = "one-cycle"
+    batch_size: int = Field(32, ge=2)
+    weight_decay: float = Field(5e-4, ge=0)
+    seed: int = Field(0, ge=0)
+    device: str = "cpu"
+
+
+class Frozen(Trained):
     """The fields that every key hashes.
 
     Any other field enters a key only where it differs from its default, so that a new field changes no key; its
     default must then stay as it is.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-    data: str
-    model: str
     method: str = DENSE
     sparsity: float = Field(0.0, ge=0, lt=1)
     scope: Literal["layerwise", "global", "erk"] | None = None
     schedule: Literal["one-shot", "iterative", "gradual"] = "one-shot"
     rounds: int = Field(1, ge=1)
     recovery: Literal["none", "finetune", "rewind", "lr-rewind", "scratch-e", "scratch-b"] = "finetune"
-    epochs: int = Field(15, ge=1)
     recovery_epochs: int = Field(5, ge=1)
-    rewind_epoch: int = Field(1, ge=0)
-    lr: float = Field(0.1, gt=0)
     recovery_lr: float = Field(0.02, gt=0)
-    optimizer: Literal["sgd", "heavy-ball", "adam", "adamw"] = "sgd"
-    lr_schedule: Literal["one-cycle", "cosine", "step", "constant"] = "one-cycle"
-    batch_size: int = Field(32, ge=2)
-    weight_decay: float = Field(5e-4, ge=0)
     evidence: int = Field(250, ge=1)
     layer: str | None = None
     ticket: Literal[TICKETS] = TICKETS[0]
-    seed: int = Field(0, ge=0)
-    device: str = "cpu"
     profile: str = "custom"
 
 
 FROZEN = frozenset(Frozen.model_fields)
+DENSE_FIELDS = {*Trained.model_fields, "init", "inputs", "validation", "track_test"}
 
 
 class RunConfig(Frozen):
@@ -208,8 +197,8 @@ class RunConfig(Frozen):
     @property
     def early(self) -> str | None:
         """`before` or `during`, where the run begins with an untrained network; None where with a trained one."""
-        own = self.row.when if self.row and self.row.starts_fresh else None
-        return self.when or own
+        fresh = self.row and self.row.when in ("before", "during") and not self.row.pretrained
+        return self.when or (self.row.when if fresh else None)
 
     @property
     def masks(self) -> bool:

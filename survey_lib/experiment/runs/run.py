@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from survey_lib.chain import channels
+from survey_lib.catalogue import WITHOUT_DATA
 from survey_lib.chain.masks import Masks, overall_sparsity, prunable
-from survey_lib.chain.training import during
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh, recipe
@@ -27,10 +26,9 @@ from survey_lib.experiment.runs.train import evaluate, fit
 from survey_lib.experiment.sweeps import store
 from survey_lib.measure import measure
 from survey_lib.measure.training_costs import Meter, stopwatch
-from survey_lib.prune import prune
+from survey_lib.prune import during, prune
 from survey_lib.steps.request import BudgetNotMet
 
-WITHOUT_DATA = {*channels.STATIC, "flow"}  # evidence that costs no training examples
 OTHER_ORDER = 2_000_003  # added to the seed: an order of batches that no run of a study has
 PATH = 11  # points on the line between two solutions, both ends included
 
@@ -178,8 +176,8 @@ def _train_sparsely(state: RunState) -> None:
 
     def begin(optimizer: torch.optim.Optimizer) -> None:
         meters.append(Meter(state.model, state.example, optimizer))
-        meters[0].session = during.start(
-            state.model, config.row, sparsity, optimizer, steps, example=state.example, seed=config.seed
+        meters[0].session = during(
+            state.model, config.method, sparsity, optimizer, steps, example=state.example, seed=config.seed
         )
 
     lr = config.recovery_lr if config.row.pretrained else config.lr

@@ -13,50 +13,42 @@ CONFIG = tuple(name for name in Frozen.model_fields if name not in UNSHOWN)
 RENAMED = {"macs", "when"}  # asked_macs, and the method's own moment where the config names none
 LATER = tuple(sorted(RunConfig.model_fields.keys() - FROZEN - RENAMED)) + ("optimizer", "lr_schedule")
 METHOD = ("category", "structure", "when", "version")
-SIZES = ("parameters", "nonzero_parameters", "macs", "nonzero_macs")
-COLUMNS = (
-    "study",
-    "key",
-    "method",
-    "pattern",
-    *CONFIG,
-    "asked_macs",
-    *LATER,
-    *METHOD,
-    "status",
-    "reason",
-    "accuracy",
-    "validation_accuracy",
-    "corrupted_accuracy",
-    "divergence",
-    "pruned_accuracy",
-    "recalibrated_accuracy",
-    "dense_accuracy",
-    "test_n",
-    "best_test_accuracy",
-    "barrier",
-    "initial_overlap",
-    "loss",
-    "ece",
-    "agreement",
-    "realised_sparsity",
-    "smallest_layer_density",
-    "compression",
-    "speedup_theoretical",
-    *SIZES,
-    "dense_parameters",
-    "dense_macs",
-    "trained_epochs",
-    "examples",
-    "training_macs",
-    "nonzero_training_macs",
-    "pruning_macs",
-    "recovery_macs",
-    "seconds",
-    "cpu_seconds",
-    "machine",
-    "commit",
-)
+MEASURED = {  # column: where it stands in a record
+    "accuracy": "metrics.recovered.test.accuracy",
+    "validation_accuracy": "metrics.recovered.validation.accuracy",
+    "corrupted_accuracy": "metrics.recovered.corrupted.accuracy",
+    "divergence": "metrics.recovered.test.divergence",
+    "pruned_accuracy": "metrics.pruned.test.accuracy",
+    "recalibrated_accuracy": "metrics.recalibrated.test.accuracy",
+    "dense_accuracy": "metrics.dense.test.accuracy",
+    "test_n": "metrics.recovered.test.n",
+    "barrier": "path.barrier",
+    "initial_overlap": "initial_overlap",
+    "loss": "metrics.recovered.test.loss",
+    "ece": "metrics.recovered.test.ece",
+    "agreement": "metrics.recovered.test.agreement",
+    "realised_sparsity": "sparsity",
+    "compression": "sizes.compression",
+    "speedup_theoretical": "sizes.theoretical_speedup",
+    "parameters": "sizes.pruned.parameters",
+    "nonzero_parameters": "sizes.pruned.nonzero_parameters",
+    "macs": "sizes.pruned.macs",
+    "nonzero_macs": "sizes.pruned.nonzero_macs",
+    "dense_parameters": "sizes.dense.parameters",
+    "dense_macs": "sizes.dense.macs",
+}
+SPENT = {  # column: its name in the ledger, and the only stage that is meant
+    "trained_epochs": ("epochs", None),
+    "examples": ("examples", None),
+    "training_macs": ("training_macs", None),
+    "nonzero_training_macs": ("nonzero_training_macs", None),
+    "pruning_macs": ("training_macs", "pruning"),
+    "recovery_macs": ("training_macs", "recovery"),
+    "seconds": ("seconds", None),
+    "cpu_seconds": ("cpu_seconds", None),
+}
+COLUMNS = ("study", "key", "method", "pattern", *CONFIG, "asked_macs", *LATER, *METHOD, "status", "reason")
+COLUMNS += (*MEASURED, "best_test_accuracy", "smallest_layer_density", *SPENT, "machine", "commit")
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:
@@ -94,61 +86,27 @@ def row(study: str, record: dict) -> dict:
     found |= {"asked_macs": config.get("macs"), "when": config.get("when") or found["when"]}
     if record["status"] != "done":
         return found
-    sizes = record["sizes"]
-    return (
-        found
-        | _accuracies(record)
-        | _costs(record["ledger"])
-        | {
-            "scope": record["scope"],
-            "realised_sparsity": record["sparsity"],
-            "smallest_layer_density": min((1 - layer["sparsity"] for layer in record["layers"]), default=1.0),
-            "compression": sizes["compression"],
-            "speedup_theoretical": sizes["theoretical_speedup"],
-            "dense_parameters": sizes["dense"]["parameters"],
-            "dense_macs": sizes["dense"]["macs"],
-            "barrier": (record.get("path") or {}).get("barrier"),
-            "initial_overlap": record.get("initial_overlap"),
-        }
-        | {name: sizes["pruned"][name] for name in SIZES}
-    )
+    densities = [1 - layer["sparsity"] for layer in record["layers"]]
+    found |= {"scope": record["scope"], "smallest_layer_density": min(densities, default=1.0)}
+    found |= {"best_test_accuracy": _best(record)}
+    found |= {column: _at(record, path) for column, path in MEASURED.items()}
+    return found | {column: _total(record["ledger"], *of) for column, of in SPENT.items()}
 
 
-def _accuracies(record: dict) -> dict:
-    metrics, final = record["metrics"], record["metrics"]["recovered"]
-    test = {stage: splits["test"] for stage, splits in metrics.items()}
+def _at(record: dict, path: str) -> object:
+    """What stands at a path; None where a part of it is missing."""
+    for name in path.split("."):
+        record = (record or {}).get(name)
+    return record
+
+
+def _best(record: dict) -> float | None:
+    """The best test accuracy of the last training, where it was followed."""
     trained = [entry["epochs"] for entry in record["ledger"] if entry["epochs"]]
     last = record["curve"][-trained[-1] :] if trained else []  # a stage may come again in every round
-    return {
-        "accuracy": test["recovered"]["accuracy"],
-        "loss": test["recovered"]["loss"],
-        "ece": test["recovered"]["ece"],
-        "agreement": test["recovered"]["agreement"],
-        "divergence": test["recovered"].get("divergence"),
-        "validation_accuracy": final.get("validation", {}).get("accuracy"),
-        "corrupted_accuracy": final.get("corrupted", {}).get("accuracy"),
-        "pruned_accuracy": test["pruned"]["accuracy"],
-        "dense_accuracy": test["dense"]["accuracy"],
-        "recalibrated_accuracy": test.get("recalibrated", {}).get("accuracy"),
-        "test_n": test["recovered"].get("n"),
-        "best_test_accuracy": max(
-            (point["test_accuracy"] for point in last if "test_accuracy" in point), default=None
-        ),
-    }
+    return max((point["test_accuracy"] for point in last if "test_accuracy" in point), default=None)
 
 
-def _costs(ledger: list[dict]) -> dict:
-    def total(name: str, stage: str | None = None) -> float:
-        found = [entry.get(name) for entry in ledger if stage in (None, entry["stage"])]
-        return math.nan if None in found else sum(found)
-
-    return {
-        "trained_epochs": total("epochs"),
-        "examples": total("examples"),
-        "training_macs": total("training_macs"),
-        "nonzero_training_macs": total("nonzero_training_macs"),
-        "pruning_macs": total("training_macs", "pruning"),
-        "recovery_macs": total("training_macs", "recovery"),
-        "seconds": total("seconds"),
-        "cpu_seconds": total("cpu_seconds"),
-    }
+def _total(ledger: list[dict], name: str, stage: str | None) -> float:
+    found = [entry.get(name) for entry in ledger if stage in (None, entry["stage"])]
+    return math.nan if None in found else sum(found)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -17,39 +16,35 @@ from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.runs import record_json as lines
 from survey_lib.experiment.runs.config import digest, identity
-from survey_lib.experiment.sweeps import index
 from survey_lib.experiment.sweeps import results_table as tidy
 from survey_lib.experiment.sweeps import study as studies
-from survey_lib.experiment.sweeps.garbage import uncollected
 
 # Wall over CPU seconds: above it a time says more of the machine's other work than of the run's
 CROWDED = 1.5
 
 
-def runs_folder(runs: str | Path | None = None) -> Path:
-    """Folder of local runs: the argument, else SURVEY_RUNS, else `runs` in the repository."""
-    folder = Path(runs or os.environ.get("SURVEY_RUNS") or REPOSITORY / "runs")
+def runs_folder() -> Path:
+    """Folder of local runs: SURVEY_RUNS, else `runs` in the repository."""
+    folder = Path(os.environ.get("SURVEY_RUNS") or REPOSITORY / "runs")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; set SURVEY_RUNS to a folder for the records of runs")
     return folder
 
 
-def study_folder(study: str, runs: str | Path | None = None) -> Path:
+def study_folder(study: str) -> Path:
     """Folder of a study's local runs.
 
     Parameters
     ----------
     study : str
         Name of the study.
-    runs : str | Path, optional
-        Folder of all runs.
 
     Raises
     ------
     ValueError
         For a name that could leave the runs folder.
     """
-    return runs_folder(runs) / studies.check_name(study)
+    return runs_folder() / studies.check_name(study)
 
 
 def published_file(study: str, published: str | Path | None = None) -> Path:
@@ -65,7 +60,7 @@ def published_file(study: str, published: str | Path | None = None) -> Path:
     return Path(published or REPOSITORY / "data" / "results") / f"{study}.jsonl"
 
 
-def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
+def write(study: str, record: dict) -> Path:
     """Write one run's file in one step: a reader, or a crash, sees the whole file or none.
 
     Parameters
@@ -74,35 +69,18 @@ def write(study: str, record: dict, runs: str | Path | None = None) -> Path:
         Name of the study.
     record : dict
         Record of the run.
-    runs : str | Path, optional
-        Folder of all runs.
 
     Raises
     ------
     ValueError
         For a record that does not hold, by `record_json.parse`.
     """
-    path, text = study_folder(study, runs) / f"{record['key']}.json", lines.dump(record)
+    path, text = study_folder(study) / f"{record['key']}.json", lines.dump(record)
     lines.parse(text)
     return files.replace(path, text + "\n")
 
 
-def exists(study: str, key: str, runs: str | Path | None = None) -> bool:
-    """Whether there is a file of this run.
-
-    Parameters
-    ----------
-    study : str
-        Name of the study.
-    key : str
-        Key of the run.
-    runs : str | Path, optional
-        Folder of all runs.
-    """
-    return (study_folder(study, runs) / f"{key}.json").exists()
-
-
-def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]:
+def local_records(study: str) -> dict[str, dict]:
     """Local runs by key.
 
     Files that cannot be read are named, moved to `set-aside` and so run again (B67).
@@ -111,36 +89,9 @@ def local_records(study: str, runs: str | Path | None = None) -> dict[str, dict]
     ----------
     study : str
         Name of the study.
-    runs : str | Path, optional
-        Folder of all runs.
     """
-    paths = sorted(study_folder(study, runs).glob("*.json"))
+    paths = sorted(study_folder(study).glob("*.json"))
     return {path.stem: record for path in paths if (record := _read(path))}
-
-
-@uncollected
-def local_rows(study: str, runs: str | Path | None = None) -> dict[str, dict]:
-    """The table row of each local run by key, as `results` shows it.
-
-    Only files that changed are read.
-
-    Parameters
-    ----------
-    study : str
-        Name of the study.
-    runs : str | Path, optional
-        Folder of all runs.
-    """
-
-    def read(path: Path) -> dict | None:
-        record = _read(path)
-        return record and _row(study, record)
-
-    return index.rows(study_folder(study, runs), read)
-
-
-def _row(study: str, record: dict) -> dict:
-    return tidy.row(study, record) | {"same": _same(record)}
 
 
 def _same(record: dict) -> str:
@@ -205,7 +156,6 @@ def published_lines(study: str, published: str | Path | None = None) -> list[dic
 
 def records(
     study: str,
-    runs: str | Path | None = None,
     published: str | Path | None = None,
     *,
     local: bool = True,
@@ -219,8 +169,6 @@ def records(
     ----------
     study : str
         Name of the study.
-    runs : str | Path, optional
-        Folder of all runs.
     published : str | Path, optional
         folder, data/results if left out.
     local : bool, default True
@@ -230,23 +178,15 @@ def records(
     """
     found = published_records(study, published)
     if local:
-        found = _over(study, local_records(study, runs), found, _same)
-    chosen = sorted(found.items())
-    return [record for _, record in chosen if profile in (None, record["config"]["profile"])]
+        asked = studies.keys(study)
+        mine = {key: run for key, run in local_records(study).items() if asked is None or key in asked}
+        covered = set(map(_same, mine.values()))
+        found = {key: run for key, run in found.items() if _same(run) not in covered} | mine
+    return [run for _, run in sorted(found.items()) if profile in (None, run["config"]["profile"])]
 
 
-def _over(study: str, mine: dict, found: dict, same: Callable[[dict], str]) -> dict:
-    """What the study asks for of the local runs, over the published ones of other configs."""
-    asked = studies.keys(study)
-    mine = {key: run for key, run in mine.items() if asked is None or key in asked}
-    covered = {same(run) for run in mine.values()}
-    return {key: run for key, run in found.items() if same(run) not in covered} | mine
-
-
-@uncollected
 def results(
     study: str,
-    runs: str | Path | None = None,
     published: str | Path | None = None,
     *,
     local: bool = True,
@@ -260,8 +200,6 @@ def results(
     ----------
     study : str
         Name of the study.
-    runs : str | Path, optional
-        Folder of all runs.
     published : str | Path, optional
         folder, data/results if left out.
     local : bool, default True
@@ -274,12 +212,10 @@ def results(
     ValueError
         For a study that nobody knows.
     """
-    found = {key: _row(study, record) for key, record in published_records(study, published).items()}
-    if local:
-        found = _over(study, local_rows(study, runs), found, lambda row: row["same"])
+    found = records(study, published, local=local, profile=profile)
     if not found:
         studies.load(study)
-    return tidy.frame([row for row in found.values() if profile in (None, row["profile"])])
+    return tidy.frame([tidy.row(study, record) for record in found])
 
 
 def _short(record: dict) -> dict:
@@ -307,7 +243,6 @@ def _crowded(spent: dict) -> bool:
 
 def publish(
     study: str,
-    runs: str | Path | None = None,
     published: str | Path | None = None,
     profile: str = "full",
     prune: bool = False,
@@ -320,8 +255,6 @@ def publish(
     ----------
     study : str
         Name of the study.
-    runs : str | Path, optional
-        Folder of all runs.
     published : str | Path, optional
         folder, data/results if left out.
     profile : str, default 'full'
@@ -338,7 +271,7 @@ def publish(
     asked = studies.keys(study)
     done = [
         record
-        for record in records(study, runs, published, profile=profile)
+        for record in records(study, published, profile=profile)
         if record["status"] != "failed" and (asked is None or record["key"] in asked)
     ]
     if not done:

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.records.wording import in_words
 from survey_lib.experiment.runs.config import DENSE, RunConfig
-from survey_lib.experiment.sweeps.garbage import uncollected
 from survey_lib.repository import needed
 
 FOLDER = REPOSITORY / "data" / "studies"
@@ -177,7 +176,6 @@ def by_key(name: str, profile: str) -> dict[str, RunConfig]:
     return runs(load(name), profile)
 
 
-@uncollected
 def runs(study: Study, profile: str) -> dict[str, RunConfig]:
     """The runs that a profile of any study, stored or not, asks for, by their keys.
 

@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from survey_lib.experiment import files
 from survey_lib.experiment.data.loaders import shared
+from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.networks.fitting import check_fit
-from survey_lib.experiment.runs.checkpoint import prepare
+from survey_lib.experiment.runs.checkpoint import data_of, dense
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.record import failed
 from survey_lib.experiment.runs.run import Refused, run_chain
@@ -118,7 +119,7 @@ def sweep(
         files.remove_stale(folder)
     jobs_asked = part(chains(studies.by_key(study, profile).values()), shard)
     asked = {config.key(): config for chain in jobs_asked for config in chain}
-    have = store.local_rows(study)
+    have = store.local_records(study)
     missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") not in FINAL}
     _check_networks(missing.values())
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
@@ -134,7 +135,7 @@ def sweep(
             for _ in compute(_checkpoint, [[config] for config in _one_a_seed(missing.values())]):
                 pass  # a checkpoint that fails is told by the runs that need it
             for key, status in compute(partial(attempt, study), chains(missing.values())):
-                if status is None and not store.exists(study, key):
+                if status is None and not (store.study_folder(study) / f"{key}.json").exists():
                     store.write(study, failed(missing[key], DIED))
                 bar.update()
         except KeyboardInterrupt:
@@ -220,7 +221,8 @@ def attempt(study: str, chain: list[RunConfig]) -> list[Outcome]:
 
 def _checkpoint(job: list[RunConfig]) -> list[Outcome]:
     try:
-        prepare(job[0], store.runs_folder() / "checkpoints")
+        with one_thread():
+            dense(job[0], data_of(job[0]), store.runs_folder() / "checkpoints")
     except Exception:
         return [(job[0].key(), "failed")]
     return [(job[0].key(), "done")]
@@ -232,13 +234,12 @@ def _one_a_seed(configs) -> list[RunConfig]:
 
 
 def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
-    have = store.local_rows(study)
-    found = {key: have[key] for key in asked if key in have}
+    have = store.local_records(study)
     ends: dict[str, dict[str, str]] = {"done": {}, "failed": {}, "refused": {}}
-    for key, row in found.items():
-        ends[row["status"]][key] = (
-            f"{row['method']} at {row['sparsity']}, seed {row['seed']}: {row['reason']}"
-        )
+    for key in (key for key in asked if key in have):
+        config = have[key]["config"]
+        run = f"{config['method']} at {config['sparsity']}, seed {config['seed']}"
+        ends[have[key]["status"]][key] = f"{run}: {have[key]['reason']}"
     return Summary(
         study, profile, len(asked), len(ends["done"]), ends["failed"], ends["refused"], interrupted
     )

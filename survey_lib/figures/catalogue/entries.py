@@ -112,7 +112,6 @@ FIGURES: dict[str, Entry] = {
         "language",
     ),
     "staircase": Entry(speed_figures.staircase, "12", "How much of a cut arrives as time, step by step?"),
-    "roofline": Entry(speed_figures.roofline, "12", "Why is a cut network not as fast as its MACs say?"),
     "faults": Entry(pitfalls.faults, "19", "Where in the chain do faults sit that raise no error?"),
     "open-problems": Entry(
         open_problems.open_problems, "21", "What speaks for and against what is said about pruning?"

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from survey_lib.analysis.equal_compression import contrast, gaps
-from survey_lib.analysis.findings import BASELINES, is_control, main_setting
+from survey_lib.analysis.tables import BASELINES, is_control, main_setting
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import looks

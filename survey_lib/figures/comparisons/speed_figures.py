@@ -1,15 +1,13 @@
-"""Figures of the published measurement of time and bytes (`survey speed --publish`)."""
+"""The figure of the published measurement of time and bytes (`survey speed --publish`)."""
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 from survey_lib.experiment import speed
 from survey_lib.figures.comparisons import from_mask_to_speed
-from survey_lib.measure.roofline import under_roof
 
 
 def staircase() -> Drawing:
@@ -29,27 +27,3 @@ def staircase() -> Drawing:
     )
     data = pd.concat(tables, names=["model"]).reset_index()
     return Drawing(figure, caption, f"Two bar charts a model, one bar a step. {text}.", data)
-
-
-def roofline() -> Drawing:
-    """Each operator of the dense and the aligned model under the machine's two ceilings."""
-    layers = speed.read()["layers"]
-    roofed = under_roof(layers, layers["peak"], layers["bandwidth"])
-    pair = roofed[roofed["variant"].isin(["dense", "aligned"])]
-    models = pair["model"].unique()
-    figure, grid = plt.subplots(1, len(models), figsize=(3.7 * len(models), 3.6), sharey=True, squeeze=False)
-    for axes, name in zip(grid.flat, models, strict=True):
-        from_mask_to_speed.roofline(pair[pair["model"] == name], axes)
-        axes.set_title(name)
-    grid[0, 0].set_ylabel("GFLOP/s")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    sums = pair[pair["kind"] == "convolution"].groupby(["model", "variant"])[["flops", "seconds"]].sum()
-    rate = (sums["flops"] / sums["seconds"] / 1e9).unstack("variant")
-    rates = "; ".join(
-        f"{name} {rate.loc[name, 'dense']:.0f} to {rate.loc[name, 'aligned']:.0f}" for name in models
-    )
-    text = f"Convolutions in GFLOP/s, dense (hollow) to aligned (filled): {rates}"
-    plots.headline(figure, text)
-    caption = f"Operators at batch 16 on one thread of {layers['machine'].iloc[0]}, under the fastest that was seen. {text}."
-    columns = ["model", "variant", "operator", "kind", "intensity", "attained", "limit", "of_roof"]
-    return Drawing(figure, caption, f"Scatter charts on logarithmic axes. {text}.", pair[columns])

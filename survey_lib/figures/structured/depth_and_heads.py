@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from survey_lib.analysis.equal_compression import compare, contrast
-from survey_lib.analysis.findings import main_setting
 from survey_lib.analysis.statistics import Estimate
+from survey_lib.analysis.tables import main_setting
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 

@@ -8,15 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from survey_lib.catalogue import find
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import Coupling, trace
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.intervals import intervals
-from survey_lib.charts.plots import MARKERS, PALETTE, headline, note_n
+from survey_lib.charts.plots import PALETTE, headline
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.trained import load_trained
 
@@ -68,27 +66,3 @@ def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int
             axes.set_xlabel(str(index), labelpad=1)
             axes.spines[:].set(visible=place < removed, color=PALETTE[1], linewidth=2.5)
     return figure
-
-
-def forest(differences: Mapping[str, pd.DataFrame], axes: Axes) -> None:
-    """Mean differences with their intervals: a row a method, a colour and marker a reference.
-
-    Parameters
-    ----------
-    differences : Mapping[str, pd.DataFrame]
-        Reference -> frame of `equal_compression.against` (method, mean, low, high, n; fractions).
-    axes : Axes
-        Where to draw.
-    """
-    names = list(dict.fromkeys(name for table in differences.values() for name in table["method"]))
-    for number, (reference, table) in enumerate(differences.items()):
-        rows = np.array([names.index(name) for name in table["method"]]) + 0.26 * number - 0.13
-        intervals(
-            table, axes, rows, label=f"minus {reference}", color=PALETTE[number], marker=MARKERS[number]
-        )
-    axes.set_yticks(range(len(names)), names)
-    axes.set(
-        ylim=(len(names) - 0.5, -0.5), xlabel="difference of accuracy, points (95 % interval over seeds)"
-    )
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    note_n(axes, pd.concat([table["n"] for table in differences.values()]))

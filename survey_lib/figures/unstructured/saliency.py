@@ -1,4 +1,4 @@
-"""Drawings of what removing weights costs: on a surface, predicted against true, and how far criteria agree."""
+"""Drawings of what removing weights costs: on a surface, and predicted against true."""
 
 from __future__ import annotations
 
@@ -78,28 +78,6 @@ def surface(hessian: np.ndarray, weight: np.ndarray, axes: Axes) -> np.ndarray:
 
 def _quadratic(delta: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     return 0.5 * np.einsum("...i,ij,...j", delta, hessian, delta)
-
-
-def matrices(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Square tables side by side as heat maps from 0 to 1, each cell with its number."""
-    figure, grid = plt.subplots(1, len(tables), figsize=(4.3 * len(tables), 3.7), squeeze=False)
-    for axes, (title, table) in zip(grid.flat, tables.items(), strict=True):
-        axes.imshow(table, cmap="cividis", vmin=0, vmax=1)
-        axes.set_xticks(range(len(table)), table.columns, rotation=40, ha="right")
-        axes.set_yticks(range(len(table)), table.index)
-        axes.grid(False)
-        axes.set_title(title)
-        for (row, column), value in np.ndenumerate(table.to_numpy()):
-            axes.text(
-                column,
-                row,
-                f"{value:.1f}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if value < 0.5 else "black",
-            )
-    return figure
 
 
 def predictions(panels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:

@@ -32,12 +32,13 @@ def slimming(evidence: Evidence) -> Tensor:
 
 
 def group_norm(evidence: Evidence) -> Tensor:
-    """Squared L2 norm over all slices of a coupled channel, divided by the group's mean (fang2023depgraph).
+    """Remove coupled channels of small norm over all their slices (fang2023depgraph).
 
-    Σ_s ‖w_s‖² is `energy`, (channels,), the sum over rows, columns and norm scales; biases are left out and
-    the group's scores have mean 1 so that groups compare globally, both as in the reference implementation's
-    GroupNormImportance (whose mean over tensors in place of the sum is the same after the division). A group
-    of zeros scores 0. Fails, as all norms do, where a later norm undoes the scale.
+    score = the squared L2 norm, divided by the group's mean. Σ_s ‖w_s‖² is `energy`, (channels,), the sum
+    over rows, columns and norm scales; biases are left out and the group's scores have mean 1 so that
+    groups compare globally, both as in the reference implementation's GroupNormImportance (whose mean over
+    tensors in place of the sum is the same after the division). A group of zeros scores 0. Fails, as all
+    norms do, where a later norm undoes the scale.
 
     Examples
     --------
@@ -54,13 +55,13 @@ CANDIDATES = 16  # the reference implementation draws 1,000; 16 separate the goo
 def eagleeye(
     sizes: dict[str, int], sparsity: float, judge: Callable[[dict[str, float]], float], seed: int
 ) -> dict[str, float]:
-    """Random layer sparsities, of which the one with the best accuracy wins (li2020eagleeye).
+    """Try random layer ratios, each judged with batch-norm statistics of its own (li2020eagleeye).
 
-    Each is judged after batch-norm statistics are estimated again. Ratios r_l = min(c·u_l, 1 − 1/size_l) with
-    u ~ U(0, 1) and c such that the asked fraction of all channels goes. `prune` estimates the statistics on
-    every second batch and judges on the others, as the reference implementation judges on data of its own.
-    Among equals the first wins. Fails when the batches judged on are few: then the luckiest candidate wins,
-    not the best.
+    The ratios with the best accuracy win. Each is judged after batch-norm statistics are estimated again.
+    Ratios r_l = min(c·u_l, 1 − 1/size_l) with u ~ U(0, 1) and c such that the asked fraction of all
+    channels goes. `prune` estimates the statistics on every second batch and judges on the others, as the
+    reference implementation judges on data of its own. Among equals the first wins. Fails when the batches
+    judged on are few: then the luckiest candidate wins, not the best.
 
     Parameters
     ----------

@@ -17,11 +17,12 @@ from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.selection import select
 from survey_lib.chain.slicing import producer_slices, side_by_side, weight_slices
+from survey_lib.chain.training.during import Rule
 from survey_lib.methods.channel.scores import group_norm, slimming
 from survey_lib.methods.filter.scores import l1_filter, l2_filter
 
 
-class Grouped:
+class Grouped(Rule):
     """A rule over channel groups; subclasses say how to score them and what happens around a step."""
 
     score, needs, scope = staticmethod(l2_filter), (), "layerwise"
@@ -42,30 +43,7 @@ class Grouped:
         scores = channels.score_groups(self.score, found)
         return self.coupling.balance(select(scores, self.sparsity, self.scope, minimum=1), scores)
 
-    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do before the step.
-
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        optimizer : torch.optim.Optimizer
-            The optimizer that trains the model.
-        """
-
-    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing to do after the step.
-
-        Parameters
-        ----------
-        step : int
-            Counted from 0.
-        optimizer : torch.optim.Optimizer
-            The optimizer that trains the model.
-        """
-
     def dense_gradients(self, step: int) -> bool:
-        """Always: nothing is masked before the end."""
         return True  # nothing is masked before the end
 
     def finish(self) -> None:
@@ -129,7 +107,7 @@ class SoftFilters(Grouped):
 
 
 class Slimming(Grouped):
-    """Network slimming: L1 on the scales of all batch norms while training (liu2017learning).
+    """Network slimming: train with L1 on batch-norm scales, then remove the small ones (liu2017learning).
 
     The subgradient λ·sign(γ) is added to γ's gradient before each step, λ = 1e-4 as in the reference
     implementation. In a network that was not trained yet, all γ of which are 1, they start at 0.5, as there.
@@ -154,12 +132,12 @@ class Slimming(Grouped):
 
 
 class GroupLasso(Grouped):
-    """Structured sparsity learning: a group lasso on every coupled channel (wen2016learning).
+    """Train with a penalty on the norm of each coupled channel, then remove the small ones (wen2016learning).
 
-    λ Σ_c ‖w_c‖₂ is added to the loss, w_c all slices of channel c; its gradient λ w_c / ‖w_c‖ shrinks small
-    channels as fast as large ones. λ = 1e-3. The paper penalises filters and input channels apart; here they
-    are one group because they are cut together. Ranked by group norm, globally. Fails with batch norm: scales
-    can shrink without the function changing.
+    Structured sparsity learning, a group lasso. λ Σ_c ‖w_c‖₂ is added to the loss, w_c all slices of
+    channel c; its gradient λ w_c / ‖w_c‖ shrinks small channels as fast as large ones. λ = 1e-3. The paper
+    penalises filters and input channels apart; here they are one group because they are cut together.
+    Ranked by group norm, globally. Fails with batch norm: scales can shrink without the function changing.
     """
 
     score, needs, scope = staticmethod(group_norm), ("energy",), "global"
@@ -174,13 +152,13 @@ class GroupLasso(Grouped):
 
 
 class GroupSparsity(Grouped):
-    """DepGraph's sparse training: small coupled channels are penalised more (fang2023depgraph).
+    """Train with a penalty that is stronger on small coupled channels, then remove them (fang2023depgraph).
 
-    An L2 penalty λ γ_c w is added to the gradient of every slice w of channel c, γ_c = 2^(4 (I_max − I_c) /
-    (I_max − I_min)) with I_c the channel's norm: the smallest channel of a group is pulled 16 times as hard
-    as the largest. λ = 5e-4 as in the authors' CIFAR runs, which start from a trained network; `group-norm`
-    is the same ranking without this training. Fails at small lr·λ·steps: then no channel has moved before the
-    cut.
+    DepGraph's sparse training. An L2 penalty λ γ_c w is added to the gradient of every slice w of channel
+    c, γ_c = 2^(4 (I_max − I_c) / (I_max − I_min)) with I_c the channel's norm: the smallest channel of a
+    group is pulled 16 times as hard as the largest. λ = 5e-4 as in the authors' CIFAR runs, which start
+    from a trained network; `group-norm` is the same ranking without this training. Fails at small
+    lr·λ·steps: then no channel has moved before the cut.
     """
 
     score, needs, scope = staticmethod(group_norm), ("energy",), "global"

@@ -18,11 +18,12 @@ from survey_lib.chain.evidence.base import Evidence
 
 
 def block_influence(evidence: Evidence) -> Tensor:
-    """How much a block turns its input, 1 − E cos(x, block(x)) over examples and positions (men2024shortgpt).
+    """Leave out blocks that hardly turn their input (men2024shortgpt).
 
-    `act_in` and `act_out` are (examples, channels, positions...); the cosine is taken along the channels.
-    Ranges from 0 to 2. Fails for blocks that change little but at the right places, and one at a time: two
-    blocks that are each dispensable may not be so together.
+    score = 1 − E cos(x, block(x)) over examples and positions. `act_in` and `act_out` are (examples,
+    channels, positions...); the cosine is taken along the channels. Ranges from 0 to 2. Fails for blocks
+    that change little but at the right places, and one at a time: two blocks that are each dispensable may
+    not be so together.
 
     Examples
     --------

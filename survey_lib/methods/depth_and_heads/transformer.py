@@ -16,13 +16,14 @@ from survey_lib.chain.slicing import producer_slices
 
 
 def head_gradient(evidence: Evidence) -> Tensor:
-    """Sensitivity to a gate on each head, `E_x |∂L/∂ξ_h|`, over the layer's L2 norm (michel2019sixteen).
+    """Remove attention heads whose gate the loss hardly feels (michel2019sixteen).
 
-    `gate_grad` holds the expectation, over single examples: ∂L/∂ξ = Σ a·∂L/∂a over all tokens of the head's
-    output, the absolute value last, as in the paper, whose gate is one number an example. The BERT code and
-    its ports take `|a·∂L/∂a|` at each token: other numbers, which keep tokens from cancelling. The division
-    is the reference implementation's, for the global ranking. With grouped queries a unit is a key/value head
-    with its queries. Fails where heads stand in for each other: each alone looks dispensable.
+    score = `E_x |∂L/∂ξ_h|` over the layer's L2 norm, ξ_h a gate on the head. `gate_grad` holds the
+    expectation, over single examples: ∂L/∂ξ = Σ a·∂L/∂a over all tokens of the head's output, the absolute
+    value last, as in the paper, whose gate is one number an example. The BERT code and its ports take
+    `|a·∂L/∂a|` at each token: other numbers, which keep tokens from cancelling. The division is the
+    reference implementation's, for the global ranking. With grouped queries a unit is a key/value head with
+    its queries. Fails where heads stand in for each other: each alone looks dispensable.
 
     Examples
     --------
@@ -34,13 +35,14 @@ def head_gradient(evidence: Evidence) -> Tensor:
 
 
 def ffn_channel(evidence: Evidence) -> Tensor:
-    """First-order change of the loss over every slice of a coupled channel, `Σ |g·w|` (ma2023llmpruner).
+    """Remove hidden feed-forward channels the loss, to first order, does not miss (ma2023llmpruner).
 
-    `slices` and `slices_grad` are (channels, n): rows of the gate and up projections, columns of the down
-    projection; of a head its rows of query, key and value and its columns of the output. This is the
-    element-wise first-order score of the reference implementation, summed over the group; the gradient is
-    averaged over mini-batches. Layerwise; the authors leave the first four and the last layers whole, which
-    is `protect` here. Fails where gradients of examples cancel in the mean.
+    score = `Σ |g·w|` over every slice of a coupled channel. `slices` and `slices_grad` are (channels, n):
+    rows of the gate and up projections, columns of the down projection; of a head its rows of query, key
+    and value and its columns of the output. This is the element-wise first-order score of the reference
+    implementation, summed over the group; the gradient is averaged over mini-batches. Layerwise; the
+    authors leave the first four and the last layers whole, which is `protect` here. Fails where gradients
+    of examples cancel in the mean.
 
     Examples
     --------
@@ -52,7 +54,7 @@ def ffn_channel(evidence: Evidence) -> Tensor:
 
 
 def flap(evidence: Evidence) -> Tensor:
-    """How much what a channel feeds its reader fluctuates, against its layer (an2024fluctuation).
+    """Remove heads and hidden channels that hardly fluctuate; biases keep their mean (an2024fluctuation).
 
     metric_j = Var(x_j) · ‖W_{:,j}‖² for each input j of the reader, over all calibration tokens; then (metric
     − mean) / standard deviation within the layer, the mean over a head's inputs, and one ranking of the whole
@@ -112,7 +114,7 @@ def flap_bias(evidence: Evidence, keep: Tensor) -> dict[str, Tensor]:
 
 
 def minitron(evidence: Evidence) -> Tensor:
-    """How large what a channel feeds to its readers is on average (muralidharan2024compact).
+    """Remove heads, hidden and embedding channels that are small on average (muralidharan2024compact).
 
     s = Σ over readers of ‖a‖₂ with `a_j = √(Σ over texts of (mean over tokens of |x_j|)²)`, where j runs over
     the inputs of the reader that meet the channel: one for a hidden channel, all of a head. No gradient is

@@ -18,7 +18,7 @@ from survey_lib.chain.evidence.base import Evidence
 
 
 def random_filter(evidence: Evidence) -> Tensor:
-    """Seeded uniform scores, the baseline every criterion has to beat.
+    """Seeded uniform scores for filters, the baseline every criterion has to beat.
 
     Another seed, or another layer, draws other scores. Fails as a baseline where all filters are alike: then
     it is as good as any (mittal2018recovering).
@@ -33,10 +33,10 @@ def random_filter(evidence: Evidence) -> Tensor:
 
 
 def l1_filter(evidence: Evidence) -> Tensor:
-    """L1 norm of each filter, `Σ |w|` (li2017pruning).
+    """Remove filters of small L1 norm (li2017pruning).
 
-    The paper ranks within a layer. Fails where scale says nothing: batch norm rescales every filter, so a
-    filter of small norm may feed a large channel.
+    score = `Σ |w|`. The paper ranks within a layer. Fails where scale says nothing: batch norm rescales
+    every filter, so a filter of small norm may feed a large channel.
 
     Examples
     --------
@@ -47,9 +47,10 @@ def l1_filter(evidence: Evidence) -> Tensor:
 
 
 def l2_filter(evidence: Evidence) -> Tensor:
-    """L2 norm of each filter, √Σ w² (the comparison of li2017pruning).
+    """Remove filters of small L2 norm (li2017pruning).
 
-    Ranks as `l1_filter` does unless few large weights carry a filter. Fails for the same reason.
+    score = √Σ w², the paper's comparison. Ranks as `l1_filter` does unless few large weights carry a
+    filter. Fails for the same reason.
 
     Examples
     --------
@@ -60,12 +61,13 @@ def l2_filter(evidence: Evidence) -> Tensor:
 
 
 def fpgm(evidence: Evidence) -> Tensor:
-    """Distance of a filter to all others of its layer, Σ_j ‖F_i − F_j‖₂ (he2019filter).
+    """Remove filters the others can stand in for (he2019filter).
 
-    What lies near the geometric median can be replaced by the rest, whatever its norm. As in the paper each
-    layer is ranked by itself: sums grow with the layer's width. Here it is one-shot; the authors zero the
-    chosen filters after every epoch of training and let them grow back, as `sfp` does. Fails with few
-    filters, and where a duplicate pair lies far from the rest: neither is removed.
+    score = Σ_j ‖F_i − F_j‖₂, the distance to all others of the layer. What lies near the geometric median
+    can be replaced by the rest, whatever its norm. As in the paper each layer is ranked by itself: sums
+    grow with the layer's width. Here it is one-shot; the authors zero the chosen filters after every epoch
+    of training and let them grow back, as `sfp` does. Fails with few filters, and where a duplicate pair
+    lies far from the rest: neither is removed.
 
     Examples
     --------
@@ -79,12 +81,12 @@ def fpgm(evidence: Evidence) -> Tensor:
 
 
 def hrank(evidence: Evidence) -> Tensor:
-    """Mean rank of a channel's feature map over examples, E_x rank(a_c) (lin2020hrank).
+    """Remove filters whose feature maps have low rank (lin2020hrank).
 
-    `act_out` is (examples, channels, height, width), a matrix to each example and channel, after norm and
-    activation and before pooling. Fails on small maps, where ranks are few and tie, and on positions without
-    order (tokens, vectors), where a rank is 0 or 1. In a group of maps of several sizes the large ones
-    decide.
+    score = E_x rank(a_c), a mean over examples. `act_out` is (examples, channels, height, width), a matrix
+    to each example and channel, after norm and activation and before pooling. Fails on small maps, where
+    ranks are few and tie, and on positions without order (tokens, vectors), where a rank is 0 or 1. In a
+    group of maps of several sizes the large ones decide.
 
     Examples
     --------
@@ -98,11 +100,11 @@ def hrank(evidence: Evidence) -> Tensor:
 
 
 def taylor_filter(evidence: Evidence) -> Tensor:
-    """First-order change of the loss without the filter, (Σ g·w)² (molchanov2019importance).
+    """Remove filters the loss, to first order, does not miss (molchanov2019importance).
 
-    `filter_saliency` holds it: the sum runs over the filter before squaring, the mean over mini-batches
-    after, as in the paper's "FO" on filter weights. Ranked globally. Fails where the loss is flat: at a
-    perfect fit the gradients, and with them all scores, vanish.
+    score = (Σ g·w)². `filter_saliency` holds it: the sum runs over the filter before squaring, the mean
+    over mini-batches after, as in the paper's "FO" on filter weights. Ranked globally. Fails where the loss
+    is flat: at a perfect fit the gradients, and with them all scores, vanish.
 
     Examples
     --------
@@ -113,10 +115,11 @@ def taylor_filter(evidence: Evidence) -> Tensor:
 
 
 def apoz(evidence: Evidence) -> Tensor:
-    """Share of non-zero activations, 1 − APoZ, over examples and positions (hu2016network).
+    """Remove filters whose activations are mostly zero (hu2016network).
 
-    `act_out` is (examples, channels, positions...), read after the ReLU and before pooling. Layerwise. Fails
-    where nothing is ever exactly zero (GELU, SiLU, no activation): then all channels score 1.
+    score = 1 − APoZ, the share of non-zero activations over examples and positions. `act_out` is (examples,
+    channels, positions...), read after the ReLU and before pooling. Layerwise. Fails where nothing is ever
+    exactly zero (GELU, SiLU, no activation): then all channels score 1.
 
     Examples
     --------
@@ -128,7 +131,7 @@ def apoz(evidence: Evidence) -> Tensor:
 
 
 def taylor_activation(evidence: Evidence) -> Tensor:
-    """First-order change of the loss without the feature map (molchanov2017pruning).
+    """Remove feature maps the loss, to first order, does not miss (molchanov2017pruning).
 
     `|mean over positions of a·∂L/∂a|`, averaged over examples, then divided by the L2 norm of the layer's
     scores.
@@ -149,10 +152,11 @@ def taylor_activation(evidence: Evidence) -> Tensor:
 
 
 def obd_filter(evidence: Evidence) -> Tensor:
-    """Optimal brain damage summed over the filter, ½ Σ h w², the C-OBD baseline of wang2019eigendamage.
+    """Optimal brain damage, summed over each filter (wang2019eigendamage).
 
-    h is the empirical Fisher diagonal, squared gradients of single examples. Ranked globally. Fails where the
-    weights of a filter interact, which a diagonal cannot see, and before training has converged.
+    score = ½ Σ h w², the paper's baseline C-OBD. h is the empirical Fisher diagonal, squared gradients of
+    single examples. Ranked globally. Fails where the weights of a filter interact, which a diagonal cannot
+    see, and before training has converged.
 
     Examples
     --------
@@ -163,12 +167,12 @@ def obd_filter(evidence: Evidence) -> Tensor:
 
 
 def chip(evidence: Evidence) -> Tensor:
-    """Channel independence: how much the nuclear norm of the maps drops without the channel (sui2021chip).
+    """Remove channels whose maps the others can express (sui2021chip).
 
-    E_x (`‖A‖_* − ‖A with row c zeroed‖_*`). A is (channels, positions), one example's maps, taken from
-    `act_out`. Layerwise. A channel that others can express scores little. Costs channels × examples SVDs, the
-    most of all filter scores. Fails with one position (the output of a linear layer), where every channel is
-    a number.
+    How much the nuclear norm of the maps drops without the channel:
+    E_x (`‖A‖_* − ‖A with row c zeroed‖_*`). A is (channels, positions), one example's maps, taken from `act_out`. Layerwise. A channel
+    that others can express scores little. Costs channels × examples SVDs, the most of all filter scores.
+    Fails with one position (the output of a linear layer), where every channel is a number.
 
     Examples
     --------

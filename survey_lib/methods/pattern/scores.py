@@ -13,7 +13,7 @@ from survey_lib.chain.evidence.base import Evidence
 
 
 def nm_magnitude(evidence: Evidence) -> Tensor:
-    """Magnitude within every m neighbours along the input dimension (mishra2021accelerating).
+    """Keep the n largest of every m inputs (mishra2021accelerating).
 
     `score = |w|`; the n largest of each group of m stay (2:4 runs on sparse tensor cores; any n:m here).
     Layers whose input count is no multiple of m are left whole. Needs training afterwards: among four
@@ -28,7 +28,7 @@ def nm_magnitude(evidence: Evidence) -> Tensor:
 
 
 def channel_permutation(score: Tensor, n: int, m: int) -> Tensor:
-    """The order of channels in which an n:m pattern keeps more of the score (pool2021channel).
+    """Reorder channels so that the n largest of every m inputs hold more (pool2021channel).
 
     Two channels of different groups of m change places as long as the n largest of every group in every row
     then sum to more; in each pass the best swaps of groups not yet touched. Ends where no swap helps: a local
@@ -70,7 +70,7 @@ def channel_permutation(score: Tensor, n: int, m: int) -> Tensor:
 
 
 def block(evidence: Evidence) -> Tensor:
-    """Magnitude of blocks of neighbouring kernels (lin2022pattern).
+    """Remove blocks of neighbouring kernels; 1xN shares one input (lin2022pattern).
 
     `score = |w|`, summed over each block (L1). `1xN` are N consecutive output kernels that share an input
     channel, so that N outputs reuse one load; `RxC` are R inputs by C outputs. The paper's optional
@@ -86,7 +86,7 @@ def block(evidence: Evidence) -> Tensor:
 
 
 def kernel(evidence: Evidence) -> Tensor:
-    """Magnitude of whole two-dimensional kernels (mao2017exploring).
+    """Remove whole two-dimensional kernels (mao2017exploring).
 
     `score = |w|`, summed over the kernel of one input and output channel (L1). Coarser than vectors: less to
     store, less accurate at the same sparsity. Convolutions with kernels wider than 1 only.
@@ -100,7 +100,7 @@ def kernel(evidence: Evidence) -> Tensor:
 
 
 def vector(evidence: Evidence) -> Tensor:
-    """Magnitude of the rows inside kernels (mao2017exploring).
+    """Remove rows inside kernels (mao2017exploring).
 
     `score = |w|`, summed along the width of the kernel (L1): the grain between weights and kernels.
     Convolutions with kernels wider than 1 only.

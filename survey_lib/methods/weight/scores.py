@@ -29,7 +29,7 @@ def random(evidence: Evidence) -> Tensor:
 
 
 def magnitude(evidence: Evidence) -> Tensor:
-    """Magnitude of each weight (han2015learning).
+    """Remove the smallest weights (han2015learning).
 
     `score = |w|`. Blind to the scale of the inputs: a small weight on a large input goes first; layers of
     different scale make its global ranking empty whole layers.
@@ -43,10 +43,11 @@ def magnitude(evidence: Evidence) -> Tensor:
 
 
 def snip(evidence: Evidence) -> Tensor:
-    """Connection sensitivity at initialisation (lee2019snip).
+    """Keep connections the loss at initialisation feels (lee2019snip).
 
-    `score = |g·w|`, ranked globally; the reference implementation's division by the global sum keeps the
-    order. Fails at high sparsity by cutting whole layers, as the loss is only looked at once.
+    Connection sensitivity. `score = |g·w|`, ranked globally; the reference implementation's division by the
+    global sum keeps the order. Fails at high sparsity by cutting whole layers, as the loss is only looked
+    at once.
 
     Examples
     --------
@@ -57,12 +58,12 @@ def snip(evidence: Evidence) -> Tensor:
 
 
 def force(evidence: Evidence) -> Tensor:
-    """SNIP of the network that is left, round by round: foresight sensitivity (dejorge2021progressive).
+    """SNIP again and again on what is left; removed weights may return (dejorge2021progressive).
 
-    `score = |g(m ⊙ w)·w|`, g at the network pruned so far and w the original weight. In each of 60 rounds, as
-    in the authors' example, the density falls by the same factor. `force`: removed weights are scored like
-    all others and may return. `iter-snip`: what is removed stays removed. Gradients are averaged over all
-    batches; the authors take a fresh batch in each round. Without rounds it is SNIP.
+    Foresight sensitivity. `score = |g(m ⊙ w)·w|`, g at the network pruned so far and w the original weight.
+    In each of 60 rounds, as in the authors' example, the density falls by the same factor. `force`: removed
+    weights are scored like all others and may return. `iter-snip`: what is removed stays removed. Gradients
+    are averaged over all batches; the authors take a fresh batch in each round. Without rounds it is SNIP.
 
     Examples
     --------
@@ -73,11 +74,12 @@ def force(evidence: Evidence) -> Tensor:
 
 
 def synflow(evidence: Evidence) -> Tensor:
-    """Synaptic flow, without data (tanaka2020pruning).
+    """Keep the flow of an all-ones input; no data (tanaka2020pruning).
 
-    `score = |w · ∂R/∂w|` with `R = 1ᵀ Π_l |W_l| 1`, float64, computed again in each of 100 rounds whose
-    density falls exponentially. In a layer without bias the scores of a unit's inputs and outputs sum to the
-    same flow, so no layer empties before the others. Looks at no data: at low sparsity SNIP is better.
+    Synaptic flow. `score = |w · ∂R/∂w|` with `R = 1ᵀ Π_l |W_l| 1`, float64, computed again in each of 100
+    rounds whose density falls exponentially. In a layer without bias the scores of a unit's inputs and
+    outputs sum to the same flow, so no layer empties before the others. Looks at no data: at low sparsity
+    SNIP is better.
 
     Examples
     --------
@@ -88,7 +90,7 @@ def synflow(evidence: Evidence) -> Tensor:
 
 
 def lamp(evidence: Evidence) -> Tensor:
-    """Layer-adaptive magnitude, to rank all layers together (lee2021layer).
+    """Layer-adaptive magnitude: relative to all larger weights of the layer, ranked globally (lee2021layer).
 
     score_u = w_u² / Σ_v w_v² over the v that are not smaller, in ascending order of `|w|`; equal weights
     follow each other by index, as in the reference implementation. Each layer's largest weight scores 1, so a
@@ -106,7 +108,7 @@ def lamp(evidence: Evidence) -> Tensor:
 
 
 def taylor(evidence: Evidence) -> Tensor:
-    """First-order change of the loss when a weight is removed, squared (molchanov2019importance).
+    """Remove weights the loss, to first order, does not miss (molchanov2019importance).
 
     score = mean over mini-batches of (g·w)², ranked globally; the square comes before the mean, as in the
     reference implementation. Near a minimum g vanishes and the score is mostly noise of the mini-batch.
@@ -135,11 +137,12 @@ def obd(evidence: Evidence) -> Tensor:
 
 
 def grasp(evidence: Evidence) -> Tensor:
-    """Gradient signal preservation at initialisation (wang2020picking).
+    """Keep the gradient flow at initialisation (wang2020picking).
 
-    score = w·(H g): the paper removes the largest −w·H g, the weights whose removal raises the gradient
-    norm. Signed on purpose. The reference implementation divides the logits by 200 for this, and so does
-    the default loss of `evidence.collect`. At extreme sparsity better than SNIP, at low sparsity worse.
+    Gradient signal preservation. score = w·(H g): the paper removes the largest −w·H g, the weights whose
+    removal raises the gradient norm. Signed on purpose. The reference implementation divides the logits by
+    200 for this, and so does the default loss of `evidence.collect`. At extreme sparsity better than SNIP,
+    at low sparsity worse.
 
     Examples
     --------
@@ -150,13 +153,13 @@ def grasp(evidence: Evidence) -> Tensor:
 
 
 def wanda(evidence: Evidence) -> Tensor:
-    """Weights and activations, without training afterwards (sun2024simple).
+    """Magnitude times the norm of the input it multiplies, within each output row (sun2024simple).
 
-    `score_ij = |w_ij| · ‖x_j‖₂`, ranked within each output row. The norm runs over all calibration tokens, or
-    over the places of a convolution kernel. Needs no update of the weights; falls behind SparseGPT above
-    60 %. Rows help language models; small image classifiers lose less with scope layerwise. Embeddings and
-    tied heads stay dense. `prune` observes the dense model at once; the paper goes block by block, as
-    `experiment.networks.language.prune_language` does.
+    Weights and activations, without training afterwards. `score_ij = |w_ij| · ‖x_j‖₂`, ranked within each
+    output row. The norm runs over all calibration tokens, or over the places of a convolution kernel. Needs
+    no update of the weights; falls behind SparseGPT above 60 %. Rows help language models; small image
+    classifiers lose less with scope layerwise. Embeddings and tied heads stay dense. `prune` observes the
+    dense model at once; the paper goes block by block, as `experiment.networks.language.prune_language` does.
 
     Examples
     --------
@@ -167,12 +170,12 @@ def wanda(evidence: Evidence) -> Tensor:
 
 
 def ria(evidence: Evidence) -> Tensor:
-    """Relative importance and activations (zhang2024plug).
+    """Magnitude relative to the weight's input and output, times the root of the input norm (zhang2024plug).
 
-    `score_ij = (|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) · √‖x_j‖₂`: a weight against the others of its
-    input and of its output, so that no channel is emptied. Ranked within the layer, as the reference
-    implementation does by default. The sums of a grouped convolution's inputs run over all groups. Fails
-    where a whole input is noise: its weights still look large beside each other.
+    Relative importance and activations. `score_ij = (|w_ij| / Σ_i |w_ij| + |w_ij| / Σ_j |w_ij|) · √‖x_j‖₂`:
+    a weight against the others of its input and of its output, so that no channel is emptied. Ranked within
+    the layer, as the reference implementation does by default. The sums of a grouped convolution's inputs
+    run over all groups. Fails where a whole input is noise: its weights still look large beside each other.
 
     Examples
     --------
@@ -190,12 +193,13 @@ OUTLIER, SPREAD = 5.0, 0.08  # M and λ of the reference implementation of yin20
 
 
 def owl(found: dict[str, Evidence], sparsity: float) -> dict[str, float]:
-    """Layer sparsities by outlier share: layers with more outliers keep more (yin2024outlier).
+    """Wanda with layer sparsities set by each block's share of outliers (yin2024outlier).
 
-    D = share of Wanda scores above 5 times their mean, one for each block (the layers whose names agree up
-    to their first number), as in the reference implementation. Density = 1 − s + 2λ (D − mean D) / (max D −
-    min D), λ = 0.08; the mean is weighted by size, so the network as a whole has the asked sparsity. Where
-    that would leave [0, 1], λ shrinks. Without blocks that differ in outliers it is Wanda.
+    Layers with more outliers keep more. D = share of Wanda scores above 5 times their mean, one for each
+    block (the layers whose names agree up to their first number), as in the reference implementation.
+    Density = 1 − s + 2λ (D − mean D) / (max D − min D), λ = 0.08; the mean is weighted by size, so the
+    network as a whole has the asked sparsity. Where that would leave [0, 1], λ shrinks. Without blocks that
+    differ in outliers it is Wanda.
 
     Parameters
     ----------

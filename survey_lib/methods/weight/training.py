@@ -14,7 +14,7 @@ WARMUP = 0.1  # share of the steps before pruning starts: weights, or scores, sa
 
 
 class Gradual(MaskedTraining):
-    """Magnitude pruning on the cubic schedule (zhu2017prune).
+    """Magnitude on a cubic schedule while training (zhu2017prune).
 
     sparsity = s (1 − (1 − (t − t₀)/(T − t₀))³), the smallest `|w|` of each layer go; t₀ is 10 % of the steps,
     as the paper prunes a network that has trained for a while, T is 75 %, and the masks change a hundred

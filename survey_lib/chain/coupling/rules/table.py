@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
+from survey_lib.chain.checks import reason
+from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
 from survey_lib.chain.coupling.rules import indexing, movement
@@ -265,6 +268,9 @@ TABLE = {
 }
 
 
+BUILT_IN = frozenset(TABLE)
+
+
 def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
     """Teach the trace an operation of your own, which fixes every channel that it touches otherwise.
 
@@ -277,14 +283,15 @@ def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
     Parameters
     ----------
     operation : torch.ops.<library>.<name>
-        It must run in float64 too, as the check does. A later rule for it replaces an earlier one.
+        It must run in float64 too, as the check does. A later rule of yours replaces an earlier one.
     rule : callable
         The rule, as above.
 
     Raises
     ------
     ValueError
-        If `operation` is something else, such as a Python function.
+        If `operation` is something else, such as a Python function, or has a rule of the library, and if `rule`
+        cannot be called; in a trace, where it fails or returns anything but labels.
 
     Examples
     --------
@@ -300,7 +307,26 @@ def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
     """
     if not isinstance(operation, (torch._ops.OpOverloadPacket, torch._ops.OpOverload)):
         raise ValueError(f"an operation is named torch.ops.<library>.<name>; got {operation!r}")
-    TABLE[getattr(operation, "overloadpacket", operation)] = rule
+    operation = getattr(operation, "overloadpacket", operation)
+    if operation in BUILT_IN:
+        raise ValueError(f"{operation} has a rule of the library; register operations of your own")
+    if not callable(rule):
+        raise ValueError(f"a rule is a function rule(call, *args, **kwargs); got {rule!r} for {operation}")
+    TABLE[operation] = partial(_checked, rule)
+
+
+def _checked(rule: Callable, call: Call, *args, **kwargs) -> Axes | list[Axes]:
+    """What a registered rule returns; ValueError where it fails or returns something else than labels."""
+    try:
+        found = rule(call, *args, **kwargs)
+        for out, axes in zip(leaves([call.out]), found if isinstance(found, list) else [found], strict=False):
+            for dim, vector in axes.items():
+                vector.reshape(out.shape[dim])
+    except Exception as error:
+        raise ValueError(
+            f"the rule for {call.name} must return {{axis: array of labels}}: {reason(error)}"
+        ) from error
+    return found
 
 
 def rule_of(operation):
