@@ -13,11 +13,11 @@ def test_the_padded_shortcut_moves_four_labels_and_fixes_the_others():
     plt.close(drawing.figure)
 
 
-def test_the_weakest_map_stands_left_and_the_removed_are_framed():
-    maps = np.stack([np.full((2, 2), size) for size in (3.0, 1.0, 2.0)])
-    figure = filter_pruning.sorted_maps(maps, {"size": np.array([3.0, 1.0, 2.0])}, removed=1)
-    assert [axes.get_xlabel() for axes in figure.axes] == ["1", "2", "0"]
-    assert [axes.spines["left"].get_visible() for axes in figure.axes] == [True, False, False]
+def test_the_weakest_map_comes_first_and_the_removed_are_framed():
+    sizes = np.array([3.0, 1.0, 2.0, 4.0])
+    figure = filter_pruning.sorted_maps(sizes[:, None, None] * np.ones((2, 2)), {"size": sizes}, removed=1)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["1", "2", "0", "3"]
+    assert [axes.spines["left"].get_visible() for axes in figure.axes] == [True, False, False, False]
     plt.close(figure)
 
 

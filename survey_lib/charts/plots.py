@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -139,6 +138,8 @@ def _bands(
     runs: pd.DataFrame, table: pd.DataFrame, axes: Axes, metric: str, styles: Mapping[str, dict]
 ) -> None:
     """Mean over seeds as a line, and one standard deviation as a band, a method each."""
+    import seaborn as sns  # a second to import, and most users of this module draw no bands
+
     placed = runs.merge(table[["method", "sparsity", "x"]], on=["method", "sparsity"])
     for method, style in styles.items():
         rows = placed[placed["method"] == method]

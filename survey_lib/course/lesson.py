@@ -125,7 +125,7 @@ def _frame(draw: Callable[[float], object], step: float) -> str:
     """The current figure after `draw(step)`, as a PNG of 64 colours in base 64."""
     draw(step)
     full, small = io.BytesIO(), io.BytesIO()
-    plt.savefig(full, dpi=100)
+    plt.gcf().savefig(full, dpi=100)  # `plt.savefig` would draw everything once more
     plt.close()
     Image.open(full).convert("RGB").quantize(64).save(small, "png", optimize=True)
     return base64.b64encode(small.getvalue()).decode()

@@ -37,14 +37,14 @@ def three_ideas() -> Drawing:
     text = f"Three ideas of importance: of the {removed} filters that each removes, {len(set.intersection(*halves))} are common"
     headline(figure, text)
     caption = (
-        f"{text}. The feature maps of one layer of a ResNet-8 for one satellite photograph, weakest on the left; "
+        f"{text}. The feature maps of one layer of a ResNet-8 for one satellite photograph, the weakest first; "
         "size: L1 norm of the filter; content: mean rank of the map; effect: first-order change of the loss."
     )
     return Drawing(figure, caption, caption, pd.DataFrame(scores).rename_axis("filter").reset_index())
 
 
 def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int) -> Figure:
-    """Feature maps, a row a criterion, lowest score left and the removed ones framed.
+    """Feature maps, two rows a criterion, lowest score first and the removed ones framed.
 
     All maps share one scale, so that a weak one looks weak.
 
@@ -57,12 +57,15 @@ def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int
     removed : int
         How many of the lowest are framed.
     """
-    figure, grid = plt.subplots(len(scores), len(maps), figsize=(9.6, 0.8 * len(scores) + 0.5), squeeze=False)
-    for row, (name, score) in zip(grid, scores.items(), strict=True):
+    width = -(-len(maps) // 2)
+    figure, grid = plt.subplots(
+        2 * len(scores), width, figsize=(0.75 * width + 0.8, 1.9 * len(scores)), squeeze=False
+    )
+    for row, (name, score) in zip(grid.reshape(len(scores), 2 * width), scores.items(), strict=True):
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-        for place, (axes, index) in enumerate(zip(row, np.argsort(score, kind="stable"), strict=True)):
+        for place, (axes, index) in enumerate(zip(row, np.argsort(score, kind="stable"), strict=False)):
             axes.imshow(maps[index], cmap="cividis", vmin=0, vmax=np.quantile(maps, 0.995))
-            axes.set(xticks=[], yticks=[])
             axes.set_xlabel(str(index), labelpad=1)
             axes.spines[:].set(visible=place < removed, color=PALETTE[1], linewidth=2.5)
+    _ = [axes.set(xticks=[], yticks=[]) for axes in grid.flat]
     return figure

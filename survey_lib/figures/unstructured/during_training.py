@@ -16,14 +16,16 @@ def lines_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     method, recovery = digits["method"].str.split(" ").str[0], digits["recovery"]
     lines = {"random, fixed": digits[(method == "random") & (recovery == "scratch-e")]}
     lines |= {name: digits[(method == name) & (recovery == "none")] for name in ("set", "rigl", "gradual")}
-    return lines | {"magnitude after": digits[(method == "magnitude") & (digits["scope"] == "layerwise")]}
+    after = {"magnitude after": "layerwise", "global magnitude after": "global"}
+    magnitude = digits[method == "magnitude"]
+    return lines | {name: magnitude[magnitude["scope"] == scope] for name, scope in after.items()}
 
 
 def moving(frame: pd.DataFrame) -> Drawing:
     """Test error of masks that never move, that move, and that thin a dense network: the figure of notebook 06."""
-    figure, axes = plt.subplots(figsize=(7.2, 3.8))
+    figure, axes = plt.subplots(figsize=(6, 4.4))
     table = over_sparsity(lines_of(frame), axes)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     last = table[table["sparsity"] == table["sparsity"].max()].set_index("line")["mean"]
     text = (
         f"With {1 - table['sparsity'].max():.0%} of the weights a fixed random mask gets "
