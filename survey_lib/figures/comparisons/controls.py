@@ -53,7 +53,7 @@ def against_fine_tuning(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def equal_budgets(frame: pd.DataFrame) -> Drawing:
-    """What each control costs to train, beside its difference from the fine-tuned network: a figure of notebook 16."""
+    """What each control costs to train, and its difference from the fine-tuned network: a figure of notebook 16."""
     runs = frame.assign(method=frame["method"].str.split(" ").str[0])
     photographs = runs[runs["data"] == "eurosat32-mini"]
     runs = photographs if len(photographs) else runs

@@ -177,7 +177,7 @@ def texts(written: Mapping[str, Sequence[tuple[str, float]]], highest: float = 8
     figure, axes = plt.subplots(figsize=(5.6, 0.21 * (LINES + 1.2) * len(written) + 0.6))
     for number, (name, pieces) in enumerate(written.items()):
         top, place = number * (LINES + 1.2), 0
-        axes.text(0, top, name, fontsize=8, weight="bold", va="center")
+        axes.text(0, top, name, fontsize=9, weight="bold", va="center")
         for piece, surprise in pieces:
             shown = piece.replace("\n", "¶")
             if place % COLUMNS + len(shown) > COLUMNS:
@@ -190,7 +190,7 @@ def texts(written: Mapping[str, Sequence[tuple[str, float]]], highest: float = 8
                 top + line + 1, len(shown), left=column, height=0.92, color=plt.cm.Oranges(0.75 * share)
             )
             axes.text(
-                column, top + line + 1, shown.replace("$", r"\$"), family="monospace", fontsize=8, va="center"
+                column, top + line + 1, shown.replace("$", r"\$"), family="monospace", fontsize=10, va="center"
             )
             place += len(shown)
     axes.set(xlim=(0, COLUMNS), ylim=(len(written) * (LINES + 1.2) - 0.4, -0.8))

@@ -63,7 +63,7 @@ def _panel(rows: pd.DataFrame, axes: Axes) -> None:
         axes.plot(row.lost, needs.index(row.need), linestyle="", zorder=3 if row.best else 2, **MARKS[kind])
     middle = sum(axes.get_xlim()) / 2
     for row in rows[rows["best"]].itertuples():
-        said = f"{row.method} ({row.study}, {row.at:.1f}× {RATIOS[row.x]}, n = {row.n})"
+        said = f"{row.method} ({row.at:.1f}× {RATIOS[row.x]}, n = {row.n})"
         right = row.lost > middle  # else the text would leave the axes
         axes.annotate(
             said,
