@@ -101,7 +101,9 @@ def staircase(tables: dict[str, pd.DataFrame], unseen: tuple[float, float] = (1.
         right.set(xlabel="file, MB", xlim=(0, 1.5 * table["MB"].max()))
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1
+    )
     return figure
 
 

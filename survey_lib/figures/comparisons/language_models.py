@@ -190,7 +190,12 @@ def texts(written: Mapping[str, Sequence[tuple[str, float]]], highest: float = 8
                 top + line + 1, len(shown), left=column, height=0.92, color=plt.cm.Oranges(0.75 * share)
             )
             axes.text(
-                column, top + line + 1, shown.replace("$", r"\$"), family="monospace", fontsize=10, va="center"
+                column,
+                top + line + 1,
+                shown.replace("$", r"\$"),
+                family="monospace",
+                fontsize=10,
+                va="center",
             )
             place += len(shown)
     axes.set(xlim=(0, COLUMNS), ylim=(len(written) * (LINES + 1.2) - 0.4, -0.8))

@@ -39,7 +39,9 @@ def draw(settled: pd.DataFrame) -> Drawing:
     grid[-1, 0].set_xlabel("points lost, against a dense network that trained as long")
     for name, mark in MARKS.items():
         grid[0, 0].plot([], [], linestyle="", label=name, **mark)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1
+    )
     advised = advice(settled)
     rivals = advised[advised["of"] > 0]
     clear = int((rivals["ties with"] == "-").sum())
