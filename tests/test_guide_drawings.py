@@ -100,6 +100,6 @@ def test_the_guide_draws_each_method_once_at_its_loss_and_names_the_best():
     axes = drawing.figure.axes[0]
     drawn = sorted(float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()) == 1)
     assert drawn == pytest.approx(sorted(settled["lost"]))
-    assert [text.get_text() for text in axes.texts] == ["l1-filter (toy, 4.0× compression, n = 3)"]
+    assert [text.get_text() for text in axes.texts] == ["l1-filter (4.0× compression, n = 3)"]
     assert "One method is clearly ahead of all others for 1 of the 1 needs" in drawing.caption
     plt.close("all")

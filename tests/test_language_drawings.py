@@ -55,7 +55,7 @@ def test_outliers_are_ratios_to_the_median_of_the_layer():
 
 def test_texts_colours_surprise_and_wraps():
     figure = language_models.texts(
-        {"dense": [("abc", 0.0), ("d\n", 8.0)], "other": [("x" * 70, 1.0), ("y" * 70, 1.0)]}
+        {"dense": [("abc", 0.0), ("d\n", 8.0)], "other": [("x" * 40, 1.0), ("y" * 40, 1.0)]}
     )
     written = [text.get_text() for text in figure.axes[0].texts]
     assert written[:3] == ["dense", "abc", "d¶"]

@@ -13,7 +13,7 @@ def test_chain_names_every_step_and_fault():
         "score",
         "no abs",
         "cut",
-        "wrong slices\npadding",
+        "wrong slices, padding",
     ]
     plt.close("all")
 

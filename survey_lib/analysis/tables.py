@@ -133,7 +133,7 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     ['x (global)', 'x (layerwise)']
     """
     frame = frame.drop_duplicates([name for name in frame if name not in INCIDENTAL]).copy()
-    for field in [name for name in VARIANTS if name in frame]:
+    for field in [name for name in VARIANTS if name in frame and frame[name].nunique() > 1]:
         twice = frame.duplicated(POINT, keep=False)
         values = frame[twice].groupby("method")[field].nunique()
         several = (

@@ -56,7 +56,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
             return request.budget.own(made(keep)[0])
         if request.budget.kind == "macs":
             return coupling.macs(keep) / whole
-        return parameters(model, coupling, keep) / request.budget.dense
+        return parameters(ranking.model, coupling, keep) / request.budget.dense  # with the biases of a repair
 
     while True:
         wanted = ranking.within(request.budget, cost) if request.budget else ranking.at(request.sparsity)

@@ -53,24 +53,25 @@ def against_fine_tuning(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def equal_budgets(frame: pd.DataFrame) -> Drawing:
-    """What each control costs to train, beside its difference from the fine-tuned network: a figure of notebook 16."""
+    """What each control costs to train, and its difference from the fine-tuned network: a figure of notebook 16."""
     runs = frame.assign(method=frame["method"].str.split(" ").str[0])
     photographs = runs[runs["data"] == "eurosat32-mini"]
     runs = photographs if len(photographs) else runs
     cuts = runs.loc[runs["method"] == "l1-filter", "sparsity"]
     runs = runs[runs["sparsity"].isin([0, cuts.min()]) & (runs["recovery_lr"] == 0.02)]
     table = against_fine_tuning(runs)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
+    figure, (left, right) = plt.subplots(2, 1, figsize=(5.6, 6))
     rows = np.arange(len(table))[::-1]
     left.barh(rows, table["before"], color=plots.PALE, label="training of the dense parent")
     left.barh(rows, table["own"], left=table["before"], color=plots.PALETTE[0], label="its own training")
     left.set(xlabel="training MACs (dense = 1)")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    left.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     others = table.index != REFERENCE
     intervals(table[others], right, rows[others])
     right.text(0, rows[~others][0], " reference", fontsize=8, va="center", color=plots.DENSE)
     labels = [f"{row.Index}, {row.epochs:.0f} epochs: {row.accuracy:.1%}" for row in table.itertuples()]
     names(table, labels, left)
+    names(table, table.index, right)
     right.set_xlabel("points above the fine-tuned cut")
     plots.note_n(right, table["n"])
     above = table.index[(table["corrected"] < 0.05) & (table["mean"] > 0)]

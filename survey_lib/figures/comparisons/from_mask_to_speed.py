@@ -83,7 +83,7 @@ def staircase(tables: dict[str, pd.DataFrame], unseen: tuple[float, float] = (1.
     """
     height = 0.32 * max(map(len, tables.values())) + 0.9
     figure, grid = plt.subplots(
-        len(tables), 2, figsize=(7.4, height * len(tables)), sharey="row", squeeze=False, width_ratios=(3, 2)
+        len(tables), 2, figsize=(5.8, height * len(tables)), sharey="row", squeeze=False, width_ratios=(3, 1)
     )
     for (model, table), (left, right) in zip(tables.items(), grid, strict=True):
         rows = np.arange(len(table))
@@ -93,15 +93,17 @@ def staircase(tables: dict[str, pd.DataFrame], unseen: tuple[float, float] = (1.
         left.errorbar(table["pruning"], rows, xerr=whiskers, fmt="none", ecolor=DENSE, linewidth=1)
         left.plot(table["theoretical"], rows, "D", color=PALETTE[1], markersize=5, label="MACs saved")
         left.axvline(1, color=DENSE, linestyle="--", linewidth=1)
-        left.set(title=model, xlabel="speed-up over dense in the same runtime", ylim=(len(table) - 0.5, -0.5))
+        left.set(title=model, xlabel="speed-up over dense, same runtime", ylim=(len(table) - 0.5, -0.5))
         left.set_yticks(rows, table.index)
         right.barh(rows, table["MB"], color=GREY, height=0.6)
         for row, size in enumerate(table["MB"]):
             right.text(size, row, f" {size:.2g}" if size < 10 else f" {size:.0f}", va="center", fontsize=8)
-        right.set(xlabel="file, MB", xlim=(0, 1.2 * table["MB"].max()))
+        right.set(xlabel="file, MB", xlim=(0, 1.5 * table["MB"].max()))
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1
+    )
     return figure
 
 

@@ -16,22 +16,23 @@ from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
 
 METRICS = {"loss": "loss, nats a token", "divergence": "KL from dense, nats a token"}
-COLUMNS, LINES = 120, 2  # of one text in `texts`
+COLUMNS, LINES = 62, 3  # of one text in `texts`
 
 
 def losses(frame: pd.DataFrame) -> Drawing:
     """Loss and divergence against sparsity, a line a method; N:M patterns as hollow stars at theirs."""
     pruned = frame[(frame["method"] != "dense") & (frame["structure"] != "structured")]
     patterns = pruned["method"].str.startswith("nm-")
-    figure, grid = plt.subplots(1, 2, figsize=(8.4, 3.6))
+    figure, grid = plt.subplots(2, 1, figsize=(5.6, 6.2), sharex=True)
     styles = _styles(frame)
     tables = [
         _damage(pruned[~patterns], pruned[patterns], metric, axes, styles).assign(metric=metric)
         for axes, metric in zip(grid, METRICS, strict=True)
     ]
+    grid[1].set_xlabel("sparsity of the linear layers")
     level = frame.loc[frame["method"] == "dense", "loss"].mean()
     grid[0].axhline(level, color=plots.DENSE, linestyle="--", linewidth=1, label="dense")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     text, order = _order(pruned[~patterns], level)
     plots.headline(figure, text)
     caption = (
@@ -69,7 +70,7 @@ def _damage(
             markerfacecolor="none",
             label=method,
         )
-    axes.set(yscale="log", xlabel="sparsity of the linear layers", ylabel=METRICS[metric])
+    axes.set(yscale="log", ylabel=METRICS[metric])
     plain(axes.yaxis)
     if metric == "loss":
         axes.set_yticks([1, 2, 4, 8, 16])
@@ -99,7 +100,7 @@ def structures(frame: pd.DataFrame) -> Drawing:
     pruned = frame[(frame["method"] != "dense") & ~frame["method"].str.startswith("nm-")]
     table = plots.spread(pruned, "compression", "loss")
     cut = set(pruned.loc[pruned["structure"] == "structured", "method"])
-    figure, axes = plt.subplots(figsize=(6.8, 3.8))
+    figure, axes = plt.subplots(figsize=(5.6, 4.6))
     for method, style in _styles(frame).items():
         rows = table[table["method"] == method]
         look = style | ({"linestyle": "-"} if method in cut else {"linestyle": ":", "markersize": 3})
@@ -109,7 +110,7 @@ def structures(frame: pd.DataFrame) -> Drawing:
     axes.set(xlabel=plots.LABELS["compression"], ylabel=METRICS["loss"], yscale="log", yticks=[1, 2, 4, 8])
     axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}×")
     plain(axes.yaxis)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.legend(loc="outside lower center", ncols=3)
     plots.note_n(axes, table["n"])
     parts = table[table["method"].isin(cut)]
     single = table[table["method"] == "magnitude"]
@@ -164,7 +165,7 @@ def outliers(norms: Mapping[str, np.ndarray], least: float, axes: Axes) -> pd.Da
         axes.plot(ratio[high], np.full(high.sum(), row), "D", color=plots.PALETTE[1], markersize=4)
         parts.append(pd.DataFrame({"layer": name, "input": np.arange(len(norm)), "ratio": ratio}))
     axes.axvline(least, color=plots.DENSE, linewidth=0.8, linestyle="--")
-    axes.set_yticks(range(len(norms)), list(norms), fontsize=7)
+    axes.set_yticks(range(len(norms)), list(norms))
     axes.set(
         xscale="log",
         ylim=(len(norms) - 0.5, -0.5),
@@ -185,10 +186,10 @@ def texts(written: Mapping[str, Sequence[tuple[str, float]]], highest: float = 8
     highest : float, default 8.0
         Surprise of the darkest.
     """
-    figure, axes = plt.subplots(figsize=(8.6, 0.24 * (LINES + 1.2) * len(written) + 0.6))
+    figure, axes = plt.subplots(figsize=(5.6, 0.21 * (LINES + 1.2) * len(written) + 0.6))
     for number, (name, pieces) in enumerate(written.items()):
         top, place = number * (LINES + 1.2), 0
-        axes.text(0, top, name, fontsize=8, weight="bold", va="center")
+        axes.text(0, top, name, fontsize=9, weight="bold", va="center")
         for piece, surprise in pieces:
             shown = piece.replace("\n", "¶")
             if place % COLUMNS + len(shown) > COLUMNS:
@@ -201,7 +202,12 @@ def texts(written: Mapping[str, Sequence[tuple[str, float]]], highest: float = 8
                 top + line + 1, len(shown), left=column, height=0.92, color=plt.cm.Oranges(0.75 * share)
             )
             axes.text(
-                column, top + line + 1, shown.replace("$", r"\$"), family="monospace", fontsize=8, va="center"
+                column,
+                top + line + 1,
+                shown.replace("$", r"\$"),
+                family="monospace",
+                fontsize=10,
+                va="center",
             )
             place += len(shown)
     axes.set(xlim=(0, COLUMNS), ylim=(len(written) * (LINES + 1.2) - 0.4, -0.8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -29,7 +30,7 @@ FAULTS = {
 
 def faults() -> Drawing:
     """Where in the chain from score to comparison each fault of the lesson sits."""
-    figure, axes = plt.subplots(figsize=(9.2, 2.4))
+    figure, axes = plt.subplots(figsize=(5.6, 4.2))
     chain(FAULTS, axes)
     count = sum(map(len, FAULTS.values()))
     text = f"{count} faults, at least one in every step, and none of them raises an error"
@@ -42,7 +43,7 @@ def faults() -> Drawing:
 
 
 def chain(places: Mapping[str, Sequence[str]], axes: Axes) -> None:
-    """The steps of the chain from left to right, with the faults that sit in each listed below it.
+    """The steps of the chain from top to bottom, with the faults that sit in each listed beside it.
 
     Parameters
     ----------
@@ -51,16 +52,16 @@ def chain(places: Mapping[str, Sequence[str]], axes: Axes) -> None:
     axes : Axes
         Where to draw.
     """
-    for column, (step, faults) in enumerate(places.items()):
-        schematic.box(axes, column, 1, step, PALETTE[0], fontsize=10, weight="bold")
-        axes.text(column, 0.85, "\n".join(faults), ha="center", va="top", fontsize=8.5, linespacing=1.6)
-        if column:
-            schematic.arrow(axes, (column - 0.68, 1), (column - 0.32, 1))
-    axes.set(xlim=(-0.5, len(places) - 0.5), ylim=(0.3, 1.15))
+    for row, (step, faults) in enumerate(places.items()):
+        schematic.box(axes, 0, -row, step, PALETTE[0], fontsize=10, weight="bold")
+        axes.text(0.8, -row, textwrap.fill(", ".join(faults), 42), va="center", fontsize=9.5)
+        if row:
+            schematic.arrow(axes, (0, 0.7 - row), (0, 0.3 - row))
+    axes.set(xlim=(-0.6, 5), ylim=(0.4 - len(places), 0.5))
     axes.axis("off")
 
 
-def pairs(table: pd.DataFrame, title: str, columns: int = 3) -> Figure:
+def pairs(table: pd.DataFrame, title: str, columns: int = 2) -> Figure:
     """One panel a fault with two bars, each with its own scale and its value written beside it.
 
     Parameters
@@ -69,11 +70,11 @@ def pairs(table: pd.DataFrame, title: str, columns: int = 3) -> Figure:
         Index = fault; columns `shows` (what the number is), `wrong`, `right`.
     title : str
         Title of the figure.
-    columns : int, default 3
+    columns : int, default 2
         Panels a row.
     """
     rows = -(-len(table) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(3 * columns, 1.25 * rows + 0.4), squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(2.8 * columns, 1.15 * rows + 0.4), squeeze=False)
     for axes, fault in zip(grid.flat, table.itertuples(), strict=False):
         top = max(fault.wrong, fault.right)
         for place, name in enumerate(LOOKS):

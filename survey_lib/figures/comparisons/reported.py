@@ -55,7 +55,7 @@ def timeline(table: pd.DataFrame, axes: Axes) -> None:
         axes.plot(when[chosen], table.index[chosen], MARKERS[index], color=PALETTE[index], label=state)
     axes.set_yticks(table.index, table["tool"])
     axes.set(ylim=(len(table) - 0.4, -0.6), xlabel="year")
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(loc="lower left")
 
 
 def published_against_ours(runs: pd.DataFrame) -> Drawing:

@@ -41,7 +41,7 @@ def published_changes(dataset: str = "CIFAR-10", model: str = "ResNet-56") -> Dr
         As in the literature data.
     """
     points = literature.overlay(dataset, model).dropna(subset=["speedup_theoretical", "delta"])
-    figure, axes = plt.subplots()
+    figure, axes = plt.subplots(figsize=(5.6, 4.6))
     for index, (method, rows) in enumerate(points.groupby("method")):
         axes.plot(
             rows["speedup_theoretical"],
@@ -54,7 +54,7 @@ def published_changes(dataset: str = "CIFAR-10", model: str = "ResNet-56") -> Dr
     axes.axhline(0, color=DENSE, linestyle="--", linewidth=1)
     scale(axes, "speedup_theoretical")
     axes.set_ylabel("change of accuracy, points")
-    axes.legend(fontsize=6, ncols=2)
+    figure.legend(loc="outside lower center", ncols=2)
     gains = int((points["delta"] >= 0).sum())
     text = f"{gains} of {len(points)} authors' claims report no loss"
     headline(figure, text)
@@ -73,7 +73,7 @@ def papers_by_year() -> Drawing:
         index="year", columns="granularity", values="title", aggfunc="count", fill_value=0
     )
     counts = counts[counts.sum().sort_values(ascending=False).index]
-    figure, axes = plt.subplots()
+    figure, axes = plt.subplots(figsize=(5.6, 3.6))
     bottom = np.zeros(len(counts))
     for index, name in enumerate(counts):
         axes.bar(
@@ -88,7 +88,7 @@ def papers_by_year() -> Drawing:
         )
         bottom += counts[name].to_numpy()
     axes.set(xlabel="year", ylabel="methods in the catalogue")
-    axes.legend(fontsize=7)
+    axes.legend()
     lead, count = counts.columns[0], int(counts.iloc[:, 0].sum())
     text = f"The {lead} is the commonest unit: {count} of {len(table)} methods"
     headline(figure, text)

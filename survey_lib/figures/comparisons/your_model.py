@@ -31,15 +31,17 @@ def draw(settled: pd.DataFrame) -> Drawing:
     panels = [(recover, settled[settled["recover"] == recover]) for recover in (True, False)]
     panels = [(recover, rows) for recover, rows in panels if not rows.empty]
     heights = [rows["need"].nunique() for _, rows in panels]
-    size = (8.6, 0.62 * sum(heights) + 1.8)
+    size = (5.8, 0.72 * sum(heights) + 1.8)
     figure, grid = plt.subplots(len(panels), 1, figsize=size, height_ratios=heights, squeeze=False)
     for axes, (recover, rows) in zip(grid.flat, panels, strict=True):
         _panel(rows, axes)
         axes.set_title(f"If {TRAINING[recover]}", loc="left")
-    grid[-1, 0].set_xlabel("accuracy lost, points, against a dense network that trained as long")
+    grid[-1, 0].set_xlabel("points lost, against a dense network that trained as long")
     for name, mark in MARKS.items():
         grid[0, 0].plot([], [], linestyle="", label=name, **mark)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1
+    )
     advised = advice(settled)
     rivals = advised[advised["of"] > 0]
     clear = int((rivals["ties with"] == "-").sum())
@@ -63,18 +65,18 @@ def _panel(rows: pd.DataFrame, axes: Axes) -> None:
         axes.plot(row.lost, needs.index(row.need), linestyle="", zorder=3 if row.best else 2, **MARKS[kind])
     middle = sum(axes.get_xlim()) / 2
     for row in rows[rows["best"]].itertuples():
-        said = f"{row.method} ({row.study}, {row.at:.1f}× {RATIOS[row.x]}, n = {row.n})"
+        said = f"{row.method} ({row.at:.1f}× {RATIOS[row.x]}, n = {row.n})"
         right = row.lost > middle  # else the text would leave the axes
         axes.annotate(
             said,
             (row.lost, needs.index(row.need)),
             xytext=(4 if right else -4, 8),
-            fontsize=7.5,
+            fontsize=8.5,
             textcoords="offset points",
             ha="right" if right else "left",
             color=PALETTE[0],
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
     axes.axvline(0, color=DENSE, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(needs)), [textwrap.fill(need, 26) for need in needs])
+    axes.set_yticks(range(len(needs)), [textwrap.fill(need, 18) for need in needs])
     axes.set_ylim(len(needs) - 0.5, -0.7)

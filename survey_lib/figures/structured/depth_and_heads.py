@@ -20,16 +20,16 @@ def depth_against_width(frame: pd.DataFrame) -> Drawing:
     """Error against theoretical speed-up right after the cut and after recovery, on the pair of most runs."""
     tuned = frame[(frame["recovery"] == "finetune") & (frame["structure"] == "structured")]
     label, main = main_setting(tuned.assign(method=tuned["method"].str.partition(" (")[0]))
-    figure, grid = plt.subplots(1, 2, figsize=(8.6, 3.9), sharey=True)
+    figure, grid = plt.subplots(2, 1, figsize=(5.6, 6), sharex=True, sharey=True)
     tables, says, words = [], [], []
     for axes, (title, metric) in zip(grid, STAGES.items(), strict=True):
         runs = main.assign(error=1 - main[metric])
         tables.append(_lines(runs, axes).assign(panel=title))
-        axes.set_title(title)
+        axes.set(title=title, ylabel="test error")
         says.append(f"{title} {gap(main, metric)}")
         words.append(f"{title} {_verdict(_compared(main, metric))}")
-    grid[0].set_ylabel("test error")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    grid[0].set_xlabel("")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1)
     text = "; ".join(words)
     text = text[0].upper() + text[1:]
     plots.headline(figure, text)
