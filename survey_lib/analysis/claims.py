@@ -187,6 +187,8 @@ def _statement(claim: Claim, found: dict) -> str:
     """Effect first, then what is known of it: seeds, test examples, interval and corrected p."""
     first, second, where = claim.says
     ends, digits = [found["low"], found["high"]], 1 if claim.unit == "points" else 3
+    if found["verdict"] != "tie" and min(map(abs, ends)) < 0.5 * 10.0**-digits:
+        digits += 1  # no verdict beside an end that reads as zero
     sign = 1 if found["mean"] >= 0 else -1
     low, high = sorted(sign * end for end in ends)
     seeds = f"n = {found['n']} seeds"

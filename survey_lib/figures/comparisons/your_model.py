@@ -45,7 +45,9 @@ def draw(settled: pd.DataFrame) -> Drawing:
     advised = advice(settled)
     rivals = advised[advised["of"] > 0]
     clear = int((rivals["ties with"] == "-").sum())
-    text = f"One method is clearly ahead of all others for {clear or 'none'} of the {len(rivals)} needs"
+    text = f"One method is clearly ahead of all others for {clear} of the {len(rivals)} needs"
+    if not clear:
+        text = "For no need is one method clearly ahead of all others"
     headline(figure, text)
     facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in advised.itertuples())
     caption = (
