@@ -28,6 +28,7 @@ extensions = [
     "sphinxcontrib.bibtex",
 ]
 nb_execution_mode = "off"  # the committed outputs are shown; `survey notebooks run` makes them
+nb_render_markdown_format = "myst"  # its tables are tables; those of commonmark stay text
 nb_merge_streams = True
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the solution"

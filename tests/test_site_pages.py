@@ -77,6 +77,13 @@ def addresses(page: str) -> Addresses:
 
 @built
 @pytest.mark.parametrize("page", PAGES)
+def test_a_table_of_an_output_is_a_table(page):
+    """Cards are Markdown tables; a parser without tables leaves their bars in the text."""
+    assert "<p>| " not in (SITE / page).read_text(encoding="utf-8")
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
 def test_every_local_link_leads_somewhere(page):
     for address in map(urlsplit, addresses(page).links):
         if address.scheme or address.netloc:
