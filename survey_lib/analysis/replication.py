@@ -119,6 +119,7 @@ def _row(target: pd.Series, entry: dict, runs: pd.DataFrame) -> dict:
     return {
         "source": f"{paper['first_author'].split()[-1]} {paper['year']}",
         "label": entry["label"],
+        "network": target["network"].partition(" ")[0].removesuffix("-Caffe"),
         "published": published,
         "std": target["std"],
         "published_n": n,
@@ -143,7 +144,7 @@ def measured_again(rows: pd.DataFrame) -> list[str]:
 @cache
 def _said() -> dict[tuple, str]:
     return {
-        ("MNIST", "LeNet-300-100", one.paper_key, one.row): f"{100 - one.ours:.2f} ± {one.ours_std:.2f} %, "
+        ("MNIST", one.network, one.paper_key, one.row): f"{100 - one.ours:.2f} ± {one.ours_std:.2f} %, "
         f"n = {one.n} ({one.epoch} epoch): {one.verdict}"
         for one in replications().dropna(subset="row").itertuples()
     }

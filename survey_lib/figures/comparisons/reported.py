@@ -83,7 +83,7 @@ def published_against_ours(runs: pd.DataFrame) -> Drawing:
     )
     headline(figure, text)
     caption = (
-        f"Published test errors on MNIST with LeNet-300-100 and the errors of our runs, {rows['n'].min()} seeds or "
-        f"more. {text}; not replicated {counts.get('not replicated', 0)}, undecided {counts.get('undecided', 0)}."
+        f"Published test errors on MNIST with {' and '.join(rows['network'].unique())}, and the errors of our runs, "
+        f"{rows['n'].min()} seeds or more. {text}; not replicated {counts.get('not replicated', 0)}, undecided {counts.get('undecided', 0)}."
     )
     return Drawing(figure, caption, caption, table.reset_index(names="target"))
