@@ -11,13 +11,13 @@ from survey_lib.figures.unstructured.lottery_tickets import over_sparsity
 
 
 def lines_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Runs on digits of each line of the figure; methods may carry the names of their variants in brackets."""
-    digits = frame[(frame["data"] == "digits") & (frame["sparsity"] > 0)]
-    method, recovery = digits["method"].str.split(" ").str[0], digits["recovery"]
-    lines = {"random, fixed": digits[(method == "random") & (recovery == "scratch-e")]}
-    lines |= {name: digits[(method == name) & (recovery == "none")] for name in ("set", "rigl", "gradual")}
+    """The runs of each line of the figure; methods may carry the names of their variants in brackets."""
+    pruned = frame[frame["sparsity"] > 0]
+    method, recovery = pruned["method"].str.split(" ").str[0], pruned["recovery"]
+    lines = {"random, fixed": pruned[(method == "random") & (recovery == "scratch-e")]}
+    lines |= {name: pruned[(method == name) & (recovery == "none")] for name in ("set", "rigl", "gradual")}
     after = {"magnitude after": "layerwise", "global magnitude after": "global"}
-    magnitude = digits[method == "magnitude"]
+    magnitude = pruned[method == "magnitude"]
     return lines | {name: magnitude[magnitude["scope"] == scope] for name, scope in after.items()}
 
 
@@ -29,7 +29,7 @@ def moving(frame: pd.DataFrame) -> Drawing:
     last = table[table["sparsity"] == table["sparsity"].max()].set_index("line")["mean"]
     text = (
         f"With {1 - table['sparsity'].max():.0%} of the weights a fixed random mask gets "
-        f"{last['random, fixed']:.0%} wrong, one that follows the gradient {last['rigl']:.0%}"
+        f"{last['random, fixed']:.1%} wrong, one that follows the gradient {last['rigl']:.1%}"
     )
     headline(figure, text)
     caption = (
