@@ -230,3 +230,25 @@ def test_the_sampling_error_is_binomial(monkeypatch):
     monkeypatch.setattr(tables.store, "published_records", lambda study: {"k": record})
     card = tables.study_card(pd.DataFrame({"study": ["comparison"], "key": ["k"], "accuracy": [0.9]}))
     assert "| sampling error of an accuracy | 0.5 points |" in card and "3,600 test examples" in card
+
+
+def change(runs, first, second):
+    """Points of validation accuracy that the first runs have over the second, on average over the seeds."""
+    sides = [100 * runs.query(side).set_index("seed")["validation_accuracy"] for side in (first, second)]
+    assert set(sides[0].index) == set(sides[1].index) and len(sides[0]) >= 3
+    return (sides[0] - sides[1]).mean()
+
+
+@pytest.mark.parametrize("study", ["recovery", "lottery", "comparison-eurosat32"])
+def test_a_dense_network_that_is_trained_a_second_time_gains_less_than_half_a_point(study):
+    """Rule 6: the dense networks of the claims have converged, judged on validation images."""
+    runs = claims.store.results(study, local=False).query("method == 'dense' and data != 'digits'")
+    assert abs(change(runs, "recovery == 'lr-rewind'", "recovery == 'none'")) < 0.5
+
+
+@pytest.mark.parametrize("mask", ["scope == 'erk'", "scope == 'layerwise'", "method == 'snip'"])
+def test_doubling_the_training_of_a_sparse_network_gains_less_than_a_point(mask):
+    """Rule 6, at the sparsity of the claims about networks that are sparse from the start."""
+    runs = claims.store.results("before-training-fashion", local=False)
+    runs = runs.query(f"{mask} and sparsity == 0.95 and method in ['snip', 'random'] and ticket == 'original'")
+    assert 0 < change(runs, "epochs == 20", "epochs == 10") < 1
