@@ -28,8 +28,11 @@ SHOWN = {  # what the README shows: a question, and the findings that answer it
         "random-against-l1",
         "random-against-l1-eurosat32",
     ),
-    "In a mask that is chosen before training (SNIP), do the positions matter, or only how many weights each layer "
-    "keeps?": ("snip-shuffled", "snip-shuffled-on-fashion"),
+    "Does a trained network hold a small one that could have been trained alone (a winning ticket)?": (
+        "tickets-against-dense",
+        "tickets-against-shuffled",
+        "tickets-against-new-weights",
+    ),
 }
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import headline
-from survey_lib.figures.unstructured.lottery_tickets import over_sparsity
+from survey_lib.charts.plots import DENSE, PALETTE, headline, note_n
 
 
 def lines_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The runs of each line of the figure; methods may carry the names of their variants in brackets."""
-    pruned = frame[frame["sparsity"] > 0]
+    """The runs of each row of the figure; methods may carry the names of their variants in brackets."""
+    pruned = frame[(frame["sparsity"] > 0) & (frame["inputs"] == "normalised")]
     method, recovery = pruned["method"].str.split(" ").str[0], pruned["recovery"]
     lines = {"random, fixed": pruned[(method == "random") & (recovery == "scratch-e")]}
     lines |= {name: pruned[(method == name) & (recovery == "none")] for name in ("set", "rigl", "gradual")}
@@ -23,16 +23,23 @@ def lines_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def moving(frame: pd.DataFrame) -> Drawing:
     """Test error of masks that never move, that move, and that thin a dense network: the figure of notebook 06."""
-    figure, axes = plt.subplots(figsize=(6, 4.4))
-    table = over_sparsity(lines_of(frame), axes)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    last = table[table["sparsity"] == table["sparsity"].max()].set_index("line")["mean"]
+    lines = {name: runs for name, runs in lines_of(frame).items() if len(runs)}
+    rows = pd.concat([runs.assign(line=name, error=1 - runs["accuracy"]) for name, runs in lines.items()])
+    rows["kept"] = [f"{1 - sparsity:.0%} of the weights" for sparsity in rows["sparsity"]]
+    table = rows.groupby(["line", "sparsity", "kept"])["error"].agg(["mean", "std", "count"]).reset_index()
+    last = table[table["sparsity"] == table["sparsity"].max()].set_index("line")["mean"].sort_values()
+    figure, axes = plt.subplots(figsize=(6, 4.2))
+    shown = rows.assign(error=100 * rows["error"])
+    look = {"hue": "kept", "palette": PALETTE[: table["kept"].nunique()], "dodge": 0.3, "linestyle": "none"}
+    sns.pointplot(shown, x="error", y="line", order=last.index[::-1], errorbar="sd", capsize=0.15, **look)
+    axes.axvline(100 - 100 * rows["dense_accuracy"].mean(), color=DENSE, linestyle="--", label="dense network")
+    axes.set(xlabel="test error, %", ylabel="")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
+    note_n(axes, table["count"])
     text = (
-        f"With {1 - table['sparsity'].max():.0%} of the weights a fixed random mask gets "
-        f"{last['random, fixed']:.1%} wrong, one that follows the gradient {last['rigl']:.1%}"
+        f"With {1 - table['sparsity'].max():.0%} of the weights a fixed random mask gets {last['random, fixed']:.1%} "
+        f"wrong, SET {last['set']:.1%}, RigL {last['rigl']:.1%}"
     )
     headline(figure, text)
-    caption = (
-        f"Test error over the kept share, mean and standard deviation over seeds, dense level dashed. {text}."
-    )
-    return Drawing(figure, caption, f"{len(last)} lines over the kept share of the weights. {text}.", table)
+    caption = f"Test error, mean and standard deviation over seeds, dense level dashed. {text}."
+    return Drawing(figure, caption, f"{len(last)} rows, a method each. {text}.", table)
