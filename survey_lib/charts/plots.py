@@ -158,7 +158,15 @@ def band(runs: pd.DataFrame, axes: Axes, x: str, y: str, **style) -> None:
 
 
 def dense_line(axes: Axes, level: float) -> None:
-    """The level of the dense network, as a dashed line."""
+    """The level of the dense network, as a dashed line.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where it is drawn.
+    level : float
+        In the unit of the axis.
+    """
     axes.axhline(level, color=DENSE, linestyle="--", linewidth=1, label="dense")
 
 

@@ -12,7 +12,7 @@ import click
 from survey_lib.cli.show import DIRECTORY, JSON, show
 
 
-def named(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+def _named(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The name of a study, or that of a study file of one's own, given by its path."""
     if not (value or "").endswith((".yaml", ".yml")):
         return value
@@ -22,7 +22,7 @@ def named(context: click.Context, parameter: click.Parameter, value: str | None)
 
 
 @click.command()
-@click.argument("study", callback=named)
+@click.argument("study", callback=_named)
 @click.option("--profile", default="quick", help="quick (minutes) or full (as published).")
 @click.option("--engine", default="joblib", help="serial, joblib or dask.")
 @click.option("--jobs", default=2, help="Parallel workers, one torch thread each.")
@@ -76,7 +76,7 @@ def slurm(**wishes: object) -> None:
 
 
 @click.command()
-@click.argument("study", callback=named, required=False)
+@click.argument("study", callback=_named, required=False)
 @JSON
 def status(study: str | None, as_json: bool) -> None:
     """Count the runs of STUDY, or of every study: done and left.
@@ -94,7 +94,7 @@ def status(study: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("study", callback=named)
+@click.argument("study", callback=_named)
 @click.option("--metric", default="accuracy", help="A column of the results.")
 @JSON
 def results(study: str, metric: str, as_json: bool) -> None:
