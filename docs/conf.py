@@ -7,8 +7,7 @@ from pathlib import Path
 from docutils import nodes
 
 import survey_lib
-from survey_lib.analysis.address import address
-from survey_lib.analysis.address import project as about
+from survey_lib.analysis.address import about, address
 from survey_lib.analysis.literature import papers
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site.pages import pictured
@@ -89,7 +88,7 @@ def preview(app, page, template, context, doctree):
         doctree.findall(lambda node: isinstance(node, nodes.paragraph | nodes.caption)) if doctree else []
     )
     texts = (node.astext() for node in written)
-    said = next((text for text in texts if "minutes" not in text[:12]), about()["description"])
+    said = next((text for text in texts if "minutes" not in text[:12]), about()["abstract"])
     said = html.escape(" ".join(said.split())[:200])
     title = re.sub(r"<[^>]+>", "", context.get("title", project))  # it is HTML already
     tags = {"og:title": title, "og:description": said, "og:type": "website", "og:site_name": project}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from survey_lib.chain.coupling import ChannelGroup
 from survey_lib.chain.patterns import parse
 from survey_lib.chain.selection import SCOPES
+from survey_lib.lookup import known
 from survey_lib.methods import solve
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
@@ -342,10 +342,7 @@ def find(name: str) -> Method:
             f"got {type(name).__name__}"
         )
     base, _, chosen = name.partition(":")
-    if base not in METHODS:
-        near = difflib.get_close_matches(base, METHODS, 4, 0.5) or list(METHODS)
-        raise ValueError(f"unknown method {name!r}; near: {', '.join(near)}. `survey methods` lists all")
-    method = METHODS[base]
+    method = METHODS[known("method", base, METHODS)]
     if not chosen:
         return method
     if not method.pattern and (method.unit != "weight" or method.during):
@@ -421,19 +418,12 @@ def chapter(method: Method) -> str:
     return method.notebook or CHAPTERS.get(method.category) or CHAPTERS.get(method.when, "02_weight_pruning")
 
 
-def table(**chosen: str) -> pd.DataFrame:
+def table() -> pd.DataFrame:
     """The survey as a table: METHODS joined with the literature data, one row a method.
-
-    `table(category="filter", when="after")` keeps the rows that are equal in those columns.
-
-    Raises
-    ------
-    ValueError
-        For a column that does not exist, or a value that stands nowhere in it.
 
     Examples
     --------
-    >>> sorted(table(category="head").index)
+    >>> sorted(table().query("category == 'head'").index)
     ['ffn-channel', 'flap', 'head-gradient', 'llm-pruner', 'minitron']
     """
     rows = [
@@ -456,14 +446,4 @@ def table(**chosen: str) -> pd.DataFrame:
     ]
     papers = pd.read_csv(LITERATURE / "papers.csv", usecols=["key", "criterion", "title", "year"])
     joined = pd.DataFrame(rows).merge(papers, "left", "key").astype({"year": "Int64"})
-    joined = joined.rename(columns={"key": "paper"}).set_index("method")
-    for column, value in chosen.items():
-        name = column.replace("_", " ")
-        allowed = (
-            sorted(map(str, joined[name].dropna().unique())) if name in joined else sorted(joined.columns)
-        )
-        if name not in joined or str(value) not in allowed:
-            what = f"{column} has no value {value!r}" if name in joined else f"no column {column!r}"
-            raise ValueError(f"{what}; there are: {', '.join(allowed)}")
-        joined = joined[joined[name].astype(str) == str(value)]
-    return joined
+    return joined.rename(columns={"key": "paper"}).set_index("method")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import files
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 
 _SOURCE = Path(__file__).resolve().parents[1]
@@ -37,6 +38,17 @@ def needed(path: Path) -> Path:
             "clone the repository and run the command inside it"
         )
     return path
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The version of each package, empty where it is not installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
 
 
 @cache

@@ -1,17 +1,18 @@
-"""One address, set once: links, buttons and citations with it, and nothing in their place without it."""
+"""One address, written once: links, buttons and citations with it, and nothing in their place without it."""
 
-import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+import survey_lib
 from survey_lib.analysis import address as addresses
-from survey_lib.analysis.address import Address, set_address
+from survey_lib.analysis.address import Address
 from survey_lib.figures.catalogue import draw
-from survey_lib.site import citation, readme
+from survey_lib.site import readme
 from survey_lib.site.readme import PARTS, README, generated
 
 ROOT = Path(__file__).parents[1]
@@ -19,18 +20,23 @@ PLACEHOLDER = re.compile(r"OWNER|/REPO\b|/TAG\b|Author name not set|YOUR[-_ ]?NA
 WHERE = Address("someone/pruning", "v0.2.0")
 
 
-@pytest.fixture
-def published(monkeypatch):
-    """The project with an address."""
-    for module in (readme, citation, draw):
-        monkeypatch.setattr(module, "address", lambda: WHERE)
-    monkeypatch.setattr(citation, "released", lambda: "2026-11-26")
+def cited_at(home, tmp_path, monkeypatch):
+    """The project with this address in its CITATION.cff, without one for None."""
+    text = yaml.safe_load((ROOT / "CITATION.cff").read_text()) | {"version": "0.2.0"}
+    if home:
+        text |= {"repository-code": home, "date-released": "2026-11-26"}
+    (tmp_path / "CITATION.cff").write_text(yaml.safe_dump(text))
+    monkeypatch.setattr(addresses, "FILE", tmp_path / "CITATION.cff")
 
 
 @pytest.fixture
-def nowhere(monkeypatch):
-    for module in (readme, citation, draw):
-        monkeypatch.setattr(module, "address", lambda: None)
+def published(tmp_path, monkeypatch):
+    cited_at(WHERE.home, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    cited_at(None, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("path", PARTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -59,8 +65,7 @@ def test_without_an_address_nothing_is_launched_and_no_placeholder_stands_in(now
         readme.badges(),
         readme.notebooks(),
         readme.colab(),
-        citation.cff(),
-        citation.bibtex(),
+        readme.bibtex(),
         draw.cite("tradeoff"),
     ]
     assert not [
@@ -68,9 +73,7 @@ def test_without_an_address_nothing_is_launched_and_no_placeholder_stands_in(now
     ]
 
 
-@pytest.mark.parametrize(
-    "path", [*PARTS, ROOT / "CITATION.cff", ROOT / ".zenodo.json"], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", [*PARTS, ROOT / "CITATION.cff"], ids=lambda path: path.name)
 def test_no_placeholder_in_what_is_committed(path):
     assert not PLACEHOLDER.search(path.read_text(encoding="utf-8"))
 
@@ -83,17 +86,16 @@ def test_with_an_address_every_notebook_is_launched(published):
     assert "git clone --depth 1 --branch v0.2.0 https://github.com/someone/pruning" in readme.colab()
 
 
-def test_citations_carry_the_address_the_date_and_the_authors_of_pyproject(published):
-    cited = yaml.safe_load(citation.cff())
-    assert (cited["url"], cited["date-released"]) == ("https://github.com/someone/pruning", "2026-11-26")
-    assert [author["name"] for author in cited["authors"]] == citation.authors()
-    assert json.loads(citation.zenodo())["creators"] == [{"name": name} for name in citation.authors()]
-    assert "url = {https://github.com/someone/pruning}" in citation.bibtex()
+def test_the_citation_carries_the_address_the_date_and_the_authors(published):
+    cited = readme.bibtex()
+    assert "url = {https://github.com/someone/pruning}" in cited and "year = {2026}" in cited
+    assert "version = {0.2.0}" in cited and "author = {{The survey_lib maintainers}}" in cited
 
 
-def test_citation_files_are_current():
-    assert (ROOT / "CITATION.cff").read_text(encoding="utf-8") == citation.cff()
-    assert (ROOT / ".zenodo.json").read_text(encoding="utf-8") == citation.zenodo()
+def test_the_citation_file_names_the_version_and_the_authors_of_the_package():
+    cited, package = addresses.about(), tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == survey_lib.__version__
+    assert cited["authors"] == package["authors"]
 
 
 def test_a_figure_is_cited_by_the_commit_of_its_publication_and_its_sha256(published):
@@ -106,43 +108,18 @@ def test_a_figure_is_cited_by_the_commit_of_its_publication_and_its_sha256(publi
     assert f"commit {commit}" in text and re.search(r"sha256 [0-9a-f]{64}", text)
 
 
-def test_the_address_is_set_changed_and_taken_out_in_one_file(tmp_path, monkeypatch):
-    file = tmp_path / "pyproject.toml"
-    before = re.sub(r"(# begin address.*\n)(.*\n)*?(# end)", r"\1\3", (ROOT / "pyproject.toml").read_text())
-    file.write_text(before)
-    monkeypatch.setattr(addresses, "FILE", file)
-    assert addresses.address() is None and addresses.released() == ""
-    set_address("someone/pruning", "v0.2.0", "2026-11-26", file)
-    assert (addresses.address(), addresses.released()) == (WHERE, "2026-11-26")
-    set_address("other/one", "main", "2026-11-27", file)
-    assert addresses.address() == Address("other/one", "main")
-    set_address("", "", "", file)
-    assert file.read_text() == before
+def test_the_address_is_that_of_the_citation_file_at_the_tag_of_its_version(published):
+    assert addresses.address() == WHERE
 
 
-@pytest.mark.parametrize(("name", "tag"), [("owner", "v1"), ("a/b/c", "v1"), ("a/b", "v 1"), ('a/b"', "v1")])
-def test_an_address_that_is_none_is_refused(name, tag, tmp_path):
-    with pytest.raises(ValueError, match="owner/name on GitHub"):
-        set_address(name, tag, "2026-11-26", tmp_path / "none.toml")
+def test_without_one_there_is_no_address(nowhere):
+    assert addresses.address() is None
 
 
 @pytest.mark.parametrize(
-    ("remote", "name"),
-    [
-        ("https://github.com/a/b.git", "a/b"),
-        ("git@github.com:a/b.git", "a/b"),
-        ("https://github.com/a/b", "a/b"),
-        ("/home/me/b.git", ""),
-        ("https://git.example.org/a/b.git", ""),
-    ],
+    "home", ["owner", "https://github.com/a/b/c", "https://example.org/a/b", 'https://github.com/a/b"']
 )
-def test_a_remote_is_an_address_if_it_is_on_github(remote, name, monkeypatch):
-    import subprocess
-
-    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
-    monkeypatch.setattr(
-        addresses.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, remote + "\n")
-    )
-    assert addresses.guessed() == name
-    monkeypatch.setenv("GITHUB_REPOSITORY", "ci/run")
-    assert addresses.guessed() == "ci/run"
+def test_an_address_that_is_none_is_refused(home, tmp_path, monkeypatch):
+    cited_at(home, tmp_path, monkeypatch)
+    with pytest.raises(ValueError, match="https://github.com/OWNER/NAME"):
+        addresses.address()

@@ -160,7 +160,9 @@ def test_prose_reads_findings_by_name():
     found = numbers.finding("magnitude-against-random")
     assert (found.verdict, found.family_size, found.over) == ("better", 9, "seeds")
     assert numbers.points(found.mean) == "10.4 points" and "10.4 points above" in found.statement
-    with pytest.raises(ValueError, match="no finding 'magnitude-random'; near: magnitude-against-random"):
+    with pytest.raises(
+        ValueError, match="unknown finding 'magnitude-random'; near: magnitude-against-random"
+    ):
         numbers.finding("magnitude-random")
 
 

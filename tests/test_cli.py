@@ -89,7 +89,10 @@ def test_help_version_and_typos_wait_for_no_large_library(words):
 PRUNE = ("prune", "--method", "magnitude", "--sparsity", "0.5")
 REFUSALS = [
     (("metods",), "Did you mean 'methods'?"),
-    (("methods", "--category", "filters"), "category must be one of weight, pattern, filter"),
+    (
+        ("methods", "--category", "filters"),
+        "unknown category 'filters'; near: filter, pattern; allowed: weight, pattern, filter",
+    ),
     (("prune", "--model", "resnet-8", "--method", "magnitud", "--sparsity", "0.5"), "near: magnitude"),
     (("prune", "--model", "resnet-9", "--method", "magnitude", "--sparsity", "0.5"), "near: resnet-8"),
     (
@@ -109,7 +112,7 @@ REFUSALS = [
     (("results", "comparson"), "near: comparison"),
     (("figure", "trade-off"), "near: tradeoff"),
     (("figure", "tradeoff", "--out", "README.md"), "Directory 'README.md' is a file"),
-    (("cite", "li2017prunning"), "no figure and no paper 'li2017prunning'; near: li2017pruning"),
+    (("cite", "li2017prunning"), "unknown figure or paper 'li2017prunning'; near: li2017pruning"),
     (("notebooks", "run", "no-such"), "no notebook 'no-such'"),
     (("notebooks", "run", "-p", "seed", "1", "--publish"), "--publish takes no parameters"),
     *[
@@ -137,7 +140,7 @@ REFUSALS = [
     (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),
     (("methods", "no-such-method"), "no method matches"),
     (("methods", "l2-fliter", "--json"), "no method matches all of that; near: l2-filter"),
-    (("methods", "--needs", "foo"), "needs must be one of nothing, act_grad, act_in"),
+    (("methods", "--needs", "foo"), "unknown needs 'foo'; near: flow; allowed: nothing, act_grad, act_in"),
     (("notebooks", "run", "07", "--profile", "fast"), "'fast' is not one of 'published', 'quick', 'full'"),
     (("notebooks", "run", "07", "--jobs", "0"), "0 is not in the range x>=1"),
     (("reproduce", "--profile", "fast"), "'fast' is not one of 'quick', 'full'"),

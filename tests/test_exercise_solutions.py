@@ -19,12 +19,12 @@ import yaml
 
 from survey_lib.catalogue import METHODS
 from survey_lib.course.exercises import BEGIN, BLOCK, PLACEHOLDER
-from survey_lib.course.grading import VERDICTS
+from survey_lib.course.grading import CHECKS
 from survey_lib.course.hygiene import is_lesson
 from survey_lib.course.notebooks import FOLDER
 
 SHARED = {"parameters", "setup", "algorithm", "exercise-setup"}
-CALL = re.compile(rf"^(?:exercises\.)?(?:{'|'.join(VERDICTS)})\(", re.M)
+CALL = re.compile(rf"^(?:exercises\.)?(?:{'|'.join(CHECKS)})\(", re.M)
 CONSTANTS = ("return 0", "return 1.0", "return True", "return []", "return args[0] if args else None")
 
 

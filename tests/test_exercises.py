@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from survey_lib.course.exercises import all_verdict, function_verdict, student, verdict
+from survey_lib.course.exercises import check, check_all, check_function, student
 
 SOLVED = """def keep_largest(weight, count):
     # BEGIN SOLUTION
@@ -96,13 +96,13 @@ def unsolved():
     ],
 )
 def test_verdict(answer, expected, said):
-    assert verdict(answer, expected) == said
+    assert check.verdict(answer, expected) == said
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
 def test_a_right_answer_is_right_and_a_moved_one_is_not(values):
-    assert verdict(lambda: values, values) == "Right."
-    assert verdict(lambda: [value + 1 for value in values], values).startswith("Not yet: ")
+    assert check.verdict(lambda: values, values) == "Right."
+    assert check.verdict(lambda: [value + 1 for value in values], values).startswith("Not yet: ")
 
 
 def drawn(rng):
@@ -124,7 +124,7 @@ def largest(weight, count):
     ],
 )
 def test_a_function_is_compared_on_random_inputs(answer, said):
-    line = function_verdict(answer, largest, drawn)
+    line = check_function.verdict(answer, largest, drawn)
     assert said in line and (line == "Right.") == (said == "Right.")
 
 
@@ -132,16 +132,19 @@ def test_a_function_that_changes_its_input_does_not_change_the_oracle_s():
     def spoils(weight, count):
         return largest(weight.mul_(2), count) / 2
 
-    assert function_verdict(spoils, largest, drawn) == "Right."
+    assert check_function.verdict(spoils, largest, drawn) == "Right."
 
 
 def test_the_right_answer_is_never_printed():
-    assert "41" not in verdict(lambda: 7, 41)
-    assert "41" not in function_verdict(lambda x: 7, lambda x: 41, lambda rng: (1,))
+    assert "41" not in check.verdict(lambda: 7, 41)
+    assert "41" not in check_function.verdict(lambda x: 7, lambda x: 41, lambda rng: (1,))
 
 
 def test_the_first_claim_that_fails_is_named():
     claims = {"one is less than two": lambda: 1 < 2, "two is less than one": lambda: 2 < 1}
-    assert all_verdict(claims, "count") == "Not yet: it does not hold that two is less than one. Hint: count."
-    assert "ZeroDivisionError" in all_verdict({"it runs": lambda: 1 / 0})
-    assert all_verdict({"one is less than two": lambda: True}) == "Right."
+    assert (
+        check_all.verdict(claims, "count")
+        == "Not yet: it does not hold that two is less than one. Hint: count."
+    )
+    assert "ZeroDivisionError" in check_all.verdict({"it runs": lambda: 1 / 0})
+    assert check_all.verdict({"one is less than two": lambda: True}) == "Right."

@@ -24,7 +24,7 @@ def test_every_check_of_a_notebook_gives_a_point(name, tmp_path):
         for cell in source
         if cell.cell_type == "code"
     )
-    assert grading.with_points(name, tmp_path) == calls > 0
+    assert grading.with_points(FOLDER / f"{name}.ipynb", tmp_path) == calls > 0
     marked = cells(tmp_path, name)
     graded = [cell for cell in marked if cell.metadata.nbgrader.grade]
     assert sum(cell.metadata.nbgrader.points for cell in graded) == calls
@@ -39,7 +39,7 @@ def test_every_check_of_a_notebook_gives_a_point(name, tmp_path):
 )
 def test_hidden_assertion_fails_where_the_check_does(answer, right):
     lines = [
-        grading.IMPORT,
+        "from survey_lib.course.exercises import check",
         f"def mine():\n    {answer}",
         *grading.assertions("check(lambda: mine(), 4, 'hint')"),
     ]
@@ -50,22 +50,18 @@ def test_hidden_assertion_fails_where_the_check_does(answer, right):
             exec("\n".join(lines), {})
 
 
-def test_a_notebook_without_checks_is_refused(tmp_path, monkeypatch):
+def test_a_notebook_without_checks_is_refused(tmp_path):
     nbformat.write(
         nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")]), tmp_path / "plain.ipynb"
     )
-    monkeypatch.setattr(grading, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match="nothing to grade"):
-        grading.with_points("plain", tmp_path / "out")
-    with pytest.raises(FileNotFoundError, match="plain"):
-        grading.with_points("other", tmp_path / "out")
+        grading.with_points(tmp_path / "plain.ipynb", tmp_path / "out")
 
 
-def test_points_are_not_written_over_the_notebook_itself(tmp_path, monkeypatch):
+def test_points_are_not_written_over_the_notebook_itself(tmp_path):
     path = tmp_path / "lesson.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("check(lambda: 4, 4)")]), path)
     before = path.read_bytes()
-    monkeypatch.setattr(grading, "FOLDER", tmp_path)
     with pytest.raises(FileExistsError, match="nothing is overwritten"):
-        grading.with_points("lesson", tmp_path)
+        grading.with_points(path, tmp_path)
     assert path.read_bytes() == before

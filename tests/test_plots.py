@@ -296,12 +296,12 @@ def test_the_data_sheet_leads_back_to_the_runs(tmp_path):
 
 
 def test_an_unknown_figure_lists_near_matches(tmp_path):
-    with pytest.raises(ValueError, match="no figure 'trade-off'; near: tradeoff"):
+    with pytest.raises(ValueError, match="unknown figure 'trade-off'; near: tradeoff"):
         figure("trade-off", tmp_path)
 
 
 def test_cite_a_figure_and_a_paper():
     assert cite("taxonomy").startswith("@misc{survey_lib:taxonomy,")
     assert cite("li2017pruning").startswith("@inproceedings{li2017pruning,")
-    with pytest.raises(ValueError, match="no figure"):
+    with pytest.raises(ValueError, match="unknown figure or paper"):
         cite("nothing-like-it")

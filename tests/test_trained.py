@@ -18,7 +18,7 @@ def test_the_shipped_network_has_the_accuracy_that_its_page_states():
 
 
 def test_other_names_and_changed_files_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="no trained network 'resnet-9'; there are: resnet-8-eurosat32"):
+    with pytest.raises(ValueError, match="unknown trained network 'resnet-9'; near: resnet-8-eurosat32"):
         trained.load_trained("resnet-9")
     monkeypatch.setattr(trained, "FOLDER", tmp_path)
     (tmp_path / "resnet-8-eurosat32.safetensors").write_bytes(b"something else")

@@ -1,20 +1,15 @@
-"""Where the project is published: one address in pyproject.toml, from which every link, button and citation is made."""
+"""Where the project is published: the address in CITATION.cff, from which every link, button and citation is made."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
-from survey_lib.experiment.data.sources import REPOSITORY
+import yaml
 
-FILE = REPOSITORY / "pyproject.toml"
-PART = re.compile(r"(# begin address.*?\n).*?(# end address)", re.DOTALL)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
-HOSTED = re.compile(r"github\.com[:/](?P<name>[^/\s]+/[^/\s]+?)(?:\.git)?/?$")
+from survey_lib.repository import REPOSITORY
+
+FILE = REPOSITORY / "CITATION.cff"
 
 
 @dataclass(frozen=True)
@@ -62,76 +57,22 @@ class Address:
         ]
 
 
-def _content() -> dict:
-    return tomllib.loads(FILE.read_text(encoding="utf-8"))
-
-
-def project() -> dict:
-    """The table [project] of pyproject.toml: authors, description, licence, urls."""
-    return _content()["project"]
-
-
-def released() -> str:
-    """The date of the release that the address names, as YYYY-MM-DD; empty without one."""
-    return _content().get("tool", {}).get("survey", {}).get("released", "")
+def about() -> dict:
+    """What CITATION.cff says of the project: title, abstract, version, authors, and its address once it has one."""
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 def address() -> Address | None:
-    """The address in pyproject.toml, None before it was set (`survey generate --address owner/name --tag v1`)."""
-    if not FILE.is_file():
-        return None
-    content = _content()
-    home = content["project"].get("urls", {}).get("Repository")
-    return Address(HOSTED.search(home)["name"], content["tool"]["survey"]["tag"]) if home else None
-
-
-def guessed() -> str:
-    """owner/name by GITHUB_REPOSITORY, or by the git remote `origin` if it is on GitHub; else empty."""
-    if name := os.environ.get("GITHUB_REPOSITORY"):
-        return name
-    done = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "remote", "get-url", "origin"], capture_output=True, text=True
-    )
-    found = HOSTED.search(done.stdout.strip())
-    return found["name"] if found else ""
-
-
-def set_address(name: str, tag: str, date: str, file: Path = FILE) -> Path:
-    """Write the address into pyproject.toml, or take it out.
-
-    Parameters
-    ----------
-    name : str
-        owner/name on GitHub; empty takes the address out.
-    tag : str
-        The tag or branch that is read and launched.
-    date : str
-        Date of the release.
-    file : Path, default FILE
-        Path of pyproject.toml.
+    """The `repository-code` of CITATION.cff at the tag of its version; None before it is written there.
 
     Raises
     ------
     ValueError
-        Unless it is owner/name and a tag.
+        For an address that is not one of GitHub.
     """
-    if name and not (NAME.fullmatch(name) and re.fullmatch(r"[\w.-]+", tag)):
-        raise ValueError(
-            f"the address is owner/name on GitHub and a tag or branch such as v0.2.0; got {name!r} and {tag!r}"
-        )
-    lines = (
-        [
-            "[project.urls]",
-            f'Repository = "https://github.com/{name}"',
-            "",
-            "[tool.survey]",
-            f'tag = "{tag}"',
-            f'released = "{date}"',
-            "",
-        ]
-        if name
-        else []
-    )
-    text = file.read_text(encoding="utf-8")
-    file.write_text(PART.sub(lambda found: found[1] + "\n".join(lines) + found[2], text), encoding="utf-8")
-    return file
+    said = about() if FILE.is_file() else {}
+    if (home := said.get("repository-code")) is None:
+        return None
+    if not (found := re.fullmatch(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+)", home)):
+        raise ValueError(f"repository-code of {FILE} is https://github.com/OWNER/NAME; got {home!r}")
+    return Address(found[1], f"v{said['version']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from survey_lib.lookup import known
 from survey_lib.repository import LITERATURE as FOLDER
 
 PRINTED = re.compile(r"prints ([+-]?\d+\.\d+)[^;]*; arithmetic gives")
@@ -131,11 +131,8 @@ def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
     table = published()
     chosen = table.query("dataset == @dataset and model == @model and metric == 'top1 %' and own == @own")
     if chosen.empty:
-        pairs = sorted(set(table["dataset"] + " " + table["model"]))
-        near = difflib.get_close_matches(f"{dataset} {model}", pairs, 5, 0.5)
-        raise ValueError(
-            f"no published points for {dataset} {model}; near: {', '.join(near) or ', '.join(pairs[:8])}"
-        )
+        pairs = table.loc[(table["metric"] == "top1 %") & (table["own"] == own), ["dataset", "model"]]
+        known("network with published points", f"{dataset} {model}", sorted(set(pairs.agg(" ".join, axis=1))))
     removed = chosen["params_reduction_pct"].fillna(chosen["sparsity_pct"]) / 100
     return pd.DataFrame(
         {
@@ -154,10 +151,7 @@ def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
 def bibtex(key: str) -> str:
     """BibTeX of one paper; ValueError with near matches for an unknown key."""
     table = papers()
-    if key not in table.index:
-        near = difflib.get_close_matches(key, table.index, 4, 0.4)
-        raise ValueError(f"no paper {key!r} in data/literature/papers.csv; near: {', '.join(near) or 'none'}")
-    row = table.loc[key]
+    row = table.loc[known("paper", key, table.index)]
     kind, place = _kind(row["venue"])
     fields = {
         "title": "{" + row["title"] + "}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import SimpleNamespace
 
 import pandas as pd
@@ -14,21 +13,8 @@ from survey_lib.analysis.replication import replications
 from survey_lib.experiment import speed
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import results_table, store
+from survey_lib.lookup import known
 
-__all__ = [
-    "baseline",
-    "finding",
-    "level",
-    "listed",
-    "nats",
-    "number",
-    "percent",
-    "points",
-    "published",
-    "replication",
-    "times",
-    "timing",
-]
 FILE = REPOSITORY / "data" / "results" / "findings.json"
 
 
@@ -64,12 +50,7 @@ def finding(name: str) -> SimpleNamespace:
     'better'
     """
     stored = json.loads(FILE.read_text(encoding="utf-8"))
-    if name not in stored:
-        near = get_close_matches(name, stored, 3, 0.3)
-        raise ValueError(
-            f"no finding {name!r}; near: {', '.join(near) or 'none'}; data/claims.yaml declares them"
-        )
-    return SimpleNamespace(**stored[name])
+    return SimpleNamespace(**stored[known("finding", name, stored)])
 
 
 def level(study: str, where: str, metric: str = "accuracy", stage: str = "recovered") -> Level:
@@ -189,9 +170,7 @@ def replication(target: str) -> SimpleNamespace:
     'replicated'
     """
     rows = replications()
-    if target not in rows.index:
-        raise ValueError(f"no published runs for {target!r}; there are: {', '.join(rows.index) or 'none'}")
-    return SimpleNamespace(**rows.loc[target])
+    return SimpleNamespace(**rows.loc[known("replication", target, rows.index)])
 
 
 def listed(table: str, where: str = "index == index") -> int:
@@ -211,9 +190,7 @@ def listed(table: str, where: str = "index == index") -> int:
     """
     tables = {name: getattr(literature, name) for name in ("papers", "published", "tools", "audit")}
     tables["replications"] = replications
-    if table not in tables:
-        raise ValueError(f"table {table!r} is not one of {', '.join(tables)}")
-    return len(tables[table]().query(where))
+    return len(tables[known("table", table, tables)]().query(where))
 
 
 def timing(

@@ -9,6 +9,7 @@ from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.results_table import LATER
 from survey_lib.experiment.sweeps.study import load
+from survey_lib.lookup import known
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
 VARIANTS = (
@@ -30,20 +31,6 @@ VARIANTS = (
     *LATER,
 )
 INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
-RECIPE = (
-    "data",
-    "model",
-    "epochs",
-    "optimizer",
-    "lr_schedule",
-    "lr",
-    "batch_size",
-    "weight_decay",
-    "recovery",
-    "recovery_epochs",
-    "recovery_lr",
-    "seed",
-)
 NOT_STORED = "(not stored)"
 BASELINES = ("random", "magnitude", "random-filter", "l1-filter")
 TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mini": 1000, "fashion-mnist": 10_000}  # images
@@ -79,8 +66,8 @@ def matching(
         For a category, a moment or an evidence that does not exist.
     """
     for field, chosen in (("category", category), ("when", when), ("needs", needs)):
-        if chosen and chosen not in CHOICES[field]:
-            raise ValueError(f"{field} must be one of {', '.join(CHOICES[field])}; got {chosen!r}")
+        if chosen:
+            known(field, chosen, CHOICES[field])
     table = catalogue().reset_index()
     keep = (table["category"] == (category or table["category"])) & (
         table["when"].isin([when, "any"]) | (when is None)
@@ -223,26 +210,26 @@ def study_card(table: pd.DataFrame) -> str:
         missing = f"{len(keys) - len(runs)} of {len(keys)} runs"
         raise ValueError(f"{missing} are neither published nor on this machine; see: survey status {study}")
     configs = [run["config"] for run in runs]
-    of = {
-        name: ", ".join(f"{value}" for value in sorted({config[name] for config in configs}))
-        for name in RECIPE
-    }
+
+    def of(name: str) -> str:
+        return ", ".join(map(str, sorted({config[name] for config in configs})))
+
     tests = _test_examples(runs)
     images = {
         entry["examples"] // entry["epochs"] for run in runs for entry in run["ledger"] if entry["epochs"]
     }
     accuracy = table["accuracy"].mean()
     error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in sorted(tests))
-    recovery = f"{of['recovery']}; {of['recovery_epochs']} epochs, rate {of['recovery_lr']}"
+    recovery = f"{of('recovery')}; {of('recovery_epochs')} epochs, rate {of('recovery_lr')}"
     rows = {
-        "data": f"{of['data']}; {_numbers(images)} training and {_numbers(tests)} test examples",
-        "network": of["model"],
-        "recipe": f"{of['epochs']} epochs, {of['optimizer']}, {of['lr_schedule']}, rate {of['lr']}, "
-        f"batch {of['batch_size']}, weight decay {of['weight_decay']}"
+        "data": f"{of('data')}; {_numbers(images)} training and {_numbers(tests)} test examples",
+        "network": of("model"),
+        "recipe": f"{of('epochs')} epochs, {of('optimizer')}, {of('lr_schedule')}, rate {of('lr')}, "
+        f"batch {of('batch_size')}, weight decay {of('weight_decay')}"
         if images
         else "nothing is trained",
-        "recovery": "none" if of["recovery"] == "none" else recovery,
-        "seeds": f"{len({config['seed'] for config in configs})} ({of['seed']})",
+        "recovery": "none" if of("recovery") == "none" else recovery,
+        "seeds": f"{len({config['seed'] for config in configs})} ({of('seed')})",
         "sampling error of an accuracy": error or NOT_STORED,
         "runs": f"{len(keys)} of study {study}: {', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''}",
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from survey_lib.experiment import files
-from survey_lib.repository import commit
+from survey_lib.repository import commit, versions
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
 
@@ -106,9 +105,5 @@ def _sheet(drawing: Drawing, name: str, study: str, profile: str, keys: Sequence
         "study": study,
         "profile": profile,
         "commit": commit(),
-        "versions": _versions(),
+        "versions": versions(PACKAGES),
     }
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in PACKAGES}

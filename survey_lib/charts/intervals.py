@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from survey_lib.analysis.statistics import TooFew
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
@@ -59,16 +60,57 @@ def intervals(
     at = np.arange(len(table))[::-1] if at is None else np.asarray(at, dtype=float)
     mean, low, high = (unit * table[name].to_numpy(float) for name in ("mean", "low", "high"))
     style = {"color": PALETTE[0], "marker": "o", "markersize": 5} | style
-    reach = [np.nan_to_num(mean - low), np.nan_to_num(high - mean)]  # a published row has no interval
-    x, y, bars = (at, mean, {"yerr": reach}) if standing else (mean, at, {"xerr": reach})
     line = "-" if standing and len(table) > 1 else ""
-    axes.errorbar(x, y, **bars, capsize=2, linestyle=line, linewidth=1.2, label=label, **style)
+    x, y = (at, mean) if standing else (mean, at)
+    whiskers(x, y, low, high, axes, standing=standing, linestyle=line, linewidth=1.2, label=label, **style)
     hollow = _ties(table)
     axes.plot(x[hollow], y[hollow], linestyle="", **style | {"markerfacecolor": "white"}, zorder=3)
     for place, seeds in zip(at, table["seeds"] if "seeds" in table else (), strict=False):
         axes.plot(unit * np.array(seeds), [place - 0.25] * len(seeds), ".", color=GREY, markersize=3)
     zero = axes.axhline if standing else axes.axvline
     zero(0, color=DENSE, linestyle="--", linewidth=1)
+
+
+def whiskers(
+    x: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike, axes: Axes, *, standing: bool = True, **style
+) -> None:
+    """Points with a bar from `low` to `high` each, none where these are nan: a published number has no interval.
+
+    Parameters
+    ----------
+    x, y : ArrayLike
+        The points.
+    low, high : ArrayLike
+        Ends of the bars.
+    axes : Axes
+        Where they are drawn.
+    standing : bool, default True
+        Bars along y; else along x.
+    **style
+        As of `Axes.errorbar`.
+    """
+    value = np.asarray(y if standing else x, dtype=float)
+    reach = [np.nan_to_num(value - low), np.nan_to_num(high - value)]
+    axes.errorbar(x, y, **{"yerr" if standing else "xerr": reach}, **{"capsize": 2} | style)
+
+
+def spread_lines(table: pd.DataFrame, axes: Axes, styles: Mapping[str, dict]) -> None:
+    """A line a method through the means of `plots.spread`, with one standard deviation as bars.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns method, x, mean, std, n.
+    axes : Axes
+        Where it is drawn.
+    styles : Mapping[str, dict]
+        Method -> its look; others are left out.
+    """
+    for name, style in styles.items():
+        rows = table[table["method"] == name]
+        ends = rows["mean"] - rows["std"], rows["mean"] + rows["std"]
+        whiskers(rows["x"], rows["mean"], *ends, axes, label=name, **style)
+    note_n(axes, table["n"])
 
 
 def names(table: pd.DataFrame, labels: Sequence[str], axes: Axes) -> None:

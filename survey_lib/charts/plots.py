@@ -7,7 +7,7 @@ Mean and spread over seeds as a line and a band; n is printed, and n < 3 is said
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -126,53 +126,48 @@ def curves(
     chosen = sorted(set(pruned["method"])) if chosen is None else list(chosen)
     for _, rows in table[~table["method"].isin(chosen)].groupby("method"):
         axes.plot(rows["x"], rows["mean"], color=PALE, linewidth=0.8, zorder=1)
-    _bands(pruned, table, axes, metric, looks(chosen))
-    dense_line(frame, axes, metric)
+    placed = pruned.merge(table[["method", "sparsity", "x"]], on=["method", "sparsity"])
+    for name, style in looks(chosen).items():
+        band(placed[placed["method"] == name], axes, "x", metric, label=name, **style)
+    level = frame["dense_accuracy"].mean()
+    dense_line(axes, 1 - level if metric == "error" else level)
     scale(axes, "compression")
     axes.set_ylabel(LABELS.get(metric, metric))
     note_n(axes, table["n"])
     return table
 
 
-def _bands(
-    runs: pd.DataFrame, table: pd.DataFrame, axes: Axes, metric: str, styles: Mapping[str, dict]
-) -> None:
-    """Mean over seeds as a line, and one standard deviation as a band, a method each."""
-    import seaborn as sns  # a second to import, and most users of this module draw no bands
-
-    placed = runs.merge(table[["method", "sparsity", "x"]], on=["method", "sparsity"])
-    for method, style in styles.items():
-        rows = placed[placed["method"] == method]
-        sns.lineplot(
-            rows,
-            x="x",
-            y=metric,
-            errorbar="sd",
-            ax=axes,
-            label=method,
-            legend=False,
-            markeredgecolor=style["color"],
-            err_kws={"alpha": 0.15, "linewidth": 0},
-            **style,
-        )
-
-
-def dense_line(frame: pd.DataFrame, axes: Axes, metric: str = "accuracy") -> None:
-    """The accuracy (or error) before pruning, as a dashed line.
+def band(runs: pd.DataFrame, axes: Axes, x: str, y: str, **style) -> None:
+    """A line through the means over seeds, in a band of one standard deviation.
 
     Parameters
     ----------
-    frame : pd.DataFrame
-        Table of runs.
+    runs : pd.DataFrame
+        The runs of one line.
     axes : Axes
-        Where to draw.
-    metric : str, default 'accuracy'
-        `accuracy` or `error`.
+        Where it is drawn.
+    x, y : str
+        Columns; runs of one x are averaged.
+    **style
+        color, marker and label of the line.
     """
-    level = frame["dense_accuracy"].mean()
-    axes.axhline(
-        1 - level if metric == "error" else level, color=DENSE, linestyle="--", linewidth=1, label="dense"
-    )
+    import seaborn as sns  # a second to import, and most users of this module draw no bands
+
+    edges = {"markeredgecolor": style["color"], "err_kws": {"alpha": 0.15, "linewidth": 0}}
+    sns.lineplot(runs, x=x, y=y, errorbar="sd", ax=axes, legend=False, **edges, **style)
+
+
+def dense_line(axes: Axes, level: float) -> None:
+    """The level of the dense network, as a dashed line.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where it is drawn.
+    level : float
+        In the unit of the axis.
+    """
+    axes.axhline(level, color=DENSE, linestyle="--", linewidth=1, label="dense")
 
 
 def scale(axes: Axes, x: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import yaml
 
-from survey_lib.cli.show import DIRECTORY, show
+from survey_lib.cli.show import DIRECTORY
 
 
 @click.group()
@@ -146,25 +146,15 @@ def cite(name: str) -> None:
 @click.command()
 @click.argument("out", type=DIRECTORY)
 @click.option("--source", type=DIRECTORY, help="Another folder than the course's notebooks.")
-@click.option(
-    "--check", is_flag=True, help="Run the copies: every check must ask for work, and none may stop."
-)
-def student(out: Path, source: Path | None, check: bool) -> None:
+def student(out: Path, source: Path | None) -> None:
     """Write copies of the notebooks for students into OUT.
 
     They hold no solutions and no outputs. Nothing that somebody has worked on is overwritten.
     """
-    from survey_lib.course.classroom import tried
     from survey_lib.course.exercises import student as copy
     from survey_lib.course.notebooks import FOLDER
 
-    copies = copy(source or FOLDER, out)
-    click.echo("\n".join(str(path) for path in copies))
-    if check:
-        table = tried(source or FOLDER, copies)
-        show(table)
-        if not table["good"].all():
-            raise click.ClickException(f"{(~table['good']).sum()} of {len(table)} copies do not behave")
+    click.echo("\n".join(map(str, copy(source or FOLDER, out))))
 
 
 @click.command("class")
@@ -191,37 +181,19 @@ def classroom(out: Path, numbers: str) -> None:
 
 
 @click.command()
-@click.option(
-    "--address",
-    "name",
-    metavar="owner/name",
-    help="Where the repository is published on GitHub; '' takes it out.",
-)
-@click.option("--tag", default="main", help="The tag or branch that links and buttons open.")
-def generate(name: str | None, tag: str) -> None:
+def generate() -> None:
     """Write again what is generated: tables, citations, pictures.
 
-    These are tables of README and docs, citation files, references.bib, findings.json and thumbnails.
+    These are tables of README and docs, references.bib, findings.json and thumbnails.
 
-    Links that read or launch the repository appear once it has an address: that of --address, or else
-    the one in pyproject.toml, of GITHUB_REPOSITORY, or of a git remote on GitHub.
-
-    \b
-    survey generate --address owner/name --tag v0.2.0
+    Links that read or launch the repository appear once CITATION.cff names it in `repository-code`.
     """
-    import datetime
-
-    from survey_lib.analysis.address import address, guessed, set_address
     from survey_lib.analysis.claims import write as write_findings
     from survey_lib.analysis.literature import write_bibliography
     from survey_lib.figures.catalogue.draw import thumbnails
-    from survey_lib.site import citation, readme
+    from survey_lib.site import readme
 
-    if name is None and not address():
-        name = guessed() or None
-    if name is not None:
-        set_address(name, tag, f"{datetime.date.today()}")
-    written = [write_findings(), *readme.update(), *citation.write(), write_bibliography()]
+    written = [write_findings(), *readme.update(), write_bibliography()]
     click.echo(f"wrote {', '.join(path.name for path in written)} and {len(thumbnails())} thumbnails")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 import torch
 
 import survey_lib
 from survey_lib.experiment.data import loaders
+from survey_lib.repository import versions
 
 PACKAGES = (
     "torch",
@@ -31,20 +31,13 @@ def examine() -> pd.DataFrame:
     rows = {
         "survey_lib": survey_lib.__version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
-        **{name: _version(name) for name in PACKAGES},
+        **{name: found or "not installed" for name, found in versions(PACKAGES).items()},
         "processor": f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
         "accelerator": accelerator,
         "data folder": f"{loaders.folder()} (SURVEY_DATA chooses another)",
         **{f"data {name}": _found(name) for name in loaders.SOURCES},
     }
     return pd.DataFrame({"what": rows.keys(), "found": rows.values()})
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _found(name: str) -> str:

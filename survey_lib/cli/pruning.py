@@ -11,10 +11,9 @@ from pathlib import Path
 import pandas as pd
 import safetensors.torch
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from tqdm import tqdm
 
 import survey_lib
 from survey_lib.catalogue import find
@@ -213,9 +212,7 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
 def _finetuned(result: survey_lib.PruneResult, data: loaders.Data, epochs: int, seed: int) -> nn.Module:
     """A copy of the pruned network, trained as the studies recover theirs."""
     network = copy.deepcopy(result.model)
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("fine-tuning", total=epochs)
+    with tqdm(desc="fine-tuning", total=epochs, disable=None) as bar:
         fit(
             network,
             data,
@@ -224,7 +221,7 @@ def _finetuned(result: survey_lib.PruneResult, data: loaders.Data, epochs: int, 
             batch_size=BATCH_SIZE,
             seed=seed,
             masks=None if result.plan else result.masks,
-            on_epoch=lambda *_: bar.advance(task),
+            on_epoch=lambda *_: bar.update(),
         )
     return network.eval()
 

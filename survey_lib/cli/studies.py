@@ -12,24 +12,17 @@ import click
 from survey_lib.cli.show import DIRECTORY, JSON, show
 
 
-class OfStudy(click.ParamType):
-    """The name of a study, or the path of a study file of one's own."""
+def _named(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of a study, or that of a study file of one's own, given by its path."""
+    if not (value or "").endswith((".yaml", ".yml")):
+        return value
+    from survey_lib.experiment.sweeps.study import use
 
-    name = "study"
-
-    def convert(self, value: str, parameter: click.Parameter | None, context: click.Context | None) -> str:
-        if not value.endswith((".yaml", ".yml")):
-            return value
-        from survey_lib.experiment.sweeps.study import use
-
-        return use(value)
-
-
-STUDY = OfStudy()
+    return use(value)
 
 
 @click.command()
-@click.argument("study", type=STUDY)
+@click.argument("study", callback=_named)
 @click.option("--profile", default="quick", help="quick (minutes) or full (as published).")
 @click.option("--engine", default="joblib", help="serial, joblib or dask.")
 @click.option("--jobs", default=2, help="Parallel workers, one torch thread each.")
@@ -83,7 +76,7 @@ def slurm(**wishes: object) -> None:
 
 
 @click.command()
-@click.argument("study", type=STUDY, required=False)
+@click.argument("study", callback=_named, required=False)
 @JSON
 def status(study: str | None, as_json: bool) -> None:
     """Count the runs of STUDY, or of every study: done and left.
@@ -101,11 +94,10 @@ def status(study: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("study", type=STUDY)
-@click.option("--csv", type=click.Path(path_type=Path), help="Also write every run to this file.")
+@click.argument("study", callback=_named)
 @click.option("--metric", default="accuracy", help="A column of the results.")
 @JSON
-def results(study: str, csv: Path | None, metric: str, as_json: bool) -> None:
+def results(study: str, metric: str, as_json: bool) -> None:
     """Mean, spread and number of runs of STUDY, for each method.
 
     The spread is the standard deviation; each method has a row for every sparsity.
@@ -115,22 +107,14 @@ def results(study: str, csv: Path | None, metric: str, as_json: bool) -> None:
     import pandas as pd
 
     from survey_lib.analysis.tables import finished, results_table
-    from survey_lib.experiment.files import new
+    from survey_lib.lookup import known
 
-    if csv:
-        new(csv)
     frame = finished(study, local=True)
     numbers = [
         name for name in frame if pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()
     ]
-    if metric not in numbers:
-        raise click.BadParameter(
-            f"no column {metric!r} of numbers; there are: {', '.join(numbers)}", param_hint="--metric"
-        )
-    table = results_table(frame, metric)
+    table = results_table(frame, known("column of numbers", metric, numbers))
     show(table if as_json else table.round(4), as_json)
-    if csv:
-        frame.to_csv(csv, index=False)
 
 
 @click.command()

@@ -63,7 +63,7 @@ def course_folder(out: str | Path, notebooks: Iterable[Path]) -> dict[str, int]:
     if not paths:
         raise ValueError("no notebook is named, so there is nothing to teach")
     with files.anew(out) as fresh:
-        points = {path.stem: with_points(path.stem, fresh / "source" / path.stem) for path in paths}
+        points = {path.stem: with_points(path, fresh / "source" / path.stem) for path in paths}
         student(paths, fresh / "student")
         (fresh / "nbgrader_config.py").write_text(CONFIG.format(name=out.name), encoding="utf-8")
         (fresh / "handout.md").write_text(_handout(out.name, paths, points), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,19 @@ def _without_solutions(notebook: nbformat.NotebookNode, name: str) -> nbformat.N
     return notebook
 
 
-def check(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> None:
+def _printed(verdict: Callable[..., str]) -> Callable[..., None]:
+    """A check that prints its verdict; `check.verdict` returns it."""
+
+    @wraps(verdict)
+    def check(*args: object, **named: object) -> None:
+        print(verdict(*args, **named))
+
+    check.verdict = verdict
+    return check
+
+
+@_printed
+def check(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> str:
     """Call an answer and print whether it is right; an exception is reported, not raised.
 
     Numbers, arrays and tensors are compared within `tolerance`, all else by equality. The right answer is not
@@ -95,16 +108,20 @@ def check(answer: Callable[[], object], expected: object, hint: str = "", tolera
     >>> check(lambda: [1, 3], [1, 2], hint="count from the left")
     Not yet: [1, 3] is not right. Hint: count from the left.
     """
-    print(verdict(answer, expected, hint, tolerance))
+    got, problem = _called(answer)
+    if not problem and not _same(got, expected, tolerance):
+        problem = f"{_short(got)} is not right"
+    return _line(problem, hint)
 
 
+@_printed
 def check_function(
     answer: Callable,
     oracle: Callable,
     draw: Callable[[np.random.Generator], tuple],
     hint: str = "",
     trials: int = 5,
-) -> None:
+) -> str:
     """Compare a function with an independent one on random inputs, and print whether it is right.
 
     The first trial that differs is shown, without the right answer. Neither function may change its
@@ -128,10 +145,21 @@ def check_function(
     >>> check_function(lambda x: x + x, lambda x: 2 * x, lambda rng: (rng.normal(size=3),))
     Right.
     """
-    print(function_verdict(answer, oracle, draw, hint, trials))
+    for trial in range(trials):
+        arguments = draw(np.random.default_rng(trial))
+        given = copy.deepcopy(arguments)
+        got, problem = _called(lambda given=given: answer(*given))
+        if not problem and not _same(got, oracle(*copy.deepcopy(arguments)), 1e-5):
+            problem = (
+                f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
+            )
+        if problem:
+            return _line(problem, hint)
+    return RIGHT
 
 
-def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> None:
+@_printed
+def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> str:
     """Print `Right.` if all claims hold, or the first that does not.
 
     For open tasks, whose answers differ.
@@ -149,77 +177,6 @@ def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> None:
     Right.
     >>> check_all({"at least one weight is left": lambda: 0 > 0})
     Not yet: it does not hold that at least one weight is left.
-    """
-    print(all_verdict(claims, hint))
-
-
-def verdict(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> str:
-    """The line that `check` prints.
-
-    Parameters
-    ----------
-    answer : Callable[[], object]
-        Computes the student's result.
-    expected : object
-        The right one.
-    hint : str, default ''
-        Is printed beside a wrong one.
-    tolerance : float, default 1e-06
-        Relative and absolute.
-    """
-    got, problem = _called(answer)
-    if not problem and not _same(got, expected, tolerance):
-        problem = f"{_short(got)} is not right"
-    return _line(problem, hint)
-
-
-def function_verdict(
-    answer: Callable,
-    oracle: Callable,
-    draw: Callable,
-    hint: str = "",
-    trials: int = 5,
-    tolerance: float = 1e-5,
-) -> str:
-    """The line that `check_function` prints.
-
-    Parameters
-    ----------
-    answer : Callable
-        The student's function.
-    oracle : Callable
-        The independent one.
-    draw : Callable
-        Returns the arguments of one trial from a random generator.
-    hint : str, default ''
-        Is printed beside a wrong one.
-    trials : int, default 5
-        Number of trials.
-    tolerance : float, default 1e-05
-        Relative and absolute.
-    """
-    for trial in range(trials):
-        arguments = draw(np.random.default_rng(trial))
-        given = copy.deepcopy(arguments)
-        got, problem = _called(lambda given=given: answer(*given))
-        if not problem and not _same(got, oracle(*copy.deepcopy(arguments)), tolerance):
-            problem = (
-                f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
-            )
-        if problem:
-            return _line(problem, hint)
-    return RIGHT
-
-
-def all_verdict(claims: dict[str, Callable[[], bool]], hint: str = "") -> str:
-    """The line that `check_all` prints.
-
-    Parameters
-    ----------
-    claims : dict[str, Callable[[], bool]]
-        Claim -> whether it holds.
-    hint : str, default ''
-        Is printed beside a wrong one.
     """
     for claim, holds in claims.items():
         got, problem = _called(holds)

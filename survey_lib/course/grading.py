@@ -8,17 +8,14 @@ from pathlib import Path
 import nbformat
 
 from survey_lib.course.exercises import BEGIN
-from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment import files
 
-# As notebooks call it: what says the same without printing.
-VERDICTS = {"check": "verdict", "check_function": "function_verdict", "check_all": "all_verdict"}
-IMPORT = f"from survey_lib.course.exercises import {', '.join(VERDICTS.values())}"
+CHECKS = ("check", "check_function", "check_all")  # each with a `verdict` that does not print
 HIDDEN = "### BEGIN HIDDEN TESTS\n{tests}\n### END HIDDEN TESTS"  # left out of what students get
 SCHEMA = 3  # of nbgrader's cell metadata
 
 
-def with_points(name: str, out: str | Path) -> int:
+def with_points(path: Path, out: str | Path) -> int:
     """Copy a notebook into a folder with nbgrader's metadata, one point a check.
 
     A cell with a solution is the student's; a cell that calls a check is graded and locked, and gets the same
@@ -26,10 +23,10 @@ def with_points(name: str, out: str | Path) -> int:
 
     Parameters
     ----------
-    name : str
-        Name of the notebook.
+    path : Path
+        The notebook.
     out : str | Path
-        Folder of the files.
+        Folder of the copy.
 
     Returns
     -------
@@ -38,27 +35,20 @@ def with_points(name: str, out: str | Path) -> int:
 
     Raises
     ------
-    FileNotFoundError
-        For an unknown notebook.
     ValueError
-        For one without checks.
+        For a notebook without checks.
     FileExistsError
         Where somebody else's file would be overwritten.
     """
-    path, out = FOLDER / f"{name}.ipynb", Path(out)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no notebook {name!r}; there are: {', '.join(p.stem for p in sorted(FOLDER.glob('*.ipynb')))}"
-        )
     notebook = nbformat.read(path, as_version=4)
     points = sum(
-        _mark(cell, f"{name}-{place}")
+        _mark(cell, f"{path.stem}-{place}")
         for place, cell in enumerate(notebook.cells)
         if cell.cell_type == "code"
     )
     if not points:
-        raise ValueError(f"{name} has no cell that calls a check, so there is nothing to grade")
-    with files.into(out, [path.name]) as fresh:
+        raise ValueError(f"{path.name} has no cell that calls a check, so there is nothing to grade")
+    with files.into(Path(out), [path.name]) as fresh:
         nbformat.write(notebook, fresh / path.name)
     return points
 
@@ -80,7 +70,7 @@ def _mark(cell: nbformat.NotebookNode, name: str) -> int:
         {"grade": False} if solution else {"grade": True, "points": len(tests)}
     )
     if not solution:
-        cell.source += "\n" + HIDDEN.format(tests="\n".join([IMPORT, *tests]))
+        cell.source += "\n" + HIDDEN.format(tests="\n".join(tests))
     return 0 if solution else len(tests)
 
 
@@ -90,12 +80,12 @@ def assertions(source: str) -> list[str]:
     Examples
     --------
     >>> assertions("exercises.check(lambda: 2 + 2, 4)")
-    ["assert verdict(lambda: 2 + 2, 4) == 'Right.'"]
+    ["assert check.verdict(lambda: 2 + 2, 4) == 'Right.'"]
     """
     calls = [line.value for line in ast.parse(source).body if isinstance(line, ast.Expr)]
     found = []
     for call in (call for call in calls if isinstance(call, ast.Call)):
         name = ast.unparse(call.func)
-        if said := VERDICTS.get(name.removeprefix("exercises.")):
-            found.append(f"assert {said}{ast.unparse(call).removeprefix(name)} == 'Right.'")
+        if name.removeprefix("exercises.") in CHECKS:
+            found.append(f"assert {name}.verdict{ast.unparse(call).removeprefix(name)} == 'Right.'")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -41,89 +42,74 @@ def is_lesson(notebook: nbformat.NotebookNode) -> bool:
     return any(folded(cell) for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
 
 
-def _lesson(cells: list[nbformat.NotebookNode]) -> list[str]:
+def _lesson(cells: list[nbformat.NotebookNode]) -> Iterator[str]:
     """A lesson opens with text and a picture, its set-up is folded, its text is written and cites authors by name."""
-    faults, headings = [], 0
+    headings = 0
     for index, cell in enumerate(cells):
-        tags = cell.metadata.get("tags", ())
+        setup = set(FOLDED) & set(cell.metadata.get("tags", ()))
         if cell.cell_type == "markdown":
             headings += len(re.findall(r"^## ", cell.source, re.M))
             prose = re.sub(r"\]\([^)]*\)|`[^`]*`|<!--.*?-->|\$[^$]*\$", "", cell.source, flags=re.DOTALL)
-            faults += [
+            yield from (
                 f"cell {index} cites {key} by its key: write Author (year)" for key in KEY.findall(prose)
-            ]
-            continue
-        if set(FOLDED) & set(tags) and not folded(cell):
-            faults.append(f"cell {index} is set-up that is not folded")
-        if headings < 2 and not set(FOLDED) & set(tags):
-            faults.append(f"cell {index} is code before the theory")
-        if ".to_string(" in cell.source or "interactive(children" in str(cell.outputs):
-            faults.append(
-                f"cell {index} shows a table as text, or a widget: show the frame, or use lesson.slider"
             )
+            continue
+        if setup and not folded(cell):
+            yield f"cell {index} is set-up that is not folded"
+        if headings < 2 and not setup:
+            yield f"cell {index} is code before the theory"
+        if ".to_string(" in cell.source or "interactive(children" in str(cell.outputs):
+            yield f"cell {index} shows a table as text, or a widget: show the frame, or use lesson.slider"
         if GENERATED.search(cell.source):
-            faults.append(f"cell {index} generates prose: write it as text with computed numbers")
-        faults += [
-            f"cell {index}, a line of {len(line)} characters, more than {WIDTH}"
-            for line in cell.source.splitlines()
-            if len(line) > WIDTH and not folded(cell)
-        ]
+            yield f"cell {index} generates prose: write it as text with computed numbers"
+        for line in () if folded(cell) else cell.source.splitlines():
+            if len(line) > WIDTH:
+                yield f"cell {index}, a line of {len(line)} characters, more than {WIDTH}"
     if not any("](../docs/figures/" in cell.source for cell in cells[:4]):
-        faults.append("no figure of docs/figures stands beside the answer")
-    return faults
+        yield "no figure of docs/figures stands beside the answer"
 
 
-def _algorithm(code: list[nbformat.NotebookNode]) -> list[str]:
+def _algorithm(code: list[nbformat.NotebookNode]) -> Iterator[str]:
     """A lesson builds its algorithm in view, and asserts that the library does the same."""
-    faults = []
     for tag, wanted in (("algorithm", "def "), ("same-as-library", "assert ")):
         if not any(tag in cell.metadata.get("tags", ()) and wanted in cell.source for cell in code):
-            faults.append(f"no cell tagged `{tag}` that holds `{wanted.strip()}`")
-    return faults
+            yield f"no cell tagged `{tag}` that holds `{wanted.strip()}`"
 
 
-def _form(path: Path, notebook: nbformat.NotebookNode) -> list[str]:
-    faults = []
+def _form(path: Path, notebook: nbformat.NotebookNode) -> Iterator[str]:
     if notebook.metadata != METADATA:
-        faults.append("metadata is not the normal form; run `survey notebooks run --publish`")
+        yield "metadata is not the normal form; run `survey notebooks run --publish`"
     if not notebook.cells or not notebook.cells[0].source.startswith("# "):
-        faults.append("the first cell is not a heading `# Title`")
-    if path.stat().st_size > SIZE_LIMIT:
-        faults.append(
-            f"{path.stat().st_size:,} bytes, more than {SIZE_LIMIT:,}: lower the dpi of its figures"
-        )
+        yield "the first cell is not a heading `# Title`"
+    if (size := path.stat().st_size) > SIZE_LIMIT:
+        yield f"{size:,} bytes, more than {SIZE_LIMIT:,}: lower the dpi of its figures"
     tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())]
     if tags.count("parameters") != 1:
-        faults.append(f"{tags.count('parameters')} cells tagged `parameters`, not one")
+        yield f"{tags.count('parameters')} cells tagged `parameters`, not one"
     if "injected-parameters" in tags:
-        faults.append("holds injected parameters: the published run takes none")
-    return faults
+        yield "holds injected parameters: the published run takes none"
 
 
-def _execution(code: list[nbformat.NotebookNode]) -> list[str]:
-    faults = []
+def _execution(code: list[nbformat.NotebookNode]) -> Iterator[str]:
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
-        faults.append(f"code cells were not run once each in order: counts {counts}")
+        yield f"code cells were not run once each in order: counts {counts}"
     if not any(cell.outputs for cell in code):
-        faults.append("no cell has an output")
+        yield "no cell has an output"
     for cell in code:
         if any(output.output_type == "error" for output in cell.outputs):
-            faults.append(f"cell {cell.execution_count} holds an error")
-    return faults
+            yield f"cell {cell.execution_count} holds an error"
 
 
-def _style(code: list[nbformat.NotebookNode]) -> list[str]:
-    faults = []
+def _style(code: list[nbformat.NotebookNode]) -> Iterator[str]:
     for cell in code:
         lines = [line for line in cell.source.splitlines() if line.strip()]
         if lines and lines[-1].rstrip().endswith(";"):
-            faults.append(f"cell {cell.execution_count} ends in `;`: write `_ = ...` or `plt.show()`")
+            yield f"cell {cell.execution_count} ends in `;`: write `_ = ...` or `plt.show()`"
         limit = ALGORITHM_LIMIT if "algorithm" in cell.metadata.get("tags", ()) else LINE_LIMIT
         body = [line for line in lines if not line.startswith(("import ", "from "))]
         if len(body) > limit and not folded(cell) and "solution" not in cell.metadata.get("tags", ()):
-            faults.append(f"cell {cell.execution_count} has {len(body)} lines, more than {limit}")
-    return faults
+            yield f"cell {cell.execution_count} has {len(body)} lines, more than {limit}"
 
 
 def _links(path: Path, notebook: nbformat.NotebookNode) -> list[str]:

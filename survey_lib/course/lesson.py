@@ -19,6 +19,7 @@ from PIL import Image
 from survey_lib.analysis.tables import study_card
 from survey_lib.charts.plots import house_style
 from survey_lib.experiment.sweeps import store, sweep
+from survey_lib.lookup import known
 
 PROFILES = ("published", "quick", "full")
 SLIDER = """<figure><label>{name} <input type="range" max="{last}" value="0" autocomplete="off"
@@ -39,8 +40,7 @@ def begin(profile: str) -> None:
     ValueError
         For any other name, before any work.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
+    known("profile", profile, PROFILES)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     house_style()

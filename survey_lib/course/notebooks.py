@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-import math
 import multiprocessing
 import re
 import signal
@@ -17,12 +15,8 @@ from pathlib import Path
 import nbformat
 
 from survey_lib.experiment import files
+from survey_lib.lookup import known
 from survey_lib.repository import REPOSITORY
-
-try:
-    import resource
-except ImportError:  # Windows does not tell what a child process used
-    resource = None
 
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 METADATA = KERNEL | {"language_info": {"name": "python"}}
@@ -46,25 +40,17 @@ class Run:
         A one-line reason, if it failed.
     seconds : float
         How long it ran.
-    memory : float
-        The most memory that a process begun here has held, in GB.
     """
 
     name: str
     out: Path
     seconds: float
     failure: str = ""
-    memory: float = math.nan
 
     def line(self) -> str:
         """The outcome in a line."""
         end = "FAILED, " + self.failure if self.failure else "ok"
-        return f"{self.name}: {end} ({self.seconds:.0f} s, {self.memory:.1f} GB)"
-
-
-def children_peak() -> float:
-    """The most memory, in GB, that a finished child of this process has held; nan where the system does not tell."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6 if resource else math.nan
+        return f"{self.name}: {end} ({self.seconds:.0f} s)"
 
 
 def parameters(path: str | Path) -> dict[str, str]:
@@ -110,7 +96,7 @@ def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
         if not failure:
             (fresh / partial.name).replace(fresh / out.name)
             partial.unlink(missing_ok=True)
-    return Run(path.stem, out, time.perf_counter() - start, failure, children_peak())
+    return Run(path.stem, out, time.perf_counter() - start, failure)
 
 
 def run_all(
@@ -235,12 +221,9 @@ def folded(cell: nbformat.NotebookNode) -> bool:
 def _refuse_unknown(path: Path, chosen: dict) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"no notebook {path}; those of the course are in {FOLDER}")
-    known = parameters(path) if chosen else {}
+    there = parameters(path) if chosen else {}
     for name in chosen:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3, 0.5) or list(known)
-            hint = f"it has: {', '.join(near)}" if near else "it has no cell tagged `parameters`"
-            raise ValueError(f"{path.name} has no parameter {name!r}; {hint}")
+        known(f"parameter of {path.name}", name, there)
 
 
 def _execute(path: Path, out: Path, chosen: dict) -> str:

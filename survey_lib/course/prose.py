@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import getmembers, isfunction
 from pathlib import Path
 
 import nbformat
 
 from survey_lib.analysis import numbers
+from survey_lib.lookup import known
 
+ALLOWED = dict(getmembers(numbers, lambda one: isfunction(one) and one.__module__ == numbers.__name__))
 GIVEN = "given"  # a setting chosen by the writer, not a result
 COMMENT = re.compile(r"<!--=\s*(.+?)\s*-->", re.DOTALL)
 BOLD = re.compile(r"\*\*([^*\n]+)\*\*$")
@@ -75,11 +77,8 @@ def _value(node: ast.expr) -> object:
     match node:
         case ast.Constant():
             return node.value
-        case ast.Name() if node.id in numbers.__all__:
-            return getattr(numbers, node.id)
         case ast.Name():
-            near = difflib.get_close_matches(node.id, numbers.__all__, 1)
-            raise ValueError(f"unknown name {node.id!r}; near: {near}; allowed: {', '.join(numbers.__all__)}")
+            return ALLOWED[known("name", node.id, ALLOWED)]
         case ast.Attribute() if not node.attr.startswith("_"):
             return getattr(_value(node.value), node.attr)
         case ast.Call():

@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 
 import torch
 
 from survey_lib.measure import machine
-from survey_lib.repository import commit
+from survey_lib.repository import commit, versions
 
 PACKAGES = ("survey_lib", "torch", "torchvision", "numpy", "scikit-learn")
 
@@ -32,10 +31,9 @@ def one_thread() -> Iterator[None]:
 
 def environment(device: str = "cpu") -> dict:
     """Versions, threads, machine and commit, for the record of a run."""
-    versions = {name: version(name) for name in PACKAGES}
     return {
         "python": platform.python_version(),
-        **versions,
+        **versions(PACKAGES),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "machine": machine(device),

@@ -15,7 +15,6 @@ import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +30,7 @@ from survey_lib.measure.export import OnnxModel, export_onnx, quantize_onnx
 from survey_lib.measure.roofline import ceilings, operators
 from survey_lib.measure.sparse_kernels import crossover
 from survey_lib.prune import prune
-from survey_lib.repository import commit
+from survey_lib.repository import commit, versions
 
 FOLDER = REPOSITORY / "data" / "results" / "speed"
 PARTS = ("chain", "layers", "kernels", "storage")
@@ -249,7 +248,8 @@ def measure_all(
         }
     finally:
         torch.set_num_threads(before)
-    return {name: table.assign(**_environment(mkl)) for name, table in found.items()}
+    there = {"machine": machine(), **versions(("torch", "onnxruntime")), "mkl": mkl, "commit": commit()}
+    return {name: table.assign(**there) for name, table in found.items()}
 
 
 def _stacked(
@@ -258,17 +258,6 @@ def _stacked(
     """A part of every model, one table."""
     tables = [part(*one).assign(model=name, pixels=pixels[name]) for name, one in subjects.items()]
     return pd.concat(tables, ignore_index=True)
-
-
-def _environment(mkl: bool) -> dict:
-    onnx = version("onnxruntime") if importlib.util.find_spec("onnxruntime") else ""
-    return {
-        "machine": machine(),
-        "torch": version("torch"),
-        "onnxruntime": onnx,
-        "mkl": mkl,
-        "commit": commit(),
-    }
 
 
 def write(found: Mapping[str, pd.DataFrame], folder: Path = FOLDER) -> list[Path]:

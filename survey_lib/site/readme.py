@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from survey_lib.analysis.address import address
+from survey_lib.analysis.address import about, address
+from survey_lib.analysis.literature import entry
 from survey_lib.analysis.numbers import finding
 from survey_lib.analysis.tables import markdown, matching
 from survey_lib.course.notebooks import FOLDER
 from survey_lib.course.reading import asks, times
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.figures.catalogue.entries import FIGURES
-from survey_lib.site import citation
 
 README = REPOSITORY / "README.md"
 METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper", "notebook"]
@@ -69,9 +69,22 @@ def colab() -> str:
     """The cell that fetches the course on Colab, once there is an address."""
     where = address()
     if not where:
-        return "The repository has no address yet: `survey generate --address owner/name --tag TAG` writes the cell here."
+        return "The repository has no address yet: with `repository-code` in CITATION.cff `survey generate` writes it here."
     lines = [f"!{command}" for command in where.colab_setup()]
     return "\n".join(["```text", *lines, f"%cd {where.name.partition('/')[2]}/notebooks", "```"])
+
+
+def bibtex() -> str:
+    """The project as BibTeX."""
+    said = about()
+    fields = {
+        "title": f"{{{said['title']}}}",
+        "author": " and ".join(f"{{{author['name']}}}" for author in said["authors"]),
+        "version": said["version"],
+        "year": f"{said.get('date-released', '')}"[:4],
+        "url": said.get("repository-code", ""),
+    }
+    return entry("software", "survey_lib", fields)
 
 
 def figures_table() -> str:
@@ -112,7 +125,7 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
         "badges": badges,
         "findings": findings,
         "notebooks": notebooks,
-        "citation": lambda: f"```bibtex\n{citation.bibtex()}\n```",
+        "citation": lambda: f"```bibtex\n{bibtex()}\n```",
     },
     REPOSITORY / "docs" / "methods.md": {"methods": lambda: markdown(matching()[METHOD_COLUMNS])},
     REPOSITORY / "docs" / "install.md": {"colab": colab},

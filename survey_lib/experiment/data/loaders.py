@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from survey_lib.experiment.data.parts import Arrays, split
 from survey_lib.experiment.data.sources import SOURCES, Source, folder
+from survey_lib.lookup import known
 
 Split = tuple[Tensor, Tensor]
 
@@ -42,12 +42,7 @@ class Data:
 
 def check(name: str) -> str:
     """The name if there is such a data set, or a ValueError that lists near matches."""
-    if name not in SOURCES:
-        near = difflib.get_close_matches(name, SOURCES, 3, 0.4)
-        raise ValueError(
-            f"unknown data set {name!r}; near: {', '.join(near) or 'none'}; allowed: {', '.join(SOURCES)}"
-        )
-    return name
+    return known("data set", name, SOURCES)
 
 
 def available(name: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from survey_lib.measure.observe import quiet
 
 
 def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> None:
@@ -30,18 +31,14 @@ def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> No
     >>> check_fit(nn.Linear(4, 2), torch.ones(1, 4), 2, "layer on ones")
     """
     shape = "x".join(map(str, example.shape[1:]))
-    modes = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
-            scores = model.eval()(example)
+        with quiet(model):
+            scores = model(example)
     except Exception as error:  # whatever a stranger's forward raises
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(
             f"{names}: the model cannot read inputs of {shape} ({reason}); choose another pair"
         ) from error
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(example), classes):
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from functools import cache, partial
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from survey_lib.experiment.networks.pretrained import efficientnet_lite0
+from survey_lib.lookup import known
 
 Shape = tuple[int, int, int]
 
@@ -258,13 +258,7 @@ def _known() -> dict[str, None]:
 
 def check(name: str) -> str:
     """The name if a model has it, or a ValueError that lists near matches."""
-    if name not in MODELS and name not in _known():
-        near = difflib.get_close_matches(name, _known(), 4, 0.4)
-        raise ValueError(
-            f"unknown model {name!r}; near: {', '.join(near) or 'none'}; "
-            f"allowed: {', '.join([*MODELS, *PRETRAINED])}, {TORCHVISION}NAME"
-        )
-    return name
+    return name if name in MODELS else known("model", name, _known())
 
 
 INITS = {"glorot": nn.init.xavier_normal_, "he": nn.init.kaiming_normal_}

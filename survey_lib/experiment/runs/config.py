@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain.selection import round_sparsities
@@ -17,6 +16,7 @@ from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.contradictions import DENSE, STORIES, contradictions
 from survey_lib.experiment.runs.tickets import TICKETS, after_rounds
+from survey_lib.lookup import known
 
 SCHEMA = 2  # of records and keys: raise it when the meaning of a run changes
 
@@ -153,36 +153,18 @@ class RunConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _known_fields(cls, values: dict) -> dict:
-        for name in set(values) - set(cls.model_fields):
-            near = difflib.get_close_matches(name, cls.model_fields, 3, 0.4)
-            raise ValueError(
-                f"unknown field {name!r}; near: {', '.join(near) or 'none'}; "
-                f"allowed: {', '.join(cls.model_fields)}"
-            )
+        for name in values:
+            known("field", name, cls.model_fields)
         rate, rounds = values.get("rate"), values.get("rounds", 1)
         if isinstance(rate, float) and isinstance(rounds, int):
             values = {"sparsity": after_rounds(rate, rounds)} | values
         return values
 
-    @field_validator("data")
-    @classmethod
-    def _known_data(cls, value: str) -> str:
-        return value if value == STORIES else data.check(value)
-
-    @field_validator("model")
-    @classmethod
-    def _known_model(cls, value: str) -> str:
-        return value if value == STORIES else models.check(value)
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, value: str) -> str:
-        if value != DENSE:
-            find(value)
-        return value
-
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
+        for name, check in ((self.data, data.check), (self.model, models.check)):
+            if name != STORIES:
+                check(name)
         for problem in contradictions(self):
             raise ValueError(problem)
         if self.row and not self.macs:

@@ -14,6 +14,7 @@ from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.train import evaluate, fit
+from survey_lib.lookup import known
 
 FOLDER = REPOSITORY / "data" / "checkpoints"
 SHA256 = {"resnet-8-eurosat32": "850bbfa4388b7641baed3605fd7d0a5d5aaaa6e8e6a5104a68af5caca961f9d4"}
@@ -44,9 +45,8 @@ def load_trained(name: str) -> nn.Module:
     >>> sum(p.numel() for p in model.parameters()), model.training
     (75290, False)
     """
-    if name not in SHA256:
-        raise ValueError(f"no trained network {name!r}; there are: {', '.join(SHA256)}")
-    content = files.verified(FOLDER / f"{name}.safetensors", SHA256[name], "restore it from the repository")
+    sha256 = SHA256[known("trained network", name, SHA256)]
+    content = files.verified(FOLDER / f"{name}.safetensors", sha256, "restore it from the repository")
     model = models.build("resnet-8", 10, (3, 32, 32))
     model.load_state_dict(safetensors.torch.load(content))
     return model.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import re
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.records.wording import in_words
 from survey_lib.experiment.runs.config import DENSE, RunConfig
+from survey_lib.lookup import known
 from survey_lib.repository import needed
 
 FOLDER = REPOSITORY / "data" / "studies"
@@ -94,10 +94,7 @@ def load(name: str) -> Study:
     path = _own.get(check_name(name), FOLDER / f"{name}.yaml")
     if not path.exists():
         needed(FOLDER)
-        near = difflib.get_close_matches(name, names(), 3, 0.3)
-        raise ValueError(
-            f"unknown study {name!r}; near: {', '.join(near) or 'none'}; there are: {', '.join(names())}"
-        )
+        known("study", name, names())
     try:
         study = parse(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -188,8 +185,7 @@ def runs(study: Study, profile: str) -> dict[str, RunConfig]:
     profile : str
         Quick or full.
     """
-    if profile not in study.profiles:
-        raise ValueError(f"{study.name} has no profile {profile!r}; allowed: {', '.join(study.profiles)}")
+    known(f"profile of {study.name}", profile, study.profiles)
     found, asked = {}, 0
     for grid in study.profiles[profile].grids:
         fields = study.profiles[profile].common | grid | {"profile": profile}

@@ -22,6 +22,7 @@ from survey_lib.experiment.runs.run import Refused, run_chain
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.engines import ENGINES, Outcome
+from survey_lib.lookup import known
 
 FINAL = ("done", "refused")  # what a sweep does not try again
 RUN = re.compile(r"(.*?, seed \d+): (.*)", re.DOTALL)  # a run and why it ended
@@ -111,8 +112,7 @@ def sweep(
     ValueError
         Before any work, for an unknown study, profile, engine or shard.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; allowed: {', '.join(ENGINES)}")
+    known("engine", engine, ENGINES)
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     for folder in (store.study_folder(study), store.runs_folder() / "checkpoints"):

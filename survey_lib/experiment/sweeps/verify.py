@@ -66,7 +66,7 @@ def verify(
         for key, fault in _faults(name, [record for one, record in published if one == name])
     ]
     report(
-        f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of keys, counts and fields"
+        f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of counts and versions"
     )
     here = _computable(published, report)
     if not (here or rows):

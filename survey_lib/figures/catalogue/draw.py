@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import subprocess
 from pathlib import Path
@@ -10,11 +9,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from survey_lib.analysis import literature
-from survey_lib.analysis.address import address, project
+from survey_lib.analysis.address import about, address
 from survey_lib.analysis.tables import finished
 from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.plots import house_style
 from survey_lib.figures.catalogue.entries import FIGURES, Entry
+from survey_lib.lookup import known
 from survey_lib.repository import REPOSITORY, needed
 
 THUMBNAILS = REPOSITORY / "docs" / "figures"
@@ -81,10 +81,7 @@ def thumbnails(folder: Path = THUMBNAILS) -> list[Path]:
 
 def find(name: str) -> Entry:
     """The entry of this name in the catalogue of figures."""
-    if name not in FIGURES:
-        near = difflib.get_close_matches(name, FIGURES, 4, 0.4) or list(FIGURES)
-        raise ValueError(f"no figure {name!r}; near: {', '.join(near)}. docs/figures lists all")
-    return FIGURES[name]
+    return FIGURES[known("figure", name, FIGURES)]
 
 
 def cite(name: str) -> str:
@@ -98,11 +95,8 @@ def cite(name: str) -> str:
     @misc{survey_lib:taxonomy,
     """
     papers = literature.papers().index
-    if name not in FIGURES and name in papers:
+    if known("figure or paper", name, [*FIGURES, *papers]) not in FIGURES:
         return literature.bibtex(name)
-    if name not in FIGURES:
-        near = difflib.get_close_matches(name, [*FIGURES, *papers], 4, 0.4)
-        raise ValueError(f"no figure and no paper {name!r}; near: {', '.join(near) or 'none'}")
     entry, picture, where = find(name), THUMBNAILS / f"{name}.png", address()
     needed(picture)
     git = ["git", "-C", str(THUMBNAILS), "log", "-1", "--format=%H %cs", "--", picture.name]
@@ -114,7 +108,7 @@ def cite(name: str) -> str:
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     fields = {
         "title": f"{{{entry.question}}}",
-        "author": " and ".join(f"{{{author['name']}}}" for author in project()["authors"]),
+        "author": " and ".join(f"{{{author['name']}}}" for author in about()["authors"]),
         "year": date[:4],
         "howpublished": f"Figure \\texttt{{{name}}} of survey\\_lib, notebook {entry.notebook}",
         "note": f"CC BY 4.0; published in commit {commit}; sha256 {digest}",

@@ -9,6 +9,7 @@ from survey_lib.analysis.equal_compression import contrast, gaps
 from survey_lib.analysis.tables import BASELINES, is_control, main_setting
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
+from survey_lib.charts.intervals import whiskers
 from survey_lib.charts.looks import looks
 from survey_lib.experiment.data.loaders import load
 
@@ -27,16 +28,12 @@ def tradeoff(frame: pd.DataFrame) -> Drawing:
         tables[x] = levels(simple, x, examples)
         for name, style in looks(set(simple["method"])).items():
             rows = tables[x][tables[x]["method"] == name]
-            axes.errorbar(
-                rows["x"], rows["error"], rows["both"], linestyle="", color=style["color"], alpha=0.35
-            )
-            thick = {
-                "elinewidth": 2.5,
-                "linewidth": 1,
-                "markersize": 4,
-                "linestyle": "--" if "global" in name or name == "random-filter" else "-",
-            }
-            axes.errorbar(rows["x"], rows["error"], rows["seeds"], label=name, **thick, **style)
+            line = "--" if "global" in name or name == "random-filter" else "-"
+            thick = {"elinewidth": 2.5, "linewidth": 1, "markersize": 4, "linestyle": line, "label": name}
+            pale = {"linestyle": "", "color": style["color"], "alpha": 0.35}
+            for error, look in (("both", pale), ("seeds", thick | style)):
+                ends = rows["error"] - rows[error], rows["error"] + rows[error]
+                whiskers(rows["x"], rows["error"], *ends, axes, capsize=0, **look)
         for longer, runs in main[main["method"] == "dense"].groupby(is_control(main)):
             label, line = ("dense, trained longer", ":") if longer else ("dense", "--")
             axes.axhline(

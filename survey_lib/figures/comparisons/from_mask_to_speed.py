@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from survey_lib.charts.intervals import whiskers
 from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALE, PALETTE
 from survey_lib.experiment.speed import within_runtime
 
@@ -89,8 +90,11 @@ def staircase(tables: dict[str, pd.DataFrame], unseen: tuple[float, float] = (1.
         rows = np.arange(len(table))
         left.axvspan(*unseen, color=PALE, zorder=0, label="too small to see")
         left.barh(rows, table["pruning"], color=PALETTE[0], height=0.6, label="gained by pruning")
-        whiskers = [table["pruning"] - table["low"], table["high"] - table["pruning"]]
-        left.errorbar(table["pruning"], rows, xerr=whiskers, fmt="none", ecolor=DENSE, linewidth=1)
+        ends, look = (
+            (table["low"], table["high"]),
+            {"fmt": "none", "ecolor": DENSE, "linewidth": 1, "capsize": 0},
+        )
+        whiskers(table["pruning"], rows, *ends, left, standing=False, **look)
         left.plot(table["theoretical"], rows, "D", color=PALETTE[1], markersize=5, label="MACs saved")
         left.axvline(1, color=DENSE, linestyle="--", linewidth=1)
         left.set(title=model, xlabel="speed-up over dense, same runtime", ylim=(len(table) - 0.5, -0.5))

@@ -14,6 +14,7 @@ from matplotlib.ticker import NullFormatter
 
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
+from survey_lib.charts.intervals import spread_lines
 
 METRICS = {"loss": "loss, nats a token", "divergence": "KL from dense, nats a token"}
 COLUMNS, LINES = 62, 3  # of one text in `texts`
@@ -31,7 +32,7 @@ def losses(frame: pd.DataFrame) -> Drawing:
     ]
     grid[1].set_xlabel("sparsity of the linear layers")
     level = frame.loc[frame["method"] == "dense", "loss"].mean()
-    grid[0].axhline(level, color=plots.DENSE, linestyle="--", linewidth=1, label="dense")
+    plots.dense_line(grid[0], level)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     text, order = _order(pruned[~patterns], level)
     plots.headline(figure, text)
@@ -56,8 +57,7 @@ def _damage(
     curves: pd.DataFrame, patterns: pd.DataFrame, metric: str, axes: Axes, styles: Mapping[str, dict]
 ) -> pd.DataFrame:
     table = plots.spread(curves, "sparsity", metric)
-    for method, rows in table.groupby("method"):
-        axes.errorbar(rows["x"], rows["mean"], yerr=rows["std"], capsize=2, label=method, **styles[method])
+    spread_lines(table, axes, {name: styles[name] for name in sorted(set(table["method"]))})
     marks = plots.spread(patterns, "sparsity", metric)
     for number, (method, rows) in enumerate(marks.groupby("method")):
         axes.plot(
@@ -74,7 +74,6 @@ def _damage(
     plain(axes.yaxis)
     if metric == "loss":
         axes.set_yticks([1, 2, 4, 8, 16])
-    plots.note_n(axes, table["n"])
     return pd.concat([table, marks], ignore_index=True)
 
 
@@ -101,17 +100,15 @@ def structures(frame: pd.DataFrame) -> Drawing:
     table = plots.spread(pruned, "compression", "loss")
     cut = set(pruned.loc[pruned["structure"] == "structured", "method"])
     figure, axes = plt.subplots(figsize=(5.6, 4.6))
-    for method, style in _styles(frame).items():
-        rows = table[table["method"] == method]
-        look = style | ({"linestyle": "-"} if method in cut else {"linestyle": ":", "markersize": 3})
-        axes.errorbar(rows["x"], rows["mean"], yerr=rows["std"], capsize=2, label=method, **look)
+    look = {True: {"linestyle": "-"}, False: {"linestyle": ":", "markersize": 3}}
+    styles = {name: style | look[name in cut] for name, style in _styles(frame).items()}
+    spread_lines(table, axes, styles)
     level = frame.loc[frame["method"] == "dense", "loss"].mean()
-    axes.axhline(level, color=plots.DENSE, linestyle="--", linewidth=1, label="dense")
+    plots.dense_line(axes, level)
     axes.set(xlabel=plots.LABELS["compression"], ylabel=METRICS["loss"], yscale="log", yticks=[1, 2, 4, 8])
     axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}×")
     plain(axes.yaxis)
     figure.legend(loc="outside lower center", ncols=3)
-    plots.note_n(axes, table["n"])
     parts = table[table["method"].isin(cut)]
     single = table[table["method"] == "magnitude"]
     more = (parts["mean"] > np.interp(parts["x"], single["x"], single["mean"])).sum()

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from survey_lib.analysis import literature
 from survey_lib.analysis.replication import MARGIN, replications
 from survey_lib.charts.export import Drawing
+from survey_lib.charts.intervals import whiskers
 from survey_lib.charts.plots import DENSE, MARKERS, PALE, PALETTE, headline
 
 SIDES = dict.fromkeys(("independent-benchmark", "third-party-reimplementation"), "measured by others")
@@ -68,9 +69,9 @@ def published_against_ours(runs: pd.DataFrame) -> Drawing:
     )
     rows = table.assign(row=range(len(table)))
     for verdict, mine in rows.groupby("verdict"):
-        reach = [mine["gap"] - mine["low"], mine["high"] - mine["gap"]]
-        look = {"fmt": "o", "capsize": 3, "color": COLOURS[verdict]}
-        axes.errorbar(mine["ours"], mine["row"], xerr=reach, label=f"ours: {verdict}", **look)
+        ends = (mine["ours"] - mine["gap"] + mine[end] for end in ("low", "high"))
+        look = {"fmt": "o", "capsize": 3, "color": COLOURS[verdict], "label": f"ours: {verdict}"}
+        whiskers(mine["ours"], mine["row"], *ends, axes, standing=False, **look)
     axes.set_yticks(rows["row"], rows["source"] + ": " + rows["label"])
     axes.invert_yaxis()
     axes.use_sticky_edges = False

@@ -47,9 +47,7 @@ def _lines(runs: pd.DataFrame, axes: Axes) -> pd.DataFrame:
         rows, each = table[table["method"] == method], runs[runs["method"] == method]
         axes.plot(rows["x"], rows["mean"], label=method, **style)
         axes.plot(each["speedup_theoretical"], each["error"], linestyle="", markersize=3, alpha=0.4, **style)
-    axes.axhline(
-        1 - runs["dense_accuracy"].mean(), color=plots.DENSE, linestyle="--", linewidth=1, label="dense"
-    )
+    plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
     plots.scale(axes, "speedup_theoretical")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALETTE, headline, note_n
+from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALETTE, band, dense_line, headline, note_n
 
 LOOKS = {
     "original": {"color": PALETTE[0], "marker": "o"},
@@ -57,25 +57,11 @@ def over_sparsity(lines: Mapping[str, pd.DataFrame], axes: Axes) -> pd.DataFrame
     """
     tables = []
     for name, style in look(list(lines)).items():
-        rows = (
-            (1 - lines[name].set_index("sparsity")["accuracy"])
-            .groupby("sparsity")
-            .agg(["mean", "std", "count"])
-            .fillna({"std": 0.0})
-        )
-        kept = 1 - rows.index.to_numpy()
-        axes.plot(kept, rows["mean"], label=name, **style)
-        axes.fill_between(
-            kept,
-            rows["mean"] - rows["std"],
-            rows["mean"] + rows["std"],
-            color=style["color"],
-            alpha=0.15,
-            linewidth=0,
-        )
-        tables.append(rows.rename(columns={"count": "n"}).reset_index().assign(line=name))
-    dense = 1 - pd.concat(lines.values())["dense_accuracy"].mean()
-    axes.axhline(dense, color=DENSE, linestyle="--", linewidth=1, label="dense")
+        runs = lines[name].assign(kept=1 - lines[name]["sparsity"], error=1 - lines[name]["accuracy"])
+        band(runs, axes, "kept", "error", label=name, **style)
+        rows = runs.groupby("sparsity")["error"].agg(mean="mean", std="std", n="count").fillna({"std": 0.0})
+        tables.append(rows.reset_index().assign(line=name))
+    dense_line(axes, 1 - pd.concat(lines.values())["dense_accuracy"].mean())
     table = pd.concat(tables, ignore_index=True)
     kept_axis(axes, sorted(table["sparsity"].unique()))
     axes.set_ylabel("test error, %")

@@ -32,7 +32,7 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
         style_order=["one-shot", "iterative"],
         ax=axes,
     )
-    axes.axhline(100 * (1 - runs["dense_accuracy"].mean()), color=plots.DENSE, linestyle="--", linewidth=1)
+    plots.dense_line(axes, 100 * (1 - runs["dense_accuracy"].mean()))
     kept_axis(axes, sorted(runs["sparsity"].unique()))
     axes.set(yscale="log", ylabel="test error, %")
     axes.set_yticks([2, 3, 5, 10, 20], [2, 3, 5, 10, 20])
