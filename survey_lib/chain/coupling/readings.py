@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from survey_lib.chain.checks import described
 from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
@@ -59,6 +60,11 @@ class LabelledRun(TorchDispatchMode):
         finally:
             for handle in handles:
                 handle.remove()
+        if not any(x.is_floating_point() or x.is_complex() for x in leaves(output)):
+            raise ValueError(
+                f"the model returns {described(output)}, and no tensor of numbers by which a cut could be checked; "
+                "wrap it to return its scores"
+            )
         for why, value in _outputs(output):
             for tensor in leaves(value):
                 self.labels.fix_all(self.labels.axes(tensor), why)
