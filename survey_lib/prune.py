@@ -146,9 +146,7 @@ def prune(
     example, *more = examples or [example]
     cuttable = chosen.structure == "structured"
     if cut not in (None, True, False) or isinstance(seed, bool) or not isinstance(seed, Integral):
-        raise ValueError(
-            f"cut must be True, False or None, seed a whole number; got cut={cut!r}, seed={seed!r}"
-        )
+        raise ValueError(f"cut must be True, False or None, seed a whole number; got {cut!r}, {seed!r}")
     if cut and not cuttable:
         raise ValueError(
             f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model"

@@ -60,9 +60,7 @@ def check_values(what: str, value) -> None:
         if x.dtype in RANKED and x.layout is torch.strided and not x.is_meta:
             bad = int((~x.isfinite()).sum())
             if bad and not ((x == 0) | (x == -math.inf)).all():
-                raise ValueError(
-                    f"{what} holds NaN or infinity, {bad} of the {x.numel()} entries of {described(x)}; repair the data"
-                )
+                raise ValueError(f"{what} has {bad} entries that are NaN or infinite, in {described(x)}")
 
 
 def arguments(example) -> tuple[tuple, dict]:

@@ -19,6 +19,7 @@ PICKLING = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__se
 # Numbers that can be compared and zeroed
 RANKED = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 ATOMS = {int, float, bool, str, type(None)}
+TABLES = {dict, OrderedDict, set}
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -88,19 +89,18 @@ def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) ->
     try:
         return _deepcopy(model, memo)
     except Exception as error:
-        raise ValueError(
-            f"the model cannot be copied, and all work is done on a copy: copy.deepcopy(model) says {error!r}"
-        ) from error
+        raise ValueError(f"all work is done on a copy, and copy.deepcopy(model) fails: {error!r}") from error
 
 
 def _deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
     """`copy.deepcopy`, but of modules that are pickled like any other only the values are copied, which is faster."""
     usual = {_pickling(nn.Module), _pickling(_ConvNd)}  # a convolution only reads old files in another way
-    plain = {kind for kind in set(map(type, model.modules())) if _pickling(kind) in usual}
-    modules = [module for module in model.modules() if type(module) in plain]
-    memo = memo | {id(module): object.__new__(type(module)) for module in modules}
+    modules = list(model.modules())
+    plain = {kind for kind in set(map(type, modules)) if _pickling(kind) in usual}
+    memo = memo | {id(module): object.__new__(type(module)) for module in modules if type(module) in plain}
     for module in reversed(modules):  # the inner ones first: others may ask them while they are copied
-        vars(memo[id(module)]).update({name: _value(v, memo) for name, v in vars(module).items()})
+        if type(module) in plain:
+            vars(memo[id(module)]).update(_values(vars(module), memo))
     return copy.deepcopy(model, memo)
 
 
@@ -108,16 +108,18 @@ def _pickling(kind: type) -> tuple:
     return tuple(getattr(kind, name, None) for name in PICKLING)
 
 
+def _values(table: dict[str, object], memo: dict[int, object]) -> dict[str, object]:
+    """`copy.deepcopy` of the values, without its detours for numbers, names and the many tables of a module."""
+    return {name: v if type(v) in ATOMS else _value(v, memo) for name, v in table.items()}
+
+
 def _value(value: object, memo: dict[int, object]) -> object:
-    """`copy.deepcopy`, without its detours for numbers, names and the many tables of a module."""
-    if type(value) in ATOMS or (type(value) is tuple and ATOMS.issuperset(map(type, value))):
-        return value
-    if id(value) in memo or type(value) not in (dict, OrderedDict, set) or (type(value) is set and value):
+    kind = type(value)
+    if id(value) in memo or kind not in TABLES or not ATOMS.issuperset(map(type, value)):
         return copy.deepcopy(value, memo)
-    memo[id(value)] = table = type(value)()
-    if value:
-        table.update({_value(key, memo): _value(one, memo) for key, one in value.items()})
-    return table
+    memo[id(value)] = new = kind()
+    new.update(value if kind is set else _values(value, memo))
+    return new
 
 
 def _uncopyable(model: nn.Module) -> dict[int, object]:
@@ -161,7 +163,8 @@ def untouched(*models: nn.Module) -> Iterator[None]:
             vars(module).clear()
             vars(module).update(found)
         for container, before in held:
-            if _entries(container) == _entries(before):  # some cannot be written to, such as frozen dicts
+            # Some cannot be written to, such as frozen dicts
+            if not (container or before) or _entries(container) == _entries(before):
                 continue
             container.clear()
             (container.extend if isinstance(container, (list, deque)) else container.update)(before)

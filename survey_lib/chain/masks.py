@@ -27,16 +27,15 @@ FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_nor
 
 
 def reparametrised(model: nn.Module) -> dict[str, str]:
-    """{layer: how to fold it}: weights computed from other tensors. Zeros do not last, a zero row may become NaN (B38)."""
-    found = {}
-    for name, module in model.named_modules():
-        hooks = {type(hook).__name__ for hook in module._forward_pre_hooks.values()} & FOLD.keys()
-        if hooks or parametrize.is_parametrized(module):
-            how = FOLD[hooks.pop()] if hooks else "parametrize.remove_parametrizations"
-            found[name] = (
-                f"its weight is computed from other tensors; fold it first with torch.nn.utils.{how}"
-            )
-    return found
+    """Layers whose weight is computed: zeros do not last and a zeroed row may become NaN (case B38). How to fold them."""
+    ways = {name: _folded_by(module) for name, module in model.named_modules()}
+    text = "its weight is computed from other tensors; fold it first with torch.nn.utils."
+    return {name: text + way for name, way in ways.items() if way}
+
+
+def _folded_by(module: nn.Module) -> str:
+    hooks = [FOLD.get(type(hook).__name__, "") for hook in module._forward_pre_hooks.values()]
+    return "parametrize.remove_parametrizations" if parametrize.is_parametrized(module) else "".join(hooks)
 
 
 def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
@@ -54,9 +53,8 @@ def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
     """
     found: dict[str, nn.Parameter] = {}
     embeddings = [m.weight for m in unwrap(model).modules() if isinstance(m, EMBEDDINGS) and not tied]
-    folded = reparametrised(unwrap(model))
     for layer_name, layer in unwrap(model).named_modules():
-        if isinstance(layer, LAYERS) and layer_name not in folded:
+        if isinstance(layer, LAYERS) and not _folded_by(layer):
             for name, parameter in layer.named_parameters(layer_name, recurse=False):
                 if parameter.dim() >= 2 and not any(
                     parameter is other for other in (*embeddings, *found.values())

@@ -223,7 +223,8 @@ def listed(names: Sequence[str] | None, model: nn.Module, blocks: bool) -> list[
     names = [names] if isinstance(names, str) else list(names)
     weights = [name for name, tensor in tensors(model).items() if tensor.dim() >= 2]
     known = [n.rpartition(".")[0] or n for n in weights] + [n.removesuffix(".weight") for n in weights]
-    choose([name for name, _ in model.named_modules()] if blocks else list(dict.fromkeys(known)), names)
+    known = [name for name, _ in model.named_modules() if name] if blocks else known
+    choose(list(dict.fromkeys(known)), names)
     return names
 
 

@@ -40,9 +40,8 @@ class LabelledRun(TorchDispatchMode):
         self.model, self.labels, self.second = model, labels, second
         self.choices: list[Choice] = []
         self.counting = True
-        self.products: list[
-            tuple[int, tuple[np.ndarray, ...]]
-        ] = []  # multiply-adds, and the axes they scale with
+        # Multiply-adds, and the axes they scale with
+        self.products: list[tuple[int, tuple[np.ndarray, ...]]] = []
         self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
         self.head_width = 0  # inside multi-head attention
         self.hint: Hint | None = None
@@ -61,10 +60,8 @@ class LabelledRun(TorchDispatchMode):
             for handle in handles:
                 handle.remove()
         if not any(x.is_floating_point() or x.is_complex() for x in leaves(output)):
-            raise ValueError(
-                f"the model returns {described(output)}, and no tensor of numbers by which a cut could be checked; "
-                "wrap it to return its scores"
-            )
+            what = "no floating tensor by which a cut could be checked; wrap it to return its scores"
+            raise ValueError(f"the model returns {described(output)}, and {what}")
         for why, value in _outputs(output):
             for tensor in leaves(value):
                 self.labels.fix_all(self.labels.axes(tensor), why)

@@ -346,10 +346,7 @@ def gradients(
 
 def _differentiate(value: Tensor, weights: Weights, create_graph: bool = False) -> Weights:
     if not value.requires_grad:
-        raise ValueError(
-            "the loss has no gradient: the model's forward detaches what it returns or runs under torch.no_grad, "
-            "or the loss does; the method reads gradients"
-        )
+        raise ValueError("the loss has no gradient: the forward or the loss detaches, or runs under no_grad")
     gradient = torch.autograd.grad(
         value, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
     )

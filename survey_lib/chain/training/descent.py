@@ -143,7 +143,6 @@ def descend(
                 )
         if not examples:
             raise ValueError(
-                f"epoch {epoch + 1} has no examples; batches must be as many in every epoch, and not empty: "
-                "pass a list or a DataLoader"
+                f"epoch {epoch + 1} has no batches; pass a list or a DataLoader, as long each time"
             )
         yield epoch + 1, rate, total / examples
