@@ -43,7 +43,7 @@ def call(model: nn.Module, x: Tensor | tuple | dict):
         return model(*positional, **named)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, TypeError) as error:
+    except (AttributeError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"the model does not run on a batch of {described(x)}: {reason(error)}. A batch is (input, target), and "
             "an input a tensor, a tuple or a dict: two inputs without targets are ((first, second), None)"
