@@ -52,6 +52,13 @@ def check_values(what: str, value) -> None:
     """ValueError for inputs without a single entry, on the meta device, or with NaN or infinity.
 
     A mask that is added, of zeros and −∞ alone, passes.
+
+    Parameters
+    ----------
+    what : str
+        What it is, for the message.
+    value : tensor, tuple, dict
+        Inputs of a forward, or a batch.
     """
     tensors = list(leaves(value))
     if not any(x.numel() and not x.is_meta for x in tensors):

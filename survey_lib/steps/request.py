@@ -209,7 +209,16 @@ class Request:
 
 
 def listed(names: Sequence[str] | None, model: nn.Module, blocks: bool) -> list[str] | None:
-    """`layers` or `protect` as a list, each of which matches something with a weight, or any module of blocks.
+    """`layers` or `protect` as a list of which every name matches something, before any work.
+
+    Parameters
+    ----------
+    names : Sequence[str] | None
+        What the caller gave.
+    model : nn.Module
+        The network.
+    blocks : bool
+        Any module may be named; else what has a matrix.
 
     Raises
     ------
