@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +17,10 @@ from torch import nn
 
 from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import check_data, described, whole
+from survey_lib.chain.checks import arguments, check_data, check_values, described, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
+from survey_lib.chain.coupling.groups import STATISTICS
 from survey_lib.chain.coupling.tracer import labelled
 from survey_lib.chain.masks import Masks, check_optimizer, prunable
 from survey_lib.chain.selection import check_finite, check_sparsity
@@ -26,7 +28,7 @@ from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.training.during import Session, check_free
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of
+from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of, listed
 from survey_lib.steps.result import PruneResult
 from survey_lib.steps.weights import prune_weights
 
@@ -114,8 +116,8 @@ def prune(
     ------
     ValueError
         Before any work, for an unknown method or scope, a method that needs training or rounds, a
-        sparsity outside [0, 1), weights that are not finite, or missing data; once the model is traced, for
-        a layer that matches nothing and a budget that cannot be met.
+        sparsity outside [0, 1), weights or data that are not finite, missing data, or a layer that matches
+        nothing; once the model is traced, for a budget that cannot be met.
 
     Examples
     --------
@@ -143,6 +145,8 @@ def prune(
         )
     example, *more = examples or [example]
     cuttable = chosen.structure == "structured"
+    if cut not in (None, True, False) or isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise ValueError(f"cut must be True, False or None, seed a whole number; got {cut!r}, {seed!r}")
     if cut and not cuttable:
         raise ValueError(
             f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model"
@@ -154,21 +158,31 @@ def prune(
     if batches is not None or chosen.looks_at_data:
         check_data(method, batches, loss)
         batches = list(batches)
+        for number, batch in enumerate(batches, 1):
+            check_values(f"batch {number}", batch)
+    for one in [] if example is None else [example, *more]:
+        arguments(one)
+    layers, protect = (listed(names, original, chosen.unit == "layer") for names in (layers, protect))
+    if layers == []:
+        raise ValueError("layers= is empty, so nothing would be pruned; leave it out to prune all layers")
     masking.check(original, masks or {})
-    bare = duplicate(original)
-    check_finite({name: p for name, p in bare.named_parameters() if p.is_floating_point()})
+    with torch.inference_mode(False):
+        bare = duplicate(original)
+    weights = {name: p for name, p in bare.named_parameters() if p.is_floating_point()}
+    check_finite(weights | {name: b for name, b in bare.named_buffers() if name.endswith(STATISTICS)})
     if cuttable and masks:
         raise ValueError(
             f"{method} goes round by round on what it cut: prune the smaller model again, without masks="
         )
-    if coupling and not isinstance(coupling, Coupling):
+    if coupling is not None and not isinstance(coupling, Coupling):
         raise ValueError(f"coupling= is survey_lib.trace(model, example); got {described(coupling)}")
     if coupling and (not cuttable or chosen.unit == "layer"):
         raise ValueError(f"{method} does not look at coupled channels; leave coupling= out")
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
-    with untouched(original):  # a forward may write to it, and hooks of the caller's may reach it from a copy
+    # A forward may write to it, and hooks of the caller's may reach it from a copy
+    with torch.inference_mode(False), untouched(original):
         request = Request(
             chosen,
             sparsity,
@@ -178,7 +192,7 @@ def prune(
             loss,
             scope or chosen.scope,
             layers,
-            protect,
+            protect or [],
             cuttable if cut is None else cut,
             masks or {},
             coupling or (labelled(original, example, *more) if step is prune_channels else None),
@@ -248,8 +262,8 @@ def during(
         raise ValueError(f"{method} does not live in training; use survey_lib.prune(model, {method!r}, ...)")
     check_kind(bare := unwrap(model))
     whole(steps=steps)
-    check_free(bare, optimizer)
     check_optimizer(prunable(bare).values(), optimizer)
+    check_free(bare, optimizer)
     choice = {"pattern": chosen.pattern} if chosen.pattern else {}
     rule = chosen.during(bare, sparsity, steps, seed=seed, example=example, **choice)
     return Session(bare, rule, optimizer)

@@ -287,8 +287,164 @@ def test_b96_statistics_that_are_not_finite_are_refused_and_the_model_stays_as_i
     model = network()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match="statistics of 1 are not finite"):
-        recalibrate(model, [X, X * math.nan])
+        recalibrate(model, [X, torch.randn(X.shape) * 1e30])
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+NAN, INF = (X.clone().index_fill_(0, torch.tensor(1), bad) for bad in (math.nan, math.inf))
+NOTHING_YET = {
+    "example nan": (lambda: halved(example=NAN), r"the example has 192 entries that are NaN or infinite"),
+    "example inf": (lambda: prune(network(), "magnitude", 0.5, example=INF), "the example has 192 entries"),
+    "one of examples": (lambda: halved(example=None, examples=[X, NAN]), "the example has 192 entries"),
+    "example empty": (lambda: halved(example=X[:0]), r"the example holds no values: Tensor \(0, 3, 8, 8\)"),
+    "trace": (lambda: trace(network(), NAN), "the example has 192 entries"),
+    "measure": (lambda: measure(network(), NAN), "the example has 192 entries"),
+    "during": (lambda: during(m := network(), "sfp", 0.5, sgd(m), 3, example=NAN), "the example has 192"),
+    "batch nan": (lambda: scored(batches=[(X, Y), (NAN, Y)]), "batch 2 has 192 entries that are NaN"),
+    "target nan": (lambda: scored(batches=[(X, X[:, 0, 0, :3] * math.nan)]), "batch 1 has 12 entries"),
+    "batch empty": (lambda: scored(batches=[(X[:0], Y[:0])]), "batch 1 holds no values: tuple of"),
+    "batch none": (lambda: scored(batches=[None]), "batch 1 holds no values: None"),
+    "recalibrated on nan": (lambda: recalibrate(network(), [NAN]), "batch 1 has 192 entries"),
+    "layers unmatched": (lambda: halved(layers=["nope"]), "'nope' matches no prunable layer; near: 0, 3, 5"),
+    "layers relu": (lambda: halved(layers=["2"]), "'2' matches no prunable layer"),
+    "protect unmatched": (lambda: halved(protect="nope"), "'nope' matches no prunable layer"),
+    "layers of blocks": (lambda: scored("block-influence", layers=["x"]), "'x' matches no prunable layer"),
+    "layers permuted": (lambda: scored("nm-permuted", layers=["x"]), "'x' matches no prunable layer"),
+    "layers none": (lambda: halved(layers=[]), "layers= is empty, so nothing would be pruned"),
+    "layers shares": (lambda: halved(layers={"0": 0.5}), "a list of names or patterns; got dict"),
+    "layers number": (lambda: halved(layers=0), "a list of names or patterns; got 0"),
+    "cut": (lambda: halved(cut="no"), "cut must be True, False or None.*got 'no', 0"),
+    "seed": (lambda: scored("random", seed=None), "seed a whole number; got None, None"),
+    "macs": (lambda: halved(sparsity=None, macs=True), r"macs is the share .* in \(0, 1\]; got True"),
+    "sparsity": (lambda: prune(network(), "magnitude", False), "the fraction removed; got False"),
+    "coupling": (lambda: halved(coupling=False), "coupling= is survey_lib.trace.*got False"),
+    "statistics": (
+        lambda: prune(broken(), "l1-filter", 0.5, example=X),
+        "1.running_var: 8 of 8 entries are NaN or infinite",
+    ),
+    "no copies": (lambda: prune(Uncopied(), "magnitude", 0.5), "on a copy, and copy.deepcopy.*no copies"),
+    "optimizer": (lambda: during(network(), "gradual", 0.5, None, 3), "must be a torch.optim.Optimizer"),
+    "frozen": (
+        lambda: during(m := network().requires_grad_(False), "gradual", 0.5, sgd(m), 3),
+        "trains none of .* not frozen",
+    ),
+    "second epoch": (lambda: finetune(network(), Once(), epochs=2), "epoch 1 has no batches; pass a list"),
+    "target array": (lambda: finetune(network(), [(X, Y.numpy())], epochs=1), r"ndarray \(4,\) int64"),
+}
+
+
+class Once:
+    """Batches that an iterator behind them gives out one single time."""
+
+    def __init__(self):
+        self.rest = iter(PAIR)
+
+    def __iter__(self):
+        return self.rest
+
+
+class Uncopied(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+
+    def __deepcopy__(self, memo):
+        raise RuntimeError("no copies")
+
+
+def broken():
+    model = network()
+    model[1].running_var.fill_(math.inf)
+    return model
+
+
+def halved(**wishes):
+    return prune(network(), "l1-filter", **({"sparsity": 0.5, "example": X} | wishes))
+
+
+def scored(method="taylor-filter", **wishes):
+    return prune(network(), method, 0.5, **({"example": X, "batches": PAIR} | wishes))
+
+
+@pytest.mark.parametrize("call", NOTHING_YET)
+def test_b97_what_is_silent_elsewhere_is_refused_before_the_model_runs(call, monkeypatch):
+    monkeypatch.setattr(nn.Conv2d, "forward", None)  # must not be called
+    wrong, message = NOTHING_YET[call]
+    with pytest.raises(ValueError, match=message):
+        wrong()
+
+
+def test_b97_an_attention_mask_of_minus_infinity_is_an_example_like_any_other():
+    layer, x = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), torch.randn(2, 4, 8)
+    mask = nn.Transformer.generate_square_subsequent_mask(4)
+    assert prune(layer.eval(), "l1-filter", 0.5, example=(x, mask)).model.linear1.out_features == 8
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [lambda z: z.detach().numpy(), lambda z: float(z.sum()), lambda z: z.argmax(1), lambda z: None, object],
+    ids="array number class nothing object".split(),
+)
+def test_b97_a_model_that_returns_no_numbers_is_refused_because_its_cut_could_not_be_checked(returned):
+    class Model(Named):
+        def forward(self, x):
+            return returned(self.body(x)) if returned is not object else object()
+
+    with pytest.raises(ValueError, match="no floating tensor by which a cut could be checked; wrap it"):
+        prune(Model(), "l1-filter", 0.5, example=X)
+
+
+@pytest.mark.parametrize("batch", [(X.double(), Y), (X.numpy(), Y), (X[..., :5, :5], Y)])
+def test_b97_a_batch_that_the_model_does_not_run_on_is_described(batch):
+    with pytest.raises(ValueError, match=r"does not run on a batch of (Tensor|ndarray) \(4, 3, .*float"):
+        prune(network(), "wanda", 0.5, batches=[batch])
+
+
+def test_b97_a_forward_without_gradients_is_named():
+    class Detached(Named):
+        def forward(self, x):
+            return self.body(x).detach()
+
+    with pytest.raises(ValueError, match="the loss has no gradient"):
+        prune(Detached(), "taylor-filter", 0.5, example=X, batches=PAIR)
+
+
+@pytest.mark.parametrize("fold", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_b97_weights_that_are_computed_are_left_whole_with_the_way_to_fold_them(fold):
+    model = network()
+    fold(model[3])
+    result = prune(model, "magnitude", 0.5)
+    assert set(result.masks) == {"0.weight", "5.weight"}
+    assert "fold it first with torch.nn.utils." in dict(result.skipped)["3"]
+
+
+def test_b97_a_subclass_of_linear_that_only_renames_it_is_watched_and_another_forward_is_not():
+    class Renamed(nn.Linear):
+        pass
+
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return F.linear(x, 2 * self.weight, self.bias)
+
+    model, x = nn.Sequential(Renamed(4, 4), Doubled(4, 4), nn.Linear(4, 2)), torch.randn(3, 4)
+    result = prune(model, "wanda", 0.5, batches=[x])
+    assert set(result.masks) == {"0.weight", "2.weight"} and "Doubled is none" in dict(result.skipped)["1"]
+
+
+def test_b97_inside_inference_mode_the_result_is_the_same():
+    outside = prune(network(), "l1-filter", 0.5, example=X)
+    with torch.inference_mode():
+        inside = prune(network(), "l1-filter", 0.5, example=X)
+    assert all(torch.equal(inside.masks[name], mask) for name, mask in outside.masks.items())
+
+
+def test_b97_a_compiled_part_is_pruned_like_the_rest():
+    model = nn.Sequential(torch.compile(network(), backend="eager"), nn.ReLU(), nn.Linear(3, 3))
+    assert prune(model, "l1-filter", 0.5, example=X, layers=["0"]).model[0]._orig_mod[0].out_channels == 4
+
+
+def test_b97_recalibration_without_batch_norm_says_that_nothing_changes():
+    with pytest.warns(UserWarning, match="no batch norm with running statistics, so nothing changes"):
+        recalibrate(nn.Sequential(nn.Linear(2, 2)), [torch.ones(3, 2)])
 
 
 def test_b96_a_loss_that_is_not_finite_is_blamed_on_the_batch_or_on_the_rate():

@@ -10,7 +10,7 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.copies import leaves, untouched
+from survey_lib.chain.copies import RANKED, leaves, untouched
 
 
 def whole(**values: int) -> None:
@@ -48,15 +48,38 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def check_values(what: str, value) -> None:
+    """ValueError for inputs without a single entry, on the meta device, or with NaN or infinity.
+
+    A mask that is added, of zeros and −∞ alone, passes.
+
+    Parameters
+    ----------
+    what : str
+        What it is, for the message.
+    value : tensor, tuple, dict
+        Inputs of a forward, or a batch.
+    """
+    tensors = list(leaves(value))
+    if not any(x.numel() and not x.is_meta for x in tensors):
+        raise ValueError(f"{what} holds no values: {described(value)}; give at least one sample")
+    for x in tensors:
+        if x.dtype in RANKED and x.layout is torch.strided and not x.is_meta:
+            bad = int((~x.isfinite()).sum())
+            if bad and not ((x == 0) | (x == -math.inf)).all():
+                raise ValueError(f"{what} has {bad} entries that are NaN or infinite, in {described(x)}")
+
+
 def arguments(example) -> tuple[tuple, dict]:
     """A tensor, a tuple of them, or a dict of named inputs, as positional and named arguments.
 
-    A dict is passed by name where the names are the forward's; ValueError if no tensor is in it.
+    A dict is passed by name where the names are the forward's; ValueError if no tensor is in it, or NaN.
     """
     if not list(leaves(example)):
         raise ValueError(
             f"example must be a tensor, a tuple of tensors or a dict of named inputs; got {described(example)}"
         )
+    check_values("the example", example)
     if isinstance(example, Mapping):
         return (), dict(example)
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})

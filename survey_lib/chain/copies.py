@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
@@ -17,6 +18,8 @@ WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 PICKLING = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 # Numbers that can be compared and zeroed
 RANKED = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+ATOMS = {int, float, bool, str, type(None)}
+TABLES = {dict, OrderedDict, set}
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -78,25 +81,45 @@ def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) ->
     replaced : Mapping[int, object], optional
         Id of a tensor -> what stands for it in the copy.
     """
-    tables = (
-        v for module in model.modules() for v in vars(module).values() if type(v) is OrderedDict and not v
-    )
-    # A model has many empty tables of hooks
-    memo = {**(replaced or {}), **{id(table): OrderedDict() for table in tables}}
+    memo = dict(replaced or {})
     try:
         return _deepcopy(model, memo)
     except Exception:
-        return _deepcopy(model, _uncopyable(model) | memo)
+        memo = _uncopyable(model) | memo
+    try:
+        return _deepcopy(model, memo)
+    except Exception as error:
+        raise ValueError(f"all work is done on a copy, and copy.deepcopy(model) fails: {error!r}") from error
 
 
 def _deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
     """`copy.deepcopy`, but of modules that are pickled like any other only the values are copied, which is faster."""
-    usual = [getattr(nn.Module, name, None) for name in PICKLING]
-    plain = [m for m in model.modules() if [getattr(type(m), name, None) for name in PICKLING] == usual]
-    memo = memo | {id(module): object.__new__(type(module)) for module in plain}
-    for module in plain:
-        vars(memo[id(module)]).update({name: copy.deepcopy(v, memo) for name, v in vars(module).items()})
+    usual = {_pickling(nn.Module), _pickling(_ConvNd)}  # a convolution only reads old files in another way
+    modules = list(model.modules())
+    plain = {kind for kind in set(map(type, modules)) if _pickling(kind) in usual}
+    memo = memo | {id(module): object.__new__(type(module)) for module in modules if type(module) in plain}
+    for module in reversed(modules):  # the inner ones first: others may ask them while they are copied
+        if type(module) in plain:
+            vars(memo[id(module)]).update(_values(vars(module), memo))
     return copy.deepcopy(model, memo)
+
+
+def _pickling(kind: type) -> tuple:
+    return tuple(getattr(kind, name, None) for name in PICKLING)
+
+
+def _values(table: dict[str, object], memo: dict[int, object]) -> dict[str, object]:
+    """`copy.deepcopy` of the values, without its detours for numbers, names and the many tables of a module."""
+    return {name: v if type(v) in ATOMS else _value(v, memo) for name, v in table.items()}
+
+
+def _value(value: object, memo: dict[int, object]) -> object:
+    kind = type(value)
+    if id(value) in memo or kind not in TABLES or not ATOMS.issuperset(map(type, value)):
+        return copy.deepcopy(value, memo)
+    memo[id(value)] = new = kind()
+    new.update(value if kind is set else _values(value, memo))
+    return new
 
 
 def _uncopyable(model: nn.Module) -> dict[int, object]:
@@ -140,7 +163,8 @@ def untouched(*models: nn.Module) -> Iterator[None]:
             vars(module).clear()
             vars(module).update(found)
         for container, before in held:
-            if _entries(container) == _entries(before):  # some cannot be written to, such as frozen dicts
+            # Some cannot be written to, such as frozen dicts
+            if not (container or before) or _entries(container) == _entries(before):
                 continue
             container.clear()
             (container.extend if isinstance(container, (list, deque)) else container.update)(before)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
 
 from survey_lib.chain.checks import described
 from survey_lib.chain.copies import check_runnable, duplicate, unwrap
@@ -22,6 +23,19 @@ LAYERS = (nn.Linear, _ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear, nn.Multih
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an entry
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
+
+
+def reparametrised(model: nn.Module) -> dict[str, str]:
+    """Layers whose weight is computed: zeros do not last and a zeroed row may become NaN (case B38). How to fold them."""
+    ways = {name: _folded_by(module) for name, module in model.named_modules()}
+    text = "its weight is computed from other tensors; fold it first with torch.nn.utils."
+    return {name: text + way for name, way in ways.items() if way}
+
+
+def _folded_by(module: nn.Module) -> str:
+    hooks = [FOLD.get(type(hook).__name__, "") for hook in module._forward_pre_hooks.values()]
+    return "parametrize.remove_parametrizations" if parametrize.is_parametrized(module) else "".join(hooks)
 
 
 def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
@@ -40,7 +54,7 @@ def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
     found: dict[str, nn.Parameter] = {}
     embeddings = [m.weight for m in unwrap(model).modules() if isinstance(m, EMBEDDINGS) and not tied]
     for layer_name, layer in unwrap(model).named_modules():
-        if isinstance(layer, LAYERS):
+        if isinstance(layer, LAYERS) and not _folded_by(layer):
             for name, parameter in layer.named_parameters(layer_name, recurse=False):
                 if parameter.dim() >= 2 and not any(
                     parameter is other for other in (*embeddings, *found.values())
@@ -56,6 +70,8 @@ def own_matrices(model: nn.Module) -> dict[str, str]:
     no such matrices.
     """
     known, found = {id(weight) for weight in prunable(model, tied=True).values()}, {}
+    for layer in reparametrised(unwrap(model)):
+        known |= set(map(id, unwrap(model).get_submodule(layer).parameters()))
     for owner, module in unwrap(model).named_modules():
         if not isinstance(module, (*EMBEDDINGS, *NORMS)):
             for name, parameter in module.named_parameters(owner, recurse=False):
@@ -172,14 +188,16 @@ def check_optimizer(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer)
     Raises
     ------
     ValueError
-        If it trains none of them (case B79).
+        If it is no optimizer, or trains none of them (case B79).
     """
-    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"optimizer must be a torch.optim.Optimizer, built; got {described(optimizer)}")
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
     weights = list(weights)
     if weights and trained.isdisjoint(map(id, weights)):
         raise ValueError(
             "the optimizer trains none of the model's pruned weights, so its steps would never reach them; "
-            "build it from the parameters of this model (after moving or copying it)"
+            "build it from the parameters of this model (after moving or copying it), not frozen"
         )
 
 

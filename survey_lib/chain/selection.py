@@ -19,7 +19,7 @@ SCHEDULES = ("one-shot", "iterative", "gradual")
 
 def check_sparsity(sparsity: float) -> float:
     """The sparsity as a float in [0, 1), or a ValueError that says what is allowed."""
-    if not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
+    if not isinstance(sparsity, Real) or isinstance(sparsity, bool) or not 0 <= sparsity < 1:
         raise ValueError(f"sparsity must lie in [0, 1), the fraction removed; got {sparsity!r}")
     return float(sparsity)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from survey_lib.catalogue import Method
 from survey_lib.chain.checks import described
 from survey_lib.chain.coupling import Coupling
-from survey_lib.chain.masks import Masks, masked_copy
+from survey_lib.chain.masks import Masks, masked_copy, tensors
 from survey_lib.measure import measure
 from survey_lib.measure.observe import effective
 
@@ -179,7 +179,7 @@ def budget_of(
         return Budget("cost", float(at_most), cost)
     for kind in ("macs", "parameters"):
         share = wishes[kind]
-        if share is not None and not (isinstance(share, Real) and 0 < share <= 1):
+        if share is not None and not (isinstance(share, Real) and share is not True and 0 < share <= 1):
             raise ValueError(
                 f"{kind} is the share of the dense {kind} that may stay, in (0, 1]; got {share!r}"
             )
@@ -208,6 +208,35 @@ class Request:
     more: tuple = ()  # further examples
 
 
+def listed(names: Sequence[str] | None, model: nn.Module, blocks: bool) -> list[str] | None:
+    """`layers` or `protect` as a list of which every name matches something, before any work.
+
+    Parameters
+    ----------
+    names : Sequence[str] | None
+        What the caller gave.
+    model : nn.Module
+        The network.
+    blocks : bool
+        Any module may be named; else what has a matrix.
+
+    Raises
+    ------
+    ValueError
+        For what is no list of names, and for names that match nothing.
+    """
+    if names is None:
+        return None
+    if isinstance(names, Mapping | nn.Module) or not hasattr(names, "__iter__"):
+        raise ValueError(f"layers and protect take a list of names or patterns; got {described(names)}")
+    names = [names] if isinstance(names, str) else list(names)
+    weights = [name for name, tensor in tensors(model).items() if tensor.dim() >= 2]
+    known = [n.rpartition(".")[0] or n for n in weights] + [n.removesuffix(".weight") for n in weights]
+    known = [name for name, _ in model.named_modules() if name] if blocks else known
+    choose(list(dict.fromkeys(known)), names)
+    return names
+
+
 def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
     """The names that match any of the patterns, in their order.
 
@@ -228,7 +257,7 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if not isinstance(pattern, str):
-            raise ValueError(f"layers and protect take names, such as {names[0]!r}; got {described(pattern)}")
+            raise ValueError(f"layers and protect take names, such as {names[:1]}; got {described(pattern)}")
         bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
         hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
         if not hits:

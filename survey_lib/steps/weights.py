@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from survey_lib.catalogue import Method
 from survey_lib.chain.copies import duplicate
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
-from survey_lib.chain.masks import Masks, apply, overall_sparsity, own_matrices, prunable
+from survey_lib.chain.masks import Masks, apply, overall_sparsity, own_matrices, prunable, reparametrised
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
@@ -61,6 +62,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         (_layer(name), "its weight is also an embedding; name it in layers= to prune both") for name in tied
     ]
     skipped += [(layer[name], OF_NO_LAYER.format(kind)) for name, kind in own.items() if not named]
+    skipped += reparametrised(model).items()
     names = [name for name in names if layer[name] in wanted]
     dense = pruned = apply(duplicate(model), request.masks)
     reasons = {name: _unfit(model, name, method) for name in names}
@@ -110,9 +112,11 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
 
 def _unfit(model: nn.Module, name: str, method: Method) -> str:
     """Why a weight is left whole by this method; empty if it is not."""
-    watched = type(model.get_submodule(_layer(name))) in WATCHED and name.endswith("weight")
+    owner = type(model.get_submodule(_layer(name)))
+    watched = name.endswith("weight") and owner is not NonDynamicallyQuantizableLinear
+    watched &= owner.forward in [kind.forward for kind in WATCHED if issubclass(owner, kind)]
     if INPUTS.intersection(method.needs) and not watched:
-        return f"{method.name} watches the inputs of layers, and this weight is used without its layer being called"
+        return f"{method.name} watches the inputs of torch's linear and convolution layers, and {owner.__name__} is none"
     weight = model.get_parameter(name)
     return misfit(weight.shape, method.unit, method.pattern) if method.unit != "weight" else ""
 

@@ -186,9 +186,8 @@ class Coupling:
         kept = [keep[g.name].cpu().numpy() if g.name in keep else np.ones(g.size, bool) for g in self.groups]
         starts = np.cumsum([0, *(len(one) for one in kept)])
         channel = np.where(self.member[:, 0] < 0, starts[-1], starts[self.member[:, 0]] + self.member[:, 1])
-        return np.concatenate([*kept, [True]])[
-            np.append(channel, starts[-1])
-        ]  # the last one answers for label −1
+        # The last one answers for label −1
+        return np.concatenate([*kept, [True]])[np.append(channel, starts[-1])]
 
     def masks(self, keep: Mapping[str, Tensor]) -> Masks:
         """Masks of the traced model's tensors that zero every slice of what `keep` removes, see `group_masks`."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from survey_lib.chain.checks import described
 from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
@@ -39,9 +40,8 @@ class LabelledRun(TorchDispatchMode):
         self.model, self.labels, self.second = model, labels, second
         self.choices: list[Choice] = []
         self.counting = True
-        self.products: list[
-            tuple[int, tuple[np.ndarray, ...]]
-        ] = []  # multiply-adds, and the axes they scale with
+        # Multiply-adds, and the axes they scale with
+        self.products: list[tuple[int, tuple[np.ndarray, ...]]] = []
         self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
         self.head_width = 0  # inside multi-head attention
         self.hint: Hint | None = None
@@ -59,6 +59,9 @@ class LabelledRun(TorchDispatchMode):
         finally:
             for handle in handles:
                 handle.remove()
+        if not any(x.is_floating_point() or x.is_complex() for x in leaves(output)):
+            what = "no floating tensor by which a cut could be checked; wrap it to return its scores"
+            raise ValueError(f"the model returns {described(output)}, and {what}")
         for why, value in _outputs(output):
             for tensor in leaves(value):
                 self.labels.fix_all(self.labels.axes(tensor), why)

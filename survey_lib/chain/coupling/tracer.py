@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from survey_lib.chain.checks import arguments, running
@@ -16,9 +15,8 @@ from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.readings import Choice, LabelledRun
 from survey_lib.chain.coupling.sizes import Size
+from survey_lib.chain.masks import reparametrised
 from survey_lib.chain.surgery.resize import structure
-
-FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
 
 
 def trace(model: nn.Module, example, *more) -> Coupling:
@@ -84,7 +82,7 @@ def labelled(model: nn.Module, example, *more) -> Coupling:
         Each in the same form.
     """
     inputs = [arguments(one) for one in (example, *more)]
-    with running(model, example, *more):
+    with torch.inference_mode(False), running(model, example, *more):
         best = _best(model, inputs)
     return coupling(best.run, best.classes)
 
@@ -170,12 +168,7 @@ def _dead(choice: Choice, numbers: list[Size], classes: Classes) -> bool:
 
 
 def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:
-    """A weight computed from other tensors: zeroing it does not last, a zeroed row may become NaN (case B38)."""
-    for name, module in model.named_modules():
-        hooks = {type(hook).__name__ for hook in module._forward_pre_hooks.values()} & FOLD.keys()
-        if hooks or parametrize.is_parametrized(module):
-            how = FOLD[hooks.pop()] if hooks else "parametrize.remove_parametrizations"
-            why = f"its weight is computed from other tensors; fold it first with torch.nn.utils.{how}"
-            labels.reparametrised[name] = why
-            for tensor in module.parameters():
-                labels.fix_all(labels.axes(tensor), why)
+    labels.reparametrised = reparametrised(model)
+    for name, why in labels.reparametrised.items():
+        for tensor in model.get_submodule(name).parameters():
+            labels.fix_all(labels.axes(tensor), why)

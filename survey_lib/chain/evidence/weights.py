@@ -41,13 +41,13 @@ def call(model: nn.Module, x: Tensor | tuple | dict):
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         return model(*positional, **named)
-    except TypeError as error:
-        if "positional argument" in str(error):
-            raise ValueError(
-                f"{error}. A batch is (input, target), and an input a tensor, a tuple or a dict: two inputs "
-                "without targets are ((first, second), None)"
-            ) from error
+    except torch.OutOfMemoryError:
         raise
+    except (AttributeError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"the model does not run on a batch of {described(x)}: {reason(error)}. A batch is (input, target), and "
+            "an input a tensor, a tuple or a dict: two inputs without targets are ((first, second), None)"
+        ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 
@@ -345,6 +345,8 @@ def gradients(
 
 
 def _differentiate(value: Tensor, weights: Weights, create_graph: bool = False) -> Weights:
+    if not value.requires_grad:
+        raise ValueError("the loss has no gradient: the forward or the loss detaches, or runs under no_grad")
     gradient = torch.autograd.grad(
         value, list(weights.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
     )

@@ -22,16 +22,7 @@ from survey_lib.chain.surgery.resize import plain_tensors
 
 CASTS = {"float", "half", "bfloat16"}
 NOISE = set("rand randn rand_like randn_like normal normal_ uniform_ bernoulli bernoulli_".split())
-METADATA = {
-    "dtype",
-    "shape",
-    "size",
-    "dim",
-    "ndim",
-    "numel",
-    "device",
-    "requires_grad",
-}  # read without a conversion
+METADATA = set("dtype shape size dim ndim numel device requires_grad".split())  # read without a conversion
 
 
 def double(name: str, tensor: Tensor) -> Tensor:

@@ -54,14 +54,15 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
         replaced[id(tensor)] = tensor.detach().clone()
     small = duplicate(model, replaced)
     for (module, attribute), value in attributes.items():
-        old = getattr(small.get_submodule(module), attribute)
-        setattr(small.get_submodule(module), attribute, list(value) if isinstance(old, list) else value)
+        owner = small.get_submodule(module)
+        setattr(owner, attribute, list(value) if isinstance(getattr(owner, attribute), list) else value)
     return small
 
 
 def structure(model: nn.Module) -> nn.Module:
     """A copy of the modules that shares the parameters and has buffers of its own."""
-    return duplicate(model, {id(tensor): tensor for tensor in [*model.parameters(), *plain_tensors(model)]})
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *plain_tensors(model)]}
+    return duplicate(model, {id(b): b.detach().clone() for b in model.buffers()} | shared)
 
 
 def plain_tensors(model: nn.Module) -> list[Tensor]:
@@ -165,14 +166,14 @@ def unread(model: nn.Module, small: nn.Module) -> Attributes:
         The cut model; it is changed.
     """
     changes: Attributes = {}
-    for name, module in model.named_modules():
+    for (name, module), shrunk in zip(model.named_modules(), small.modules(), strict=True):
         for attribute, old in vars(module).items():
-            side = next((axes for key, axes in WIDTHS.items() if attribute.startswith(key)), ())
-            if type(old) is int and side and getattr(small.get_submodule(name), attribute) == old:
-                new = _nearest(module, small.get_submodule(name), old, side)
+            if type(old) is int and old > 1 and vars(shrunk)[attribute] == old:
+                side = next((axes for key, axes in WIDTHS.items() if attribute.startswith(key)), ())
+                new = _nearest(module, shrunk, old, side) if side else old
                 if new != old:
                     changes[name, attribute] = new
-                    setattr(small.get_submodule(name), attribute, new)
+                    setattr(shrunk, attribute, new)
     return changes
 
 

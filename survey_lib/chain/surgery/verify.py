@@ -50,9 +50,8 @@ class Check:
         self.model, self.coupling = model, coupling
         self.random = random_values(model)
         self.gains = gains(model, without=self.random)
-        self.inputs = [
-            variants(arguments(one)) for one in examples
-        ]  # from the first run on: one the model takes
+        # From the first run on: one that the model takes
+        self.inputs = [variants(arguments(one)) for one in examples]
         self.small, self.gone, self.attributes, self.over_kept = None, {}, {}, ()
         self.settled, self.repaired, self.failing = False, set(), ""
 
@@ -141,10 +140,8 @@ class Check:
 
     def _zeroed(self, gone: Removed) -> Callable[[str, Tensor], Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
-            statistic = name.rpartition(".")[2] in STATISTICS
-            return zero(
-                self._double(name, self.random.get(name, tensor)), {} if statistic else gone.get(name, {})
-            )
+            axes = {} if name.rpartition(".")[2] in STATISTICS else gone.get(name, {})
+            return zero(self._double(name, self.random.get(name, tensor)), axes)
 
         return value
 
@@ -154,11 +151,9 @@ class Check:
 
     def _shortened(self, gone: Removed) -> Callable[[str, Tensor], Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
-            return (
-                shorten(self.random[name], gone.get(name, {}))
-                if name in self.random
-                else self._double(name, tensor)
-            )
+            if name in self.random:
+                return shorten(self.random[name], gone.get(name, {}))
+            return self._double(name, tensor)
 
         return value
 
@@ -194,9 +189,8 @@ def error(expected: Tensor, found: Tensor) -> float:
     """
     if not (torch.isfinite(expected).all() and torch.isfinite(found).all()):
         return float("inf")
-    return float(
-        (expected.double() - found.double()).abs().max() / expected.double().abs().max().clamp(min=1e-30)
-    )
+    expected, found = expected.double(), found.double()
+    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
 def random_values(model: nn.Module) -> dict[str, Tensor]:

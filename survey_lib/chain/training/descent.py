@@ -141,4 +141,8 @@ def descend(
                     f"the loss became {value.item()} in epoch {epoch + 1}, step {step + 1}, at learning "
                     f"rate {rate:.3g}; {way}"
                 )
+        if not examples:
+            raise ValueError(
+                f"epoch {epoch + 1} has no batches; pass a list or a DataLoader, as long each time"
+            )
         yield epoch + 1, rate, total / examples

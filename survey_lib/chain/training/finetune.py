@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import check_data, positive, whole
+from survey_lib.chain.checks import check_data, described, positive, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, class_scores, loss_of, over
 from survey_lib.chain.training.descent import descend, make_optimizer
@@ -197,9 +197,10 @@ def _pairs(batches: Iterable, model: nn.Module) -> Iterator[tuple]:
     """The (input, target) pairs, on the device of the model."""
     device = next(model.parameters()).device
     for batch in batches:
-        if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
+        pair = isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor)
+        if not pair or not batch[1].numel():
             raise ValueError(
-                f"a batch must be an (input, target) pair with a tensor as target; got {type(batch).__name__}"
+                f"a batch must be an (input, target) pair with a tensor as target, not empty; got {described(batch)}"
             )
         yield tuple(over(part, lambda tensor: tensor.to(device)) for part in batch)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.checks import check_data
+from survey_lib.chain.checks import check_data, check_values
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, pairs
 
@@ -25,7 +26,7 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     Parameters
     ----------
     model : nn.Module
-        Any model; it is not changed. Without batch norm an equal copy is returned.
+        Any model; it is not changed. Without batch norm an equal copy is returned, with a warning.
     batches : iterable
         Inputs (tensor or dict) or (input, target) pairs. Use training data, never the test split; a few hundred
         examples are enough. A batch of one example raises PyTorch's own error where a norm sees one value.
@@ -33,7 +34,7 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     Raises
     ------
     ValueError
-        If `batches` is empty, and where statistics would not be finite.
+        If `batches` is empty or one holds NaN or infinity, and where statistics would not be finite.
 
     Examples
     --------
@@ -47,15 +48,18 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
     # Runs the batches: what else a forward writes does not reach the result
     subject = duplicate(result).eval()
     norms = {n: m for n, m in subject.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
+    if not norms:
+        warnings.warn("the model has no batch norm with running statistics, so nothing changes", stacklevel=3)
     for norm in norms.values():
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    batch = None
+    number = 0
     with torch.random.fork_rng(), untouched(model):
-        for batch in batches:
+        for number, batch in enumerate(batches, 1):
+            check_values(f"batch {number}", batch)
             call(subject, pairs([batch])[0][0])
-    if batch is None:
+    if not number:
         raise ValueError("batches is empty; batch-norm statistics need at least one batch of training inputs")
     bad = [name for name, norm in norms.items() if not all(one.isfinite().all() for one in norm.buffers())]
     if bad:
