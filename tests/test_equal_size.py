@@ -113,13 +113,13 @@ def test_stored_answers_widen_the_interval_to_test_examples(monkeypatch):
         for side in range(2)
     }
     monkeypatch.setattr(equal_compression.store, "published_records", lambda study: records)
-    equal_compression.correct.cache_clear()
+    equal_compression.by_example.cache_clear()
     expected = crossed_interval(right[:, 0].astype(float) - right[:, 1])
     assert vars(compare(weighted)) == pytest.approx(vars(expected))
     del records["21"]
-    equal_compression.correct.cache_clear()
+    equal_compression.by_example.cache_clear()
     assert compare(weighted).over == "seeds"
-    equal_compression.correct.cache_clear()
+    equal_compression.by_example.cache_clear()
 
 
 def test_the_table_of_differences_is_corrected_as_one_family():
