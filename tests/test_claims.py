@@ -127,7 +127,10 @@ def test_each_finding_says_what_its_interval_covers(behind):
     for found, runs in behind:
         stored = {run["metrics"]["recovered"]["test"].get("n") for run in runs}
         assert f"{found['n']} seeds" in found["statement"] and len(found["seeds"]) == found["n"]
-        if found["examples"]:
+        if found["unit"] == "nats":
+            assert {len(run["losses"]) for run in runs} == {found["examples"]} and min(stored) > 50_000
+            assert f"× {found['examples']:,} texts" in found["statement"]
+        elif found["examples"]:
             assert stored == {found["examples"]} and f"× {found['examples']:,} images" in found["statement"]
         else:
             assert "over seeds only" in found["statement"]
