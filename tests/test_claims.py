@@ -198,6 +198,11 @@ def test_the_card_says_what_the_records_say():
         tables.study_card(table.assign(key=["x", "y", "z"]))
 
 
+def test_the_card_of_a_study_that_trains_nothing_names_no_training_examples():
+    card = tables.study_card(tables.finished("language", local=False).query("method == 'dense'"))
+    assert "stories260K; 1,103 test examples |" in card and tables.NOT_STORED not in card
+
+
 def test_the_card_names_the_gpu_of_the_runs_that_had_one():
     table = tables.finished("comparison-eurosat32", local=False)
     chosen = table.query("sparsity == 0.55 or (method == 'dense' and recovery == 'none')")

@@ -90,6 +90,14 @@ def test_damaged_model_files_are_refused(tmp_path, damage, message):
         read_model(path)
 
 
+def test_a_changed_byte_of_the_sampled_texts_fails_the_checksum(tmp_path):
+    data = bytearray((language.STORIES / "sampled.npy").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "sampled.npy").write_bytes(data)
+    with pytest.raises(ValueError, match="sha256"):
+        language.load_sampled(tmp_path)
+
+
 def test_a_changed_byte_fails_the_checksum(tmp_path):
     for name in language.SHA256:
         shutil.copy(language.STORIES / name, tmp_path)
@@ -120,6 +128,24 @@ def test_calibration_stories_are_the_models_own(stories):
     sampled = language.generate(model, [1], 24, torch.Generator().manual_seed(5))
     stored = json.loads((language.STORIES / "calibration.json").read_text())
     assert stored[5].startswith(tokenizer.decode(sampled)[:40])
+
+
+def test_sampled_texts_are_the_models_own_and_not_those_of_the_calibration(stories):
+    model, _, encoded = stories
+    texts = language.load_sampled()
+    assert texts.shape == (200, 257) and texts[:, 1:].numel() >= 50_000
+    assert torch.equal(language.sample(model, 200, 4, language.SEED), texts[:, :4])
+    own = {tuple(story[:60]) for story in encoded["calibration"]}
+    assert not own & {tuple(text[:60]) for text in texts.tolist()}
+
+
+def test_on_its_own_text_the_loss_of_a_model_is_its_entropy(stories):
+    """E over the model's own draws of −log p is −Σ p log p; 5,120 tokens have a standard error near 0.02."""
+    model, *_ = stories
+    texts = language.load_sampled()[:20].tolist()
+    scores = language.log_probabilities(model, texts)
+    entropy = -(scores.exp() * scores).sum(1).mean()
+    assert float(language.token_losses(model, texts).mean()) == pytest.approx(float(entropy), abs=0.06)
 
 
 def test_pruning_block_by_block_leaves_the_model_and_its_head(stories):

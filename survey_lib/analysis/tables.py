@@ -34,6 +34,7 @@ INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
 NOT_STORED = "(not stored)"
 BASELINES = ("random", "magnitude", "random-filter", "l1-filter")
 TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mini": 1000, "fashion-mnist": 10_000}  # images
+TESTS |= {"stories260K": 1103}  # tokens
 CHOICES = {
     "category": CATEGORIES,
     "when": ("before", "during", "after", "any"),
@@ -222,7 +223,7 @@ def study_card(table: pd.DataFrame) -> str:
     error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in sorted(tests))
     recovery = f"{of('recovery')}; {of('recovery_epochs')} epochs, rate {of('recovery_lr')}"
     rows = {
-        "data": f"{of('data')}; {_numbers(images)} training and {_numbers(tests)} test examples",
+        "data": f"{of('data')}; {f'{_numbers(images)} training and ' if images else ''}{_numbers(tests)} test examples",
         "network": of("model"),
         "recipe": f"{of('epochs')} epochs, {of('optimizer')}, {of('lr_schedule')}, rate {of('lr')}, "
         f"batch {of('batch_size')}, weight decay {of('weight_decay')}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +27,8 @@ SHA256 = {
     "stories260K.bin": "b0a507e7ad0f626624f17112325e66691f9076d622e1d3274d103d00299f2696",
     "tok512.bin": "037cb335abb25d1fa9e8ecae30ed2a3a8ace9302862ebcdc05d51a6bbb10c312",
 }
+TEXTS, LENGTH, SEED = 200, 257, 1  # of sampled.npy: BOS and 256 tokens each
+SAMPLED = "e8450c5dd0d833d32b2baff3c26361da6aa83e823530bceb552d6632f961811c"
 
 
 class Tokenizer:
@@ -121,6 +125,15 @@ def load_texts(name: str, folder: Path = STORIES) -> list[str]:
     return json.loads(path.read_text())
 
 
+def load_sampled(folder: Path = STORIES) -> Tensor:
+    """Texts that the dense model wrote, for evaluation: tokens (200, 257), after a check of the sha256.
+
+    Made by `sample`; none of them is among the calibration stories.
+    """
+    content = files.verified(Path(folder) / "sampled.npy", SAMPLED, "copy the file again")
+    return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False).astype(np.int64))
+
+
 def windows(stories: list[list[int]], length: int) -> Tensor:
     """Tokens of all stories end to end, cut into windows.
 
@@ -200,6 +213,32 @@ def generate(
     return tokens
 
 
+@torch.no_grad()
+def sample(model: Llama, count: int, length: int, seed: int) -> Tensor:
+    """Texts drawn from the model itself at temperature 1, all at once: tokens (count, length).
+
+    Each begins with BOS. A story that ends early is followed by BOS and the next one, as in training. On such
+    texts the expected cross-entropy of the model itself is its entropy, and what another model has above it is
+    the KL divergence between the two.
+
+    Parameters
+    ----------
+    model : Llama
+        The language model.
+    count : int
+        Number of texts.
+    length : int
+        Tokens of each, BOS included.
+    seed : int
+        Seed of the draws.
+    """
+    tokens, generator = torch.full((count, 1), Tokenizer.BOS), torch.Generator().manual_seed(seed)
+    while tokens.shape[1] < length:
+        drawn = torch.multinomial(model(tokens)[:, -1].softmax(-1), 1, generator=generator)
+        tokens = torch.cat([tokens, drawn], 1)
+    return tokens
+
+
 def prune_language(
     model: Llama, method: str, sparsity: float, calibration: Tensor, seed: int = 0
 ) -> tuple[Llama, Masks]:
@@ -242,3 +281,7 @@ def prune_language(
         pruned = result.model
         masks |= result.masks
     return pruned, masks
+
+
+if __name__ == "__main__":  # writes data/stories260K/sampled.npy again, in about ten minutes of one core
+    np.save(STORIES / "sampled.npy", sample(load_stories()[0], TEXTS, LENGTH, SEED).numpy().astype(np.uint16))
