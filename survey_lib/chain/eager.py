@@ -1,5 +1,8 @@
-"""Eager torch without `torch._dynamo`, which torch imports for its compiler (two to three seconds) even where
-nothing is compiled: at the first step of an optimizer and at the first operator under a dispatch mode."""
+"""Eager torch without `torch._dynamo`, the compiler.
+
+Torch imports it, in two to three seconds, even where nothing is compiled: at the first step of an optimizer, and
+at the first operator under a dispatch mode.
+"""
 
 from __future__ import annotations
 
