@@ -81,14 +81,15 @@ def _quadratic(delta: np.ndarray, hessian: np.ndarray) -> np.ndarray:
 
 
 def predictions(panels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Size of the true change of the loss against the predicted one, a panel each, two in a row.
+    """Size of the true change of the loss against the predicted one, a panel each.
 
     `panels` is title -> (predicted, true), one value a removed weight. Both axes are logarithmic and shared; the dashed line is prediction = truth; Spearman's ρ stands in the
     title.
     """
-    rows = -(-len(panels) // 2)
-    figure, grid = plt.subplots(rows, 2, figsize=(6, 2.7 * rows), sharex=True, sharey=True, squeeze=False)
-    for axes, (title, (predicted, true)) in zip(grid.flat, panels.items(), strict=False):
+    figure, grid = plt.subplots(
+        1, len(panels), figsize=(2.4 * len(panels), 3), sharex=True, sharey=True, squeeze=False
+    )
+    for axes, (title, (predicted, true)) in zip(grid.flat, panels.items(), strict=True):
         true = np.abs(true)
         axes.plot(predicted, true, "o", color=PALETTE[0], markersize=2.5, alpha=0.4, markeredgewidth=0)
         axes.set(
@@ -99,6 +100,6 @@ def predictions(panels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     low, high = (np.quantile([*every[0], *every[1]], [0.01, 1]) * [0.3, 3]).tolist()
     axes.set(xlim=(low, high), ylim=(low, high))
     figure.supxlabel("predicted change of the loss", fontsize=9)
-    figure.supylabel("true change, absolute", fontsize=9)
+    grid[0, 0].set_ylabel("true change, absolute")
     plots.note_n(axes, pd.Series([len(pair[0]) for pair in panels.values()]))
     return figure
