@@ -13,9 +13,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from survey_lib.chain.copies import duplicate, unwrap
+from survey_lib.chain.eager import EagerMode
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Evidence, layer_seed
 from survey_lib.chain.masks import Masks
@@ -31,7 +31,7 @@ class Skip(nn.Module):
         return x
 
 
-class _Additions(TorchDispatchMode):
+class _Additions(EagerMode):
     """Notes the modules that add their own input to something computed, while they are the innermost running.
 
     Adding a parameter or buffer, as to embed positions, makes no block.

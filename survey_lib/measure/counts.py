@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from survey_lib.chain.checks import arguments, running
 from survey_lib.chain.copies import check_kind, unwrap
+from survey_lib.chain.eager import EagerMode
 from survey_lib.measure.observe import (
     Example,
     effective,
@@ -43,7 +42,7 @@ MOVES = {
 }
 
 
-class MacCounter(TorchDispatchMode):
+class MacCounter(EagerMode):
     """Adds up the MACs of every operator that `torch.utils.flop_counter` has a rule for.
 
     A tensor computed from parameters alone (a masked or normalised weight, a slice of one) counts as a
@@ -51,13 +50,16 @@ class MacCounter(TorchDispatchMode):
     """
 
     def __init__(self, weights: Iterable[Tensor]):
+        from torch.utils.flop_counter import flop_registry  # slow to import
+
         super().__init__()
+        self._rules = flop_registry
         self.macs, self.nonzero_macs, self.uncounted, self.output = 0, 0.0, set(), None
         self._weights = {_storage(weight): weight for weight in weights}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func.namespace == "aten" and func._overloadpacket not in flop_registry:
+        if func.namespace == "aten" and func._overloadpacket not in self._rules:
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -68,7 +70,7 @@ class MacCounter(TorchDispatchMode):
         if inputs and len(weights) == len(inputs):
             made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
             self._weights.update({_storage(tensor): tensor for tensor in made})
-        rule = flop_registry.get(func._overloadpacket)
+        rule = self._rules.get(func._overloadpacket)
         if rule is not None:  # the registry counts two FLOPs a multiply-add
             self._add(rule(*args, **kwargs, out_val=result) // 2, weights)
         elif inputs and not func.is_view and torch.Tag.pointwise not in func.tags:

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from survey_lib.chain.checks import arguments
+from survey_lib.chain.eager import EagerMode
 from survey_lib.measure.observe import Example, quiet
 from survey_lib.measure.timing import WARM_UP
 
@@ -24,7 +23,7 @@ from survey_lib.measure.timing import WARM_UP
 KINDS = {"convolution": "convolution", "mm": "linear", "norm": "norm", "pool": "pooling"}
 
 
-class OperatorClock(TorchDispatchMode):
+class OperatorClock(EagerMode):
     """Notes time, FLOPs and bytes of each operator of a forward, in order.
 
     Views move nothing and are left out. FLOPs by torch's counter, two a multiply-add, and one an output entry
@@ -32,7 +31,10 @@ class OperatorClock(TorchDispatchMode):
     """
 
     def __init__(self):
+        from torch.utils.flop_counter import flop_registry  # slow to import
+
         super().__init__()
+        self._rules = flop_registry
         self.rows: list[tuple[str, int, int, float]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -42,7 +44,7 @@ class OperatorClock(TorchDispatchMode):
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if read and not func.is_view:
-            rule = flop_registry.get(func._overloadpacket)
+            rule = self._rules.get(func._overloadpacket)
             flops = rule(*args, **(kwargs or {}), out_val=result) if rule else sum(t.numel() for t in made)
             moved = sum(tensor.nbytes for tensor in [*read, *made])
             self.rows.append((func._overloadpacket.__name__, flops, moved, seconds))

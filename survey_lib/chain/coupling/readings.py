@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from survey_lib.chain.checks import described
 from survey_lib.chain.copies import leaves
@@ -17,6 +16,7 @@ from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.rules.table import rule_of
 from survey_lib.chain.coupling.sizes import Hint, Size, Sizes
+from survey_lib.chain.eager import EagerMode
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Choice:
     size: Size | None = None
 
 
-class LabelledRun(TorchDispatchMode):
+class LabelledRun(EagerMode):
     """Follows the labels through every operation the model runs.
 
     second: ambiguous operations, by their number in the run, to be read the second way.

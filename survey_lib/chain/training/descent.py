@@ -9,13 +9,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain import eager
 from survey_lib.chain.copies import leaves
 
+SGD = eager.optimizer(torch.optim.SGD)
 OPTIMIZERS = {
-    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
-    "heavy-ball": partial(torch.optim.SGD, momentum=0.9),
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "sgd": partial(SGD, momentum=0.9, nesterov=True),
+    "heavy-ball": partial(SGD, momentum=0.9),
+    "adam": eager.optimizer(torch.optim.Adam),
+    "adamw": eager.optimizer(torch.optim.AdamW),
 }
 WARMUP = 0.3  # share of the steps in which one-cycle rises
 
