@@ -80,7 +80,7 @@ def assertions(source: str) -> list[str]:
     Examples
     --------
     >>> assertions("exercises.check(lambda: 2 + 2, 4)")
-    ["assert check.verdict(lambda: 2 + 2, 4) == 'Right.'"]
+    ["assert exercises.check.verdict(lambda: 2 + 2, 4) == 'Right.'"]
     """
     calls = [line.value for line in ast.parse(source).body if isinstance(line, ast.Expr)]
     found = []
