@@ -257,5 +257,7 @@ def test_a_dense_network_that_is_trained_a_second_time_gains_less_than_half_a_po
 def test_doubling_the_training_of_a_sparse_network_gains_less_than_a_point(mask):
     """Rule 6, at the sparsity of the claims about networks that are sparse from the start."""
     runs = claims.store.results("before-training-fashion", local=False)
-    runs = runs.query(f"{mask} and sparsity == 0.95 and method in ['snip', 'random'] and ticket == 'original'")
+    runs = runs.query(
+        f"{mask} and sparsity == 0.95 and method in ['snip', 'random'] and ticket == 'original'"
+    )
     assert 0 < change(runs, "epochs == 20", "epochs == 10") < 1

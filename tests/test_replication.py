@@ -64,7 +64,13 @@ def test_one_run_carries_no_verdict():
 
 
 def _runs(errors: list[float], **fields) -> pd.DataFrame:
-    same = {"model": "lenet-300-100", "method": "dense", "optimizer": "heavy-ball", "lr": 0.01, "status": "done"}
+    same = {
+        "model": "lenet-300-100",
+        "method": "dense",
+        "optimizer": "heavy-ball",
+        "lr": 0.01,
+        "status": "done",
+    }
     same |= {"ticket": "original", "sparsity": 0.0, "evidence": 100, "epochs": 20, "inputs": "unit"} | fields
     rows = [
         same | {"seed": seed, "accuracy": 1 - error / 100, "best_test_accuracy": 1 - error / 100 + 0.001}

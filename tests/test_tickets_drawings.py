@@ -16,7 +16,14 @@ def axes():
 
 def runs(**values) -> pd.DataFrame:
     return pd.DataFrame(
-        {"sparsity": 0.9, "inputs": "normalised", "dense_accuracy": 0.95, "seed": [0, 1, 2], "accuracy": [0.8, 0.9, 1.0]} | values
+        {
+            "sparsity": 0.9,
+            "inputs": "normalised",
+            "dense_accuracy": 0.95,
+            "seed": [0, 1, 2],
+            "accuracy": [0.8, 0.9, 1.0],
+        }
+        | values
     )
 
 

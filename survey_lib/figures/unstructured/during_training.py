@@ -32,7 +32,9 @@ def moving(frame: pd.DataFrame) -> Drawing:
     shown = rows.assign(error=100 * rows["error"])
     look = {"hue": "kept", "palette": PALETTE[: table["kept"].nunique()], "dodge": 0.3, "linestyle": "none"}
     sns.pointplot(shown, x="error", y="line", order=last.index[::-1], errorbar="sd", capsize=0.15, **look)
-    axes.axvline(100 - 100 * rows["dense_accuracy"].mean(), color=DENSE, linestyle="--", label="dense network")
+    axes.axvline(
+        100 - 100 * rows["dense_accuracy"].mean(), color=DENSE, linestyle="--", label="dense network"
+    )
     axes.set(xlabel="test error, %", ylabel="")
     axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
     note_n(axes, table["count"])
