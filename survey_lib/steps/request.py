@@ -257,7 +257,8 @@ def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if not isinstance(pattern, str):
-            raise ValueError(f"layers and protect take names, such as {names[:1]}; got {described(pattern)}")
+            near = repr(names[0]) if names else "'conv1'"
+            raise ValueError(f"layers and protect take names, such as {near}; got {described(pattern)}")
         bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
         hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
         if not hits:
