@@ -65,7 +65,7 @@ def over_sparsity(lines: Mapping[str, pd.DataFrame], axes: Axes) -> pd.DataFrame
     table = pd.concat(tables, ignore_index=True)
     kept_axis(axes, sorted(table["sparsity"].unique()))
     axes.set_ylabel("test error, %")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1, symbol=""))
     if table["mean"].max() > 3 * table["mean"].min():
         axes.set_yscale("log")
         axes.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 0.9], ["2", "5", "10", "20", "50", "90"])
