@@ -127,7 +127,10 @@ def test_each_finding_says_what_its_interval_covers(behind):
     for found, runs in behind:
         stored = {run["metrics"]["recovered"]["test"].get("n") for run in runs}
         assert f"{found['n']} seeds" in found["statement"] and len(found["seeds"]) == found["n"]
-        if found["examples"]:
+        if found["unit"] == "nats":
+            assert {len(run["losses"]) for run in runs} == {found["examples"]} and min(stored) > 50_000
+            assert f"× {found['examples']:,} texts" in found["statement"]
+        elif found["examples"]:
             assert stored == {found["examples"]} and f"× {found['examples']:,} images" in found["statement"]
         else:
             assert "over seeds only" in found["statement"]
@@ -198,9 +201,10 @@ def test_the_card_says_what_the_records_say():
         tables.study_card(table.assign(key=["x", "y", "z"]))
 
 
-def test_the_card_of_a_study_that_trains_nothing_names_no_training_examples():
+def test_the_card_of_the_language_model_counts_tokens_and_its_error_is_in_nats():
     card = tables.study_card(tables.finished("language", local=False).query("method == 'dense'"))
-    assert "stories260K; 1,103 test examples |" in card and tables.NOT_STORED not in card
+    assert "stories260K; 51,200 test tokens of 200 texts |" in card and tables.NOT_STORED not in card
+    assert "| sampling error of a loss | 0.0" in card
 
 
 def test_the_card_names_the_gpu_of_the_runs_that_had_one():

@@ -113,13 +113,27 @@ def test_stored_answers_widen_the_interval_to_test_examples(monkeypatch):
         for side in range(2)
     }
     monkeypatch.setattr(equal_compression.store, "published_records", lambda study: records)
-    equal_compression.correct.cache_clear()
+    equal_compression.by_example.cache_clear()
     expected = crossed_interval(right[:, 0].astype(float) - right[:, 1])
     assert vars(compare(weighted)) == pytest.approx(vars(expected))
     del records["21"]
-    equal_compression.correct.cache_clear()
+    equal_compression.by_example.cache_clear()
     assert compare(weighted).over == "seeds"
-    equal_compression.correct.cache_clear()
+    equal_compression.by_example.cache_clear()
+
+
+def test_the_losses_of_texts_widen_the_interval_as_answers_do(monkeypatch):
+    losses = np.random.default_rng(0).normal([[3.0], [2.5]], 0.4, (3, 2, 30))
+    rows = [(f"{seed}{side}", seed, "ab"[side]) for seed in range(3) for side in range(2)]
+    frame = pd.DataFrame(rows, columns=["key", "seed", "method"])
+    frame = frame.assign(study="toy", loss=losses.mean(2).flatten())
+    weighted = contrast(frame[frame["method"] == "a"], frame[frame["method"] == "b"])
+    records = {key: {"losses": losses[seed, "ab".index(side)].tolist()} for key, seed, side in rows}
+    monkeypatch.setattr(equal_compression.store, "published_records", lambda study: records)
+    equal_compression.by_example.cache_clear()
+    expected = crossed_interval(losses[:, 0] - losses[:, 1])
+    assert vars(compare(weighted, "loss")) == pytest.approx(vars(expected))
+    equal_compression.by_example.cache_clear()
 
 
 def test_the_table_of_differences_is_corrected_as_one_family():

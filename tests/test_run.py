@@ -428,6 +428,11 @@ def test_the_language_model_is_a_study_like_any_other():
     dense, pruned = (record["metrics"][stage]["test"] for stage in ("dense", "recovered"))
     assert dense["loss"] < pruned["loss"] and record["sparsity"] == pytest.approx(0.5, abs=0.01)
     assert dense["divergence"] == 0 < pruned["divergence"]
+    # on its own text the dense model is beaten by nobody: what is added to the loss is the divergence
+    assert pruned["loss"] - dense["loss"] == pytest.approx(pruned["divergence"], abs=0.05)
+    assert len(record["losses"]) == 200 and pruned["n"] == 200 * 256
+    assert sum(record["losses"]) / 200 == pytest.approx(pruned["loss"], abs=1e-3)
+    assert record["metrics"]["recovered"]["written"]["n"] == 1103
 
 
 @pytest.mark.parametrize(

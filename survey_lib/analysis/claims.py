@@ -192,7 +192,8 @@ def _statement(claim: Claim, found: dict) -> str:
     sign = 1 if found["mean"] >= 0 else -1
     low, high = sorted(sign * end for end in ends)
     seeds = f"n = {found['n']} seeds"
-    over = f"{seeds} × {found['examples']:,} images" if found["examples"] else f"{seeds}, over seeds only"
+    examples = "texts" if claim.unit == "nats" else "images"
+    over = f"{seeds} × {found['examples']:,} {examples}" if found["examples"] else f"{seeds}, over seeds only"
     p = f"p = {found['corrected']:.2g}" if found["corrected"] >= 0.001 else "p < 0.001"
     known = f"95 % interval {low:.{digits}f} to {high:.{digits}f}, {over}, Holm-corrected {p}"
     if claim.along:

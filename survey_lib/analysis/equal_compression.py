@@ -89,7 +89,7 @@ def gaps(weighted: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
 def compare(weighted: pd.DataFrame, metric: str = "accuracy") -> Estimate:
     """The mean gap of the runs of `contrast`, with an interval over seeds and test examples.
 
-    The interval covers seeds only where the records do not hold which test examples were right.
+    The interval covers seeds only where the records hold no value for each test example.
 
     Parameters
     ----------
@@ -99,30 +99,31 @@ def compare(weighted: pd.DataFrame, metric: str = "accuracy") -> Estimate:
         A column or an expression of columns.
     """
     by_seed = gaps(weighted, metric)
-    right = correct(weighted["study"].iloc[0], metric) if "study" in weighted and len(by_seed) > 1 else {}
-    if not set(weighted.get("key", [None])) <= right.keys():
+    values = by_example(weighted["study"].iloc[0], metric) if "study" in weighted and len(by_seed) > 1 else {}
+    if not set(weighted.get("key", [None])) <= values.keys():
         return interval(by_seed)
     examples = [
-        sum(row.weight * right[row.key] for row in runs.itertuples()) for _, runs in weighted.groupby("seed")
+        sum(row.weight * values[row.key] for row in runs.itertuples()) for _, runs in weighted.groupby("seed")
     ]
     return crossed_interval(np.array(examples))
 
 
 @cache
-def correct(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
-    """Which test examples were right, for the published runs of a study that hold it.
+def by_example(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
+    """Which test examples were right, or the loss of each text, for the published runs of a study that hold it.
 
     Parameters
     ----------
     study : str
         Name of the study.
     metric : str, default 'accuracy'
-        Accuracy (at the end of the run), or that of a stage, as pruned_accuracy; others have none.
+        Accuracy or loss (at the end of the run), or the accuracy of a stage, as pruned_accuracy; others have
+        none.
 
     Returns
     -------
     dict[str, np.ndarray]
-        Run key -> (n,) bool.
+        Run key -> (n,) bool, or nats a token.
     """
     stage = "recovered" if metric == "accuracy" else metric.removesuffix("_accuracy")
     found = {}
@@ -130,6 +131,8 @@ def correct(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
         test = record.get("metrics", {}).get(stage, {}).get("test", {})
         if "correct" in test:
             found[key] = unpack(test["correct"], test["n"])
+        if metric == "loss" and record.get("losses"):
+            found[key] = np.array(record["losses"])
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean, stdev
+
 import pandas as pd
 
 from survey_lib.catalogue import CATEGORIES, METHODS
@@ -34,7 +36,6 @@ INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
 NOT_STORED = "(not stored)"
 BASELINES = ("random", "magnitude", "random-filter", "l1-filter")
 TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mini": 1000, "fashion-mnist": 10_000}  # images
-TESTS |= {"stories260K": 1103}  # tokens
 CHOICES = {
     "category": CATEGORIES,
     "when": ("before", "during", "after", "any"),
@@ -128,6 +129,7 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
             frame["method"].isin(values[values > 1].index)
             & (frame["method"] != "dense")
             & frame[field].notna()
+            & (frame[field] != "")
         )
         frame.loc[several, "method"] += " (" + frame.loc[several, field].astype(str) + ")"
     return frame
@@ -193,7 +195,8 @@ def markdown(table: pd.DataFrame) -> str:
 def study_card(table: pd.DataFrame) -> str:
     """What a reader must know to judge a figure of these runs, as a Markdown table, from their records.
 
-    The sampling error is the binomial standard error of the mean accuracy, √(a (1 − a) / n), in points.
+    The sampling error is the binomial standard error of the mean accuracy, √(a (1 − a) / n), in points; for the
+    language model, the standard error of a run's loss over its texts, in nats.
 
     Raises
     ------
@@ -221,17 +224,21 @@ def study_card(table: pd.DataFrame) -> str:
     }
     accuracy = table["accuracy"].mean()
     error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in sorted(tests))
+    kind, measured, texts = "examples", "an accuracy", [run["losses"] for run in runs if run.get("losses")]
+    if texts:
+        kind, measured = f"tokens of {len(texts[0])} texts", "a loss"
+        error = f"{fmean(stdev(losses) / len(losses) ** 0.5 for losses in texts):.3f} nats"
     recovery = f"{of('recovery')}; {of('recovery_epochs')} epochs, rate {of('recovery_lr')}"
     rows = {
-        "data": f"{of('data')}; {f'{_numbers(images)} training and ' if images else ''}{_numbers(tests)} test examples",
+        "data": f"{of('data')}; {f'{_numbers(images)} training and ' if images else ''}{_numbers(tests)} test {kind}",
         "network": of("model"),
         "recipe": f"{of('epochs')} epochs, {of('optimizer')}, {of('lr_schedule')}, rate {of('lr')}, "
         f"batch {of('batch_size')}, weight decay {of('weight_decay')}"
         if images
         else "nothing is trained",
-        "recovery": "none" if of("recovery") == "none" else recovery,
+        "recovery": "none" if of["recovery"] == "none" else recovery,
         "seeds": f"{len({config['seed'] for config in configs})} ({of('seed')})",
-        "sampling error of an accuracy": error or NOT_STORED,
+        f"sampling error of {measured}": error or NOT_STORED,
         "runs": f"{len(keys)} of study {study}: {', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''}",
     }
     gpus = {run["environment"]["machine"] for run in runs if run["config"]["device"] != "cpu"}

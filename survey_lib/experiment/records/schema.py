@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -104,7 +105,7 @@ class Layer(Part):
 
 
 class Metrics(Part):
-    """On one split: means over its examples, and on the test set which of the n examples were right."""
+    """On one split: means over its n examples, and for images of the test set which of them were right."""
 
     accuracy: Share
     loss: Amount
@@ -117,9 +118,9 @@ class Metrics(Part):
 
     @model_validator(mode="after")
     def _bits(self) -> Metrics:
-        if (self.n is None) != (self.correct is None):
-            raise ValueError("n and correct belong together")
-        if self.n and abs(float(unpack(self.correct, self.n).mean()) - self.accuracy) > 1e-6:
+        if self.correct and not self.n:
+            raise ValueError("correct needs n")
+        if self.correct and abs(float(unpack(self.correct, self.n).mean()) - self.accuracy) > 1e-6:
             raise ValueError(f"the bits of correct are not an accuracy of {self.accuracy}")
         return self
 
@@ -132,6 +133,7 @@ class Splits(Part):
     test: Metrics
     validation: Metrics | None = None
     corrupted: Metrics | None = None
+    written: Metrics | None = None  # stories written by hand, where test is text of the language model
 
 
 class Stages(Part):
@@ -240,10 +242,16 @@ class Record(Header):
     curve: list[Point]
     initial_overlap: Share | None = None
     path: Path | None = None
+    losses: list[Amount] | None = None  # at the end, of each test text of the language model
 
     @model_validator(mode="after")
     def _complete(self) -> Record:
-        named = [splits.test.correct for _, splits in self.metrics if splits]
+        named = [splits.test.correct or self.losses for _, splits in self.metrics if splits]
         if self.schema_ == SCHEMA and None in [*named, *(entry.cpu_seconds for entry in self.ledger)]:
-            raise ValueError(f"schema {SCHEMA} stores which test examples were right, and CPU seconds")
+            raise ValueError(
+                f"schema {SCHEMA} stores which test examples were right, or their losses, and CPU seconds"
+            )
+        loss = self.metrics.recovered.test.loss
+        if self.losses and not math.isclose(fmean(self.losses), loss, rel_tol=0.01):
+            raise ValueError(f"the losses of the texts are not a loss of {loss}")
         return self

@@ -104,6 +104,7 @@ def finished_stories(config: RunConfig, pruned: Pruned, notes: list[str]) -> dic
         "layers": pruned.layers,
         "skipped": [],
         "metrics": pruned.metrics | {"recovered": pruned.metrics["pruned"]},
+        "losses": pruned.losses,
         "curve": [],
         "warnings": notes,
         "ledger": [{"stage": "pruning", "epochs": 0, "examples": examples} | macs | pruned.spent],

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from survey_lib.chain.masks import apply, by_layer, overall_sparsity
 from survey_lib.experiment.networks import language
-from survey_lib.experiment.records.schema import bits
 from survey_lib.experiment.runs.config import DENSE, RunConfig
-from survey_lib.experiment.runs.train import score_metrics
+from survey_lib.experiment.runs.train import calibration_error
 from survey_lib.measure.training_costs import stopwatch
 from survey_lib.prune import PruneResult, prune
 
@@ -22,7 +22,7 @@ WINDOW = 128  # tokens a calibration sequence
 class Pruned:
     """The dense and the pruned model, and what was done.
 
-    With the metrics of both, and the seconds (wall, CPU) it took.
+    With the metrics of both, the pruned model's mean loss of each sampled text, and the seconds (wall, CPU) it took.
     """
 
     dense: nn.Module
@@ -30,6 +30,7 @@ class Pruned:
     sparsity: float
     layers: list[dict]
     metrics: dict
+    losses: list[float]
     example: Tensor
     calibration: int
     spent: dict[str, float]
@@ -39,26 +40,44 @@ def prune_stories(config: RunConfig) -> Pruned:
     """Prune stories260K by the config's method; the seed draws half of the calibration sequences.
 
     Unstructured and N:M methods go block by block (`language.prune_language`), structured ones cut the whole
-    model at once. The metrics are those of next-token prediction on the evaluation stories (test) and on the
-    calibration sequences left out (validation), and the divergence from the dense model, in nats.
+    model at once. The metrics are those of next-token prediction on the texts sampled from the dense model
+    (test) and on the stories written by hand (written), and the divergence from the dense model, in nats.
     """
     dense, tokenizer = language.load_stories()
-    encoded = {
-        name: [tokenizer.encode(text) for text in language.load_texts(name)]
-        for name in ("calibration", "evaluation")
-    }
-    tokens = language.windows(encoded["calibration"], WINDOW)
+    calibration = [tokenizer.encode(text) for text in language.load_texts("calibration")]
+    tokens = language.windows(calibration, WINDOW)
     order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(config.seed))
-    chosen, left = tokens[order[: len(order) // 2]], tokens[order[len(order) // 2 :]]
+    chosen = tokens[order[: len(order) // 2]]
     read = stopwatch()
     model, sparsity, layers = _pruned(dense, config, chosen)
     spent = read()
-    splits = {"test": encoded["evaluation"], "validation": [row.tolist() for row in left]}
-    metrics = {
-        stage: {name: _metrics(dense, one, stories) for name, stories in splits.items()}
-        for stage, one in (("dense", dense), ("pruned", model))
-    }
-    return Pruned(dense, model, sparsity, layers, metrics, tokens[:1], len(chosen), spent)
+    metrics, losses = {"dense": {}, "pruned": {}}, {}
+    for split in ("test", "written"):
+        batches, reference, own = _reference(split)
+        metrics["dense"][split] = own[0]
+        metrics["pruned"][split], losses[split] = (
+            own if model is dense else _metrics(model, batches, reference)
+        )
+    by_text = [round(loss, 3) for loss in losses["test"]]
+    return Pruned(dense, model, sparsity, layers, metrics, by_text, tokens[:1], len(chosen), spent)
+
+
+@cache
+def _reference(split: str) -> tuple[list[Tensor], list[Tensor], tuple[dict, list[float]]]:
+    """Batches of texts, the dense model's log-probabilities and metrics: equal in all runs, so computed once."""
+    dense, tokenizer = language.load_stories()
+    if split == "test":
+        batches = list(language.load_sampled().split(25))
+    else:
+        batches = [torch.tensor([tokenizer.encode(text)]) for text in language.load_texts("evaluation")]
+    reference = [_log_probabilities(dense, batch) for batch in batches]
+    return batches, reference, _metrics(dense, batches, reference)
+
+
+@torch.inference_mode()
+def _log_probabilities(model: nn.Module, batch: Tensor) -> Tensor:
+    """Of each token after BOS, given the text so far: (texts, tokens, vocab), in nats."""
+    return model(batch[:, :-1]).log_softmax(-1)
 
 
 def _pruned(dense: nn.Module, config: RunConfig, tokens: Tensor) -> tuple[nn.Module, float, list[dict]]:
@@ -93,12 +112,25 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def _metrics(dense: nn.Module, model: nn.Module, stories: list[list[int]]) -> dict:
-    targets = torch.tensor([token for story in stories for token in story[1:]])
-    reference, scores = (language.log_probabilities(one, stories) for one in (dense, model))
-    metrics = score_metrics(scores, targets, reference.argmax(1))
-    del metrics["per_class_accuracy"]  # of 512 tokens, most of them rare
-    divergence = nn.functional.kl_div(
-        scores.double(), reference.double(), reduction="batchmean", log_target=True
-    )
-    return metrics | {"divergence": float(divergence)} | bits(scores, targets)
+def _metrics(model: nn.Module, batches: list[Tensor], reference: list[Tensor]) -> tuple[dict, list[float]]:
+    """Means over all tokens, and the mean loss of each text; `reference`: the dense model's log-probabilities."""
+    parts, by_text = [], []
+    for batch, dense in zip(batches, reference, strict=True):
+        scores, targets = _log_probabilities(model, batch), batch[:, 1:]
+        confidence, guess = scores.max(-1)
+        loss = -scores.gather(-1, targets[..., None]).squeeze(-1)
+        divergence = (dense.exp() * (dense - scores)).sum(-1)
+        same = guess.eq(dense.argmax(-1))
+        each = torch.stack([loss, divergence, guess.eq(targets), same, confidence.exp()]).double()
+        parts.append(each.flatten(1))
+        by_text += each[0].mean(-1).tolist()
+    loss, divergence, right, same, confidence = torch.cat(parts, 1)
+    metrics = {
+        "accuracy": float(right.mean()),
+        "loss": float(loss.mean()),
+        "ece": calibration_error(confidence, right),
+        "agreement": float(same.mean()),
+        "divergence": float(divergence.mean()),
+        "n": len(loss),
+    }
+    return metrics, by_text

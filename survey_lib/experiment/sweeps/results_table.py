@@ -25,6 +25,7 @@ MEASURED = {  # column: where it stands in a record
     "barrier": "path.barrier",
     "initial_overlap": "initial_overlap",
     "loss": "metrics.recovered.test.loss",
+    "written_loss": "metrics.recovered.written.loss",
     "ece": "metrics.recovered.test.ece",
     "agreement": "metrics.recovered.test.agreement",
     "realised_sparsity": "sparsity",
@@ -62,9 +63,9 @@ def row(study: str, record: dict) -> dict:
 
     accuracy, loss, ece and agreement (with the dense model) are on the test set of test_n examples, at the
     end of the run; corrupted_accuracy on the corrupted test set, divergence (nats) from the dense language
-    model, where measured. pruned_accuracy is as cut, recalibrated_accuracy with new batch-norm statistics,
-    both before recovery; dense_accuracy that of the same seed's dense model; best_test_accuracy the best
-    epoch's, where it was followed. trained_epochs, examples, training_macs (on dense hardware),
+    model, written_loss on stories written by hand, where measured. pruned_accuracy is as cut,
+    recalibrated_accuracy with new batch-norm statistics, both before recovery; dense_accuracy that of the
+    same seed's dense model; best_test_accuracy the best epoch's, where it was followed. trained_epochs, examples, training_macs (on dense hardware),
     nonzero_training_macs (theoretical) and seconds are totals over dense training, pruning and recovery;
     pruning_macs and recovery_macs are those stages' part.
 
