@@ -116,6 +116,7 @@ def sanity(frame: pd.DataFrame, methods: list[str]) -> tuple[Figure, pd.DataFram
         1, len(methods), figsize=(2.9 * len(methods), 3.4), sharey=True, squeeze=False
     )
     behind = frame[frame["method"].str.startswith("random") & (frame["recovery"] == "scratch-e")]
+    behind = behind[behind["scope"] == "layerwise"]
     tables = []
     for method, axes in zip(methods, grid.flat, strict=True):
         rows = frame[frame["method"].str.partition(" ")[0] == method]
