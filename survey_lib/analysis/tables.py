@@ -236,7 +236,7 @@ def study_card(table: pd.DataFrame) -> str:
         f"batch {of('batch_size')}, weight decay {of('weight_decay')}"
         if images
         else "nothing is trained",
-        "recovery": "none" if of["recovery"] == "none" else recovery,
+        "recovery": "none" if of("recovery") == "none" else recovery,
         "seeds": f"{len({config['seed'] for config in configs})} ({of('seed')})",
         f"sampling error of {measured}": error or NOT_STORED,
         "runs": f"{len(keys)} of study {study}: {', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''}",
