@@ -32,16 +32,14 @@ def moving(frame: pd.DataFrame) -> Drawing:
     shown = rows.assign(error=100 * rows["error"])
     look = {"hue": "kept", "palette": PALETTE[: table["kept"].nunique()], "dodge": 0.3, "linestyle": "none"}
     sns.pointplot(shown, x="error", y="line", order=last.index[::-1], errorbar="sd", capsize=0.15, **look)
-    axes.axvline(
-        100 - 100 * rows["dense_accuracy"].mean(), color=DENSE, linestyle="--", label="dense network"
-    )
-    axes.set(xlabel="test error, %", ylabel="")
+    dense = 100 - 100 * rows["dense_accuracy"].mean()
+    axes.axvline(dense, color=DENSE, linestyle="--", label="dense network")
+    axes.set(xlabel="test error, %", ylabel="", xlim=(dense - 0.5, None))
     axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
     note_n(axes, table["count"])
-    text = (
-        f"With {1 - table['sparsity'].max():.0%} of the weights a fixed random mask gets {last['random, fixed']:.1%} "
-        f"wrong, SET {last['set']:.1%}, RigL {last['rigl']:.1%}"
-    )
+    named = {"random, fixed": "a fixed mask", "rigl": "RigL", "set": "SET"}
+    errors = ", ".join(f"{name} {last[line]:.1%}" for line, name in named.items())
+    text = f"Wrong with {1 - table['sparsity'].max():.0%} of the weights: {errors}"
     headline(figure, text)
     caption = f"Test error, mean and standard deviation over seeds, dense level dashed. {text}."
     return Drawing(figure, caption, f"{len(last)} rows, a method each. {text}.", table)
