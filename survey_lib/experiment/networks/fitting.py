@@ -28,6 +28,7 @@ def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> No
 
     Examples
     --------
+    >>> import torch
     >>> check_fit(nn.Linear(4, 2), torch.ones(1, 4), 2, "layer on ones")
     """
     shape = "x".join(map(str, example.shape[1:]))
