@@ -1,5 +1,6 @@
 """Findings are computed from published runs, corrected in families, and the stored ones are what comes out."""
 
+import copy
 import json
 from types import SimpleNamespace
 
@@ -236,7 +237,7 @@ def test_the_card_of_no_run_says_so():
 
 def test_the_sampling_error_is_binomial(monkeypatch):
     """√(0.9 · 0.1 / 3600) is half a point."""
-    record = next(iter(tables.store.published_records("comparison").values()))
+    record = copy.deepcopy(next(iter(tables.store.published_records("comparison").values())))
     record["metrics"]["recovered"]["test"]["n"] = 3600
     monkeypatch.setattr(tables.store, "published_records", lambda study: {"k": record})
     card = tables.study_card(pd.DataFrame({"study": ["comparison"], "key": ["k"], "accuracy": [0.9]}))
