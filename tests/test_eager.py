@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from survey_lib.chain.training import eager
+from survey_lib import eager
 
 WITHOUT = """
 import sys, torch, survey_lib

@@ -18,7 +18,7 @@ from survey_lib.chain.copies import duplicate, unwrap
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Evidence, layer_seed
 from survey_lib.chain.masks import Masks
-from survey_lib.chain.training.eager import EagerMode
+from survey_lib.eager import EagerMode
 
 ADDITIONS = {torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor}
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from survey_lib.chain.checks import arguments, running
 from survey_lib.chain.copies import check_kind, unwrap
-from survey_lib.chain.training.eager import EagerMode
+from survey_lib.eager import EagerMode
 from survey_lib.measure.observe import (
     Example,
     effective,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from survey_lib.chain.checks import arguments
-from survey_lib.chain.training.eager import EagerMode
+from survey_lib.eager import EagerMode
 from survey_lib.measure.observe import Example, quiet
 from survey_lib.measure.timing import WARM_UP
 

@@ -16,7 +16,7 @@ from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.rules.table import rule_of
 from survey_lib.chain.coupling.sizes import Hint, Size, Sizes
-from survey_lib.chain.training.eager import EagerMode
+from survey_lib.eager import EagerMode
 
 
 @dataclass(frozen=True)

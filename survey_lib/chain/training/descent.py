@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from survey_lib import eager
 from survey_lib.chain.copies import leaves
-from survey_lib.chain.training import eager
 
 SGD = eager.optimizer(torch.optim.SGD)
 OPTIMIZERS = {
