@@ -103,20 +103,22 @@ def choose(names: Sequence[str]) -> list[Path]:
 def text(names: tuple[str, ...], check: bool) -> None:
     """Check the numbers in the prose of notebooks, or update them.
 
-    NAMES are parts of names of notebooks; without one, all are checked.
+    NAMES are parts of names of notebooks; without one, all are checked, and the README.
 
     A number is followed by a hidden comment that computes it: `0.4 points<!--= finding("random").points()
     -->`.
     """
     from survey_lib.course import prose
+    from survey_lib.site.readme import README
 
+    paths = choose(names) + ([] if names else [README])
     if not check:
-        for path in choose(names):
-            click.echo(f"{path.name}: {prose.write(path)} cells changed")
-    elif faults := [fault for path in choose(names) for fault in prose.faults(path)]:
+        for path in paths:
+            click.echo(f"{path.name}: {prose.write(path)} texts changed")
+    elif faults := [fault for path in paths for fault in prose.faults(path)]:
         raise click.ClickException("\n".join([*faults, "to update what is computed: survey text --write"]))
     else:
-        click.echo(f"the numbers in the prose of {len(choose(names))} notebooks are as computed")
+        click.echo(f"the numbers in the prose of {len(paths)} files are as computed")
 
 
 @click.command()

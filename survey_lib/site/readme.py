@@ -9,7 +9,6 @@ import pandas as pd
 
 from survey_lib.analysis.address import about, address
 from survey_lib.analysis.literature import entry
-from survey_lib.analysis.numbers import finding
 from survey_lib.analysis.tables import markdown, matching
 from survey_lib.course.notebooks import FOLDER
 from survey_lib.course.reading import asks, times
@@ -18,22 +17,6 @@ from survey_lib.figures.catalogue.entries import FIGURES
 
 README = REPOSITORY / "README.md"
 METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper", "notebook"]
-SHOWN = {  # what the README shows: a question, and the findings that answer it
-    "After pruning, does more training help because it is longer, or because the learning rate rises again?": (
-        "long-against-short-finetune",
-        "rewinding-against-long-finetune",
-        "rewinding-dense-against-longer",
-    ),
-    "Does it help to choose filters by their norm, and not at random?": (
-        "random-against-l1",
-        "random-against-l1-eurosat32",
-    ),
-    "Does a trained network hold a small one that could have been trained alone (a winning ticket)?": (
-        "tickets-against-dense",
-        "tickets-against-shuffled",
-        "tickets-against-new-weights",
-    ),
-}
 
 
 def badges() -> str:
@@ -46,10 +29,9 @@ def badges() -> str:
 
 
 def findings() -> str:
-    """The findings of `SHOWN` as a list: question, and statements with interval, n and corrected p."""
-    said = {asked: "; ".join(finding(name).statement for name in names) for asked, names in SHOWN.items()}
-    lines = [f"**{asked}** {answer[0].upper()}{answer[1:]}." for asked, answer in said.items()]
-    return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+    """The three findings of the README, as its author wrote them; `survey text` computes their numbers."""
+    begin, end = "<!-- begin findings -->", "<!-- end findings -->"
+    return README.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
 
 
 def notebooks() -> str:
@@ -123,7 +105,6 @@ def zoo_table() -> str:
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {
         "badges": badges,
-        "findings": findings,
         "notebooks": notebooks,
         "citation": lambda: f"```bibtex\n{bibtex()}\n```",
     },
