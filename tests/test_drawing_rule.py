@@ -14,7 +14,7 @@ NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in sorted((REPOSITORY / 
 PUBLISHED = {path.stem for path in (REPOSITORY / "data" / "results").glob("*.jsonl")}
 DRAWINGS = re.compile(r"from survey_lib\.figures\.?([\w.]*) import ([\w, ]+)")
 STUDY = re.compile(r"""(?:study|results|records|finished|level)\(\s*["']([\w-]+)["']""")
-BESIDE = {"03_saliency": {"saliency_gains"}, "18_literature": {"reported"}}  # modules under another name
+BESIDE = {"03_saliency": {"saliency_gains"}}  # a module under another name
 
 
 def source(notebook: nbformat.NotebookNode, kind: str) -> str:

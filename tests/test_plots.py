@@ -16,10 +16,10 @@ import yaml
 from survey_lib import repository
 from survey_lib.analysis.tables import finished
 from survey_lib.catalogue import METHODS as CATALOGUE
-from survey_lib.charts import plots, schematic
-from survey_lib.charts.export import Drawing, save_figure
+from survey_lib.charts import plots
+from survey_lib.charts.export import Drawing, save_figure, titled
 from survey_lib.charts.looks import COLOURS, HOME
-from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find
+from survey_lib.figures.catalogue.draw import FIGURES, THUMBNAILS, cite, figure, find, questions
 from survey_lib.figures.comparisons import comparison
 from survey_lib.repository import REPOSITORY
 
@@ -86,34 +86,21 @@ def texts(axes) -> str:
     return " | ".join(text.get_text() for text in axes.texts)
 
 
-def test_curves_plot_means_with_their_spread_and_the_dense_level():
+def test_lines_plot_means_with_their_spread():
     axes = plt.figure().subplots()
-    table = plots.curves(one_model(results()), axes)
+    table = plots.lines(one_model(results()), axes, "compression", "accuracy")
     line = next(line for line in axes.lines if line.get_label() == "slimming")
     assert line.get_xdata().tolist() == [2, 4, 8]
     assert line.get_ydata() == pytest.approx([0.901] * 3)
     assert table.query("method == 'slimming'")["std"].tolist() == pytest.approx([0.001] * 3)
-    dense = next(line for line in axes.lines if line.get_label() == "dense")
-    assert list(dense.get_ydata()) == pytest.approx([0.921] * 2)
 
 
 def test_n_is_printed_and_fewer_than_three_seeds_is_said_on_the_face():
     three, one = plt.figure().subplots(1, 2)
-    plots.curves(one_model(results(3)), three)
-    plots.curves(one_model(results(1)), one)
+    plots.lines(one_model(results(3)), three, "compression", "accuracy")
+    plots.lines(one_model(results(1)), one, "compression", "accuracy")
     assert texts(three) == "n = 3"
     assert "n = 1" in texts(one) and "fewer than 3 seeds" in texts(one)
-
-
-@pytest.mark.parametrize("missing", ["random", "magnitude", "dense"])
-def test_a_missing_baseline_is_an_error_that_names_it(missing):
-    frame = one_model(results())
-    if missing == "dense":
-        frame = frame.drop(columns="dense_accuracy")
-    parts = {"random": "random", "magnitude": "magnitude|l1", "dense": "never"}[missing]
-    frame = frame[~frame["method"].str.contains(parts)]
-    with pytest.raises(ValueError, match=f"missing: {missing}"):
-        plots.curves(frame, plt.figure().subplots())
 
 
 def test_two_runs_of_one_seed_at_one_point_are_refused():
@@ -173,16 +160,6 @@ def test_every_colour_is_dark_enough_for_white_paper():
     assert max(map(luminance, COLOURS)) < 0.5
 
 
-def test_pale_methods_are_drawn_but_not_labelled():
-    axes = plt.figure().subplots()
-    plots.curves(one_model(results()), axes, chosen=["magnitude"])
-    assert sorted(line.get_label() for line in axes.lines if not line.get_label().startswith("_")) == [
-        "dense",
-        "magnitude",
-    ]
-    assert sum(line.get_color() == plots.PALE for line in axes.lines) == len(METHODS) - 1
-
-
 def test_the_commit_of_a_figure_says_that_sources_were_changed(tmp_path):
     source = tmp_path / "survey_lib" / "repository.py"
     source.parent.mkdir(parents=True)
@@ -209,15 +186,6 @@ def test_the_commit_of_a_figure_says_that_sources_were_changed(tmp_path):
     assert found() == f"{clean}-changed"
 
 
-def test_mask_drawing_has_one_cell_an_entry():
-    axes = plt.figure().subplots()
-    schematic.mask_pattern(np.array([[True, False, True]]), axes)
-    faces = [patch.get_facecolor() for patch in axes.patches]
-    assert len(faces) == 3 and faces[0] == faces[2] != faces[1]
-    with pytest.raises(ValueError, match="two-dimensional"):
-        schematic.mask_pattern(np.ones(3), axes)
-
-
 def drawn(entry) -> Drawing:
     """A figure from the synthetic table where it can show one, else from the published runs of its study."""
     if not entry.study:
@@ -230,9 +198,9 @@ def drawn(entry) -> Drawing:
 def test_every_figure_says_what_it_shows(name):
     entry = find(name)
     drawing = drawn(entry)
-    assert len(drawing.caption) > 40 and len(drawing.alt) > 40
+    assert len(drawing.caption) > 40 and drawing.says in drawing.caption
     assert len(drawing.data) > 1
-    assert entry.question.endswith("?")
+    assert questions()[name].endswith("?")
 
 
 def test_every_figure_has_its_small_picture_in_the_readme():
@@ -259,9 +227,9 @@ def draw() -> Drawing:
     plots.house_style()
     frame = one_model(results())
     picture, axes = plt.subplots()
-    table = plots.curves(frame, axes)
+    table = plots.lines(frame, axes, "compression", "accuracy")
     axes.legend()
-    return Drawing(picture, "A caption.", "An alternative text.", table)
+    return titled(picture, "A finding", "A caption.", table)
 
 
 def save_toy(folder: Path) -> list[Path]:

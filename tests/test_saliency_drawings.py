@@ -1,11 +1,10 @@
-"""The drawings of notebook 03: costs of removals, and criteria against magnitude."""
+"""The figures of notebook 03: criteria against magnitude."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.figures.unstructured import saliency, saliency_gains
+from survey_lib.figures.unstructured import saliency_gains
 
 
 @pytest.fixture
@@ -31,13 +30,6 @@ def frame():
     return pd.DataFrame(rows).assign(**fixed)
 
 
-def test_the_surface_says_what_both_ways_of_removing_cost():
-    figure, axes = plt.subplots()
-    lost = saliency.surface(np.array([[5.0, 4.0], [4.0, 5.0]]), np.array([1.0, 2.0]), axes)
-    assert np.allclose(lost, [[2.5, 10.0], [0.9, 3.6]])
-    plt.close(figure)
-
-
 def test_gains_are_paired_by_seed_and_kept_apart_by_stage(frame):
     drawing = saliency_gains.gains(frame)
     table = drawing.data.set_index("stage")
@@ -45,7 +37,7 @@ def test_gains_are_paired_by_seed_and_kept_apart_by_stage(frame):
     assert table.loc["after recovery", "mean"] == pytest.approx(0) and (table["n"] == 2).all()
     assert table.loc["without recovery", "low"] < 0  # two seeds, a wide interval
     assert (
-        "No criterion is clearly above magnitude without recovery, and no criterion after it" in drawing.alt
+        "No criterion is clearly above magnitude without recovery, and no criterion after it" in drawing.says
     )
     plt.close(drawing.figure)
 
@@ -64,9 +56,3 @@ def test_the_range_of_criteria_leaves_random_out(frame):
 
 def test_one_run_under_two_keys_counts_once(frame):
     assert len(saliency_gains.recipe(pd.concat([frame, frame]))) == 12
-
-
-def test_the_title_of_a_panel_is_its_rank_correlation():
-    figure = saliency.predictions({"a": (np.array([1.0, 2.0, 3.0]), np.array([-1.0, 4.0, 9.0]))})
-    assert "a: ρ = 1.0" in [figure.axes[0].get_title(loc=place) for place in ("left", "center")]
-    plt.close(figure)

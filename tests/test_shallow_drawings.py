@@ -39,15 +39,15 @@ def runs() -> pd.DataFrame:
 
 
 def test_the_gap_is_paired_by_seed():
-    assert depth_and_heads.gap(runs()) == "+2.0 points (+2.0 to +2.0)"
+    found = depth_and_heads.gap(runs())
+    assert (found.mean, found.low, found.high) == pytest.approx((0.02, 0.02, 0.02))
 
 
 def test_the_title_holds_both_gaps_and_each_panel_its_stage():
     drawing = depth_and_heads.depth_against_width(runs())
-    assert drawing.alt.startswith(
-        "Two line charts. Right after the cut leaving out blocks is 10 points better than narrowing layers; after"
+    assert drawing.says == (
+        "Right after the cut leaving out blocks is 10 points better than narrowing layers; "
+        "after recovery leaving out blocks is 2 points better than narrowing layers"
     )
-    assert "right after the cut +10.0 points" in drawing.caption
-    assert "after recovery +2.0 points" in drawing.caption
     blocks = drawing.data.query("method == 'block-influence'").groupby("panel")["mean"].mean()
     assert blocks.to_dict() == pytest.approx({"right after the cut": 0.59, "after recovery": 0.17})

@@ -12,20 +12,40 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from survey_lib.charts.plots import headline
 from survey_lib.experiment import files
 from survey_lib.repository import commit, versions
 
+UNDATED = ("CreationDate", "ModDate", "Producer", "Creator")  # would differ from run to run
 PACKAGES = ("matplotlib", "numpy", "pandas", "seaborn", "torch")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure with what it says: caption and alternative text are computed from the plotted `data`."""
+    """A drawn figure: the sentence that it shows, its caption, and the plotted `data` that both come from."""
 
     figure: Figure
+    says: str
     caption: str
-    alt: str
     data: pd.DataFrame
+
+
+def titled(figure: Figure, says: str, about: str, data: pd.DataFrame) -> Drawing:
+    """A figure under its finding; the caption says what is drawn, and the finding again.
+
+    Parameters
+    ----------
+    figure : Figure
+        It gets the title.
+    says : str
+        The finding, computed from the data; without a full stop.
+    about : str
+        What is drawn, in whole sentences.
+    data : pd.DataFrame
+        What was plotted.
+    """
+    headline(figure, says)
+    return Drawing(figure, says, f"{about} {says}.", data)
 
 
 def save_figure(
@@ -72,14 +92,7 @@ def save_figure(
     metadata = {
         "png": {"Software": None, "Title": name, "Description": about, "Source": "survey_lib"},
         "svg": {"Date": None, "Creator": None, "Title": name, "Description": about},
-        "pdf": {
-            "CreationDate": None,
-            "ModDate": None,
-            "Producer": None,
-            "Creator": None,
-            "Title": name,
-            "Subject": about,
-        },
+        "pdf": dict.fromkeys(UNDATED) | {"Title": name, "Subject": about},
     }
     names = [f"{name}.{kind}" for kind in (*metadata, "json")]
     with files.into(Path(out), names) as fresh, matplotlib.rc_context({"svg.hashsalt": "pruning-survey"}):
@@ -99,7 +112,7 @@ def _sheet(drawing: Drawing, name: str, study: str, profile: str, keys: Sequence
     return {
         "id": name,
         "caption": drawing.caption,
-        "alt": drawing.alt,
+        "alt": drawing.says,
         "data": json.loads(drawing.data.to_json(orient="records", double_precision=10)),
         "run_keys": list(keys),
         "study": study,

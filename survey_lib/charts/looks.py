@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Iterable
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
-HATCHES = ("", "///", "...", "xxx", "---", "\\\\", "+++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 GREY, PALE, DENSE = "#999999", "#DDDDDD", "#222222"
 RANDOM_MARKERS = "x+*1234"

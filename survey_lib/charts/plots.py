@@ -1,13 +1,13 @@
 """Plots of results in one house style. They take a results table and draw on axes; none imports torch.
 
-Every comparison shows its baselines: the dense level as a line, random in grey, magnitude among the methods.
-Mean and spread over seeds as a line and a band; n is printed, and n < 3 is said on the plot's face.
+The dense level is a dashed line, random is grey. Mean and spread over seeds are a line and a band; n is printed, and
+n < 3 is said on the plot's face.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from survey_lib.charts.looks import DENSE, GREY, HATCHES, MARKERS, PALE, PALETTE, looks  # noqa: F401
+from survey_lib.charts.looks import DENSE, GREY, MARKERS, PALE, PALETTE, looks  # noqa: F401
 
 LABELS = {
     "accuracy": "test accuracy",
@@ -24,7 +24,6 @@ LABELS = {
     "speedup_theoretical": "theoretical speed-up (dense / kept MACs)",
     "sparsity": "sparsity (fraction removed)",
 }
-BASELINES = {"random": ("random",), "magnitude": ("magnitude", "l1", "l2")}
 SETTINGS = ("data", "model", "pattern", "scope", "schedule", "recovery", "recovery_lr", "profile")
 MINIMUM_SEEDS = 3
 
@@ -46,23 +45,6 @@ def headline(figure: Figure, text: str) -> None:
     """
     width = int(figure.get_figwidth() * 12)
     figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
-
-
-def check_baselines(frame: pd.DataFrame) -> None:
-    """Raise ValueError that names the missing ones unless dense, random and magnitude stand in the table."""
-    methods = set(frame["method"])
-    missing = [
-        baseline
-        for baseline, starts in BASELINES.items()
-        if not any(part in method for method in methods for part in starts)
-    ]
-    if "dense_accuracy" not in frame or frame["dense_accuracy"].isna().all():
-        missing.insert(0, "dense")
-    if missing:
-        raise ValueError(
-            f"a comparison needs its baselines; missing: {', '.join(missing)}. "
-            f"Methods here: {', '.join(sorted(methods))}"
-        )
 
 
 def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFrame:
@@ -93,52 +75,46 @@ def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFram
     return table.fillna({"std": 0.0}).reset_index().sort_values(["method", "x"], ignore_index=True)
 
 
-def curves(
-    frame: pd.DataFrame, axes: Axes, chosen: Sequence[str] | None = None, metric: str = "accuracy"
+def lines(
+    runs: pd.DataFrame,
+    axes: Axes,
+    x: str,
+    y: str,
+    err_style: str = "band",
+    styles: Mapping[str, dict] | None = None,
 ) -> pd.DataFrame:
-    """Accuracy or error over compression, one line a method with its band, the dense level, and n in the corner.
+    """A line a method through the means over seeds of each sparsity, with one standard deviation, and n in the corner.
 
     Parameters
     ----------
-    frame : pd.DataFrame
+    runs : pd.DataFrame
         Table of runs.
     axes : Axes
         Where to draw.
-    chosen : Sequence[str], optional
-        Methods that are drawn in colour, the others pale behind them; all are in colour if it is left
-        out.
-    metric : str, default 'accuracy'
-        `accuracy` or `error`.
+    x, y : str
+        Columns; the runs of one sparsity are drawn at their mean x.
+    err_style : str, default 'band'
+        How the deviation is drawn: band or bars.
+    styles : Mapping[str, dict], optional
+        Method -> its look; each method has its own.
 
     Returns
     -------
     pd.DataFrame
         The plotted numbers.
-
-    Raises
-    ------
-    ValueError
-        If dense, random or magnitude is missing.
     """
-    check_baselines(frame)
-    pruned = frame[frame["method"] != "dense"]
-    table = spread(pruned, "compression", metric)
-    chosen = sorted(set(pruned["method"])) if chosen is None else list(chosen)
-    for _, rows in table[~table["method"].isin(chosen)].groupby("method"):
-        axes.plot(rows["x"], rows["mean"], color=PALE, linewidth=0.8, zorder=1)
-    placed = pruned.merge(table[["method", "sparsity", "x"]], on=["method", "sparsity"])
-    for name, style in looks(chosen).items():
-        band(placed[placed["method"] == name], axes, "x", metric, label=name, **style)
-    level = frame["dense_accuracy"].mean()
-    dense_line(axes, 1 - level if metric == "error" else level)
-    scale(axes, "compression")
-    axes.set_ylabel(LABELS.get(metric, metric))
+    table = spread(runs, x, y)
+    placed = runs.merge(table[["method", "sparsity", "x"]], on=["method", "sparsity"])
+    for name, style in (styles or looks(set(runs["method"]))).items():
+        band(placed[placed["method"] == name], axes, "x", y, err_style, label=name, **style)
+    scale(axes, x)
+    axes.set_ylabel(LABELS.get(y, y))
     note_n(axes, table["n"])
     return table
 
 
-def band(runs: pd.DataFrame, axes: Axes, x: str, y: str, **style) -> None:
-    """A line through the means over seeds, in a band of one standard deviation.
+def band(runs: pd.DataFrame, axes: Axes, x: str, y: str, err_style: str = "band", **style) -> None:
+    """A line through the means over seeds, with one standard deviation.
 
     Parameters
     ----------
@@ -148,13 +124,16 @@ def band(runs: pd.DataFrame, axes: Axes, x: str, y: str, **style) -> None:
         Where it is drawn.
     x, y : str
         Columns; runs of one x are averaged.
+    err_style : str, default 'band'
+        How the deviation is drawn: band or bars.
     **style
         color, marker and label of the line.
     """
     import seaborn as sns  # a second to import, and most users of this module draw no bands
 
-    edges = {"markeredgecolor": style["color"], "err_kws": {"alpha": 0.15, "linewidth": 0}}
-    sns.lineplot(runs, x=x, y=y, errorbar="sd", ax=axes, legend=False, **edges, **style)
+    edges = {"alpha": 0.15, "linewidth": 0} if err_style == "band" else {"capsize": 2}
+    look = {"markeredgecolor": style["color"], "err_style": err_style, "err_kws": edges, "legend": False}
+    sns.lineplot(runs, x=x, y=y, errorbar="sd", ax=axes, **look, **style)
 
 
 def dense_line(axes: Axes, level: float) -> None:
@@ -200,15 +179,6 @@ def note_n(axes: Axes, counts: pd.Series) -> None:
     text = f"n = {low}" if low == high else f"n = {low} to {high}"
     axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7, color=DENSE)
     if low < MINIMUM_SEEDS:
-        axes.text(
-            0.5,
-            0.5,
-            f"fewer than {MINIMUM_SEEDS} seeds: no conclusion",
-            transform=axes.transAxes,
-            ha="center",
-            va="center",
-            rotation=20,
-            fontsize=11,
-            color=GREY,
-            alpha=0.6,
-        )
+        warning = f"fewer than {MINIMUM_SEEDS} seeds: no conclusion"
+        middle = {"ha": "center", "va": "center", "transform": axes.transAxes, "rotation": 20}
+        axes.text(0.5, 0.5, warning, fontsize=11, color=GREY, alpha=0.6, **middle)

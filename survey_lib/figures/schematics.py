@@ -2,85 +2,111 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 
 from survey_lib.analysis.tables import matching
-from survey_lib.catalogue import METHODS
-from survey_lib.charts import schematic
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import headline
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.looks import DENSE, PALETTE
+from survey_lib.charts.schematic import EMPTY, arrow, box, layer
+
+NEXT = ((6.9, 2.9), (8.1, 2.9), 0)  # the arrow from a sum to the layer that reads it
+# A joint -> its layers (left, top, name, channels, the one that goes), its arrows (start, end, bend), its sign.
+JOINTS = {
+    "sum: one channel, both inputs": (
+        [(0, 4, "stem", 4, 1), (3.6, 5, "conv", 4, 1), (8.4, 4, "next", 4, 1)],
+        [((0.8, 3.3), (3.3, 4), 0), ((4.4, 4), (6.1, 3.2), 0), ((0.8, 2.3), (6.2, 2.6), 0.35), NEXT],
+        (6.5, 3, "+"),
+    ),
+    "concatenation: b's 1 is next's 4": (
+        [(0, 5.6, "a", 3, None), (0, 2.6, "b", 3, 1), (6.4, 4.6, "next", 6, 4)],
+        [((0.8, 4.9), (3.3, 3.4), 0), ((0.8, 1.9), (3.3, 2.8), 0), ((4.1, 3.1), (6.1, 3.1), 0)],
+        (3.7, 3.1, "‖"),
+    ),
+    "depthwise: the filter goes too": (
+        [(0, 4.4, "expand", 5, 2), (3.4, 4.4, "depthwise", 5, 2), (6.8, 4.4, "project", 5, 2)],
+        [((0.8, 3.2), (3.1, 3.2), 0), ((4.2, 3.2), (6.5, 3.2), 0)],
+        None,
+    ),
+    "padded shortcut: 1 becomes 3": (
+        [(0, 4.4, "stage 1", 4, 1), (3.6, 5.4, "conv", 8, 3), (8.4, 4.9, "next", 8, 3)],
+        [((0.8, 3.7), (3.3, 3.7), 0), ((4.4, 3.4), (6.1, 3), 0), ((0.8, 2.7), (6.2, 2.4), 0.55), NEXT],
+        (6.5, 2.8, "+"),
+    ),
+}
 
 
 def taxonomy() -> Drawing:
     """The catalogue as a tree: structure, category, methods."""
-    branches: dict[str, dict[str, list[str]]] = {}
-    for method in METHODS.values():
-        branches.setdefault(method.structure, {}).setdefault(method.category, []).append(method.name)
-    twigs = sum(map(len, branches.values()))
-    figure, axes = plt.subplots(figsize=(9, 0.55 * twigs + 0.8))
-    schematic.tree(branches, axes)
-    count = len(matching())
-    headline(figure, f"{count} methods in {twigs} categories")
-    caption = f"The {count} methods of the catalogue by structure and category of the unit that is removed."
-    alt = "; ".join(
-        f"{branch}: {', '.join(f'{twig} ({len(names)})' for twig, names in inner.items())}"
-        for branch, inner in branches.items()
-    )
-    return Drawing(figure, caption, f"Tree. {alt}.", matching()[["method", "category", "when"]])
+    table = matching()
+    rows = table.groupby(["structure", "category"], sort=False)["method"].agg(", ".join).reset_index()
+    rows["y"] = -rows.index
+    figure, axes = plt.subplots(figsize=(9, 0.55 * len(rows) + 0.8))
+    for colour, (structure, twigs) in zip(PALETTE, rows.groupby("structure", sort=False), strict=False):
+        middle = twigs["y"].mean()
+        axes.plot([0, 0.32], [rows["y"].mean(), middle], color=colour, zorder=1)
+        box(axes, 0.32, middle, structure, colour)
+        for twig in twigs.itertuples():
+            axes.plot([0.32, 0.58], [middle, twig.y], color=colour, zorder=1)
+            axes.text(0.6, twig.y, twig.category, fontsize=8, va="center", color=colour, weight="bold")
+            axes.text(0.76, twig.y, textwrap.fill(twig.method, 80), fontsize=7, va="center")
+    box(axes, 0, rows["y"].mean(), "pruning", DENSE)
+    axes.set(xlim=(-0.1, 1.9), ylim=(0.7 - len(rows), 0.7))
+    axes.axis("off")
+    about = "The methods of the catalogue by structure and category of the unit that is removed."
+    says = f"{len(table)} methods in {len(rows)} categories"
+    return titled(figure, says, about, table[["method", "category", "when"]])
 
 
 def patterns() -> Drawing:
     """One matrix at half density, pruned by magnitude at five granularities."""
     weight = np.abs(np.random.default_rng(0).normal(size=(8, 16)))
+    fours = weight.reshape(-1, 4)
     masks = {
         "weight": _largest(weight, (1, 1)),
-        "2:4": _two_of_four(weight),
+        "2:4": (fours >= np.sort(fours, axis=1)[:, 2:3]).reshape(weight.shape),
         "vector": _largest(weight, (1, 4)),
         "block": _largest(weight, (2, 4)),
         "filter": _largest(weight, (1, 16)),
     }
     kept = {name: weight[mask].sum() / weight.sum() for name, mask in masks.items()}
     figure, grid = plt.subplots(1, len(masks), figsize=(10, 1.9))
+    look = {"cmap": [EMPTY, PALETTE[0]], "cbar": False, "linewidths": 0.5, "square": True}
     for axes, (name, mask) in zip(grid, masks.items(), strict=True):
-        schematic.mask_pattern(mask, axes, f"{name}: {kept[name]:.0%}")
-    headline(figure, "The coarser the unit, the less magnitude is kept at the same density")
-    caption = "One 8×16 matrix, half kept by magnitude at five granularities; titles: magnitude kept."
-    alt = (
-        "Five grids. Magnitude kept: "
-        + ", ".join(f"{name} {share:.0%}" for name, share in kept.items())
-        + "."
-    )
-    return Drawing(
-        figure, caption, alt, pd.DataFrame({"granularity": list(kept), "magnitude_kept": list(kept.values())})
-    )
+        sns.heatmap(mask, ax=axes, xticklabels=False, yticklabels=False, **look)
+        axes.set_title(f"{name}: {kept[name]:.0%}")
+    data = pd.DataFrame({"granularity": list(kept), "magnitude_kept": list(kept.values())})
+    about = "One 8×16 matrix, half kept by magnitude at five granularities; titles: magnitude kept."
+    return titled(figure, "The coarser the unit, the less magnitude is kept at the same density", about, data)
 
 
 def _largest(weight: np.ndarray, block: tuple[int, int]) -> np.ndarray:
     """Keep the half of the blocks whose magnitudes sum highest."""
     rows, columns = (size // part for size, part in zip(weight.shape, block, strict=True))
     sums = weight.reshape(rows, block[0], columns, block[1]).sum((1, 3))
-    keep = np.zeros(sums.size, dtype=bool)
-    keep[np.argsort(-sums, axis=None, kind="stable")[: sums.size // 2]] = True
-    return np.kron(keep.reshape(sums.shape), np.ones(block, dtype=bool))
-
-
-def _two_of_four(weight: np.ndarray) -> np.ndarray:
-    groups = weight.reshape(-1, 4)
-    order = np.argsort(np.argsort(-groups, axis=1, kind="stable"), axis=1)
-    return (order < 2).reshape(weight.shape)
+    return np.kron(sums > np.median(sums), np.ones(block, dtype=bool))
 
 
 def coupled_channels() -> Drawing:
     """The same channel through a sum, a concatenation, a depthwise convolution and a padded shortcut."""
     figure, grid = plt.subplots(2, 2, figsize=(7.6, 5.4))
-    for axes, draw in zip(grid.flat, (_sum, _concat, _depthwise, _padded), strict=True):
-        draw(axes)
-        schematic.canvas(axes, 4.7, 2.9)
-    headline(figure, "Channels that a joint ties together go together")
-    caption = (
-        "One channel removed (crossed). A sum ties the channels of both its inputs and all layers on the "
+    for axes, (title, (layers, arrows, sign)) in zip(grid.flat, JOINTS.items(), strict=True):
+        for left, top, name, channels, gone in layers:
+            colours = [PALETTE[1] if channel == gone else EMPTY for channel in range(channels)]
+            layer(axes, left, top, name, colours, fontsize=8)
+        for start, end, bend in arrows:
+            arrow(axes, start, end, bend)
+        if sign:
+            box(axes, *sign, DENSE)
+        axes.set(title=title, xlim=(-0.5, 9.6), ylim=(0, 6.3))
+        axes.axis("off")
+    grid[1, 1].text(3.9, 0.4, "2 zero channels on each side", fontsize=8, ha="center")
+    about = (
+        "One channel removed (coloured). A sum ties the channels of both its inputs and all layers on the "
         "trunk; a concatenation shifts the channel in what follows; a depthwise convolution has one filter a "
         "channel, which goes with it."
     )
@@ -90,50 +116,5 @@ def coupled_channels() -> Drawing:
         ("depthwise", "expand, depthwise, project"),
         ("padded shortcut", "stage 1, conv and next two positions further"),
     ]
-    return Drawing(
-        figure, caption, caption, pd.DataFrame(rows, columns=["joint", "layers that lose the channel"])
-    )
-
-
-def _sum(axes: plt.Axes) -> None:
-    schematic.layer(axes, 0, 2, "stem", 4, gone=[1])
-    schematic.layer(axes, 1.6, 2.3, "conv", 4, gone=[1])
-    schematic.operator(axes, 3, 1.55, "+")
-    schematic.layer(axes, 3.9, 2, "next", 4, gone=[1])
-    schematic.arrow(axes, (0.55, 1.7), (1.55, 1.8))
-    schematic.arrow(axes, (2.15, 1.8), (2.85, 1.6))
-    schematic.arrow(axes, (0.55, 1.3), (2.95, 1.4), bend=0.35)
-    schematic.arrow(axes, (3.15, 1.55), (3.85, 1.55))
-    axes.set_title("sum: one channel, both inputs", fontsize=9)
-
-
-def _concat(axes: plt.Axes) -> None:
-    schematic.layer(axes, 0, 2.6, "a", 3)
-    schematic.layer(axes, 0, 1.3, "b", 3, gone=[1])
-    schematic.operator(axes, 1.7, 1.5, "‖")
-    schematic.layer(axes, 2.9, 2.2, "next", 6, gone=[4])
-    schematic.arrow(axes, (0.55, 2.2), (1.55, 1.6))
-    schematic.arrow(axes, (0.55, 1.0), (1.55, 1.4))
-    schematic.arrow(axes, (1.85, 1.5), (2.85, 1.5))
-    axes.set_title("concatenation: b's 1 is next's 4", fontsize=9)
-
-
-def _depthwise(axes: plt.Axes) -> None:
-    for x, name in ((0, "expand"), (1.5, "depthwise"), (3, "project")):
-        schematic.layer(axes, x, 2.2, name, 5, gone=[2])
-    schematic.arrow(axes, (0.55, 1.65), (1.45, 1.65))
-    schematic.arrow(axes, (2.05, 1.65), (2.95, 1.65))
-    axes.set_title("depthwise: the filter goes too", fontsize=9)
-
-
-def _padded(axes: plt.Axes) -> None:
-    schematic.layer(axes, 0, 2.1, "stage 1", 4, gone=[1])
-    schematic.layer(axes, 1.6, 2.5, "conv", 8, gone=[3])
-    schematic.operator(axes, 3, 1.4, "+")
-    schematic.layer(axes, 3.9, 2.3, "next", 8, gone=[3])
-    schematic.arrow(axes, (0.55, 1.75), (1.55, 1.75))
-    schematic.arrow(axes, (2.15, 1.6), (2.85, 1.45))
-    schematic.arrow(axes, (0.55, 1.3), (2.9, 1.25), bend=0.55)
-    schematic.arrow(axes, (3.15, 1.4), (3.85, 1.4))
-    axes.text(1.75, 0.12, "2 zero channels on each side", fontsize=7, ha="center")
-    axes.set_title("padded shortcut: 1 becomes 3", fontsize=9)
+    data = pd.DataFrame(rows, columns=["joint", "layers that lose the channel"])
+    return titled(figure, "Channels that a joint ties together go together", about, data)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 
 from survey_lib.analysis.address import about, address
 from survey_lib.analysis.literature import entry
 from survey_lib.analysis.tables import markdown, matching
 from survey_lib.course.notebooks import FOLDER
-from survey_lib.course.reading import asks, times
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.figures.catalogue.entries import FIGURES
+from survey_lib.figures.catalogue.draw import FIGURES, questions
 
 README = REPOSITORY / "README.md"
 METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper", "notebook"]
@@ -39,12 +40,26 @@ def notebooks() -> str:
     where, rows = address(), []
     for path in sorted(FOLDER.glob("*.ipynb")):
         title, question = asks(path)
-        launch = (
-            [f"[{service}]({url})" for service, url in where.launches(path.stem).items()] if where else []
-        )
-        rows.append((f"[{title}](notebooks/{path.name})", question, " · ".join(launch)))
+        launches = where.launches(path.stem).items() if where else ()
+        launch = " · ".join(f"[{service}]({url})" for service, url in launches)
+        rows.append((f"[{title}](notebooks/{path.name})", question, launch))
     table = pd.DataFrame(rows, columns=["notebook", "asks", "run it"])
     return markdown(table if where else table.drop(columns="run it"))
+
+
+def asks(path: Path) -> tuple[str, str]:
+    """Title and question of a notebook.
+
+    The title is the first heading. The question is what is bold, or else the first question, after a heading that
+    has the word in it.
+    """
+    text = "\n\n".join(
+        cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+    )
+    title = text.lstrip("# ").partition("\n")[0]
+    after = re.split(r"^#+ .*[Qq]uestion.*$", text, maxsplit=1, flags=re.MULTILINE)[-1].strip()
+    found = re.match(r"\*\*(.+?)\*\*", after, re.DOTALL) or re.search(r"([^.?!]*\?)", after)
+    return title, " ".join(found[1].split()) if found else ""
 
 
 def colab() -> str:
@@ -71,16 +86,10 @@ def bibtex() -> str:
 
 def figures_table() -> str:
     """One row a figure: thumbnail, name, what it asks, the notebook that discusses it, the study it is drawn from."""
-    rows = [
-        (
-            f'<img src="{name}.png" width="220" alt="{e.question}">',
-            f"`{name}`",
-            e.question,
-            e.notebook,
-            e.study or "none",
-        )
-        for name, e in FIGURES.items()
-    ]
+    rows = []
+    for name, asked in questions().items():
+        picture, entry = f'<img src="{name}.png" width="220" alt="{asked}">', FIGURES[name]
+        rows.append((picture, f"[{name}]({name}.png)", asked, entry.notebook, entry.study or "none"))
     return markdown(pd.DataFrame(rows, columns=["", "figure", "asks", "notebook", "study"]))
 
 
@@ -88,11 +97,9 @@ def zoo_table() -> str:
     """One row a network, from what benchmarks/zoo.py measured; at most two of its fixed layers."""
     rows = pd.read_csv(REPOSITORY / "benchmarks" / "zoo.csv", keep_default_na=False)
     rows["left"] = rows["parameters_after"] / rows["parameters_before"]
-    left = rows.pivot(index="model", columns="sparsity", values="left")
+    left = rows.pivot(index="model", columns="sparsity", values="left").map("{:.0%}".format)
     groups = rows.groupby("model", sort=False)
-    table = groups[["groups", "channels"]].max()
-    for sparsity in left:
-        table[f"parameters left at {sparsity:g}"] = left[sparsity].map("{:.0%}".format)
+    table = groups[["groups", "channels"]].max().join(left.add_prefix("parameters left at "))
     table["masked against cut"] = groups["masked_equals_cut"].last()
     table["refused"] = groups["refused"].max()
     table["error"] = groups["error"].max().map("{:.0e}".format)
@@ -111,7 +118,6 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     REPOSITORY / "docs" / "methods.md": {"methods": lambda: markdown(matching()[METHOD_COLUMNS])},
     REPOSITORY / "docs" / "install.md": {"colab": colab},
     REPOSITORY / "docs" / "networks.md": {"zoo": zoo_table},
-    REPOSITORY / "docs" / "teaching.md": {"times": lambda: markdown(times())},
     REPOSITORY / "docs" / "figures" / "README.md": {"figures": figures_table},
 }
 

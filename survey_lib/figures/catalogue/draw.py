@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import yaml
 
 from survey_lib.analysis import literature
 from survey_lib.analysis.address import about, address
@@ -79,6 +80,11 @@ def thumbnails(folder: Path = THUMBNAILS) -> list[Path]:
     return list(paths.values())
 
 
+def questions() -> dict[str, str]:
+    """Figure -> what it asks."""
+    return yaml.safe_load((REPOSITORY / "docs" / "questions.yaml").read_text(encoding="utf-8"))
+
+
 def find(name: str) -> Entry:
     """The entry of this name in the catalogue of figures."""
     return FIGURES[known("figure", name, FIGURES)]
@@ -97,20 +103,20 @@ def cite(name: str) -> str:
     papers = literature.papers().index
     if known("figure or paper", name, [*FIGURES, *papers]) not in FIGURES:
         return literature.bibtex(name)
-    entry, picture, where = find(name), THUMBNAILS / f"{name}.png", address()
+    picture, where = THUMBNAILS / f"{name}.png", address()
     needed(picture)
     git = ["git", "-C", str(THUMBNAILS), "log", "-1", "--format=%H %cs", "--", picture.name]
     commit, _, date = subprocess.run(git, capture_output=True, text=True).stdout.strip().partition(" ")
     if not commit:
         raise ValueError(
-            f"{name} is cited by the commit of docs/figures/{name}.png; this is no git repository that holds it"
+            f"docs/figures/{name}.png, by which {name} is cited, is in no commit of a git repository"
         )
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     fields = {
-        "title": f"{{{entry.question}}}",
+        "title": f"{{{questions()[name]}}}",
         "author": " and ".join(f"{{{author['name']}}}" for author in about()["authors"]),
         "year": date[:4],
-        "howpublished": f"Figure \\texttt{{{name}}} of survey\\_lib, notebook {entry.notebook}",
+        "howpublished": f"Figure \\texttt{{{name}}} of survey\\_lib, notebook {find(name).notebook}",
         "note": f"CC BY 4.0; published in commit {commit}; sha256 {digest}",
     }
     if where:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 
 from survey_lib.analysis.numbers import timing
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import DENSE, GREY, PALETTE, headline
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.looks import DENSE, GREY, PALETTE
 from survey_lib.charts.schematic import EMPTY
 from survey_lib.experiment.runs.trained import load_trained
 
@@ -43,101 +44,62 @@ def story() -> Drawing:
     clock.set(title="4. The time", ylabel="ms for 16 images", ymargin=0.12)
     clock.grid(axis="x", visible=False)
     assert time["masked"] > 0.9 * time["dense"] > time["cut"]
-    text = "Zeros take as long as other numbers; only the cut is faster"
-    headline(figure, text)
-    caption = (
+    about = (
         f"The weights of {LAYER} in the trained ResNet-8 (dark: large), without the smallest 80 %, and with half "
-        f"of its filters and inputs cut out. Times: {TIMED} with half of its filters. {text}."
+        f"of its filters and inputs cut out. Times: {TIMED} with half of its filters."
     )
-    data = pd.DataFrame(
-        {"stored": [layer.size for layer in layers.values()], "ms": list(time.values())}, list(time)
-    )
-    return Drawing(figure, caption, f"Three pictures of a layer and three bars. {caption}", data)
+    stored = [layer.size for layer in layers.values()]
+    data = pd.DataFrame({"stored": stored, "ms": list(time.values())}, list(time))
+    return titled(figure, "Zeros take as long as other numbers; only the cut is faster", about, data)
 
 
 def chain() -> Drawing:
     """Half of one matrix removed, once as single weights and once as whole rows."""
-    weights, rows = np.abs(WEIGHT), np.abs(WEIGHT).sum(1, keepdims=True)
     figure, grid = plt.subplots(2, len(STEPS), figsize=(9, 4.6), width_ratios=(3, 3, 4, 3, 3))
-    kept = [_row(axes, score) for axes, score in zip(grid, (weights, rows), strict=True)]
+    _row(grid[0], np.abs(WEIGHT))
+    stored = _row(grid[1], np.abs(WEIGHT).sum(1, keepdims=True))
     for axes, step in zip(grid[0], STEPS, strict=True):
         axes.set_title(step)
     grid[0, 0].set_ylabel("magnitude\n(weights, masked)")
     grid[1, 0].set_ylabel("l1-filter\n(rows, cut out)")
-    text = f"Half removed both times: the masked matrix still stores {WEIGHT.size} numbers, the cut one {kept[1]}"
-    headline(figure, text)
-    caption = (
-        "The chain of every method: a score for each unit, the lowest half selected, a mask. Single weights "
-        f"stay in memory as zeros; rows can be cut out. {text}."
+    says = (
+        f"Half removed both times: the masked matrix still stores {WEIGHT.size} numbers, the cut one {stored}"
     )
-    data = pd.DataFrame({"unit": ["weight", "row"], "removed": [0.5, 0.5], "stored": [WEIGHT.size, kept[1]]})
-    return Drawing(figure, caption, f"Two rows of five small matrices. {caption}", data)
+    about = (
+        "The chain of every method: a score for each unit, the lowest half selected, a mask. Single weights "
+        "stay in memory as zeros; rows can be cut out."
+    )
+    data = pd.DataFrame({"unit": ["weight", "row"], "removed": [0.5, 0.5], "stored": [WEIGHT.size, stored]})
+    return titled(figure, says, about, data)
 
 
 def _row(axes: np.ndarray, score: np.ndarray) -> int:
     """Draw the five steps for one granularity; how many numbers the kept units hold."""
-    order = np.argsort(score, axis=None, kind="stable")
-    keep = np.ones(score.size, dtype=bool)
-    keep[order[: score.size // 2]] = False
-    keep = keep.reshape(score.shape)
+    keep = score > np.median(score)
     mask = np.broadcast_to(keep, WEIGHT.shape)
-    cells(axes[0], WEIGHT, np.ones_like(mask))
-    cells(axes[1], score, np.ones_like(keep))
-    ranked(axes[2], score.flat[order], score.size // 2)
-    cells(axes[3], mask.astype(int), mask)
-    if score.shape == WEIGHT.shape:
-        cells(axes[4], np.where(mask, WEIGHT, 0), mask)
-    else:
-        cells(axes[4], WEIGHT[keep[:, 0]], np.ones((int(keep.sum()), WEIGHT.shape[1]), dtype=bool))
+    _cells(axes[0], WEIGHT, np.ones_like(mask))
+    _cells(axes[1], score, np.ones_like(keep))
+    _ranked(axes[2], np.sort(score, axis=None))
+    _cells(axes[3], mask.astype(int), mask)
+    rows = mask.any(1) if score.shape != WEIGHT.shape else slice(None)
+    _cells(axes[4], np.where(mask, WEIGHT, 0)[rows], mask[rows])
     return int(mask.sum())
 
 
-def cells(axes: Axes, values: np.ndarray, keep: np.ndarray) -> None:
-    """A matrix as a table of numbers, removed entries on grey.
-
-    Parameters
-    ----------
-    axes : Axes
-        Where to draw.
-    values : np.ndarray
-        Matrix (rows, columns).
-    keep : np.ndarray
-        Bool of the same shape.
-    """
-    rows, columns = values.shape
-    for (row, column), value in np.ndenumerate(values):
-        colour = "#CFE3F1" if keep[row, column] else EMPTY
-        axes.add_patch(plt.Rectangle((column, row), 0.94, 0.94, facecolor=colour))
-        axes.text(
-            column + 0.47,
-            row + 0.47,
-            f"{value:g}",
-            ha="center",
-            va="center",
-            fontsize=7.5,
-            color=DENSE if keep[row, column] else GREY,
-        )
+def _cells(axes: Axes, values: np.ndarray, keep: np.ndarray) -> None:
+    """A matrix as a table of numbers, removed entries on grey."""
+    look = {"cmap": [EMPTY, "#CFE3F1"], "vmin": 0, "vmax": 1, "cbar": False, "linewidths": 2}
+    sns.heatmap(keep, annot=values, fmt="g", annot_kws={"fontsize": 7.5}, ax=axes, **look)
     axes.set(xlim=(0, 3), ylim=(4, 0), aspect="equal", xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    axes.grid(False)
 
 
-def ranked(axes: Axes, ordered: np.ndarray, removed: int) -> None:
-    """Scores in ascending order; the removed ones hatched left of the line.
-
-    Parameters
-    ----------
-    axes : Axes
-        Where to draw.
-    ordered : np.ndarray
-        Scores in ascending order.
-    removed : int
-        Number of removed ones.
-    """
-    for start, stop, colour, hatch in ((0, removed, GREY, "///"), (removed, len(ordered), PALETTE[0], "")):
-        axes.bar(range(start, stop), ordered[start:stop], color=colour, hatch=hatch, edgecolor="white")
-    axes.axvline(removed - 0.5, color=DENSE, linestyle="--", linewidth=1)
-    axes.text(removed - 0.5, ordered.max(), "removed  ", ha="right", va="top", fontsize=7)
-    axes.text(removed - 0.5, ordered.max(), "  kept", ha="left", va="top", fontsize=7)
+def _ranked(axes: Axes, ordered: np.ndarray) -> None:
+    """Scores in ascending order; the lower half is hatched, left of the line."""
+    half, top = len(ordered) // 2, ordered.max()
+    axes.bar(range(half), ordered[:half], color=GREY, hatch="///", edgecolor="white")
+    axes.bar(range(half, 2 * half), ordered[half:], color=PALETTE[0])
+    axes.axvline(half - 0.5, color=DENSE, linestyle="--", linewidth=1)
+    axes.text(half - 0.5, top, "removed  ", ha="right", va="top", fontsize=7)
+    axes.text(half - 0.5, top, "  kept", ha="left", va="top", fontsize=7)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)

@@ -8,7 +8,7 @@ import pandas as pd
 from survey_lib.analysis.equal_compression import contrast, gaps
 from survey_lib.analysis.tables import BASELINES, is_control, main_setting
 from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing
+from survey_lib.charts.export import Drawing, titled
 from survey_lib.charts.intervals import whiskers
 from survey_lib.charts.looks import looks
 from survey_lib.experiment.data.loaders import load
@@ -36,28 +36,21 @@ def tradeoff(frame: pd.DataFrame) -> Drawing:
                 whiskers(rows["x"], rows["error"], *ends, axes, capsize=0, **look)
         for longer, runs in main[main["method"] == "dense"].groupby(is_control(main)):
             label, line = ("dense, trained longer", ":") if longer else ("dense", "--")
-            axes.axhline(
-                1 - runs["accuracy"].mean(), color=plots.DENSE, linewidth=1, linestyle=line, label=label
-            )
+            level = 1 - runs["accuracy"].mean()
+            axes.axhline(level, color=plots.DENSE, linewidth=1, linestyle=line, label=label)
         plots.scale(axes, x)
     grid[0].set(yscale="log", ylabel="test error")
     grid[0].yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
     grid[0].yaxis.set_minor_formatter(lambda value, position: f"{value:.0%}" if value < 0.5 else "")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     size, macs = (_gap(main, x) for x in RATIOS)
-    text = f"Magnitude keeps {size} than l1-filter at equal size, and {macs} at equal MACs"
-    plots.headline(figure, text)
-    caption = (
+    says = f"Magnitude keeps {size} than l1-filter at equal size, and {macs} at equal MACs"
+    about = (
         f"Test error on {where}: mean over seeds. Thick bars: one standard error over seeds; pale bars: over seeds and "
         f"{examples:,} test images, which more seeds cannot shorten. MACs of masks count only weights that are not zero. "
-        f"{text} (mean over the range that both cover)."
+        "Differences are means over the range that both cover."
     )
-    return Drawing(
-        figure,
-        caption,
-        f"Two line charts. {text}.",
-        pd.concat(tables, names=["x_axis"]).reset_index("x_axis"),
-    )
+    return titled(figure, says, about, pd.concat(tables, names=["x_axis"]).reset_index("x_axis"))
 
 
 def levels(runs: pd.DataFrame, x: str, examples: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from survey_lib.analysis.equal_compression import compare, contrast, gaps
 from survey_lib.analysis.statistics import holm
 from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing
+from survey_lib.charts.export import Drawing, titled
 from survey_lib.charts.intervals import intervals, names
 
 REFERENCE = "cut, fine-tuned"
@@ -75,14 +75,11 @@ def equal_budgets(frame: pd.DataFrame) -> Drawing:
     right.set_xlabel("points above the fine-tuned cut")
     plots.note_n(right, table["n"])
     above = table.index[(table["corrected"] < 0.05) & (table["mean"] > 0)]
-    text = f"{len(above)} of {len(table) - 1} controls end significantly above the fine-tuned cut"
+    says = f"{len(above)} of {len(table) - 1} controls end significantly above the fine-tuned cut"
     if len(above) == 1:
-        text = f"Only one control ends significantly above the fine-tuned cut: {above[0]}"
-    plots.headline(figure, text)
-    caption = (
+        says = f"Only one control ends significantly above the fine-tuned cut: {above[0]}"
+    about = (
         f"Training cost of one cut (l1-filter, sparsity {cuts.min():g}) and of its controls, and their accuracy "
-        f"minus that of the fine-tuned cut, paired by seed, with 95 % intervals; hollow marks are ties. {text}."
+        "minus that of the fine-tuned cut, paired by seed, with 95 % intervals; hollow marks are ties."
     )
-    return Drawing(
-        figure, caption, f"Rows of bars and intervals. {caption}", table.reset_index(names="control")
-    )
+    return titled(figure, says, about, table.reset_index(names="control"))

@@ -12,7 +12,7 @@ from survey_lib.analysis import literature
 from survey_lib.analysis.claims import LESS_IS_BETTER, UNITS
 from survey_lib.analysis.numbers import finding
 from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing
+from survey_lib.charts.export import Drawing, titled
 from survey_lib.charts.intervals import intervals
 
 SOURCE = literature.FOLDER / "open_problems.yaml"
@@ -77,13 +77,12 @@ def open_problems() -> Drawing:
     axes.set_xlabel("← against      percentage points (losses: hundredths of a nat)      for →")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     counts = table["verdict"].value_counts()
-    text = (
+    says = (
         f"Of {counts.drop('').sum()} differences that we measured, {counts.get('tie', 0)} are ties, "
         f"{counts.get('for', 0)} speak for the sentence and {counts.get('against', 0)} against it"
     )
-    plots.headline(figure, text)
-    caption = (
+    about = (
         "Differences behind sentences about pruning. Circles: measured in this course, with 95 % intervals, hollow where the "
-        f"methods tie after correction. Squares: differences of two published numbers, which have no interval. {text}."
+        "methods tie after correction. Squares: differences of two published numbers, which have no interval."
     )
-    return Drawing(figure, caption, f"Differences around zero for {len(sentences)} sentences. {text}.", table)
+    return titled(figure, says, about, table)

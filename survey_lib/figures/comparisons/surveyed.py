@@ -6,8 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from survey_lib.analysis import literature
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import DENSE, GREY, HATCHES, MARKERS, PALETTE, headline, scale
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.looks import DENSE, GREY, MARKERS, PALETTE
+from survey_lib.charts.plots import scale
+
+DATA, NETWORK = "CIFAR-10", "ResNet-56"
 
 
 def published_baselines() -> Drawing:
@@ -24,75 +27,23 @@ def published_baselines() -> Drawing:
     axes.set_yticks(range(len(spread)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("points above the lowest reported accuracy (in brackets)")
-    text = f"One network, dense accuracies up to {spread['spread'].max():.1f} points apart"
-    headline(figure, text)
-    caption = f"Dense accuracies that different sources report for the same network on the same data. {text}."
-    return Drawing(figure, caption, caption, spread)
+    about = "Dense accuracies that different sources report for the same network on the same data."
+    says = f"One network, dense accuracies up to {spread['spread'].max():.1f} points apart"
+    return titled(figure, says, about, spread)
 
 
-def published_changes(dataset: str = "CIFAR-10", model: str = "ResNet-56") -> Drawing:
-    """Authors' own claims on one network: accuracy change against the share of MACs removed.
-
-    Parameters
-    ----------
-    dataset : str, default 'CIFAR-10'
-        As in the literature data.
-    model : str, default 'ResNet-56'
-        As in the literature data.
-    """
-    points = literature.overlay(dataset, model).dropna(subset=["speedup_theoretical", "delta"])
+def published_changes() -> Drawing:
+    """Authors' own claims on one network: accuracy change against the share of MACs removed."""
+    points = literature.overlay(DATA, NETWORK).dropna(subset=["speedup_theoretical", "delta"])
     figure, axes = plt.subplots(figsize=(5.6, 4.6))
     for index, (method, rows) in enumerate(points.groupby("method")):
-        axes.plot(
-            rows["speedup_theoretical"],
-            rows["delta"] * 100,
-            linestyle="",
-            label=method,
-            marker=MARKERS[index % len(MARKERS)],
-            color=PALETTE[index % len(PALETTE)],
-        )
+        look = {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
+        axes.plot(rows["speedup_theoretical"], rows["delta"] * 100, linestyle="", label=method, **look)
     axes.axhline(0, color=DENSE, linestyle="--", linewidth=1)
     scale(axes, "speedup_theoretical")
     axes.set_ylabel("change of accuracy, points")
     figure.legend(loc="outside lower center", ncols=2)
-    gains = int((points["delta"] >= 0).sum())
-    text = f"{gains} of {len(points)} authors' claims report no loss"
-    headline(figure, text)
     low, high = points["dense_accuracy"].min(), points["dense_accuracy"].max()
-    level = f"their dense baselines run from {low:.2%} to {high:.2%}"
-    caption = f"Authors' own numbers for {model} on {dataset}; {level}. {text}."
-    return Drawing(figure, caption, caption, points)
-
-
-def papers_by_year() -> Drawing:
-    """Papers of the catalogue by year and granularity."""
-    table = literature.papers().query("kind == 'method' and year >= 2015")
-    common = table["granularity"].value_counts().head(len(PALETTE) - 1).index
-    table = table.assign(granularity=table["granularity"].where(table["granularity"].isin(common), "other"))
-    counts = table.pivot_table(
-        index="year", columns="granularity", values="title", aggfunc="count", fill_value=0
-    )
-    counts = counts[counts.sum().sort_values(ascending=False).index]
-    figure, axes = plt.subplots(figsize=(5.6, 3.6))
-    bottom = np.zeros(len(counts))
-    for index, name in enumerate(counts):
-        axes.bar(
-            counts.index,
-            counts[name],
-            bottom=bottom,
-            label=name,
-            color=PALETTE[index],
-            hatch=HATCHES[index],
-            edgecolor="white",
-            linewidth=0.3,
-        )
-        bottom += counts[name].to_numpy()
-    axes.set(xlabel="year", ylabel="methods in the catalogue")
-    axes.legend()
-    lead, count = counts.columns[0], int(counts.iloc[:, 0].sum())
-    text = f"The {lead} is the commonest unit: {count} of {len(table)} methods"
-    headline(figure, text)
-    caption = (
-        f"Methods of the literature catalogue by year and granularity: our selection, not a census. {text}."
-    )
-    return Drawing(figure, caption, caption, counts.reset_index())
+    about = f"Authors' own numbers for {NETWORK} on {DATA}; their dense baselines run from {low:.2%} to {high:.2%}."
+    says = f"{(points['delta'] >= 0).sum()} of {len(points)} authors' claims report no loss"
+    return titled(figure, says, about, points)

@@ -7,10 +7,11 @@ import textwrap
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from survey_lib.analysis.recommendations import RATIOS, TRAINING, advice, settle
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import DENSE, GREY, PALETTE, headline
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.looks import DENSE, GREY, PALETTE
 
 RING = {"marker": "o", "markersize": 5, "markerfacecolor": "none"}
 MARKS = {
@@ -22,14 +23,9 @@ MARKS = {
 
 
 def decision_guide(runs: pd.DataFrame) -> Drawing:
-    """The guide as far as the runs of one study settle it."""
-    return draw(settle(runs))
-
-
-def draw(settled: pd.DataFrame) -> Drawing:
-    """The guide: a row a need, a dot a method, the one to take named; two panels, with and without training."""
-    panels = [(recover, settled[settled["recover"] == recover]) for recover in (True, False)]
-    panels = [(recover, rows) for recover, rows in panels if not rows.empty]
+    """The guide as far as the runs of one study settle it: a row a need, a dot a method, the one to take named."""
+    settled = settle(runs)
+    panels = list(settled.groupby("recover"))[::-1]  # with training, and without
     heights = [rows["need"].nunique() for _, rows in panels]
     size = (5.8, 0.72 * sum(heights) + 1.8)
     figure, grid = plt.subplots(len(panels), 1, figsize=size, height_ratios=heights, squeeze=False)
@@ -37,25 +33,19 @@ def draw(settled: pd.DataFrame) -> Drawing:
         _panel(rows, axes)
         axes.set_title(f"If {TRAINING[recover]}", loc="left")
     grid[-1, 0].set_xlabel("points lost, against a dense network that trained as long")
-    for name, mark in MARKS.items():
-        grid[0, 0].plot([], [], linestyle="", label=name, **mark)
-    figure.legend(
-        *grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1
-    )
-    advised = advice(settled)
-    rivals = advised[advised["of"] > 0]
+    marks = [Line2D([], [], linestyle="", label=name, **mark) for name, mark in MARKS.items()]
+    figure.legend(handles=marks, loc="outside lower center", ncols=4, columnspacing=1)
+    rivals = advice(settled).query("of > 0")
     clear = int((rivals["ties with"] == "-").sum())
-    text = f"One method is clearly ahead of all others for {clear} of the {len(rivals)} needs"
+    says = f"One method is clearly ahead of all others for {clear} of the {len(rivals)} needs"
     if not clear:
-        text = "For no need is one method clearly ahead of all others"
-    headline(figure, text)
-    facts = "; ".join(f"{row.need} ({row.at}): {row.take}" for row in advised.itertuples())
-    caption = (
+        says = "For no need is one method clearly ahead of all others"
+    about = (
         "Points of accuracy each method loses where a need is served, against a dense network that had the same "
         "training, mean over seeds. Large: the least loss; ringed: ties with it (paired over seeds, Holm-corrected "
-        f"at 0.05); grey: loses significantly more; cross: random. {text}. {facts}."
+        "at 0.05); grey: loses significantly more; cross: random."
     )
-    return Drawing(figure, caption, f"Dot charts, a row a need. {text}.", settled)
+    return titled(figure, says, about, settled)
 
 
 def _panel(rows: pd.DataFrame, axes: Axes) -> None:
@@ -68,17 +58,8 @@ def _panel(rows: pd.DataFrame, axes: Axes) -> None:
     middle = sum(axes.get_xlim()) / 2
     for row in rows[rows["best"]].itertuples():
         said = f"{row.method} ({row.at:.1f}× {RATIOS[row.x]}, n = {row.n})"
-        right = row.lost > middle  # else the text would leave the axes
-        axes.annotate(
-            said,
-            (row.lost, needs.index(row.need)),
-            xytext=(4 if right else -4, 8),
-            fontsize=8.5,
-            textcoords="offset points",
-            ha="right" if right else "left",
-            color=PALETTE[0],
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-        )
+        side = "right" if row.lost > middle else "left"  # else the text would leave the axes
+        axes.text(row.lost, needs.index(row.need) - 0.25, said, fontsize=8.5, ha=side, color=PALETTE[0])
     axes.axvline(0, color=DENSE, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(needs)), [textwrap.fill(need, 18) for need in needs])
     axes.set_ylim(len(needs) - 0.5, -0.7)

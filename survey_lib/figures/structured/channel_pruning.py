@@ -12,8 +12,7 @@ from survey_lib.chain import channels
 from survey_lib.chain.coupling import Coupling, trace
 from survey_lib.chain.evidence.base import Consumer
 from survey_lib.chain.selection import keep_largest
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import headline
+from survey_lib.charts.export import Drawing, titled
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.trained import load_trained
 from survey_lib.methods.channel.reconstruction import contributions, lasso, thinet
@@ -39,35 +38,23 @@ def choice_and_repair() -> Drawing:
         "LASSO": [lasso(seen, REMOVED)[0]],
     }
     reader, gram = seen.consumers[0], new.consumers[0].gram
-    table = pd.DataFrame(
-        {
-            name: pd.DataFrame([_lost(reader, keep, gram) for keep in masks]).mean()
-            for name, masks in choices.items()
-        }
-    ).T
+    rows = [{"choice": name} | _lost(reader, keep, gram) for name, masks in choices.items() for keep in masks]
+    table = pd.DataFrame(rows).groupby("choice", sort=False).mean()
     figure, axes = plt.subplots(figsize=(6.4, 3.2))
-    sns.heatmap(
-        table,
-        annot=True,
-        fmt=".0%",
-        cmap="cividis_r",
-        vmin=0,
-        ax=axes,
-        cbar_kws={"label": "output lost (share)"},
-    )
+    bar = {"label": "output lost (share)"}
+    sns.heatmap(table, annot=True, fmt=".0%", cmap="cividis_r", vmin=0, ax=axes, cbar_kws=bar)
     axes.set(xlabel="repair", ylabel="choice")
     axes.tick_params(axis="y", rotation=0)
     chance, best = table.loc["chance"], table.loc["ThiNet"]
     gains = [chance["none"] / lost for lost in (best["none"], chance["all weights"], best["all weights"])]
-    text = "The choice divides what is lost by {:.0f}, the full repair by {:.0f}, both by {:.0f}".format(
+    says = "The choice divides what is lost by {:.0f}, the full repair by {:.0f}, both by {:.0f}".format(
         *gains
     )
-    headline(figure, text)
-    caption = (
-        f"{text}. Share of the output of the next layer that is lost when {REMOVED} of {len(size)} channels go "
+    about = (
+        f"Share of the output of the next layer that is lost when {REMOVED} of {len(size)} channels go "
         "(ResNet-8, 128 unseen satellite photographs; chance: mean of ten draws)."
     )
-    return Drawing(figure, caption, caption, table.rename_axis("choice").reset_index())
+    return titled(figure, says, about, table.reset_index())
 
 
 def _lost(reader: Consumer, keep: Tensor, gram: Tensor) -> dict[str, float]:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from survey_lib.catalogue import find
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import Coupling, trace
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import PALETTE, headline
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.looks import PALETTE
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.trained import load_trained
 
@@ -34,13 +34,13 @@ def three_ideas() -> Drawing:
     maps = channels.collect(network, alone, ("act_out",), batches[:1])[LAYER][0].act_out[0]
     figure, removed = sorted_maps(maps.numpy(), scores, 8), 8
     halves = [set(np.argsort(score, kind="stable")[:removed]) for score in scores.values()]
-    text = f"Three ideas of importance: of the {removed} filters that each removes, {len(set.intersection(*halves))} are common"
-    headline(figure, text)
-    caption = (
-        f"{text}. The feature maps of one layer of a ResNet-8 for one satellite photograph, the weakest first; "
+    common = len(set.intersection(*halves))
+    says = f"Three ideas of importance: of the {removed} filters that each removes, {common} are common"
+    about = (
+        "The feature maps of one layer of a ResNet-8 for one satellite photograph, the weakest first; "
         "size: L1 norm of the filter; content: mean rank of the map; effect: first-order change of the loss."
     )
-    return Drawing(figure, caption, caption, pd.DataFrame(scores).rename_axis("filter").reset_index())
+    return titled(figure, says, about, pd.DataFrame(scores).rename_axis("filter").reset_index())
 
 
 def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int) -> Figure:
@@ -58,9 +58,8 @@ def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int
         How many of the lowest are framed.
     """
     width = -(-len(maps) // 2)
-    figure, grid = plt.subplots(
-        2 * len(scores), width, figsize=(0.75 * width + 0.8, 1.9 * len(scores)), squeeze=False
-    )
+    size = (0.75 * width + 0.8, 1.9 * len(scores))
+    figure, grid = plt.subplots(2 * len(scores), width, figsize=size, squeeze=False)
     for row, (name, score) in zip(grid.reshape(len(scores), 2 * width), scores.items(), strict=True):
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for place, (axes, index) in enumerate(zip(row, np.argsort(score, kind="stable"), strict=False)):

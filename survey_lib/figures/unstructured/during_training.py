@@ -6,8 +6,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import DENSE, PALETTE, headline, note_n
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.looks import DENSE, PALETTE
+from survey_lib.charts.plots import note_n
 
 
 def lines_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -23,8 +24,9 @@ def lines_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def moving(frame: pd.DataFrame) -> Drawing:
     """Test error of masks that never move, that move, and that thin a dense network: the figure of notebook 06."""
-    lines = {name: runs for name, runs in lines_of(frame).items() if len(runs)}
-    rows = pd.concat([runs.assign(line=name, error=1 - runs["accuracy"]) for name, runs in lines.items()])
+    rows = pd.concat([runs.assign(line=name) for name, runs in lines_of(frame).items()]).eval(
+        "error = 1 - accuracy"
+    )
     rows["kept"] = [f"{1 - sparsity:.0%} of the weights" for sparsity in rows["sparsity"]]
     table = rows.groupby(["line", "sparsity", "kept"])["error"].agg(["mean", "std", "count"]).reset_index()
     last = table[table["sparsity"] == table["sparsity"].max()].set_index("line")["mean"].sort_values()
@@ -39,7 +41,6 @@ def moving(frame: pd.DataFrame) -> Drawing:
     note_n(axes, table["count"])
     named = {"random, fixed": "a fixed mask", "rigl": "RigL", "set": "SET"}
     errors = ", ".join(f"{name} {last[line]:.1%}" for line, name in named.items())
-    text = f"Wrong with {1 - table['sparsity'].max():.0%} of the weights: {errors}"
-    headline(figure, text)
-    caption = f"Test error, mean and standard deviation over seeds, dense level dashed. {text}."
-    return Drawing(figure, caption, f"{len(last)} rows, a method each. {text}.", table)
+    says = f"Wrong with {1 - table['sparsity'].max():.0%} of the weights: {errors}"
+    about = "Test error, mean and standard deviation over seeds, dense level dashed."
+    return titled(figure, says, about, table)

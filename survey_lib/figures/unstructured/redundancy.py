@@ -8,8 +8,8 @@ import seaborn as sns
 import torch
 from torch import nn
 
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.plots import DENSE, GREY, PALETTE, headline
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.looks import DENSE, GREY, PALETTE
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.trained import load_trained
 from survey_lib.prune import prune
@@ -32,48 +32,30 @@ def stale_statistics() -> Drawing:
     pruned = table[(table["network"] != "dense") & (table["layer"] == SHOWN)]
     size = pruned["shift"].abs()
     typical = int(pruned["channel"].loc[(size - size.median()).abs().idxmin()])
+    colours = {"dense": GREY, "80 % removed": PALETTE[1]}
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), width_ratios=(1, 1.25))
-    for (name, inputs), colour in zip(seen.items(), (GREY, PALETTE[1]), strict=True):
-        left.hist(
-            inputs[SHOWN][:, typical].flatten(),
-            50,
-            density=True,
-            histtype="stepfilled",
-            alpha=0.55,
-            color=colour,
-            label=name,
+    for name, inputs in seen.items():
+        channel = inputs[SHOWN][:, typical].flatten().numpy()
+        sns.histplot(
+            channel, bins=50, stat="density", element="step", color=colours[name], label=name, ax=left
         )
-        left.axvline(inputs[SHOWN][:, typical].mean(), color=colour, linewidth=1.6)
+        left.axvline(channel.mean(), color=colours[name], linewidth=1.6)
     stored = dense.get_submodule(SHOWN).running_mean[typical]
     left.axvline(stored, color=DENSE, linestyle="--", label="stored mean")
-    left.set(title=f"A typical channel of {SHOWN}", xlabel="input of batch norm", yticks=[])
+    left.set(title=f"A typical channel of {SHOWN}", xlabel="input of batch norm", ylabel="", yticks=[])
     left.legend()
-    sns.stripplot(
-        table,
-        x="shift",
-        y="layer",
-        hue="network",
-        palette=[GREY, PALETTE[1]],
-        size=3.5,
-        jitter=False,
-        dodge=True,
-        alpha=0.7,
-        ax=right,
-        legend=False,
-    )
+    dots = {"size": 3.5, "jitter": False, "dodge": True, "alpha": 0.7, "legend": False}
+    sns.stripplot(table, x="shift", y="layer", hue="network", palette=colours, ax=right, **dots)
     right.set(title="How far the mean of each channel is off", ylabel="")
     right.set_xlabel("true mean − stored mean, in stored deviations")
     sizes = table.assign(shift=table["shift"].abs()).groupby("network")["shift"].mean()
     assert sizes["80 % removed"] > 5 * sizes["dense"]
-    text = "After pruning, batch norm subtracts means that are no longer true"
-    headline(figure, text)
-    caption = (
-        f"ResNet-8 with and without 80 % of its weights, 100 photographs. {text}: by {sizes['80 % removed']:.1f} stored "
-        f"deviations on average, {sizes['dense']:.2f} in the dense network."
+    about = (
+        "ResNet-8 with and without 80 % of its weights, 100 photographs. The means are off by "
+        f"{sizes['80 % removed']:.1f} stored deviations on average, and by {sizes['dense']:.2f} in the dense network."
     )
-    return Drawing(
-        figure, caption, f"Two histograms, and a dot for each channel of seven layers. {caption}", table
-    )
+    says = "After pruning, batch norm subtracts means that are no longer true"
+    return titled(figure, says, about, table)
 
 
 @torch.no_grad()

@@ -6,9 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from survey_lib.analysis.equal_compression import compare, contrast
+from survey_lib.analysis.statistics import TooFew
 from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing
-from survey_lib.charts.intervals import gain_lines
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.intervals import NO_PAIRS, whiskers
 
 STAGES = {"none": "without recovery", "finetune": "after recovery"}
 
@@ -29,21 +30,22 @@ def before_and_after(frame: pd.DataFrame) -> Drawing:
     figure, grid = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True)
     tables = {}
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
-        tables[title] = plots.curves(main[main["recovery"] == stage], axes, metric="error")
-        axes.set(title=title, yscale="log")
+        runs = main[(main["recovery"] == stage) & (main["method"] != "dense")]
+        tables[title] = plots.lines(runs, axes, "compression", "error")
+        plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
+        axes.set(title=title, yscale="log", ylabel="test error")
     grid[0].set_yticks([0.02, 0.05, 0.1, 0.2, 0.5], ["2 %", "5 %", "10 %", "20 %", "50 %"])
     grid[0].minorticks_off()
     grid[1].set_ylabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     ends = {title: _range_of_criteria(table) for title, table in tables.items()}
     apart = [f"{100 * (high - low):.1f} points apart {title}" for title, (low, high) in ends.items()]
-    text = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria are {' and '.join(apart)}"
-    plots.headline(figure, text)
-    label = f"{main['data'].iat[0]}, {main['model'].iat[0]}"
-    caption = f"Test error against compression on {label}; mean and standard deviation over seeds. {text} (random left out)."
-    return Drawing(
-        figure, caption, f"Two line charts. {text}.", pd.concat(tables, names=["stage"]).reset_index("stage")
+    says = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria are {' and '.join(apart)}"
+    about = (
+        f"Test error against compression on {main['data'].iat[0]}, {main['model'].iat[0]}; mean and standard deviation "
+        "over seeds. Random is no criterion."
     )
+    return titled(figure, says, about, pd.concat(tables, names=["stage"]).reset_index("stage"))
 
 
 def _range_of_criteria(table: pd.DataFrame) -> tuple[float, float]:
@@ -58,26 +60,18 @@ def gains(frame: pd.DataFrame) -> Drawing:
     styles, tables = plots.looks(sorted(set(main["method"]) - {"dense"})), {}
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
         tables[title] = table = _gains_of(main[main["recovery"] == stage])
-        gain_lines(table, axes, styles)
-        axes.set_title(title)
+        for number, (name, rows) in enumerate(table.groupby("method")):
+            beside = rows["sparsity"] + 0.007 * (number - 1)  # so that they do not hide each other
+            whiskers(beside, rows["mean"], rows["low"], rows["high"], axes, label=name, **styles[name])
+        axes.axhline(0, color=plots.DENSE, linestyle="--", linewidth=1)
+        axes.set(title=title, xlabel=plots.LABELS["sparsity"], ymargin=0.12)
+        plots.note_n(axes, table["n"])
     grid[0].set_ylabel("minus magnitude of the same scope, points")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    counts = ", ".join(
-        f"{(table['low'] > 0).sum()} of {len(table)} settings {title}" for title, table in tables.items()
-    )
     first, second = (_clear(table) for table in tables.values())
-    text = f"{first} is clearly above magnitude without recovery, and {second} after it".capitalize()
-    plots.headline(figure, text)
-    caption = (
-        f"Paired difference to magnitude, with Student's 95 % interval over seeds. {text}. "
-        f"Whole intervals above magnitude: {counts}."
-    )
-    return Drawing(
-        figure,
-        caption,
-        f"Two interval charts. {text}.",
-        pd.concat(tables, names=["stage"]).reset_index("stage"),
-    )
+    says = f"{first} is clearly above magnitude without recovery, and {second} after it".capitalize()
+    about = "Paired difference to magnitude, with Student's 95 % interval over seeds; clearly: the whole interval is above 0."
+    return titled(figure, says, about, pd.concat(tables, names=["stage"]).reset_index("stage"))
 
 
 def _clear(table: pd.DataFrame) -> str:
@@ -98,4 +92,6 @@ def _gains_of(runs: pd.DataFrame) -> pd.DataFrame:
             if some.groupby("method")["seed"].nunique().reindex([name, reference]).min() > 1:
                 found = compare(contrast(*(some[some["method"] == side] for side in (name, reference))))
                 rows.append((name, sparsity, 100 * found.mean, 100 * found.low, 100 * found.high, found.n))
+    if not rows:
+        raise TooFew(NO_PAIRS)
     return pd.DataFrame(rows, columns=["method", "sparsity", "mean", "low", "high", "n"])

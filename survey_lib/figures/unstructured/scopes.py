@@ -6,11 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing
+from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.looks import PALETTE
+from survey_lib.charts.plots import dense_line
 from survey_lib.figures.unstructured.lottery_tickets import kept_axis
-
-COLOURS = dict(zip(("erk", "global", "layerwise"), plots.PALETTE, strict=False))
 
 
 def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
@@ -18,39 +17,20 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
     runs = frame[frame["method"].str.split(" ").str[0] == "magnitude"]
     runs = runs.assign(kept=1 - runs["sparsity"], error=100 * (1 - runs["accuracy"]))
     figure, axes = plt.subplots(figsize=(7.2, 3.8))
-    sns.lineplot(
-        runs,
-        x="kept",
-        y="error",
-        hue="scope",
-        style="schedule",
-        markers=True,
-        errorbar="sd",
-        err_style="bars",
-        palette=COLOURS,
-        hue_order=list(COLOURS),
-        style_order=["one-shot", "iterative"],
-        ax=axes,
-    )
-    plots.dense_line(axes, 100 * (1 - runs["dense_accuracy"].mean()))
+    scopes = {"hue": "scope", "hue_order": ["erk", "global", "layerwise"], "palette": PALETTE[:3]}
+    schedules = {"style": "schedule", "style_order": ["one-shot", "iterative"], "markers": True}
+    sns.lineplot(runs, x="kept", y="error", errorbar="sd", err_style="bars", **scopes, **schedules, ax=axes)
+    dense_line(axes, 100 * (1 - runs["dense_accuracy"].mean()))
     kept_axis(axes, sorted(runs["sparsity"].unique()))
     axes.set(yscale="log", ylabel="test error, %")
     axes.set_yticks([2, 3, 5, 10, 20], [2, 3, 5, 10, 20])
     axes.minorticks_off()
     least = runs[(runs["sparsity"] == runs["sparsity"].max()) & (runs["schedule"] == "one-shot")]
     errors = least.groupby("scope")["error"].mean()
-    text = (
+    says = (
         f"With {least['kept'].iloc[0]:.0%} of the weights left, equal densities make "
         f"{errors['layerwise'] / errors['erk']:.1f} times the errors of ERK"
     )
-    plots.headline(figure, text)
-    caption = (
-        "Test error of magnitude pruning by scope and schedule; mean and standard deviation over seeds, dense level "
-        f"dashed. {text}."
-    )
-    table = (
-        runs.groupby(["schedule", "scope", "sparsity"])["accuracy"]
-        .agg(["mean", "std", "count"])
-        .reset_index()
-    )
-    return Drawing(figure, caption, f"Lines over the kept share of the weights. {text}.", table)
+    about = "Test error of magnitude pruning by scope and schedule; mean and standard deviation over seeds, dense level dashed."
+    groups = runs.groupby(["schedule", "scope", "sparsity"])["accuracy"]
+    return titled(figure, says, about, groups.agg(["mean", "std", "count"]).reset_index())
