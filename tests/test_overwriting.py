@@ -28,7 +28,7 @@ COMMANDS = {
     "notebooks": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.ipynb"),
     "failed notebook": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.failed.ipynb"),
     "reproduce": (("reproduce", "--out", "OUT"), "figures/patterns.svg"),
-    "class": (("class", "OUT", "--notebooks", "tiny"), "key.md"),
+    "class": (("class", "OUT", "--notebooks", "tiny"), "nbgrader_config.py"),
     "speed": (("speed", "resnet-8", "--out", "OUT"), "chain.csv"),
 }
 
@@ -46,8 +46,6 @@ def command(request, tmp_path, monkeypatch):
     monkeypatch.setattr("survey_lib.cli.timings.report", lambda found: "")
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
     monkeypatch.setattr(course_folder, "with_points", lambda *_: 1)
-    monkeypatch.setattr(course_folder, "_handout", lambda *_: "")
-    monkeypatch.setattr(course_folder, "key", lambda path: path.stem)
     monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
     monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
     monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
@@ -140,12 +138,12 @@ def test_site_replaces_only_a_folder_that_is_wholly_its_own(link, tmp_path, monk
         (tmp_path / "docs").rename(tmp_path / "elsewhere" / "docs")
     before = tree(tmp_path)
     with pytest.raises(FileExistsError, match="nothing is overwritten"):
-        site.write_source(tmp_path / ("site" if link else "docs"), {})
+        site.write_source(tmp_path / ("site" if link else "docs"))
     assert tree(tmp_path) == before
-    site.write_source(tmp_path / "new", {})
+    site.write_source(tmp_path / "new")
     (tmp_path / "new" / "stale.md").write_text("a page of mine")
     with pytest.raises(FileExistsError, match="stale.md"):
-        site.write_source(tmp_path / "new", {})
+        site.write_source(tmp_path / "new")
 
 
 def test_site_refuses_a_file_or_a_link_in_place_of_the_folder(tmp_path):
@@ -153,13 +151,13 @@ def test_site_refuses_a_file_or_a_link_in_place_of_the_folder(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     for name in ("file", "link"):
         with pytest.raises(FileExistsError, match="give a new folder"):
-            site.write_source(tmp_path / name, {})
+            site.write_source(tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_site_refuses_a_folder_that_it_cannot_look_into(tmp_path, monkeypatch):
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
-    site.write_source(tmp_path / "site", {})
+    site.write_source(tmp_path / "site")
     (tmp_path / "site" / "locked").mkdir()
     (tmp_path / "site" / "locked" / "thesis.tex").write_text("my thesis")
     look = os.scandir
@@ -171,7 +169,7 @@ def test_site_refuses_a_folder_that_it_cannot_look_into(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", locked)
     with pytest.raises(PermissionError, match="locked"):
-        site.write_source(tmp_path / "site", {})
+        site.write_source(tmp_path / "site")
     monkeypatch.setattr(os, "scandir", look)
     assert (tmp_path / "site" / "locked" / "thesis.tex").read_text() == "my thesis"
 

@@ -1,4 +1,5 @@
-// Menus, a search field, sorting and pages over tables of class "filterable"; what is chosen stands in the address.
+// A search field, menus of columns with few values, sorting and pages over tables of class "filterable"; what is chosen
+// stands in the address.
 // Without this script the whole table stands there.
 "use strict";
 
@@ -51,8 +52,8 @@ function filterable(table) {
   form.append(control("words", words));
   const menus = [];
   columns.forEach((head, column) => {
-    if (head.dataset.filter !== "choice") return;
     const values = [...new Set(rows.map((row) => text(row, column)))].filter(Boolean).sort();
+    if (values.length < 2 || values.length > 40) return;
     const box = menu(names[column], values);
     const select = box.querySelector("select");
     select.value = asked.get(names[column]) ?? "";

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -163,9 +163,9 @@ def student(out: Path, source: Path | None) -> None:
 @click.argument("out", metavar="NAME", type=DIRECTORY)
 @click.option("--notebooks", "numbers", required=True, help="Which ones, such as 02,07.")
 def classroom(out: Path, numbers: str) -> None:
-    """Make a folder for a class: nbgrader course, handout, key.
+    """Make a folder for a class.
 
-    The folder NAME holds a course for nbgrader, copies for students, a handout and an answer key.
+    The folder NAME holds a course for nbgrader, and copies for students.
 
     \b
     survey class pruning --notebooks 02,07
@@ -177,9 +177,7 @@ def classroom(out: Path, numbers: str) -> None:
         raise click.BadParameter(f"{numbers!r} lacks a number; write 02,07", param_hint="--notebooks")
     points = course_folder(out, choose(names))
     click.echo("\n".join(f"{name}: {count} points" for name, count in points.items()))
-    click.echo(
-        f"wrote {out}: source for nbgrader, student, handout.md, key.md; docs/teaching.md says what comes next"
-    )
+    click.echo(f"wrote {out}: source for nbgrader, student; docs/teaching.md says what comes next")
 
 
 @click.command()
@@ -201,24 +199,15 @@ def generate() -> None:
 
 @click.command()
 @click.argument("out", default="build/site-source", type=click.Path(path_type=Path))
-@click.pass_context
-def site(context: click.Context, out: Path) -> None:
+def site(out: Path) -> None:
     """Write the source of the site into OUT; `make site` builds it.
 
     It has the notebooks, a card for each method, the figures and the tables.
     """
     from survey_lib.site.source import write_source
 
-    click.echo(f"wrote {write_source(out, dict(_helps(context.find_root())), click.echo)}")
-
-
-def _helps(root: click.Context) -> Iterator[tuple[str, str]]:
-    """Each command with its help, those inside groups too."""
-    for name, command in root.command.commands.items():
-        inside = click.Context(command, info_name=name, parent=root, max_content_width=100)
-        yield inside.command_path, command.get_help(inside)
-        if isinstance(command, click.Group):
-            yield from _helps(inside)
+    click.echo("drawing the figures, which takes half a minute")
+    click.echo(f"wrote {write_source(out)}")
 
 
 COMMANDS = (notebooks, text, figure, cite, student, classroom, generate, site)

@@ -41,11 +41,8 @@ def with_points(path: Path, out: str | Path) -> int:
         Where somebody else's file would be overwritten.
     """
     notebook = nbformat.read(path, as_version=4)
-    points = sum(
-        _mark(cell, f"{path.stem}-{place}")
-        for place, cell in enumerate(notebook.cells)
-        if cell.cell_type == "code"
-    )
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    points = sum(_mark(cell, f"{path.stem}-{place}") for place, cell in enumerate(code))
     if not points:
         raise ValueError(f"{path.name} has no cell that calls a check, so there is nothing to grade")
     with files.into(Path(out), [path.name]) as fresh:
@@ -59,19 +56,18 @@ def _mark(cell: nbformat.NotebookNode, name: str) -> int:
     if BEGIN not in cell.source and not tests:
         return 0
     solution = BEGIN in cell.source
-    mark = {
-        "schema_version": SCHEMA,
-        "grade_id": name,
-        "solution": solution,
-        "locked": not solution,
-        "task": False,
+    mark = {"schema_version": SCHEMA, "grade_id": name, "task": False}
+    if solution:
+        cell.metadata["nbgrader"] = mark | {"solution": True, "locked": False, "grade": False}
+        return 0
+    cell.metadata["nbgrader"] = mark | {
+        "solution": False,
+        "locked": True,
+        "grade": True,
+        "points": len(tests),
     }
-    cell.metadata["nbgrader"] = mark | (
-        {"grade": False} if solution else {"grade": True, "points": len(tests)}
-    )
-    if not solution:
-        cell.source += "\n" + HIDDEN.format(tests="\n".join(tests))
-    return 0 if solution else len(tests)
+    cell.source += "\n" + HIDDEN.format(tests="\n".join(tests))
+    return len(tests)
 
 
 def assertions(source: str) -> list[str]:

@@ -7,21 +7,19 @@ import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
 
-from survey_lib.analysis import literature
+from survey_lib.analysis.tables import finished, results_table
 from survey_lib.catalogue import METHODS, Method, chapter, cost
-from survey_lib.charts.export import save_figure
-from survey_lib.charts.plots import house_style
-from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.site import own_results
-from survey_lib.site.literature_pages import paper, reported, who
-from survey_lib.site.webtable import escape, fence, findable, html_table, plain, raw
+from survey_lib.experiment.sweeps import store
+from survey_lib.experiment.sweeps import study as studies
+from survey_lib.site.literature_pages import paper, reported, title
+from survey_lib.site.webtable import fence, findable, html_table, plain, raw
 
 PARTS = {
     "score": "Score",
@@ -39,8 +37,8 @@ def formulas() -> dict[str, str]:
     return yaml.safe_load((REPOSITORY / "docs" / "formulas.yaml").read_text(encoding="utf-8"))
 
 
-def write_cards(folder: Path, synonyms: Mapping[str, list[str]]) -> list[str]:
-    """Write a page for each method that works, with its drawings.
+def write_cards(folder: Path, synonyms: Mapping[str, list[str]]) -> None:
+    """Write a page for each method.
 
     Parameters
     ----------
@@ -48,64 +46,33 @@ def write_cards(folder: Path, synonyms: Mapping[str, list[str]]) -> list[str]:
         Folder of the pages.
     synonyms : Mapping[str, list[str]]
         Page -> words it is found by.
-
-    Returns
-    -------
-    list[str]
-        The names.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    house_style()
-    names = list(METHODS)
-    for name in names:
-        page = findable(card(METHODS[name], folder), synonyms.get(f"methods/{name}", []))
+    for name, method in METHODS.items():
+        page = findable(card(method), synonyms.get(f"methods/{name}", ()))
         (folder / f"{name}.md").write_text(page, encoding="utf-8")
-    return names
 
 
-def card(method: Method, folder: Path) -> str:
-    """The page of a method in MyST Markdown; its drawings are written into the folder.
-
-    Parameters
-    ----------
-    method : Method
-        A row of METHODS.
-    folder : Path
-        Folder of the drawings.
-    """
+def card(method: Method) -> str:
+    """The page of a method in MyST Markdown."""
     sections = {
         "Formula": _formula(method),
         "What it does, and where it fails": _explained(method),
         "Code": _code(method),
-        "Run it": _run(method),
-        _paper_heading(method.paper): paper(method.paper),
+        "Run it": fence("python", _run(method)),
+        f"Paper: {title(method.paper)}": paper(method.paper),
         "What papers report": reported(method.paper),
-        "What we measured": _measured(method.name, folder),
-        "Notebook": _notebook(method),
+        "What we measured": _measured(method.name),
+        "Notebook": f"[{chapter(method)}](../notebooks/{chapter(method)}.ipynb)\n",
     }
-    body = "\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
+    body = "\n".join(f"## {head}\n\n{text}" for head, text in sections.items() if text)
     return f"# {method.name}\n\n{plain(method.one_line)}\n\n{raw(html_table(_facts(method)))}\n{body}"
 
 
-def _paper_heading(key: str) -> str:
-    """What the search finds the card by: title, authors and year of its paper."""
-    if not key:
-        return "Paper"
-    row = literature.papers().loc[key]
-    return f"Paper: {plain(row['title'])} ({plain(who(row))}, {row['year']})"
-
-
 def _facts(method: Method) -> pd.DataFrame:
-    facts = {
-        "category": method.category,
-        "removes": method.unit,
-        "structure": method.structure,
-        "when": method.when,
-        "scope": method.scope,
-        "schedule": method.schedule,
-        "looks at": ", ".join(method.needs) or "weights only",
-        "cost": cost(method),
-    }
+    shown = ("category", "unit", "structure", "when", "scope", "schedule")
+    facts = {name: getattr(method, name) for name in shown}
+    facts |= {"looks at": ", ".join(method.needs) or "weights only", "cost": cost(method)}
     return pd.DataFrame([facts])
 
 
@@ -153,49 +120,31 @@ def source(part: object) -> str:
 
 
 def _run(method: Method) -> str:
+    """One call that runs it."""
     if method.during:
-        lines = [
-            f'session = survey_lib.during(model, "{method.name}", 0.5, optimizer, steps, example=x)',
-            "...  # your training loop, `steps` optimizer steps",
-            "masks = session.finish()",
-        ]
-        if method.ranking:
-            lines.append(f'small = survey_lib.prune(model, "{method.ranking}", 0.5, example=x).model')
-    elif method.ranking:
-        lines = [
-            f'config = RunConfig(data="digits", model="resnet-8", method="{method.name}", sparsity=0.5,',
-            f'                   schedule="{method.schedule}", rounds=3, recovery="rewind")',
-            "record = run(config)",
-        ]
-    else:
-        sparsity = 0.25 if method.unit == "layer" else 0.5
-        data = ", batches=batches" if method.looks_at_data else ""
-        lines = [f'result = survey_lib.prune(model, "{method.name}", sparsity={sparsity}, example=x{data})']
-    return fence("python", "\n".join(lines))
+        return f'survey_lib.during(model, "{method.name}", 0.5, optimizer, steps, example=x)  # then train, and finish()'
+    if method.ranking:
+        recipe = f'sparsity=0.5, schedule="{method.schedule}", rounds=3, recovery="rewind"'
+        return f'run(RunConfig(data="digits", model="resnet-8", method="{method.name}", {recipe}))'
+    sparsity = 0.25 if method.unit == "layer" else 0.5
+    data = ", batches=batches" if method.looks_at_data else ""
+    return f'survey_lib.prune(model, "{method.name}", {sparsity}, example=x{data})'
 
 
-def _measured(name: str, folder: Path) -> str:
-    found = own_results.of(name)
-    parts = [_study(study, name, rows, folder) for study, rows in found.items()]
+@cache
+def published() -> dict[str, pd.DataFrame]:
+    """Study -> its finished published runs; scans that prune one layer alone are left out."""
+    there = [name for name in studies.names() if store.published_file(name).exists()]
+    frames = {name: finished(name, local=False) for name in there}
+    return {name: frame[frame["layer"].isna()] for name, frame in frames.items()}
+
+
+def _measured(method: str) -> str:
+    """The accuracy of a method in each published study that runs it, over seeds."""
+    parts = []
+    for study, runs in published().items():
+        mine = runs[runs["method"].str.partition(" (")[0] == method]  # variants are named apart
+        if len(mine):
+            table = raw(html_table(results_table(mine)))
+            parts.append(f"Test accuracy in study `{study}`, over seeds:\n\n{table}")
     return "\n".join(parts) or "No published study of this project runs it.\n"
-
-
-def _study(study: str, name: str, rows: pd.DataFrame, folder: Path) -> str:
-    same, table = own_results.table(rows)
-    head = f"<p>Study <code>{study}</code>, means and standard deviations over seeds ({escape(same)}):</p>"
-    text = raw(head + html_table(table)) + "\n"
-    drawn = own_results.drawing(study, name)
-    if drawn is None:
-        return text
-    save_figure(drawn, f"{name}-{study}", folder / "drawings", study=study, keys=sorted(rows["key"]))
-    plt.close(drawn.figure)
-    image = f"drawings/{name}-{study}.svg"
-    about = f":alt: {' '.join(drawn.alt.split())}\n\n{plain(drawn.caption)}"
-    return f"{text}\n{fence('{figure} ' + image, about)}"
-
-
-def _notebook(method: Method) -> str:
-    name = chapter(method)
-    if (FOLDER / f"{name}.ipynb").exists():
-        return f"[{name}](../notebooks/{name}.ipynb)\n"
-    return f"`{name}` teaches it; it is not written yet.\n"

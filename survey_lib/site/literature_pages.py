@@ -7,7 +7,7 @@ import pandas as pd
 from survey_lib.analysis import literature
 from survey_lib.analysis.replication import measured_again
 from survey_lib.catalogue import METHODS
-from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, raw
+from survey_lib.site.webtable import WIDE, Html, escape, fence, html_table, link, plain, raw
 
 CLASSES = ["granularity", "structure", "when", "criterion", "scope"]
 NUMBERS = {
@@ -56,36 +56,39 @@ def who(row: pd.Series) -> str:
 
 def _places(row: pd.Series) -> Html:
     """Where the paper and its code are: only what the literature data holds."""
-    found = [
-        ("arXiv", "https://arxiv.org/abs/", row["arxiv_id"]),
-        ("doi", "https://doi.org/", row["doi"]),
-        ("code", "https://github.com/", row["code_url"]),
+    starts = {
+        "arxiv_id": "https://arxiv.org/abs/",
+        "doi": "https://doi.org/",
+        "code_url": "https://github.com/",
+    }
+    known = {name: str(row[name]) for name in starts if pd.notna(row[name])}
+    links = [
+        link(name.partition("_")[0], place if "://" in place else starts[name] + place)
+        for name, place in known.items()
     ]
-    known = [
-        (name, str(place) if "://" in str(place) else start + str(place))
-        for name, start, place in found
-        if pd.notna(place)
-    ]
-    return Html(" · ".join(link(name, address) for name, address in known))
+    return Html(" · ".join(links))
+
+
+def title(key: str) -> str:
+    """Title, authors and year of a paper, which the search finds a card by."""
+    if not key:
+        return ""
+    row = literature.papers().loc[key]
+    return f"{plain(row['title'])} ({plain(who(row))}, {row['year']})"
 
 
 def paper(key: str) -> str:
-    """Who wrote it, where it stands, and its BibTeX, for a method's card."""
+    """Where a paper is, and its BibTeX, for a method's card."""
     if not key:
-        return "A baseline without a paper of its own.\n"
-    row = literature.papers().loc[key]
-    written = (
-        f"{escape(row['authors'])} ({row['year']}). <em>{escape(row['title'])}</em>. {escape(row['venue'])}."
-    )
-    where = " · ".join(filter(None, [_places(row), cite(key)]))
-    return raw(f"<p>{written} {where}</p>") + "\n" + fence("bibtex", literature.bibtex(key).rstrip())
+        return ""
+    where = " · ".join(filter(None, [_places(literature.papers().loc[key]), cite(key)]))
+    return raw(f"<p>{where}</p>") + "\n" + fence("bibtex", literature.bibtex(key).rstrip())
 
 
 def reported(key: str) -> str:
     """Published numbers of a paper's methods, its authors' own first, for a method's card."""
-    rows = (
-        literature.published().query("paper_key == @key").sort_values("own", ascending=False, kind="stable")
-    )
+    rows = literature.published().query("paper_key == @key")
+    rows = rows.sort_values("own", ascending=False, kind="stable")
     if rows.empty:
         return "No numbers of this paper are in the literature data.\n" if key else ""
     says = (
@@ -98,11 +101,9 @@ def reported(key: str) -> str:
 
 def _numbers(rows: pd.DataFrame, up: str) -> pd.DataFrame:
     shown = rows[list(NUMBERS)].rename(columns=NUMBERS)
-    measured = [
-        "its authors" if own else cite(by, up)
-        for own, by in zip(rows["own"], rows["reported_by"], strict=True)
-    ]
-    shown.insert(1, "measured by", measured)
+    shown.insert(
+        1, "measured by", rows["reported_by"].map(lambda key: cite(key, up)).mask(rows["own"], "its authors")
+    )
     again = measured_again(rows)
     return shown.assign(**{"measured here": again}) if any(again) else shown
 
@@ -129,7 +130,7 @@ def papers_page() -> str:
         "one-line descriptions are ours; a blank means unknown. [Published numbers](published.md) has what "
         "they report, [References](references.md) the full entries.\n\n"
     )
-    return text + raw(html_table(shown, choices=["kind", *CLASSES], searched=True))
+    return text + raw(html_table(shown, searched=True))
 
 
 def numbers_page() -> str:
@@ -144,4 +145,4 @@ def numbers_page() -> str:
         "pruned minus dense; `measured here` is what we found for the few that we measured again, in the notebook "
         "on replication.\n\n"
     )
-    return text + raw(html_table(shown, choices=["data", "model", "metric"], searched=True))
+    return text + raw(html_table(shown, searched=True))

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 
 import nbformat
-from PIL import Image
 
 from survey_lib.course.exercises import BEGIN
-from survey_lib.site.literature_pages import cite
 
-KEY = re.compile(r"\b[a-z]+[12]\d{3}[a-z0-9]+\b")  # of a paper
 PICTURE = re.compile(r"!\[([^\]]+)\]\(\.\./docs/figures/([^)\s]+)\.png\)")
 OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)\s]+)\)")
 NOTEBOOK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
-CODED = re.compile(r"(```.*?```|`[^`]+`)", re.DOTALL)
 
 
 def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNode:
     """The notebook as the site shows it; what it says is not changed.
 
-    Keys of papers lead to the references; pictures are those of the site, and lead to their pages; cells with
-    a solution are folded; a picture is described by the heading above it, and has 256 colours, which is a third of
-    its bytes and looks the same.
+    Pictures of the catalogue lead to their pages; cells with a solution are folded; a picture is described by the
+    heading above it.
 
     Parameters
     ----------
@@ -38,27 +31,10 @@ def for_web(notebook: nbformat.NotebookNode, files: str) -> nbformat.NotebookNod
         if cell.cell_type == "markdown":
             heading = ([line for line in cell.source.splitlines() if line.startswith("#")] or [heading])[-1]
             text = OUTSIDE.sub(rf"[\1]({files}/\2)" if files else r"\1", cell.source)
-            text = PICTURE.sub(r"[![\1](../_static/small/\2.png)](../figures/\2.md)", text)
-            cell.source = _linked(text)
+            cell.source = PICTURE.sub(r"[![\1](../figures/\2.png)](../figures/\2.md)", text)
         elif cell.cell_type == "code":
             _dress(cell, heading.lstrip("# "))
     return notebook
-
-
-def _linked(text: str) -> str:
-    """Keys as links: in prose, and where code is a key and nothing else."""
-    parts = CODED.split(text)
-    return "".join(
-        _key_alone(part) if place % 2 else KEY.sub(_cited, part) for place, part in enumerate(parts)
-    )
-
-
-def _key_alone(code: str) -> str:
-    return cite(code.strip("`")) if KEY.fullmatch(code.strip("`")) and "<a" in cite(code.strip("`")) else code
-
-
-def _cited(found: re.Match) -> str:
-    return cite(found.group())
 
 
 def _dress(cell: nbformat.NotebookNode, heading: str) -> None:
@@ -70,13 +46,5 @@ def _dress(cell: nbformat.NotebookNode, heading: str) -> None:
         if "text/markdown" in data:  # text that was computed: Sphinx resolves links of written text only
             data["text/markdown"] = NOTEBOOK.sub(r"](\1.html", data["text/markdown"])
         if "image/png" in data:
-            data["image/png"] = _light(data["image/png"])
             alt = {"image": {"alt": f"Figure: {heading}"}}
             cell.metadata["mystnb"] = alt | cell.metadata.get("mystnb", {})
-
-
-def _light(png: str) -> str:
-    written = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
-        picture.convert("RGB").quantize(256).save(written, "PNG", optimize=True)
-    return base64.b64encode(written.getvalue()).decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -57,7 +57,7 @@ def link(text: object, address: str) -> Html:
     return Html(f'<a href="{html.escape(address)}">{escape(text)}</a>')
 
 
-def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: bool = False) -> str:
+def html_table(table: pd.DataFrame, searched: bool = False) -> str:
     """A table as one HTML block that becomes a list of cards on a phone.
 
     Menus, field and the labels of the cards are added by _static/filter.js, without which the plain table
@@ -67,21 +67,14 @@ def html_table(table: pd.DataFrame, choices: Collection[str] = (), searched: boo
     ----------
     table : pd.DataFrame
         Data frame.
-    choices : Collection[str], default ()
-        Columns with a menu of their values.
     searched : bool, default False
-        A field that looks for words in all columns.
+        With a field that looks for words in all columns, and menus of columns that have few values.
     """
-    head = "".join(
-        f"<th{' data-filter=choice' if name in choices else ''}>{escape(name)}</th>" for name in table.columns
-    )
-    rows = [
-        f"<tr>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
-        for values in table.itertuples(index=False)
-    ]
-    kind = "survey-table filterable" if searched or choices else "survey-table"
-    inner = "\n".join([f"<thead><tr>{head}</tr></thead>", "<tbody>", *rows, "</tbody>"])
-    return f'<div class="survey-scroll"><table class="{kind}">\n{inner}\n</table></div>'
+    kind = "survey-table filterable" if searched else "survey-table"
+    safe = table.map(escape).rename(columns=escape)
+    with pd.option_context("display.max_colwidth", None):
+        inner = safe.to_html(index=False, escape=False, border=0, justify="left", classes=kind)
+    return f'<div class="survey-scroll">{inner}</div>'
 
 
 def plain(text: str) -> str:
@@ -128,16 +121,14 @@ def raw(text: str) -> str:
     return fence("{raw} html", text)
 
 
-def findable(page: str, words: Collection[str]) -> str:
-    r"""A MyST page whose search results include it for other words than its own.
-
-    The words are entries of the index.
+def findable(page: str, words: Iterable[str]) -> str:
+    r"""A MyST page whose search results include it for other words than its own, as entries of the index.
 
     Parameters
     ----------
     page : str
         A page in MyST.
-    words : Collection[str]
+    words : Iterable[str]
         The words that it is found by.
 
     Examples
@@ -153,4 +144,4 @@ def findable(page: str, words: Collection[str]) -> str:
     """
     title, _, rest = page.partition("\n")
     entries = ", ".join(f"! {word}" for word in words)
-    return f"{title}\n\n{fence('{index} ' + entries, '')}\n{rest}" if words else page
+    return f"{title}\n\n{fence('{index} ' + entries, '')}\n{rest}" if entries else page
