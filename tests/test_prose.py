@@ -18,18 +18,17 @@ def test_the_numbers_of_a_lesson_are_as_computed(path):
 
 
 def test_a_stale_number_is_named_and_rewritten(tmp_path):
-    path, text = (
-        tmp_path / "a.ipynb",
-        "Half go for **40 %**<!--= percent(0.5) -->, 10 %<!--= percent(0.25) --> stay.",
-    )
-    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), path)
+    path = tmp_path / "a.md"
+    path.write_text("Half go for **40 %**<!--= percent(0.5) -->, and 10 %<!--= percent(0.25) --> stay.\n")
     assert prose.faults(path) == [
-        "a.ipynb, cell 0: '40 %' should be '50 %' (percent(0.5))",
-        "a.ipynb, cell 0: '10 %' should be '25 %' (percent(0.25))",
+        "a.md: '40 %' should be '50 %' (percent(0.5))",
+        "a.md: '10 %' should be '25 %' (percent(0.25))",
     ]
     assert prose.write(path) == 1
-    (cell,) = nbformat.read(path, as_version=4).cells
-    assert cell.source == "Half go for **50 %**<!--= percent(0.5) -->, 25 %<!--= percent(0.25) --> stay."
+    assert (
+        path.read_text()
+        == "Half go for **50 %**<!--= percent(0.5) -->, and 25 %<!--= percent(0.25) --> stay.\n"
+    )
     assert prose.faults(path) == [] and prose.write(path) == 0
 
 

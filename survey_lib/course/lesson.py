@@ -87,12 +87,7 @@ def study(name: str, profile: str) -> pd.DataFrame:
         runs = store.results(name, profile=profile)
     done = runs[runs["status"] == "done"].reset_index(drop=True)
     if done.empty:
-        how = (
-            f"survey sweep {name} --profile full, then survey publish {name}"
-            if profile == "published"
-            else f"survey status {name}"
-        )
-        raise ValueError(f"study {name} has no finished run of profile {profile}; see: {how}")
+        raise ValueError(f"study {name} has no finished run of profile {profile}; see: survey status {name}")
     return done
 
 

@@ -148,12 +148,9 @@ def rewritten(text: str) -> str:
 
 
 def faults(path: Path) -> list[str]:
-    """Numbers of a notebook that differ from their comment, or look measured and have none."""
+    """Numbers of a notebook or Markdown file that differ from their comment, or look measured and have none."""
     lines = []
-    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
-        where, text = f"{path.name}, cell {index}", cell.source
-        if cell.cell_type != "markdown":
-            continue
+    for where, text in _texts(path):
         try:
             stale = [number for number in found(text) if number.printed != number.computed]
         except ValueError as error:
@@ -165,7 +162,11 @@ def faults(path: Path) -> list[str]:
 
 
 def write(path: Path) -> int:
-    """Update the numbers of a notebook in place; how many cells changed. Raises ValueError as `found` does."""
+    """Update the numbers of a file in place; how many texts changed. Raises ValueError as `found` does."""
+    if path.suffix != ".ipynb":
+        old = path.read_text(encoding="utf-8")
+        path.write_text(new := rewritten(old), encoding="utf-8")
+        return int(new != old)
     notebook, changed = nbformat.read(path, as_version=4), 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (new := rewritten(cell.source)) != cell.source:
@@ -173,3 +174,12 @@ def write(path: Path) -> int:
     if changed:
         nbformat.write(notebook, path)
     return changed
+
+
+def _texts(path: Path) -> Iterator[tuple[str, str]]:
+    if path.suffix != ".ipynb":
+        yield path.name, path.read_text(encoding="utf-8")
+        return
+    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        if cell.cell_type == "markdown":
+            yield f"{path.name}, cell {index}", cell.source
