@@ -90,7 +90,7 @@ def test_b62_b63_failures_are_named_and_nothing_is_left_that_counts_as_done(tmp_
         with_cell(tmp_path, "import os; os._exit(9)", "dying"), {}, tmp_path / "out" / "dying.ipynb"
     )
     assert raising.failure == "cell 3: ZeroDivisionError: division by zero"
-    assert dying.failure.startswith("the kernel died")
+    assert dying.failure.startswith("DeadKernelError: Kernel died")
     assert not raising.out.exists() and not dying.out.exists()
 
 

@@ -228,29 +228,16 @@ def _refuse_unknown(path: Path, chosen: dict) -> None:
 
 def _execute(path: Path, out: Path, chosen: dict) -> str:
     """Run with papermill; the reason of a failure, or '' for success."""
-    from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient.exceptions import DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    place = {"kernel_name": "python3", "cwd": str(path.parent), "execution_timeout": CELL_TIMEOUT}
     try:
-        execute_notebook(
-            str(path),
-            str(out),
-            chosen,
-            kernel_name="python3",
-            cwd=str(path.parent),
-            progress_bar=False,
-            execution_timeout=CELL_TIMEOUT,
-        )
+        execute_notebook(str(path), str(out), chosen, progress_bar=False, **place)
     except PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
-    except DeadKernelError:
-        return "the kernel died: it ran out of memory or the process was ended"
-    except NoSuchKernel:
-        return "no kernel python3; add it: python -m ipykernel install --sys-prefix --name python3"
-    except Exception as error:
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    except Exception as error:  # a dead or missing kernel, a time-out
+        return f"{type(error).__name__}: {error}".splitlines()[0]
     return _unfinished(nbformat.read(out, as_version=4))
 
 

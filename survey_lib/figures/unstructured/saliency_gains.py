@@ -43,7 +43,7 @@ def before_and_after(frame: pd.DataFrame) -> Drawing:
     says = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria are {' and '.join(apart)}"
     about = (
         f"Test error against compression on {main['data'].iat[0]}, {main['model'].iat[0]}; mean and standard deviation "
-        "over seeds. Random is no criterion."
+        "over seeds. The criteria are all methods but random."
     )
     return titled(figure, says, about, pd.concat(tables, names=["stage"]).reset_index("stage"))
 
