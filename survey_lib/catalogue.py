@@ -11,6 +11,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
+from survey_lib.chain.evidence.weights import COSTS
 from survey_lib.chain.patterns import parse
 from survey_lib.chain.selection import SCOPES
 from survey_lib.lookup import known
@@ -26,7 +27,7 @@ from survey_lib.methods.weight import scores as weight
 from survey_lib.methods.weight import training as weight_training
 from survey_lib.repository import LITERATURE
 
-WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for
+WITHOUT_DATA = COSTS["weights only"] | {"flow"}  # evidence that no training example is looked at for
 CHANNEL_SCOPES = ("layerwise", "global", "erk", "isomorphic")
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
@@ -51,8 +52,6 @@ class Method:
         What it does: the first sentence of the docstring, if left out of a row.
     paper : str
         Key of the paper in data/literature/papers.csv: in brackets at the end of that sentence.
-    notebook : str
-        The notebook that teaches it, where that does not follow from the category.
     needs : tuple[str, ...]
         The Evidence fields it reads beside `weight`.
     scope : str
@@ -100,7 +99,6 @@ class Method:
     score: Callable[..., Tensor] | None
     one_line: str
     paper: str = ""
-    notebook: str = ""
     needs: tuple[str, ...] = ()
     scope: str = "layerwise"
     schedule: str = "one-shot"
@@ -178,32 +176,19 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         schedule="iterative",
         rounds=0,
-        notebook="05_lottery_tickets",
         ranking="magnitude",
     ),
     _weight_after("lamp", weight.lamp, scope="global"),
-    _weight_after("taylor-weight", weight.taylor, needs=("grad_sq",), scope="global", notebook="03_saliency"),
-    _weight_after("obd", weight.obd, needs=("example_grad_sq",), scope="global", notebook="03_saliency"),
-    _weight_after("obs", needs=("gram",), solve=solve.obs, notebook="03_saliency"),
+    _weight_after("taylor-weight", weight.taylor, needs=("grad_sq",), scope="global"),
+    _weight_after("obd", weight.obd, needs=("example_grad_sq",), scope="global"),
+    _weight_after("obs", needs=("gram",), solve=solve.obs),
     _weight_after(
-        "woodfisher",
-        solve.woodfisher,
-        needs=("fisher",),
-        scope="global",
-        repair=solve.woodfisher_update,
-        notebook="03_saliency",
+        "woodfisher", solve.woodfisher, needs=("fisher",), scope="global", repair=solve.woodfisher_update
     ),
-    _weight_after("wanda", weight.wanda, needs=("act_norm",), scope="row", notebook="13_language_models"),
-    _weight_after(
-        "owl",
-        weight.wanda,
-        needs=("act_norm",),
-        scope="row",
-        allocate=weight.owl,
-        notebook="13_language_models",
-    ),
-    _weight_after("ria", weight.ria, needs=("act_norm",), notebook="13_language_models"),
-    _weight_after("sparsegpt", needs=("gram",), solve=solve.sparsegpt, notebook="13_language_models"),
+    _weight_after("wanda", weight.wanda, needs=("act_norm",), scope="row"),
+    _weight_after("owl", weight.wanda, needs=("act_norm",), scope="row", allocate=weight.owl),
+    _weight_after("ria", weight.ria, needs=("act_norm",)),
+    _weight_after("sparsegpt", needs=("gram",), solve=solve.sparsegpt),
     _weight_before("snip", weight.snip, needs=("grad",), scope="global"),
     _weight_before(
         "iter-snip",
@@ -307,7 +292,6 @@ ROWS: tuple[Method, ...] = (
         paper="ma2023llmpruner",
         needs=("slices", "slices_grad"),
         groups=transformer.is_coupled,
-        notebook="14_structure_and_recovery",
     ),
     _head_channels(
         "flap",
@@ -316,11 +300,8 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         repair=transformer.flap_bias,
         groups=transformer.is_coupled,
-        notebook="14_structure_and_recovery",
     ),
-    _head_channels(
-        "minitron", transformer.minitron, needs=("consumers",), notebook="14_structure_and_recovery"
-    ),
+    _head_channels("minitron", transformer.minitron, needs=("consumers",)),
 )
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
@@ -378,24 +359,18 @@ def check_pattern(method: Method, sparsity: float) -> None:
             )
 
 
-# what an evidence field costs to observe, dearest last
-COSTS = {
-    "weights only": {"gamma", "slices", "energy"},
-    "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
-    "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
-    "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
-    "training": {"during"},
-}
-
-
+# A notebook, and the methods, categories or times of pruning that it teaches
 CHAPTERS = {
-    "pattern": "10_between",
-    "filter": "07_filter_pruning",
-    "channel": "08_channel_pruning",
-    "depth": "11_depth_and_heads",
-    "head": "11_depth_and_heads",
-    "before": "04_before_training",
-    "during": "06_during_training",
+    "03_saliency": ("taylor-weight", "obd", "obs", "woodfisher"),
+    "04_before_training": ("before",),
+    "05_lottery_tickets": ("imp",),
+    "06_during_training": ("during",),
+    "07_filter_pruning": ("filter",),
+    "08_channel_pruning": ("channel",),
+    "10_between": ("pattern",),
+    "11_depth_and_heads": ("depth", "head"),
+    "13_language_models": ("wanda", "owl", "ria", "sparsegpt"),
+    "14_structure_and_recovery": ("llm-pruner", "flap", "minitron"),
 }
 
 
@@ -407,15 +382,17 @@ def cost(method: Method) -> str:
     >>> cost(find("magnitude")), cost(find("taylor-weight"))
     ('weights only', 'forward and backward passes')
     """
-    if method.search:
-        return "forward passes"
-    spent = {*method.needs, *(["during"] if method.during else [])}
-    return next((name for name, fields in reversed(COSTS.items()) if spent & fields), "weights only")
+    if method.during:
+        return "training"
+    needs = {*method.needs, *(["act_out"] if method.search else [])}
+    return next((name for name, fields in reversed(COSTS.items()) if needs & fields), "weights only")
 
 
 def chapter(method: Method) -> str:
     """The notebook that teaches a method."""
-    return method.notebook or CHAPTERS.get(method.category) or CHAPTERS.get(method.when, "02_weight_pruning")
+    taught = {name: notebook for notebook, names in CHAPTERS.items() for name in names}
+    own = (method.name, method.category, method.when)
+    return next((taught[name] for name in own if name in taught), "02_weight_pruning")
 
 
 def table() -> pd.DataFrame:

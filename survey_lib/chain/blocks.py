@@ -56,14 +56,12 @@ class _Additions(EagerMode):
         if operation in ADDITIONS and self.running:
             name, first = self.running[-1]
             operands = [operand for operand in inputs[:2] if isinstance(operand, Tensor)]
-            adds = first is not None and any(_same(first, operand) for operand in operands)
+            adds = first is not None and any(
+                one.data_ptr() == first.data_ptr() and one.shape == first.shape for one in operands
+            )
             if adds and self.stored.isdisjoint(map(_storage, operands)):
                 self.adding.add(name)
         return operation(*inputs, **(options or {}))
-
-
-def _same(first: Tensor, operand: Tensor) -> bool:
-    return operand.data_ptr() == first.data_ptr() and operand.shape == first.shape
 
 
 def _storage(tensor: Tensor) -> int:

@@ -38,11 +38,7 @@ def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:
         One of the group's modules.
     """
     read = {(part.tensor, part.dim) for part in group.consumers}
-    mine = [
-        part
-        for part in group.slices
-        if part.tensor.rpartition(".")[0] == producer and "bias" not in part.tensor
-    ]
+    mine = [p for p in group.slices if p.tensor.rpartition(".")[0] == producer and "bias" not in p.tensor]
     return [part for part in mine if (part.tensor, part.dim) not in read] or mine
 
 
