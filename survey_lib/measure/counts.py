@@ -25,21 +25,10 @@ from survey_lib.measure.observe import (
 )
 
 # Operators without arithmetic: nobody misses a rule for them.
-MOVES = {
-    "cat",
-    "stack",
-    "unsafe_split",
-    "_unsafe_view",
-    "copy_",
-    "_to_copy",
-    "embedding",
-    "index_select",
-    "index",
-    "gather",
-    "constant_pad_nd",
-    "roll",
-    "flip",
-}
+MOVES = set(
+    "cat stack unsafe_split _unsafe_view copy_ _to_copy embedding index_select index gather "
+    "constant_pad_nd roll flip".split()
+)
 
 
 class MacCounter(EagerMode):

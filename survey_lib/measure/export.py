@@ -65,20 +65,13 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
     with torch.no_grad(), untouched(model):
         expected = still(other)
     if not isinstance(expected, Tensor):
-        raise ValueError(
-            f"the model returns a {type(expected).__name__}; wrap it so that it returns the one tensor to export"
-        )
+        raise ValueError(f"the model returns a {type(expected).__name__}; wrap it to return the one tensor")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            free = ({0: Dim.AUTO},)
             torch.onnx.export(
-                still,
-                (pair,),
-                str(path),
-                dynamo=True,
-                verbose=False,
-                external_data=False,
-                dynamic_shapes=({0: Dim.AUTO},),
+                still, (pair,), path, dynamo=True, verbose=False, external_data=False, dynamic_shapes=free
             )
         error = float((OnnxModel(path)(other) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
         if not error <= PARITY:

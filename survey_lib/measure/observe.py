@@ -92,14 +92,11 @@ def weight_names(
     masks : Mapping[str, Tensor], optional
         {tensor name: bool}.
     """
-    known, tied = masking.tensors(model), masking.prunable(model, tied=True).values()
+    known = masking.tensors(model)
     found = {id(p) for p in masking.prunable(model).values()} | {id(known[name]) for name in masks or {}}
-    late = {id(p) for p in tied}
-    return [
-        name
-        for name, weight in used.items()
-        if id(known[name]) in found or (id(known[name]) in late and has_zeros(weight))
-    ]
+    late = {id(p) for p in masking.prunable(model, tied=True).values()}
+    pruned = found | {id(known[name]) for name, weight in used.items() if has_zeros(weight)} & late
+    return [name for name in used if id(known[name]) in pruned]
 
 
 def effective(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
