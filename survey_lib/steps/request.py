@@ -19,6 +19,7 @@ from survey_lib.chain.masks import Masks, masked_copy, tensors
 from survey_lib.measure import measure
 from survey_lib.measure.observe import effective
 
+NOT_ASKED = "not among the layers asked for, or protected"
 UNSEEN = "no operation of the run on the example uses it"
 EMPTY = 1 - 1e-9  # a sparsity at which every layer is down to its minimum
 PREDICTED, MADE = 20, 10  # steps of bisection: where the cost is predicted, where a model is run for it
@@ -81,10 +82,8 @@ class Budget:
         if self.cost:
             return self.own(masked_copy(model, masks) if masks else model)
         if self.kind == "macs":
-            return (
-                measure(model, example, masks, samples=1)["macs" if masks is None else "nonzero_macs"]
-                / self.dense
-            )
+            counted = measure(model, example, masks, samples=1)
+            return counted["macs" if masks is None else "nonzero_macs"] / self.dense
         used = effective(model, masks).values()
         kept = sum(tensor.numel() if masks is None else int(tensor.ne(0).count_nonzero()) for tensor in used)
         return kept / self.dense

@@ -68,9 +68,7 @@ def angular_distance(found: Sequence[Evidence], removed: int) -> Tensor:
             cosine = cosine_similarity(before, after, dim=1).clamp(-1, 1)
             distances[start] = float(cosine.arccos().mean()) / math.pi
     if removed and not distances:
-        raise ValueError(
-            f"no {removed} neighbouring blocks keep their input's shape; ask for a smaller sparsity"
-        )
+        raise ValueError(f"no {removed} neighbouring blocks keep their input's shape; ask for fewer")
     if removed:
         start = min(distances, key=distances.get)
         keep[start : start + removed] = False
