@@ -18,13 +18,14 @@ from survey_lib.lookup import known
 from survey_lib.methods import solve
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
-from survey_lib.methods.channel import training as channel_training
+from survey_lib.methods.channel import training as channel_rules
 from survey_lib.methods.depth_and_heads import depth, transformer
 from survey_lib.methods.filter import scores as filters
 from survey_lib.methods.pattern import scores as pattern
-from survey_lib.methods.weight import gates, sparse_training
+from survey_lib.methods.weight import gates
 from survey_lib.methods.weight import scores as weight
-from survey_lib.methods.weight import training as weight_training
+from survey_lib.methods.weight import sparse_training as sparse_rules
+from survey_lib.methods.weight import training as weight_rules
 from survey_lib.repository import LITERATURE
 
 WITHOUT_DATA = COSTS["weights only"] | {"flow"}  # evidence that no training example is looked at for
@@ -56,11 +57,9 @@ class Method:
         The Evidence fields it reads beside `weight`.
     scope : str
         The paper's own; the caller may choose another.
-    schedule : str
-        one-shot, iterative or gradual: evidence is collected and scored again on the masked model in
-        every round.
     rounds : int
-        Number of rounds.
+        Number of rounds: evidence is collected and scored again on the masked model in every one. 0 stands
+        for as many as it takes, see `chain.selection.round_sparsities`.
     revive : bool
         Every round scores the original weights, so that what an earlier round removed can return.
     pattern : str
@@ -101,7 +100,6 @@ class Method:
     paper: str = ""
     needs: tuple[str, ...] = ()
     scope: str = "layerwise"
-    schedule: str = "one-shot"
     rounds: int = 1
     revive: bool = False
     pattern: str = ""
@@ -115,6 +113,11 @@ class Method:
     ranking: str = ""
     pretrained: bool = False
     version: int = 1
+
+    @property
+    def schedule(self) -> str:
+        """one-shot, or iterative where there are rounds."""
+        return "one-shot" if self.rounds == 1 else "iterative"
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -174,7 +177,6 @@ ROWS: tuple[Method, ...] = (
         one_line="The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
         paper="frankle2019lottery",
         scope="global",
-        schedule="iterative",
         rounds=0,
         ranking="magnitude",
     ),
@@ -197,28 +199,23 @@ ROWS: tuple[Method, ...] = (
         paper="dejorge2021progressive",
         needs=("grad",),
         scope="global",
-        schedule="iterative",
         rounds=60,
     ),
-    _weight_before(
-        "force", weight.force, needs=("grad",), scope="global", schedule="iterative", rounds=60, revive=True
-    ),
+    _weight_before("force", weight.force, needs=("grad",), scope="global", rounds=60, revive=True),
     _weight_before("grasp", weight.grasp, needs=("hess_grad",), scope="global"),
-    _weight_before(
-        "synflow", weight.synflow, needs=("flow",), scope="global", schedule="iterative", rounds=100
-    ),
-    _weight_during("gradual", during=weight_training.Gradual, version=2),
-    _weight_during("movement", during=weight_training.Movement),
-    _weight_during("set", scope="erk", during=sparse_training.Set),
-    _weight_during("rigl", scope="erk", during=sparse_training.RigL, version=2),
-    _weight_during("srigl", scope="erk", during=sparse_training.SRigL),
+    _weight_before("synflow", weight.synflow, needs=("flow",), scope="global", rounds=100),
+    _weight_during("gradual", during=weight_rules.Gradual, version=2),
+    _weight_during("movement", during=weight_rules.Movement),
+    _weight_during("set", scope="erk", during=sparse_rules.Set),
+    _weight_during("rigl", scope="erk", during=sparse_rules.RigL, version=2),
+    _weight_during("srigl", scope="erk", during=sparse_rules.SRigL),
     _weight_during("l0", scope="global", during=gates.L0),
-    _weight_during("str", scope="global", during=weight_training.SoftThreshold),
-    _weight_during("acdc", scope="global", during=weight_training.Alternating),
+    _weight_during("str", scope="global", during=weight_rules.SoftThreshold),
+    _weight_during("acdc", scope="global", during=weight_rules.Alternating),
     # pattern
     _nm_after("nm-magnitude", pattern.nm_magnitude, pattern="2:4"),
     _nm_after("nm-permuted", pattern.nm_magnitude, pattern="2:4", permute=pattern.channel_permutation),
-    _rows("pattern", "n:m", "during")("nm-srste", pattern="2:4", during=weight_training.SparseRefined),
+    _rows("pattern", "n:m", "during")("nm-srste", pattern="2:4", during=weight_rules.SparseRefined),
     _rows("pattern", "block", "after")("block", pattern.block, pattern="1x4"),
     _rows("pattern", "kernel", "after")("kernel", pattern.kernel),
     _rows("pattern", "vector", "after")("vector", pattern.vector),
@@ -226,7 +223,7 @@ ROWS: tuple[Method, ...] = (
     _rows("filter", "filter", "any")("random-filter", filters.random_filter),
     _filter_after("l1-filter", filters.l1_filter),
     _filter_after("l2-filter", filters.l2_filter),
-    _filter_during("sfp", during=channel_training.SoftFilters, ranking="l2-filter", version=2),
+    _filter_during("sfp", during=channel_rules.SoftFilters, ranking="l2-filter", version=2),
     _filter_after("fpgm", filters.fpgm),
     _filter_after("hrank", filters.hrank, needs=("act_out",), version=2),
     _filter_after("apoz", filters.apoz, needs=("act_out",), version=2),
@@ -241,7 +238,7 @@ ROWS: tuple[Method, ...] = (
     _filter_after("obd-filter", filters.obd_filter, needs=("example_grad_sq",), scope="global"),
     _filter_after("chip", filters.chip, needs=("act_out",), version=2),
     _filter_during(
-        "greg", during=channel_training.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2
+        "greg", during=channel_rules.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2
     ),
     # channel
     _channel_during(
@@ -249,19 +246,15 @@ ROWS: tuple[Method, ...] = (
         channel.slimming,
         needs=("gamma",),
         scope="global",
-        during=channel_training.Slimming,
+        during=channel_rules.Slimming,
         version=2,
     ),
-    _channel_during("group-lasso", scope="global", during=channel_training.GroupLasso, ranking="group-norm"),
+    _channel_during("group-lasso", scope="global", during=channel_rules.GroupLasso, ranking="group-norm"),
     _channel_after("thinet", needs=("consumers",), solve=reconstruction.thinet, version=3),
     _channel_after("lasso", needs=("consumers",), solve=reconstruction.lasso, version=2),
     _channel_after("group-norm", channel.group_norm, needs=("energy",), scope="global"),
     _channel_during(
-        "depgraph",
-        scope="global",
-        during=channel_training.GroupSparsity,
-        ranking="group-norm",
-        pretrained=True,
+        "depgraph", scope="global", during=channel_rules.GroupSparsity, ranking="group-norm", pretrained=True
     ),
     _channel_after(
         "isomorphic",
@@ -406,11 +399,7 @@ def table() -> pd.DataFrame:
     rows = [
         {
             "method": m.name,
-            "category": m.category,
-            "unit": m.unit,
-            "structure": m.structure,
-            "when": m.when,
-            "scope": m.scope,
+            **{field: getattr(m, field) for field in ("category", "unit", "structure", "when", "scope")},
             "needs": " ".join(m.needs) or "nothing",
             "needs data": m.looks_at_data,
             "schedule": m.schedule,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
-from survey_lib.chain.copies import duplicate
+from survey_lib.chain.copies import duplicate, leaves
 from survey_lib.chain.coupling import ChannelGroup, Slice, trace
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import tensors
@@ -79,7 +79,7 @@ def _reordered(model: nn.Module, group: ChannelGroup, order: Tensor) -> nn.Modul
 def _outputs(model: nn.Module, probe) -> list[Tensor]:
     with torch.random.fork_rng():
         found = observe.call(duplicate(model).eval().double(), probe)
-    return [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
+    return list(leaves(found))
 
 
 def _noise(like: Tensor) -> Tensor:

@@ -204,14 +204,13 @@ def measure(
     with running(model, example):
         counter = count_macs(model, example, used)
     samples = samples_of(model, example, counter.output, samples)
-    tensors = [*used.values(), *model.buffers()]
     return {
         "parameters": sum(tensor.numel() for tensor in used.values()),
         "nonzero_parameters": sum(int(tensor.count_nonzero()) for tensor in used.values()),
         **sparsity(model, masks),
         "macs": counter.macs / samples if counter.macs % samples else counter.macs // samples,
         "nonzero_macs": counter.nonzero_macs / samples,
-        "bytes": sum(tensor.nbytes for tensor in tensors),
+        "bytes": sum(tensor.nbytes for tensor in (*used.values(), *model.buffers())),
         "subnormals": sum(_subnormals(tensor) for tensor in used.values()),
         "uncounted": sorted(counter.uncounted),
     }

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -115,19 +116,10 @@ def quantize_onnx(source: str | Path, path: str | Path, batches: Iterable[Tensor
         if batches is None:
             quantize_dynamic(str(source), str(path), weight_type=QuantType.QUInt8)
         else:
-            feeds = _Calibration(source, batches)
-            quantize_static(str(source), str(path), feeds, per_channel=True, reduce_range=True)
+            name = OnnxModel(source).inputs[0]
+            feeds = iter([{name: batch.numpy()} for batch in batches])
+            reader = SimpleNamespace(get_next=lambda: next(feeds, None))  # None ends the calibration
+            quantize_static(str(source), str(path), reader, per_channel=True, reduce_range=True)
     finally:
         root.setLevel(level)
     return Path(path)
-
-
-class _Calibration:
-    """Feeds batches to onnxruntime, which asks for the next one until it gets None."""
-
-    def __init__(self, source: str | Path, batches: Iterable[Tensor]):
-        name = OnnxModel(source).inputs[0]
-        self.feeds = iter([{name: batch.numpy()} for batch in batches])
-
-    def get_next(self) -> dict | None:
-        return next(self.feeds, None)

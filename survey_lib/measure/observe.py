@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from survey_lib.chain import masks as masking
 from survey_lib.chain.checks import arguments, whole
@@ -49,7 +48,7 @@ def samples_of(model: nn.Module, example: Example, output: object = None, sample
     if samples is not None:
         whole(samples=samples)
         return samples
-    inputs = [leaf for leaf in tree_leaves(arguments(example)) if isinstance(leaf, Tensor)]
+    inputs = list(leaves(arguments(example)))
     recurrent = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     if isinstance(model, recurrent):
         if inputs[0].dim() == 2:

@@ -7,7 +7,6 @@ import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,9 +16,6 @@ from torch import nn
 from survey_lib.chain.checks import arguments, positive, running, whole
 from survey_lib.chain.copies import check_runnable, unwrap
 from survey_lib.measure.observe import Example, quiet, samples_of
-
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # Timer loads it: no GPU is no news
 WARM_UP = 3  # calls before the clock starts: allocator, kernel choice, caches
@@ -37,7 +33,7 @@ def machine(device: torch.device | str = "cpu") -> str:
     return name[1].strip() if name else platform.processor() or platform.machine()
 
 
-def _timer(model: nn.Module, example: Example, threads: int) -> Timer:
+def _timer(model: nn.Module, example: Example, threads: int):
     from torch.utils.benchmark import Timer  # slow to import, and logs a warning where nvcc finds no GPU
 
     positional, named = arguments(example)

@@ -176,15 +176,12 @@ def budget_of(
         if not callable(cost) or not isinstance(at_most, Real) or not math.isfinite(at_most):
             raise ValueError(f"cost must be a function, at_most a finite number; got {cost!r}, {at_most!r}")
         return Budget("cost", float(at_most), cost)
-    for kind in ("macs", "parameters"):
-        share = wishes[kind]
-        if share is not None and not (isinstance(share, Real) and share is not True and 0 < share <= 1):
-            raise ValueError(
-                f"{kind} is the share of the dense {kind} that may stay, in (0, 1]; got {share!r}"
-            )
-        if share is not None:
-            return Budget(kind, float(share))
-    return None
+    if sparsity is not None:
+        return None
+    kind, share = given[0], wishes[given[0]]
+    if not isinstance(share, Real) or share is True or not 0 < share <= 1:
+        raise ValueError(f"{kind} is the share of the dense {kind} that may stay, in (0, 1]; got {share!r}")
+    return Budget(kind, float(share))
 
 
 @dataclass(frozen=True)

@@ -43,31 +43,16 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     ValueError
         If the method finds no layer to prune; the text has the reason of each layer.
     """
-    method, names = request.method, list(prunable(model, tied=request.layers is not None))
+    method = request.method
     if method.permute and not request.masks:  # a later round finds the channels in order
         if request.example is None:
             raise ValueError(f"{method.name} traces the network to reorder it: give example=an input")
         model = permuted(model, request.example, method.pattern, method.permute)
-    tied = [name for name in prunable(model, tied=True) if name not in names]
-    own, named = own_matrices(model), request.layers is not None and method.unit == "weight"
-    layer = {name: _layer(name) for name in names} | {name: name.removesuffix(".weight") for name in own}
-    names += own if named else []
-    owners = list(dict.fromkeys(layer[name] for name in names))
-    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect))
-    skipped = [(owner, NOT_ASKED) for owner in owners if owner not in wanted]
-    skipped += [(_layer(name), TIED) for name in tied]
-    skipped += [(layer[name], OF_NO_LAYER.format(kind)) for name, kind in own.items() if not named]
-    skipped += reparametrised(model).items()
-    names = [name for name in names if layer[name] in wanted]
-    dense = pruned = apply(duplicate(model), request.masks)
-    reasons = {name: _unfit(model, name, method) for name in names}
-    skipped += [(layer[name], reason) for name, reason in reasons.items() if reason]
-    names = [name for name in names if not reasons[name]]
+    names, skipped = _chosen(model, request)
     if not names:
-        raise ValueError(
-            f"{method.name} finds no layer to prune: "
-            + ("; ".join(f"{n}: {r}" for n, r in skipped) or NOTHING)
-        )
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in skipped)
+        raise ValueError(f"{method.name} finds no layer to prune: {reasons or NOTHING}")
+    dense = pruned = apply(duplicate(model), request.masks)
     masks, goal = dict(request.masks), request.sparsity
     if request.budget and (method.solve or method.schedule != "one-shot"):
         goal = _counted_sparsity(pruned, names, masks, request)
@@ -86,9 +71,9 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
             pruned, masks = duplicate(dense), dict(request.masks)
         if method.solve:
-            solved = {n: method.solve(seen, sparsity, method.pattern) for n, seen in found.items()}
-            masks |= {name: mask for name, (mask, _) in solved.items()}
-            _write(pruned, {name: weight for name, (_, weight) in solved.items()})
+            for name, seen in found.items():
+                masks[name], repaired = method.solve(seen, sparsity, method.pattern)
+                _write(pruned, name, repaired)
         else:
             scores = _below({name: method.score(seen) for name, seen in found.items()}, masks)
             if sparsity is None:
@@ -96,13 +81,32 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             masks |= _select(scores, found, sparsity, request)
         masks |= {name: masks[name] & mask for name, mask in request.masks.items()}  # what is gone stays gone
         if method.repair:
-            _write(pruned, {name: method.repair(seen, masks[name]) for name, seen in found.items()})
+            for name, seen in found.items():
+                _write(pruned, name, method.repair(seen, masks[name]))
         apply(pruned, masks)
     kept = {name: int(masks[name].count_nonzero()) for name in names}
     rows = [(name.removesuffix(".weight"), masks[name].numel(), kept[name], name) for name in names]
     sparsity = overall_sparsity(masks)
     left = shares(model, pruned, cut=False, macs=1.0)
     return PruneResult(pruned, masks, None, report_of(rows, request, sparsity), sparsity, skipped, left)
+
+
+def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[str, str]]]:
+    """The weights to prune, and the layers that are left whole with the reason of each."""
+    names, skipped = list(prunable(model, tied=request.layers is not None)), []
+    tied = [name for name in prunable(model, tied=True) if name not in names]
+    own, named = own_matrices(model), request.layers is not None and request.method.unit == "weight"
+    layer = {name: _layer(name) for name in names} | {name: name.removesuffix(".weight") for name in own}
+    names += own if named else []
+    owners = list(dict.fromkeys(layer[name] for name in names))
+    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect))
+    skipped += [(owner, NOT_ASKED) for owner in owners if owner not in wanted]
+    skipped += [(_layer(name), TIED) for name in tied]
+    skipped += [(layer[name], OF_NO_LAYER.format(kind)) for name, kind in own.items() if not named]
+    skipped += reparametrised(model).items()
+    reasons = {name: _unfit(model, name, request.method) for name in names if layer[name] in wanted}
+    skipped += [(layer[name], reason) for name, reason in reasons.items() if reason]
+    return [name for name, reason in reasons.items() if not reason], skipped
 
 
 def _unfit(model: nn.Module, name: str, method: Method) -> str:
@@ -117,10 +121,8 @@ def _unfit(model: nn.Module, name: str, method: Method) -> str:
 
 
 @torch.no_grad()
-def _write(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put repaired weights into the model, once all layers are chosen."""
-    for name, weight in weights.items():
-        model.get_parameter(name).copy_(weight)
+def _write(model: nn.Module, name: str, repaired: Tensor) -> None:
+    model.get_parameter(name).copy_(repaired)
 
 
 def _select(

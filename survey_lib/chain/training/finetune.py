@@ -100,7 +100,10 @@ def finetune(
             target = scores(call(parent, x), y)
         return (1 - weight) * value + weight * distillation(scores(output, y), target, temperature)
 
-    steps = _length(batches)
+    try:
+        steps = len(batches)
+    except TypeError:  # a DataLoader over an iterable data set knows no length
+        steps = sum(1 for _ in batches)
 
     def shown(epoch: int) -> Iterator[tuple]:
         return tqdm(_pairs(batches, student), f"epoch {epoch + 1}/{epochs}", steps, disable=None)
@@ -180,16 +183,6 @@ def _check(
         raise ValueError("every parameter is frozen; call model.requires_grad_(True) first")
     if iter(batches) is batches:
         raise ValueError("batches is an iterator, empty after one epoch; pass a list or a DataLoader")
-
-
-def _length(batches: Iterable) -> int:
-    try:
-        steps = len(batches)
-    except TypeError:  # a DataLoader over an iterable data set knows no length
-        steps = sum(1 for _ in batches)
-    if not steps:
-        raise ValueError("batches is empty; fine-tuning needs at least one (input, target) pair")
-    return steps
 
 
 def _pairs(batches: Iterable, model: nn.Module) -> Iterator[tuple]:
