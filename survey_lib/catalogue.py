@@ -1,7 +1,5 @@
 """METHODS: one row a method. It is the registry, and joined with the literature data the survey's own table."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable

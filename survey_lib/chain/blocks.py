@@ -6,8 +6,6 @@ its branches are all that is lost, setting all its parameters to zero has the sa
 ends in the addition (or in a ReLU of values that are not negative).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 

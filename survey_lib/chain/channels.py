@@ -5,8 +5,6 @@ feature maps come from `feature_maps`. Some needs differ between the producers o
 as a whole. Repaired consumers are written back here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """What the readers of channel groups read, as second moments: the evidence of methods that reconstruct."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 

@@ -5,8 +5,6 @@ The model is never subclassed, hooked for good or re-parametrised: a mask is app
 can be copied, compiled, exported and loaded like any other (cases B11, B12, B13).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import torch

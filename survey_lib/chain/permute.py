@@ -1,7 +1,5 @@
 """Channels of a network in another order: the network computes the same, its weights have other neighbours."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

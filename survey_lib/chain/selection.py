@@ -4,8 +4,6 @@ Every function removes *exactly* the asked number of units. Among equal scores t
 first, so that constant and tied scores give the same mask on every run (cases B01, B24).
 """
 
-from __future__ import annotations
-
 import math
 from numbers import Real
 

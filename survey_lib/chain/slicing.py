@@ -1,7 +1,5 @@
 """The slices of channel groups, cut out of weight-shaped tensors: what makes a channel and all it touches."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """What a model costs by counting: parameters, bytes and multiply-adds (MACs), dense and non-zero."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """ONNX files of a model, checked against it, and how they run (extra `deploy`)."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Iterable

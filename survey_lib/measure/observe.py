@@ -1,7 +1,5 @@
 """Run a model for measuring: eval mode, no gradients, and everything put back, exceptions included."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 

@@ -4,8 +4,6 @@ attainable FLOP/s = min(peak, intensity · bandwidth),  intensity = FLOPs / byte
 2009)
 """
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From which sparsity on a sparse matrix product is faster than the dense one, on this machine."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Time of a forward, measured so that two numbers may be compared (case B51)."""
 
-from __future__ import annotations
-
 import logging
 import platform
 import re

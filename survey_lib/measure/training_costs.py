@@ -1,7 +1,5 @@
 """What a stage of a run costs: wall and CPU seconds, and the multiply-adds (MACs) of its training."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

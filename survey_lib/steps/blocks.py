@@ -1,7 +1,5 @@
 """Whole residual blocks: find, choose, leave out."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

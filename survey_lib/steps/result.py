@@ -1,7 +1,5 @@
 """What `prune` returns, and how it is shown: a few lines of text, or a table with a bar a layer in a notebook."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape

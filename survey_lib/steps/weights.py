@@ -1,7 +1,5 @@
 """Masks over weights and patterns: collect, score, select and apply, round by round."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -4,8 +4,6 @@
 mode, flags, hooks and gradients, also when the forward raises; the random state is put back (rule 2).
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ block's) to the first activation: what it returns is the map, before any pooling
 Without an activation on the way it is read as far as it can be followed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The inputs of a layer as the matrix its weight multiplies."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -4,8 +4,6 @@ Every observer takes the model (a copy made for it), the weights by name and the
 returns one tensor for each weight. `evidence.collect` is the way in.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Gradient descent as everything here trains: optimizer, learning-rate schedule, and the loop."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial

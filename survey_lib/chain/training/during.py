@@ -5,8 +5,6 @@ finishes: no model hook, no parametrisation, no change to the loop. Pruned weigh
 gradients stay dense: growth criteria read them from `param.grad`.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Mapping
 

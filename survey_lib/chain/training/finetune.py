@@ -1,7 +1,5 @@
 """Fine-tuning of anyone's model, with masks held and with its dense parent as a teacher."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real

@@ -7,8 +7,6 @@ read. `prune` goes from group to group: each is seen in the network pruned and r
 papers.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -4,8 +4,6 @@ A rule sees the channel groups of the model, so it needs an example input to tra
 nothing is masked for good; `finish` ranks the groups by the method's score and masks what a cut will remove.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

@@ -5,8 +5,6 @@ takes the Evidence of all blocks, in the order of the model, and how many to rem
 keep-mask.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

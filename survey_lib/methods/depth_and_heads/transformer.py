@@ -5,8 +5,6 @@ grouped queries a channel is a key/value head with all its queries. A feed-forwa
 reader that no norm or addition touches.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

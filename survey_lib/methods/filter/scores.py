@@ -9,8 +9,6 @@ any pooling, as in the reference implementations of HRank and CHIP, which read R
 stream after its addition). `chain.maps` says how they are found.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """L0 regularisation: gates that are learned with the weights and close for good."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Sparse training: networks that are sparse from the first step and move their weights about (SET, RigL, SRigL)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

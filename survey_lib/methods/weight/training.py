@@ -1,7 +1,5 @@
 """Methods that prune a dense network while it trains: one small rule a method, run by `chain.training.during`."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -4,8 +4,6 @@ Both can be cut in two ways: the same positions in every group, or whole groups 
 changes; a depthwise convolution is this). The first is tried first unless a group has one channel.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from survey_lib.chain.coupling.call import Call

@@ -4,8 +4,6 @@ A constant on the labelled axis addresses other channels once some are gone: it 
 the other axes pass. A place computed from the size of the axis moves with it and ties equal parts.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

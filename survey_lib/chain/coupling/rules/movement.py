@@ -3,8 +3,6 @@
 A rule takes the call and the operation's own arguments, and returns the labels of the result.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -5,8 +5,6 @@ over channels are flagged: a cut means over the kept ones. An operation without 
 every channel it touches.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial
