@@ -28,7 +28,8 @@ COSTS = {
     "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
     "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
 }
-OF_THE_LOSS = COSTS["forward and backward passes"] | COSTS["a backward pass an example, or two a batch"]
+BACKWARD = COSTS["forward and backward passes"] | COSTS["a backward pass an example, or two a batch"]
+OF_THE_LOSS = BACKWARD - {"flow"}  # which goes back from the output itself
 
 GRASP_TEMPERATURE = 200.0  # the reference implementation of wang2020picking divides the logits by it
 FISHER_BLOCK = 50  # weights of a block in kurtic2022optimal
@@ -126,7 +127,7 @@ def data(needs: Iterable[str], known: Iterable[str], batches: Iterable | None) -
         if not found and need not in COSTS["weights only"]:
             wanted = "example=input" if need == "flow" else "batches=[(x, y), ...]"
             raise ValueError(f"the method needs {need!r}, observed on data; pass {wanted}")
-        if need in OF_THE_LOSS - {"flow"} and any(y is None for _, y in found):
+        if need in OF_THE_LOSS and any(y is None for _, y in found):
             raise ValueError(f"{need!r} is a gradient of the loss; pass batches of pairs (x, y)")
     return found
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from survey_lib.chain.evidence.base import layer_seed
-from survey_lib.chain.selection import counts, erk, keep_in_rows, keep_largest
+from survey_lib.chain.selection import keep_in_rows, keep_largest, select
 from survey_lib.chain.training.during import END, MaskedTraining
 
 
@@ -20,11 +20,8 @@ class DynamicSparse(MaskedTraining):
     """
 
     def start(self) -> None:
-        sizes = {name: weight.numel() for name, weight in self.weights.items()}
-        shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
-        removed = counts(sizes, erk(shapes, self.sparsity))
         self.draws = {n: torch.Generator().manual_seed(layer_seed(self.seed, n)) for n in self.weights}
-        self.masks = {name: keep_largest(self.draw(name), removed[name]) for name in self.weights}
+        self.masks = select({name: self.draw(name) for name in self.weights}, self.sparsity, "erk")
 
     def draw(self, name: str) -> Tensor:
         """Uniform random numbers, one a weight of the layer."""
