@@ -108,12 +108,10 @@ def test_card_shows_formula_code_paper_numbers_and_own_results(tmp_path):
 
 
 def test_card_of_a_method_without_paper_formula_and_runs_says_so(tmp_path):
-    row = dataclasses.replace(
-        METHODS["l1-filter"], name="brand-new", paper="", one_line=HOSTILE, notebook="99_later"
-    )
+    row = dataclasses.replace(METHODS["l1-filter"], name="brand-new", paper="", one_line=HOSTILE)
     text = card(row, tmp_path)
     assert "## Formula" not in text and "without a paper" in text and "No published study" in text
-    assert "<script>" not in text and "not written yet" in text
+    assert "<script>" not in text and "(../notebooks/07_filter_pruning.ipynb)" in text
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from survey_lib.analysis import literature
 from survey_lib.catalogue import METHODS, Method, chapter, cost
 from survey_lib.charts.export import save_figure
 from survey_lib.charts.plots import house_style
-from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.site import own_results
 from survey_lib.site.literature_pages import paper, reported, who
@@ -195,7 +194,4 @@ def _study(study: str, name: str, rows: pd.DataFrame, folder: Path) -> str:
 
 
 def _notebook(method: Method) -> str:
-    name = chapter(method)
-    if (FOLDER / f"{name}.ipynb").exists():
-        return f"[{name}](../notebooks/{name}.ipynb)\n"
-    return f"`{name}` teaches it; it is not written yet.\n"
+    return f"[{chapter(method)}](../notebooks/{chapter(method)}.ipynb)\n"
