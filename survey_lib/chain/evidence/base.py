@@ -176,7 +176,7 @@ def collect(
     >>> collect(layer, ["weight"], ("act_norm",), [x])["weight"].act_norm
     tensor([5., 1.])
     """
-    if needs == ("flow",) and example is not None:
+    if set(needs) == {"flow"} and example is not None:
         batches = [(example, None)]
     batches = observe.data(needs, observe.NEEDS, batches)
     with torch.random.fork_rng(), torch.enable_grad():
