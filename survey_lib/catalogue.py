@@ -1,7 +1,5 @@
 """METHODS: one row a method. It is the registry, and joined with the literature data the survey's own table."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable
@@ -11,22 +9,24 @@ import pandas as pd
 from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
+from survey_lib.chain.evidence.weights import COSTS
 from survey_lib.chain.patterns import parse
 from survey_lib.chain.selection import SCOPES
 from survey_lib.lookup import known
 from survey_lib.methods import solve
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
-from survey_lib.methods.channel import training as channel_training
+from survey_lib.methods.channel import training as channel_rules
 from survey_lib.methods.depth_and_heads import depth, transformer
 from survey_lib.methods.filter import scores as filters
 from survey_lib.methods.pattern import scores as pattern
-from survey_lib.methods.weight import gates, sparse_training
+from survey_lib.methods.weight import gates
 from survey_lib.methods.weight import scores as weight
-from survey_lib.methods.weight import training as weight_training
+from survey_lib.methods.weight import sparse_training as sparse_rules
+from survey_lib.methods.weight import training as weight_rules
 from survey_lib.repository import LITERATURE
 
-WITHOUT_DATA = {"gamma", "slices", "energy", "flow"}  # evidence that no training example is looked at for
+WITHOUT_DATA = COSTS["weights only"] | {"flow"}  # evidence that no training example is looked at for
 CHANNEL_SCOPES = ("layerwise", "global", "erk", "isomorphic")
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
@@ -51,17 +51,13 @@ class Method:
         What it does: the first sentence of the docstring, if left out of a row.
     paper : str
         Key of the paper in data/literature/papers.csv: in brackets at the end of that sentence.
-    notebook : str
-        The notebook that teaches it, where that does not follow from the category.
     needs : tuple[str, ...]
         The Evidence fields it reads beside `weight`.
     scope : str
         The paper's own; the caller may choose another.
-    schedule : str
-        one-shot, iterative or gradual: evidence is collected and scored again on the masked model in
-        every round.
     rounds : int
-        Number of rounds.
+        Number of rounds: evidence is collected and scored again on the masked model in every one. 0 stands
+        for as many as it takes, see `chain.selection.round_sparsities`.
     revive : bool
         Every round scores the original weights, so that what an earlier round removed can return.
     pattern : str
@@ -100,10 +96,8 @@ class Method:
     score: Callable[..., Tensor] | None
     one_line: str
     paper: str = ""
-    notebook: str = ""
     needs: tuple[str, ...] = ()
     scope: str = "layerwise"
-    schedule: str = "one-shot"
     rounds: int = 1
     revive: bool = False
     pattern: str = ""
@@ -117,6 +111,11 @@ class Method:
     ranking: str = ""
     pretrained: bool = False
     version: int = 1
+
+    @property
+    def schedule(self) -> str:
+        """one-shot, or iterative where there are rounds."""
+        return "one-shot" if self.rounds == 1 else "iterative"
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -176,34 +175,20 @@ ROWS: tuple[Method, ...] = (
         one_line="The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
         paper="frankle2019lottery",
         scope="global",
-        schedule="iterative",
         rounds=0,
-        notebook="05_lottery_tickets",
         ranking="magnitude",
     ),
     _weight_after("lamp", weight.lamp, scope="global"),
-    _weight_after("taylor-weight", weight.taylor, needs=("grad_sq",), scope="global", notebook="03_saliency"),
-    _weight_after("obd", weight.obd, needs=("example_grad_sq",), scope="global", notebook="03_saliency"),
-    _weight_after("obs", needs=("gram",), solve=solve.obs, notebook="03_saliency"),
+    _weight_after("taylor-weight", weight.taylor, needs=("grad_sq",), scope="global"),
+    _weight_after("obd", weight.obd, needs=("example_grad_sq",), scope="global"),
+    _weight_after("obs", needs=("gram",), solve=solve.obs),
     _weight_after(
-        "woodfisher",
-        solve.woodfisher,
-        needs=("fisher",),
-        scope="global",
-        repair=solve.woodfisher_update,
-        notebook="03_saliency",
+        "woodfisher", solve.woodfisher, needs=("fisher",), scope="global", repair=solve.woodfisher_update
     ),
-    _weight_after("wanda", weight.wanda, needs=("act_norm",), scope="row", notebook="13_language_models"),
-    _weight_after(
-        "owl",
-        weight.wanda,
-        needs=("act_norm",),
-        scope="row",
-        allocate=weight.owl,
-        notebook="13_language_models",
-    ),
-    _weight_after("ria", weight.ria, needs=("act_norm",), notebook="13_language_models"),
-    _weight_after("sparsegpt", needs=("gram",), solve=solve.sparsegpt, notebook="13_language_models"),
+    _weight_after("wanda", weight.wanda, needs=("act_norm",), scope="row"),
+    _weight_after("owl", weight.wanda, needs=("act_norm",), scope="row", allocate=weight.owl),
+    _weight_after("ria", weight.ria, needs=("act_norm",)),
+    _weight_after("sparsegpt", needs=("gram",), solve=solve.sparsegpt),
     _weight_before("snip", weight.snip, needs=("grad",), scope="global"),
     _weight_before(
         "iter-snip",
@@ -212,28 +197,23 @@ ROWS: tuple[Method, ...] = (
         paper="dejorge2021progressive",
         needs=("grad",),
         scope="global",
-        schedule="iterative",
         rounds=60,
     ),
-    _weight_before(
-        "force", weight.force, needs=("grad",), scope="global", schedule="iterative", rounds=60, revive=True
-    ),
+    _weight_before("force", weight.force, needs=("grad",), scope="global", rounds=60, revive=True),
     _weight_before("grasp", weight.grasp, needs=("hess_grad",), scope="global"),
-    _weight_before(
-        "synflow", weight.synflow, needs=("flow",), scope="global", schedule="iterative", rounds=100
-    ),
-    _weight_during("gradual", during=weight_training.Gradual, version=2),
-    _weight_during("movement", during=weight_training.Movement),
-    _weight_during("set", scope="erk", during=sparse_training.Set),
-    _weight_during("rigl", scope="erk", during=sparse_training.RigL, version=2),
-    _weight_during("srigl", scope="erk", during=sparse_training.SRigL),
+    _weight_before("synflow", weight.synflow, needs=("flow",), scope="global", rounds=100),
+    _weight_during("gradual", during=weight_rules.Gradual, version=2),
+    _weight_during("movement", during=weight_rules.Movement),
+    _weight_during("set", scope="erk", during=sparse_rules.Set),
+    _weight_during("rigl", scope="erk", during=sparse_rules.RigL, version=2),
+    _weight_during("srigl", scope="erk", during=sparse_rules.SRigL),
     _weight_during("l0", scope="global", during=gates.L0),
-    _weight_during("str", scope="global", during=weight_training.SoftThreshold),
-    _weight_during("acdc", scope="global", during=weight_training.Alternating),
+    _weight_during("str", scope="global", during=weight_rules.SoftThreshold),
+    _weight_during("acdc", scope="global", during=weight_rules.Alternating),
     # pattern
     _nm_after("nm-magnitude", pattern.nm_magnitude, pattern="2:4"),
     _nm_after("nm-permuted", pattern.nm_magnitude, pattern="2:4", permute=pattern.channel_permutation),
-    _rows("pattern", "n:m", "during")("nm-srste", pattern="2:4", during=weight_training.SparseRefined),
+    _rows("pattern", "n:m", "during")("nm-srste", pattern="2:4", during=weight_rules.SparseRefined),
     _rows("pattern", "block", "after")("block", pattern.block, pattern="1x4"),
     _rows("pattern", "kernel", "after")("kernel", pattern.kernel),
     _rows("pattern", "vector", "after")("vector", pattern.vector),
@@ -241,7 +221,7 @@ ROWS: tuple[Method, ...] = (
     _rows("filter", "filter", "any")("random-filter", filters.random_filter),
     _filter_after("l1-filter", filters.l1_filter),
     _filter_after("l2-filter", filters.l2_filter),
-    _filter_during("sfp", during=channel_training.SoftFilters, ranking="l2-filter", version=2),
+    _filter_during("sfp", during=channel_rules.SoftFilters, ranking="l2-filter", version=2),
     _filter_after("fpgm", filters.fpgm),
     _filter_after("hrank", filters.hrank, needs=("act_out",), version=2),
     _filter_after("apoz", filters.apoz, needs=("act_out",), version=2),
@@ -256,7 +236,7 @@ ROWS: tuple[Method, ...] = (
     _filter_after("obd-filter", filters.obd_filter, needs=("example_grad_sq",), scope="global"),
     _filter_after("chip", filters.chip, needs=("act_out",), version=2),
     _filter_during(
-        "greg", during=channel_training.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2
+        "greg", during=channel_rules.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2
     ),
     # channel
     _channel_during(
@@ -264,19 +244,15 @@ ROWS: tuple[Method, ...] = (
         channel.slimming,
         needs=("gamma",),
         scope="global",
-        during=channel_training.Slimming,
+        during=channel_rules.Slimming,
         version=2,
     ),
-    _channel_during("group-lasso", scope="global", during=channel_training.GroupLasso, ranking="group-norm"),
+    _channel_during("group-lasso", scope="global", during=channel_rules.GroupLasso, ranking="group-norm"),
     _channel_after("thinet", needs=("consumers",), solve=reconstruction.thinet, version=3),
     _channel_after("lasso", needs=("consumers",), solve=reconstruction.lasso, version=2),
     _channel_after("group-norm", channel.group_norm, needs=("energy",), scope="global"),
     _channel_during(
-        "depgraph",
-        scope="global",
-        during=channel_training.GroupSparsity,
-        ranking="group-norm",
-        pretrained=True,
+        "depgraph", scope="global", during=channel_rules.GroupSparsity, ranking="group-norm", pretrained=True
     ),
     _channel_after(
         "isomorphic",
@@ -307,7 +283,6 @@ ROWS: tuple[Method, ...] = (
         paper="ma2023llmpruner",
         needs=("slices", "slices_grad"),
         groups=transformer.is_coupled,
-        notebook="14_structure_and_recovery",
     ),
     _head_channels(
         "flap",
@@ -316,11 +291,8 @@ ROWS: tuple[Method, ...] = (
         scope="global",
         repair=transformer.flap_bias,
         groups=transformer.is_coupled,
-        notebook="14_structure_and_recovery",
     ),
-    _head_channels(
-        "minitron", transformer.minitron, needs=("consumers",), notebook="14_structure_and_recovery"
-    ),
+    _head_channels("minitron", transformer.minitron, needs=("consumers",)),
 )
 
 METHODS: dict[str, Method] = {row.name: row for row in ROWS}
@@ -378,24 +350,18 @@ def check_pattern(method: Method, sparsity: float) -> None:
             )
 
 
-# what an evidence field costs to observe, dearest last
-COSTS = {
-    "weights only": {"gamma", "slices", "energy"},
-    "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
-    "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
-    "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
-    "training": {"during"},
-}
-
-
+# A notebook, and the methods, categories or times of pruning that it teaches
 CHAPTERS = {
-    "pattern": "10_between",
-    "filter": "07_filter_pruning",
-    "channel": "08_channel_pruning",
-    "depth": "11_depth_and_heads",
-    "head": "11_depth_and_heads",
-    "before": "04_before_training",
-    "during": "06_during_training",
+    "03_saliency": ("taylor-weight", "obd", "obs", "woodfisher"),
+    "04_before_training": ("before",),
+    "05_lottery_tickets": ("imp",),
+    "06_during_training": ("during",),
+    "07_filter_pruning": ("filter",),
+    "08_channel_pruning": ("channel",),
+    "10_between": ("pattern",),
+    "11_depth_and_heads": ("depth", "head"),
+    "13_language_models": ("wanda", "owl", "ria", "sparsegpt"),
+    "14_structure_and_recovery": ("llm-pruner", "flap", "minitron"),
 }
 
 
@@ -407,15 +373,17 @@ def cost(method: Method) -> str:
     >>> cost(find("magnitude")), cost(find("taylor-weight"))
     ('weights only', 'forward and backward passes')
     """
-    if method.search:
-        return "forward passes"
-    spent = {*method.needs, *(["during"] if method.during else [])}
-    return next((name for name, fields in reversed(COSTS.items()) if spent & fields), "weights only")
+    if method.during:
+        return "training"
+    needs = {*method.needs, *(["act_out"] if method.search else [])}
+    return next((name for name, fields in reversed(COSTS.items()) if needs & fields), "weights only")
 
 
 def chapter(method: Method) -> str:
     """The notebook that teaches a method."""
-    return method.notebook or CHAPTERS.get(method.category) or CHAPTERS.get(method.when, "02_weight_pruning")
+    taught = {name: notebook for notebook, names in CHAPTERS.items() for name in names}
+    own = (method.name, method.category, method.when)
+    return next((taught[name] for name in own if name in taught), "02_weight_pruning")
 
 
 def table() -> pd.DataFrame:
@@ -429,11 +397,7 @@ def table() -> pd.DataFrame:
     rows = [
         {
             "method": m.name,
-            "category": m.category,
-            "unit": m.unit,
-            "structure": m.structure,
-            "when": m.when,
-            "scope": m.scope,
+            **{field: getattr(m, field) for field in ("category", "unit", "structure", "when", "scope")},
             "needs": " ".join(m.needs) or "nothing",
             "needs data": m.looks_at_data,
             "schedule": m.schedule,

@@ -214,14 +214,12 @@ def test_wrong_requests_are_errors_that_say_what_is_allowed():
     layer = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="gradient of the loss; pass batches of pairs"):
         collect(layer, ["weight"], ("grad",), [x])
-    with pytest.raises(ValueError, match="batches is empty"):
+    with pytest.raises(ValueError, match="needs 'grad', observed on data; pass batches"):
         collect(layer, ["weight"], ("grad",), [])
-    with pytest.raises(ValueError, match="'gradient' is unknown; of a weight one can collect grad"):
+    with pytest.raises(ValueError, match="'gradient' is unknown; what one can collect here is grad"):
         collect(layer, ["weight"], ("gradient",), [x])
-    with pytest.raises(ValueError, match="'gamma' is observed of channel groups only"):
+    with pytest.raises(ValueError, match="'gamma' is unknown"):
         collect(layer, ["weight"], ("gamma",), [x])
-    with pytest.raises(ValueError, match="not for LSTM"):
-        collect(nn.LSTM(2, 2), ["weight_ih_l0"], ("gram",), [torch.ones(1, 1, 2)])
     attention = nn.MultiheadAttention(2, 1)
     with pytest.raises(ValueError, match="no input of out_proj.weight was seen"):
         collect(attention, ["out_proj.weight"], ("gram",), [{k: x for k in ("query", "key", "value")}])

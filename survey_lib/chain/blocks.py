@@ -6,9 +6,8 @@ its branches are all that is lost, setting all its parameters to zero has the sa
 ends in the addition (or in a ReLU of values that are not negative).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -56,14 +55,12 @@ class _Additions(EagerMode):
         if operation in ADDITIONS and self.running:
             name, first = self.running[-1]
             operands = [operand for operand in inputs[:2] if isinstance(operand, Tensor)]
-            adds = first is not None and any(_same(first, operand) for operand in operands)
+            adds = first is not None and any(
+                one.data_ptr() == first.data_ptr() and one.shape == first.shape for one in operands
+            )
             if adds and self.stored.isdisjoint(map(_storage, operands)):
                 self.adding.add(name)
         return operation(*inputs, **(options or {}))
-
-
-def _same(first: Tensor, operand: Tensor) -> bool:
-    return operand.data_ptr() == first.data_ptr() and operand.shape == first.shape
 
 
 def _storage(tensor: Tensor) -> int:
@@ -119,28 +116,24 @@ def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int
         Seed of what is drawn at random.
     """
     subject = duplicate(unwrap(model)).eval()
-    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
-    for name, seen in pairs.items():
-        block = subject.get_submodule(name)
+    seen = {name: ([], []) for name in names}
+
+    def watch(name: str, block: nn.Module, inputs: tuple, output: Tensor) -> None:
         axis = 1 if any(isinstance(layer, _ConvNd) for layer in block.modules()) else -1
-        block.register_forward_hook(
-            lambda _, inputs, output, seen=seen, axis=axis: seen.append(
-                (inputs[0].clone().movedim(axis, 1), output.clone().movedim(axis, 1))
-            )
-        )
+        for values, x in zip(seen[name], (inputs[0], output), strict=True):
+            values.append(x.clone().movedim(axis, 1))
+
+    for name in seen:
+        subject.get_submodule(name).register_forward_hook(partial(watch, name))
     with torch.no_grad(), torch.random.fork_rng():
         for x, _ in observe.pairs(batches):
             observe.call(subject, x)
-    return {
-        name: Evidence(
-            name,
-            torch.cat([p.detach().flatten() for p in subject.get_submodule(name).parameters()]),
-            layer_seed(seed, name),
-            act_in=torch.cat([before for before, _ in seen]),
-            act_out=torch.cat([after for _, after in seen]),
-        )
-        for name, seen in pairs.items()
-    }
+    found = {}
+    for name, (before, after) in seen.items():
+        weight = torch.cat([p.detach().flatten() for p in subject.get_submodule(name).parameters()])
+        maps = {"act_in": torch.cat(before), "act_out": torch.cat(after)}
+        found[name] = Evidence(name, weight, layer_seed(seed, name), **maps)
+    return found
 
 
 def remove(model: nn.Module, names: Iterable[str]) -> nn.Module:

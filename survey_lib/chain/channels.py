@@ -1,11 +1,9 @@
 """What can be observed of channel groups, need by need, put together as one Evidence for each producer layer.
 
 Axis 0 is the group's channel. Weights and gradients are collected tensor by tensor (`evidence`) and cut into channels;
-feature maps come from `feature_maps`. OWN needs differ between the producers of a group, SHARED ones belong to the
-group. Repaired consumers are written back here.
+feature maps come from `feature_maps`. Some needs differ between the producers of a group, others belong to the group
+as a whole. Repaired consumers are written back here.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -35,7 +33,7 @@ class Subject:
     model: nn.Module
     dense: nn.Module
     groups: tuple[ChannelGroup, ...]
-    batches: list | None
+    batches: list
     loss: observe.Loss | None
     seed: int
 
@@ -73,11 +71,7 @@ def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
     tensors : dict[str, Tensor]
         Weights by name, or what has their shapes.
     """
-    return {
-        (g.name, producer): producer_rows(g, producer, tensors)
-        for g in subject.groups
-        for producer in g.producers
-    }
+    return {(g.name, p): producer_rows(g, p, tensors) for g in subject.groups for p in g.producers}
 
 
 def _collected(need: str, subject: Subject) -> ByProducer:
@@ -87,12 +81,10 @@ def _collected(need: str, subject: Subject) -> ByProducer:
 def filter_saliency(subject: Subject) -> ByProducer:
     """Mean over mini-batches of (Σ over the channel's rows of g·w)²."""
     weights = rows(subject, subject.weights)
+    found = (rows(subject, gradients) for gradients in subject.gradients(subject.batches))
     return observe.mean(
-        {
-            key: (weights[key] * grad).flatten(1).sum(1).square()
-            for key, grad in rows(subject, gradients).items()
-        }
-        for gradients in subject.gradients(subject.batches)
+        {key: (weights[key] * grad).flatten(1).sum(1).square() for key, grad in each.items()}
+        for each in found
     )
 
 
@@ -138,29 +130,23 @@ def slices_grad(subject: Subject) -> ByGroup:
 
 def gamma(subject: Subject) -> ByGroup:
     """(k, channels): the scales of the group's k batch norms; a group without one is a ValueError."""
-    norms = {
-        f"{name}.weight" for name, layer in subject.model.named_modules() if isinstance(layer, _BatchNorm)
-    }
+    weights = subject.weights
+    norms = {name for name, layer in subject.model.named_modules() if isinstance(layer, _BatchNorm)}
 
     def scales(group: ChannelGroup) -> Tensor:
-        found = [
-            channel_rows(subject.weights[p.tensor], p).view(group.size, -1)
-            for p in group.slices
-            if p.tensor in norms
-        ]
-        if not found:
-            raise ValueError(
-                f"group {group.name} has no batch-norm scale to rank by; leave it out with "
-                "protect=, or choose a method that reads weights"
-            )
-        return torch.cat(found, 1).T
+        parts = [part for part in group.slices if part.tensor.removesuffix(".weight") in norms]
+        if not parts:
+            raise ValueError(f"group {group.name} has no batch-norm scale to rank by; protect= leaves it out")
+        return torch.cat([channel_rows(weights[p.tensor], p).view(group.size, -1) for p in parts], 1).T
 
     return {group.name: scales(group) for group in subject.groups}
 
 
-OWN = {need: partial(_collected, need) for need in ("grad", "grad_sq", "example_grad_sq", "hess_grad")}
-OWN["filter_saliency"] = filter_saliency
-SHARED = {
+NEEDS = {
+    **{need: partial(_collected, need) for need in ("grad", "grad_sq", "example_grad_sq", "hess_grad")},
+    "filter_saliency": filter_saliency,
+    "act_out": lambda s: feature_maps(s.model, s.groups, s.batches),
+    "act_grad": lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True),
     "gamma": gamma,
     "slices": slices,
     "energy": energy,
@@ -168,10 +154,6 @@ SHARED = {
     "gate_grad": gate_grad,
     "consumers": lambda s: consumers(s.model, s.dense, s.groups, s.batches),
 }
-STATIC = ("gamma", "slices", "energy")  # read off the weights, without data
-GRADIENTS = (*OWN, "slices_grad", "gate_grad", "act_grad")  # of the loss, so batches must have targets
-OWN["act_out"] = lambda s: feature_maps(s.model, s.groups, s.batches)
-OWN["act_grad"] = lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True)
 
 
 def collect(
@@ -206,33 +188,17 @@ def collect(
     dense : nn.Module, optional
         The network that `model` was before it was pruned, for `consumers`; itself if left out.
     """
-    pairs = None if batches is None else observe.pairs(batches)
-    _check(needs, pairs)
+    pairs = observe.data(needs, NEEDS, batches)
     subject = Subject(unwrap(model), unwrap(dense or model), coupling.groups, pairs, loss, seed)
-    own = {need: OWN[need](subject) for need in needs if need in OWN}
-    shared = {need: SHARED[need](subject) for need in needs if need in SHARED}
+    observed = {need: NEEDS[need](subject) for need in needs}
     found: dict[str, list[Evidence]] = {group.name: [] for group in coupling.groups}
     for (group, producer), weight in rows(subject, subject.weights).items():
-        if any((group, producer) not in values for values in own.values()):
+        seen = {need: values.get((group, producer), values.get(group)) for need, values in observed.items()}
+        if any(value is None for value in seen.values()):
             continue  # a producer without feature map; `feature_maps` saw to it that the group has another
         name = f"{group}:{producer}"
-        seen = {need: values[group, producer] for need, values in own.items()}
-        seen |= {need: values[group] for need, values in shared.items()}
         found[group].append(Evidence(name, weight, layer_seed(seed, name), **seen))
     return found
-
-
-def _check(needs: tuple[str, ...], batches: list | None) -> None:
-    known = (*OWN, *SHARED)
-    for need in needs:
-        if need not in known:
-            raise ValueError(
-                f"evidence {need!r} is unknown; of a channel group one can collect {', '.join(known)}"
-            )
-        if not batches and need not in STATIC:
-            raise ValueError(f"the method needs {need!r}, observed on data; pass batches=[(x, y), ...]")
-        if need in GRADIENTS and any(y is None for _, y in batches):
-            raise ValueError(f"{need!r} is a gradient of the loss; pass batches of pairs (x, y)")
 
 
 def score_groups(score: Callable[[Evidence], Tensor], found: dict[str, list[Evidence]]) -> dict[str, Tensor]:

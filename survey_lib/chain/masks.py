@@ -5,8 +5,6 @@ The model is never subclassed, hooked for good or re-parametrised: a mask is app
 can be copied, compiled, exported and loaded like any other (cases B11, B12, B13).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -52,13 +50,12 @@ def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:
         Heads that share their weight with an embedding, too.
     """
     found: dict[str, nn.Parameter] = {}
-    embeddings = [m.weight for m in unwrap(model).modules() if isinstance(m, EMBEDDINGS) and not tied]
+    known = {id(m.weight) for m in unwrap(model).modules() if isinstance(m, EMBEDDINGS) and not tied}
     for layer_name, layer in unwrap(model).named_modules():
         if isinstance(layer, LAYERS) and not _folded_by(layer):
             for name, parameter in layer.named_parameters(layer_name, recurse=False):
-                if parameter.dim() >= 2 and not any(
-                    parameter is other for other in (*embeddings, *found.values())
-                ):
+                if parameter.dim() >= 2 and id(parameter) not in known:
+                    known.add(id(parameter))
                     found[name] = parameter
     return found
 
@@ -110,17 +107,12 @@ def check(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     known = tensors(model)
     for name, mask in masks.items():
         if name not in known:
-            raise ValueError(
-                f"mask for {name!r}, but the model has no such tensor; it has {', '.join(known)}"
-            )
+            raise ValueError(f"mask for {name!r}: no such tensor in the model; it has {', '.join(known)}")
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise ValueError(
-                f"mask for {name} must be bool, True = kept: use mask != 0; got {described(mask)}"
-            )
+            raise ValueError(f"mask for {name} must be bool: use mask != 0; got {described(mask)}")
         if mask.shape != known[name].shape:
-            raise ValueError(
-                f"mask for {name} has shape {tuple(mask.shape)}, the tensor {tuple(known[name].shape)}"
-            )
+            shape = tuple(known[name].shape)
+            raise ValueError(f"mask for {name} has shape {tuple(mask.shape)}, the tensor {shape}")
 
 
 def clear(tensor: Tensor, mask: Tensor) -> None:

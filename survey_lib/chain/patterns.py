@@ -5,8 +5,6 @@ Matrix form of a weight (out, in, kh, kw): rows are outputs, columns run along (
 neighbours in a row are neighbours along the *input* dimension, as sparse kernels need them.
 """
 
-from __future__ import annotations
-
 import re
 
 import torch

@@ -1,13 +1,12 @@
 """Channels of a network in another order: the network computes the same, its weights have other neighbours."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-from survey_lib.chain.copies import duplicate
+from survey_lib.chain.copies import duplicate, leaves
 from survey_lib.chain.coupling import ChannelGroup, Slice, trace
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.masks import tensors
@@ -38,7 +37,7 @@ def permuted(model: nn.Module, example, pattern: str, order: Order) -> nn.Module
     """
     n, m = parse(pattern)
     current = duplicate(model)
-    probe = observe.over(example, lambda t: _noise(t).double() if t.is_floating_point() else t)
+    probe = tree_map_only(Tensor, lambda t: _noise(t) if t.is_floating_point() else t, example)
     expected = _outputs(current, probe)
     for group in trace(model, example).groups:
         rows = [_magnitudes(current, part) for part in group.consumers if _in_runs(current, part, m)]
@@ -52,11 +51,8 @@ def _in_runs(model: nn.Module, part: Slice, m: int) -> bool:
     """Whether an ungrouped layer reads the channels as neighbours, in whole groups of m."""
     layer, index = model.get_submodule(part.tensor.rpartition(".")[0]), part.index
     plain = isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d) and getattr(layer, "groups", 1) == 1
-    return (
-        plain
-        and index.shape[1] == 1
-        and index[0, 0] % m == len(index) % m == 0 == (index[1:] - index[:-1] != 1).sum()
-    )
+    whole = index[0, 0] % m == len(index) % m == 0
+    return plain and whole and index.shape[1] == 1 and (index[1:] - index[:-1] == 1).all()
 
 
 def _magnitudes(model: nn.Module, part: Slice) -> Tensor:
@@ -81,8 +77,8 @@ def _reordered(model: nn.Module, group: ChannelGroup, order: Tensor) -> nn.Modul
 def _outputs(model: nn.Module, probe) -> list[Tensor]:
     with torch.random.fork_rng():
         found = observe.call(duplicate(model).eval().double(), probe)
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(found) if isinstance(leaf, Tensor)]
+    return list(leaves(found))
 
 
 def _noise(like: Tensor) -> Tensor:
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device).double()

@@ -1,7 +1,5 @@
 """Repair without gradient descent: least squares on a layer's inputs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,14 +4,14 @@ Every function removes *exactly* the asked number of units. Among equal scores t
 first, so that constant and tied scores give the same mask on every run (cases B01, B24).
 """
 
-from __future__ import annotations
-
 import math
 from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from survey_lib.lookup import known
 
 SCOPES = ("layerwise", "global", "erk", "row")
 SCHEDULES = ("one-shot", "iterative", "gradual")
@@ -178,8 +178,7 @@ def select(
     {'a': tensor([False, False]), 'b': tensor([True, True])}
     """
     check_sparsity(sparsity)
-    if scope not in SCOPES:
-        raise ValueError(f"unknown scope {scope!r}; allowed: {', '.join(SCOPES)}")
+    known("scope", scope, SCOPES)
     check_finite(scores)
     if scope == "global" and fractions is None:
         return _select_global(scores, sparsity, minimum)
@@ -235,9 +234,7 @@ def round_sparsities(schedule: str, sparsity: float, rounds: int) -> list[float]
     >>> [round(s, 3) for s in round_sparsities("gradual", 0.8, 4)]
     [0.463, 0.7, 0.788, 0.8]
     """
-    if schedule not in SCHEDULES:
-        raise ValueError(f"unknown schedule {schedule!r}; allowed: {', '.join(SCHEDULES)}")
-    if schedule == "one-shot":
+    if known("schedule", schedule, SCHEDULES) == "one-shot":
         return [sparsity]
     if rounds == 0 and schedule == "iterative":
         rounds = max(1, math.ceil(math.log(1 - sparsity) / math.log(0.8) - 1e-9))

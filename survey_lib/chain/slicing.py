@@ -1,7 +1,5 @@
 """The slices of channel groups, cut out of weight-shaped tensors: what makes a channel and all it touches."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,11 +36,7 @@ def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:
         One of the group's modules.
     """
     read = {(part.tensor, part.dim) for part in group.consumers}
-    mine = [
-        part
-        for part in group.slices
-        if part.tensor.rpartition(".")[0] == producer and "bias" not in part.tensor
-    ]
+    mine = [p for p in group.slices if p.tensor.rpartition(".")[0] == producer and "bias" not in p.tensor]
     return [part for part in mine if (part.tensor, part.dim) not in read] or mine
 
 

@@ -1,7 +1,5 @@
 """What a model costs by counting: parameters, bytes and multiply-adds (MACs), dense and non-zero."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,21 +23,10 @@ from survey_lib.measure.observe import (
 )
 
 # Operators without arithmetic: nobody misses a rule for them.
-MOVES = {
-    "cat",
-    "stack",
-    "unsafe_split",
-    "_unsafe_view",
-    "copy_",
-    "_to_copy",
-    "embedding",
-    "index_select",
-    "index",
-    "gather",
-    "constant_pad_nd",
-    "roll",
-    "flip",
-}
+MOVES = set(
+    "cat stack unsafe_split _unsafe_view copy_ _to_copy embedding index_select index gather "
+    "constant_pad_nd roll flip".split()
+)
 
 
 class MacCounter(EagerMode):
@@ -215,14 +202,13 @@ def measure(
     with running(model, example):
         counter = count_macs(model, example, used)
     samples = samples_of(model, example, counter.output, samples)
-    tensors = [*used.values(), *model.buffers()]
     return {
         "parameters": sum(tensor.numel() for tensor in used.values()),
         "nonzero_parameters": sum(int(tensor.count_nonzero()) for tensor in used.values()),
         **sparsity(model, masks),
         "macs": counter.macs / samples if counter.macs % samples else counter.macs // samples,
         "nonzero_macs": counter.nonzero_macs / samples,
-        "bytes": sum(tensor.nbytes for tensor in tensors),
+        "bytes": sum(tensor.nbytes for tensor in (*used.values(), *model.buffers())),
         "subnormals": sum(_subnormals(tensor) for tensor in used.values()),
         "uncounted": sorted(counter.uncounted),
     }

@@ -1,11 +1,10 @@
 """ONNX files of a model, checked against it, and how they run (extra `deploy`)."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -65,20 +64,13 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
     with torch.no_grad(), untouched(model):
         expected = still(other)
     if not isinstance(expected, Tensor):
-        raise ValueError(
-            f"the model returns a {type(expected).__name__}; wrap it so that it returns the one tensor to export"
-        )
+        raise ValueError(f"the model returns a {type(expected).__name__}; wrap it to return the one tensor")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            free = ({0: Dim.AUTO},)
             torch.onnx.export(
-                still,
-                (pair,),
-                str(path),
-                dynamo=True,
-                verbose=False,
-                external_data=False,
-                dynamic_shapes=({0: Dim.AUTO},),
+                still, (pair,), path, dynamo=True, verbose=False, external_data=False, dynamic_shapes=free
             )
         error = float((OnnxModel(path)(other) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
         if not error <= PARITY:
@@ -122,19 +114,10 @@ def quantize_onnx(source: str | Path, path: str | Path, batches: Iterable[Tensor
         if batches is None:
             quantize_dynamic(str(source), str(path), weight_type=QuantType.QUInt8)
         else:
-            feeds = _Calibration(source, batches)
-            quantize_static(str(source), str(path), feeds, per_channel=True, reduce_range=True)
+            name = OnnxModel(source).inputs[0]
+            feeds = iter([{name: batch.numpy()} for batch in batches])
+            reader = SimpleNamespace(get_next=lambda: next(feeds, None))  # None ends the calibration
+            quantize_static(str(source), str(path), reader, per_channel=True, reduce_range=True)
     finally:
         root.setLevel(level)
     return Path(path)
-
-
-class _Calibration:
-    """Feeds batches to onnxruntime, which asks for the next one until it gets None."""
-
-    def __init__(self, source: str | Path, batches: Iterable[Tensor]):
-        name = OnnxModel(source).inputs[0]
-        self.feeds = iter([{name: batch.numpy()} for batch in batches])
-
-    def get_next(self) -> dict | None:
-        return next(self.feeds, None)

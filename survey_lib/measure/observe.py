@@ -1,13 +1,10 @@
 """Run a model for measuring: eval mode, no gradients, and everything put back, exceptions included."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from survey_lib.chain import masks as masking
 from survey_lib.chain.checks import arguments, whole
@@ -49,7 +46,7 @@ def samples_of(model: nn.Module, example: Example, output: object = None, sample
     if samples is not None:
         whole(samples=samples)
         return samples
-    inputs = [leaf for leaf in tree_leaves(arguments(example)) if isinstance(leaf, Tensor)]
+    inputs = list(leaves(arguments(example)))
     recurrent = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
     if isinstance(model, recurrent):
         if inputs[0].dim() == 2:
@@ -92,14 +89,11 @@ def weight_names(
     masks : Mapping[str, Tensor], optional
         {tensor name: bool}.
     """
-    known, tied = masking.tensors(model), masking.prunable(model, tied=True).values()
+    known = masking.tensors(model)
     found = {id(p) for p in masking.prunable(model).values()} | {id(known[name]) for name in masks or {}}
-    late = {id(p) for p in tied}
-    return [
-        name
-        for name, weight in used.items()
-        if id(known[name]) in found or (id(known[name]) in late and has_zeros(weight))
-    ]
+    late = {id(p) for p in masking.prunable(model, tied=True).values()}
+    pruned = found | {id(known[name]) for name, weight in used.items() if has_zeros(weight)} & late
+    return [name for name in used if id(known[name]) in pruned]
 
 
 def effective(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:

@@ -4,8 +4,6 @@ attainable FLOP/s = min(peak, intensity · bandwidth),  intensity = FLOPs / byte
 2009)
 """
 
-from __future__ import annotations
-
 import time
 
 import numpy as np
@@ -159,21 +157,12 @@ def under_roof(table: pd.DataFrame, peak: float | pd.Series, bandwidth: float | 
         * of_roof: roof_s / seconds; 1 is as fast as the machine allows (above 1 the data came from a
           cache)
 
-    Raises
-    ------
-    ValueError
-        For ceilings that are not positive.
-
     Examples
     --------
     >>> one = pd.DataFrame({"flops": [100.0], "bytes": [400.0], "seconds": [8.0]})
     >>> under_roof(one, peak=50, bandwidth=100)[["intensity", "roof_s", "limit", "of_roof"]].values.tolist()
     [[0.25, 4.0, 'memory', 0.5]]
     """
-    if not (np.all(np.isfinite([peak, bandwidth])) and np.min([peak, bandwidth]) > 0):
-        raise ValueError(
-            f"ceilings must be positive, got peak {peak}, bandwidth {bandwidth}; measure them: ceilings()"
-        )
     computing, moving = table["flops"] / peak, table["bytes"] / bandwidth
     roof = np.maximum(computing, moving)
     return table.assign(

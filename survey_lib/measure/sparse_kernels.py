@@ -1,7 +1,5 @@
 """From which sparsity on a sparse matrix product is faster than the dense one, on this machine."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 
@@ -29,7 +27,7 @@ class Product(nn.Module):
         return self.call(x)
 
 
-def formats(weight: Tensor, sparsity: float, seed: int = 0) -> dict[str, Product]:
+def formats(weight: Tensor, sparsity: float) -> dict[str, Product]:
     """Products with the same matrix, pruned at random, dense and in each sparse form that runs here.
 
     CSR by torch and by scipy holds single weights, BSR whole 16x16 blocks. torch's N:M form runs on GPUs
@@ -41,10 +39,8 @@ def formats(weight: Tensor, sparsity: float, seed: int = 0) -> dict[str, Product
         (out, in), both multiples of 16.
     sparsity : float
         Fraction removed.
-    seed : int, default 0
-        Seed of the random choice.
     """
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(0)
     outputs, inputs = weight.shape
     single = weight * (torch.rand(weight.shape, generator=draw) >= sparsity)
     blocks = torch.rand(outputs // BLOCK, inputs // BLOCK, generator=draw) >= sparsity

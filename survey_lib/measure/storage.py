@@ -1,7 +1,5 @@
 """What zeros save on disk: real bytes of the same weights in dense and sparse formats."""
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Mapping

@@ -1,12 +1,10 @@
 """Time of a forward, measured so that two numbers may be compared (case B51)."""
 
-from __future__ import annotations
-
 import logging
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,9 +14,6 @@ from torch import nn
 from survey_lib.chain.checks import arguments, positive, running, whole
 from survey_lib.chain.copies import check_runnable, unwrap
 from survey_lib.measure.observe import Example, quiet, samples_of
-
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # Timer loads it: no GPU is no news
 WARM_UP = 3  # calls before the clock starts: allocator, kernel choice, caches
@@ -32,22 +27,16 @@ def machine(device: torch.device | str = "cpu") -> str:
         except (RuntimeError, AssertionError, ValueError):
             return "no such GPU"  # the record of a failed run names its machine, too
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    name = re.search(r"^model name\s*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    return name[1].strip() if name else platform.processor() or platform.machine()
 
 
-def _timer(model: nn.Module, example: Example, threads: int) -> Timer:
+def _timer(model: nn.Module, example: Example, threads: int):
     from torch.utils.benchmark import Timer  # slow to import, and logs a warning where nvcc finds no GPU
 
     positional, named = arguments(example)
     call = {"model": model, "positional": positional, "named": named}
     return Timer("model(*positional, **named)", globals=call, num_threads=threads)
-
-
-def _environment(model: nn.Module, samples: int, threads: int) -> dict:
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    return {"threads": threads, "batch": samples, "machine": machine(device), "torch": torch.__version__}
 
 
 def latency(
@@ -73,8 +62,8 @@ def latency(
     Returns
     -------
     dict
-        median_s and iqr_s (seconds a forward, spread over repeats), runs, threads, batch, machine and
-        torch version.
+        A row of `compare_latency` for this model alone: median_s and iqr_s (seconds a forward, spread
+        over the rounds), runs, threads, batch, machine and torch version.
 
     Raises
     ------
@@ -83,20 +72,13 @@ def latency(
 
     Examples
     --------
-    >>> sorted(latency(nn.Linear(2, 2), torch.ones(1, 2), seconds=0.01))
-    ['batch', 'iqr_s', 'machine', 'median_s', 'runs', 'threads', 'torch']
+    >>> list(latency(nn.Linear(2, 2), torch.ones(1, 2), seconds=0.01))
+    ['median_s', 'iqr_s', 'runs', 'threads', 'batch', 'machine', 'torch']
     """
-    whole(threads=threads)
-    positive(seconds=seconds)
     samples = samples_of(model, example, samples=samples)
-    with running(model, example), quiet(model):
-        timer = _timer(model, example, threads)
-        timer.timeit(WARM_UP)
-        measured = timer.blocked_autorange(min_run_time=seconds)
-    runs = measured.number_per_run * len(measured.times)
-    return {"median_s": measured.median, "iqr_s": measured.iqr, "runs": runs} | _environment(
-        model, samples, threads
-    )
+    with running(model, example):
+        table = compare_latency({"": model}, example, threads=threads, seconds=seconds, samples=samples)
+    return table.drop(columns=["model", "ratio_low", "ratio", "ratio_high"]).to_dict("records")[0]
 
 
 def compare_latency(
@@ -167,5 +149,6 @@ def compare_latency(
         spread = {"model": name, "median_s": median, "iqr_s": high - low, "runs": rounds}
         quartiles = np.percentile(times[name] / reference, (25, 50, 75)).tolist()
         ratio = dict(zip(("ratio_low", "ratio", "ratio_high"), quartiles, strict=True))
-        rows.append(spread | ratio | _environment(model, samples, threads))
-    return pd.DataFrame(rows)
+        device = next((parameter.device for parameter in model.parameters()), "cpu")
+        rows.append(spread | ratio | {"threads": threads, "batch": samples, "machine": machine(device)})
+    return pd.DataFrame(rows).assign(torch=torch.__version__)

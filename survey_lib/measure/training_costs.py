@@ -1,7 +1,5 @@
 """What a stage of a run costs: wall and CPU seconds, and the multiply-adds (MACs) of its training."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 
@@ -39,11 +37,10 @@ class Meter:
     def __init__(self, model: nn.Module, example: Tensor, optimizer: torch.optim.Optimizer):
         self.session: Session | None = None
         self.dense, self.total, self.steps, self._seen = measure(model, example)["macs"], 0.0, 0, None
-        none = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in prunable(model).items()}
-        self._macs = {
-            name: self.dense - measure(model, example, {name: mask})["nonzero_macs"]
-            for name, mask in none.items()
-        }
+        self._macs = {}
+        for name, weight in prunable(model).items():
+            none = {name: torch.zeros_like(weight, dtype=torch.bool)}
+            self._macs[name] = self.dense - measure(model, example, none)["nonzero_macs"]
         optimizer.register_step_pre_hook(lambda *_: self._step())
 
     @property
@@ -54,10 +51,9 @@ class Meter:
     def _step(self) -> None:
         masks = self.session.masks
         if masks is not self._seen:
-            spared = (
-                self._macs.get(name, 0) * (1 - float(mask.float().mean())) for name, mask in masks.items()
-            )
-            self._seen, self._sparse = masks, self.dense - sum(spared)
+            gone = {name: 1 - float(mask.float().mean()) for name, mask in masks.items()}
+            spared = sum(self._macs.get(name, 0) * share for name, share in gone.items())
+            self._seen, self._sparse = masks, self.dense - spared
         dense = self.dense if self.session.dense_gradients else self._sparse
         self.total += 2 * self._sparse + dense
         self.steps += 1

@@ -1,7 +1,5 @@
 """Methods that choose weights and repair the rest, from X Xᵀ of a layer's inputs or the loss's Fisher matrix."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Whole residual blocks: find, choose, leave out."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
@@ -11,7 +9,7 @@ from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.measure import measure
-from survey_lib.steps.request import MADE, Request, choose, report_of
+from survey_lib.steps.request import MADE, NOT_ASKED, Request, choose, report_of
 from survey_lib.steps.result import PruneResult, shares
 
 
@@ -35,8 +33,8 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
         found = blocks.blocks(model, request.example)
     if not found:
         raise ValueError(f"{method.name} leaves out residual blocks, and this model has none")
-    names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect or [])]
-    skipped = [(name, "not among the layers asked for, or protected") for name in found if name not in names]
+    names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect)]
+    skipped = [(name, NOT_ASKED) for name in found if name not in names]
     seen = blocks.collect(model, names, request.batches)
     scores = torch.zeros(len(names)) if method.solve else torch.stack([method.score(seen[n]) for n in names])
 
@@ -52,14 +50,12 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
     removed = gone(budget.bracket(cost, MADE)[1] if budget else request.sparsity)
     keep = {name: torch.tensor([name not in removed]) for name in names}
     masks = blocks.block_masks(model, removed)
-    pruned = blocks.remove(model, removed) if request.cut else masked_copy(model, masks)
-    plan = surgery.block_plan(model, removed) if request.cut else None
+    if request.cut:
+        pruned, plan = blocks.remove(model, removed), surgery.block_plan(model, removed)
+        macs = [measure(one, request.example, samples=1)["macs"] for one in (pruned, model)]
+    else:
+        pruned, plan, macs = masked_copy(model, masks), None, (1, 1)
     sparsity = overall_sparsity(keep)
     report = report_of([(name, 1, int(kept), name) for name, kept in keep.items()], request, sparsity)
-    macs = (
-        [measure(one, request.example, samples=1)["macs"] for one in (pruned, model)]
-        if request.cut
-        else (1, 1)
-    )
     left = shares(model, pruned, request.cut, macs[0] / macs[1])
     return PruneResult(pruned, masks, plan, report, sparsity, skipped, left)

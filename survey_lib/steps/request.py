@@ -19,6 +19,7 @@ from survey_lib.chain.masks import Masks, masked_copy, tensors
 from survey_lib.measure import measure
 from survey_lib.measure.observe import effective
 
+NOT_ASKED = "not among the layers asked for, or protected"
 UNSEEN = "no operation of the run on the example uses it"
 EMPTY = 1 - 1e-9  # a sparsity at which every layer is down to its minimum
 PREDICTED, MADE = 20, 10  # steps of bisection: where the cost is predicted, where a model is run for it
@@ -81,10 +82,8 @@ class Budget:
         if self.cost:
             return self.own(masked_copy(model, masks) if masks else model)
         if self.kind == "macs":
-            return (
-                measure(model, example, masks, samples=1)["macs" if masks is None else "nonzero_macs"]
-                / self.dense
-            )
+            counted = measure(model, example, masks, samples=1)
+            return counted["macs" if masks is None else "nonzero_macs"] / self.dense
         used = effective(model, masks).values()
         kept = sum(tensor.numel() if masks is None else int(tensor.ne(0).count_nonzero()) for tensor in used)
         return kept / self.dense
@@ -177,15 +176,12 @@ def budget_of(
         if not callable(cost) or not isinstance(at_most, Real) or not math.isfinite(at_most):
             raise ValueError(f"cost must be a function, at_most a finite number; got {cost!r}, {at_most!r}")
         return Budget("cost", float(at_most), cost)
-    for kind in ("macs", "parameters"):
-        share = wishes[kind]
-        if share is not None and not (isinstance(share, Real) and share is not True and 0 < share <= 1):
-            raise ValueError(
-                f"{kind} is the share of the dense {kind} that may stay, in (0, 1]; got {share!r}"
-            )
-        if share is not None:
-            return Budget(kind, float(share))
-    return None
+    if sparsity is not None:
+        return None
+    kind, share = given[0], wishes[given[0]]
+    if not isinstance(share, Real) or share is True or not 0 < share <= 1:
+        raise ValueError(f"{kind} is the share of the dense {kind} that may stay, in (0, 1]; got {share!r}")
+    return Budget(kind, float(share))
 
 
 @dataclass(frozen=True)

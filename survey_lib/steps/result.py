@@ -1,7 +1,5 @@
 """What `prune` returns, and how it is shown: a few lines of text, or a table with a bar a layer in a notebook."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
@@ -12,6 +10,8 @@ from torch import nn
 from survey_lib.chain.masks import Masks
 
 SHOWN = 5  # reasons
+CUT, MASKED = "cut out and checked against the mask", "masked: zeros that dense kernels still multiply"
+OVER_KEPT = "statistics over kept channels only, so there the cut differs from the mask"
 STYLE = "background:#4c72b0;height:0.8em;width:{:.0f}%"
 
 
@@ -54,36 +54,25 @@ class PruneResult:
 
     def __repr__(self) -> str:
         reasons = [f"left whole: {names} ({why})" for names, why in self._reasons(3)]
-        more = (
-            [f"left whole for {len(reasons) - SHOWN} more reasons, see .skipped"]
-            if len(reasons) > SHOWN
-            else []
-        )
-        return "\n".join([*self._lines(), *reasons[:SHOWN], *more])
+        if len(reasons) > SHOWN:
+            reasons[SHOWN:] = [f"left whole for {len(reasons) - SHOWN} more reasons, see .skipped"]
+        return "\n".join([*self._lines(), *reasons])
 
     def _repr_html_(self) -> str:
         rows = "".join(_row(layer) for layer in self.report.itertuples())
         reasons = "".join(f"<li>{escape(names)}: {escape(why)}</li>" for names, why in self._reasons(None))
         skipped = f"<details><summary>left whole: {len(self.skipped)}</summary><ul>{reasons}</ul></details>"
         head = "<tr><th>layer</th><th>unit</th><th>kept</th><th style='min-width:12em'></th></tr>"
-        return (
-            "".join(f"<p>{escape(line)}</p>" for line in self._lines())
-            + f"<table>{head}{rows}</table>{skipped}"
-        )
+        lines = "".join(f"<p>{escape(line)}</p>" for line in self._lines())
+        return f"{lines}<table>{head}{rows}</table>{skipped}"
 
     def _lines(self) -> list[str]:
         unit = self.report["unit"].iloc[0].replace("n:m", "weight")
-        how = (
-            "cut out and checked against the mask"
-            if self.plan
-            else "masked: zeros that dense kernels still multiply"
-        )
+        how = CUT if self.plan else MASKED
         shares = ", ".join(f"{share:.3f} of the {name}" for name, share in self.left.items())
         lines = [f"{self.sparsity:.1%} of the {unit}s removed, {how}", f"left: {shares}"]
         if self.over_kept:
-            lines.append(
-                f"statistics over kept channels only, so there the cut differs from the mask: {_some(self.over_kept, 3)}"
-            )
+            lines.append(f"{OVER_KEPT}: {_some(self.over_kept, 3)}")
         return lines
 
     def _reasons(self, shown: int | None) -> list[tuple[str, str]]:

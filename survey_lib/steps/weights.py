@@ -1,7 +1,5 @@
 """Masks over weights and patterns: collect, score, select and apply, round by round."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
@@ -16,12 +14,13 @@ from survey_lib.chain.masks import Masks, apply, overall_sparsity, own_matrices,
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
-from survey_lib.steps.request import MADE, Request, choose, report_of
+from survey_lib.steps.request import MADE, NOT_ASKED, Request, choose, report_of
 from survey_lib.steps.result import PruneResult, shares
 
 OF_NO_LAYER = (
     "a matrix of {}, which is no layer of torch; single weights of it are pruned where layers= names it"
 )
+TIED = "its weight is also an embedding; name it in layers= to prune both"
 NOTHING = "the model has no linear, convolution, recurrent or attention layer of torch in floating point"
 INPUTS = {"act_norm", "gram"}
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attention and recurrent layers
@@ -42,37 +41,16 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     ValueError
         If the method finds no layer to prune; the text has the reason of each layer.
     """
-    method, names = request.method, list(prunable(model, tied=request.layers is not None))
+    method = request.method
     if method.permute and not request.masks:  # a later round finds the channels in order
         if request.example is None:
-            raise ValueError(
-                f"{method.name} traces the network to reorder its channels: give example=an input"
-            )
+            raise ValueError(f"{method.name} traces the network to reorder it: give example=an input")
         model = permuted(model, request.example, method.pattern, method.permute)
-    tied = [name for name in prunable(model, tied=True) if name not in names]
-    own, named = own_matrices(model), request.layers is not None and method.unit == "weight"
-    layer = {name: _layer(name) for name in names} | {name: name.removesuffix(".weight") for name in own}
-    names += own if named else []
-    owners = list(dict.fromkeys(layer[name] for name in names))
-    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
-    skipped = [
-        (owner, "not among the layers asked for, or protected") for owner in owners if owner not in wanted
-    ]
-    skipped += [
-        (_layer(name), "its weight is also an embedding; name it in layers= to prune both") for name in tied
-    ]
-    skipped += [(layer[name], OF_NO_LAYER.format(kind)) for name, kind in own.items() if not named]
-    skipped += reparametrised(model).items()
-    names = [name for name in names if layer[name] in wanted]
-    dense = pruned = apply(duplicate(model), request.masks)
-    reasons = {name: _unfit(model, name, method) for name in names}
-    skipped += [(layer[name], reason) for name, reason in reasons.items() if reason]
-    names = [name for name in names if not reasons[name]]
+    names, skipped = _chosen(model, request)
     if not names:
-        raise ValueError(
-            f"{method.name} finds no layer to prune: "
-            + ("; ".join(f"{n}: {r}" for n, r in skipped) or NOTHING)
-        )
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in skipped)
+        raise ValueError(f"{method.name} finds no layer to prune: {reasons or NOTHING}")
+    dense = pruned = apply(duplicate(model), request.masks)
     masks, goal = dict(request.masks), request.sparsity
     if request.budget and (method.solve or method.schedule != "one-shot"):
         goal = _counted_sparsity(pruned, names, masks, request)
@@ -91,7 +69,9 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
             pruned, masks = duplicate(dense), dict(request.masks)
         if method.solve:
-            masks |= _solve(pruned, found, sparsity, method)
+            for name, seen in found.items():
+                masks[name], repaired = method.solve(seen, sparsity, method.pattern)
+                _write(pruned, name, repaired)
         else:
             scores = _below({name: method.score(seen) for name, seen in found.items()}, masks)
             if sparsity is None:
@@ -99,15 +79,32 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             masks |= _select(scores, found, sparsity, request)
         masks |= {name: masks[name] & mask for name, mask in request.masks.items()}  # what is gone stays gone
         if method.repair:
-            _repair(pruned, found, masks, method)
+            for name, seen in found.items():
+                _write(pruned, name, method.repair(seen, masks[name]))
         apply(pruned, masks)
-    rows = [
-        (name.removesuffix(".weight"), masks[name].numel(), int(masks[name].count_nonzero()), name)
-        for name in names
-    ]
+    kept = {name: int(masks[name].count_nonzero()) for name in names}
+    rows = [(name.removesuffix(".weight"), masks[name].numel(), kept[name], name) for name in names]
     sparsity = overall_sparsity(masks)
     left = shares(model, pruned, cut=False, macs=1.0)
     return PruneResult(pruned, masks, None, report_of(rows, request, sparsity), sparsity, skipped, left)
+
+
+def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[str, str]]]:
+    """The weights to prune, and the layers that are left whole with the reason of each."""
+    names, skipped = list(prunable(model, tied=request.layers is not None)), []
+    tied = [name for name in prunable(model, tied=True) if name not in names]
+    own, named = own_matrices(model), request.layers is not None and request.method.unit == "weight"
+    layer = {name: _layer(name) for name in names} | {name: name.removesuffix(".weight") for name in own}
+    names += own if named else []
+    owners = list(dict.fromkeys(layer[name] for name in names))
+    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect))
+    skipped += [(owner, NOT_ASKED) for owner in owners if owner not in wanted]
+    skipped += [(_layer(name), TIED) for name in tied]
+    skipped += [(layer[name], OF_NO_LAYER.format(kind)) for name, kind in own.items() if not named]
+    skipped += reparametrised(model).items()
+    reasons = {name: _unfit(model, name, request.method) for name in names if layer[name] in wanted}
+    skipped += [(layer[name], reason) for name, reason in reasons.items() if reason]
+    return [name for name, reason in reasons.items() if not reason], skipped
 
 
 def _unfit(model: nn.Module, name: str, method: Method) -> str:
@@ -122,23 +119,8 @@ def _unfit(model: nn.Module, name: str, method: Method) -> str:
 
 
 @torch.no_grad()
-def _solve(model: nn.Module, found: dict[str, Evidence], sparsity: float, method: Method) -> Masks:
-    """Masks of a method that repairs what stays; the repaired weights are written into `model`."""
-    fractions = method.allocate(found, sparsity) if method.allocate else None
-    weights, masks = dict(model.named_parameters(remove_duplicate=False)), {}
-    for name, seen in found.items():
-        share = fractions[name] if fractions else sparsity
-        masks[name], repaired = method.solve(seen, share, method.pattern)
-        weights[name].copy_(repaired)
-    return masks
-
-
-@torch.no_grad()
-def _repair(model: nn.Module, found: dict[str, Evidence], masks: Masks, method: Method) -> None:
-    """Write the repaired weights into `model`, once all layers are chosen."""
-    weights = dict(model.named_parameters(remove_duplicate=False))
-    for name, seen in found.items():
-        weights[name].copy_(method.repair(seen, masks[name]))
+def _write(model: nn.Module, name: str, repaired: Tensor) -> None:
+    model.get_parameter(name).copy_(repaired)
 
 
 def _select(
@@ -182,10 +164,7 @@ def _below(scores: dict[str, Tensor], previous: Masks) -> dict[str, Tensor]:
     if not previous:
         return scores
     floor = min(float(score.min() - score.abs().max()) for score in scores.values()) - 1
-    return {
-        name: torch.where(previous[name], score, floor) if name in previous else score
-        for name, score in scores.items()
-    }
+    return {n: torch.where(previous[n], s, floor) if n in previous else s for n, s in scores.items()}
 
 
 def _layer(parameter: str) -> str:

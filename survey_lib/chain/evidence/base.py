@@ -4,11 +4,9 @@
 mode, flags, hooks and gradients, also when the forward raises; the random state is put back (rule 2).
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -178,22 +176,15 @@ def collect(
     >>> collect(layer, ["weight"], ("act_norm",), [x])["weight"].act_norm
     tensor([5., 1.])
     """
-    _check(needs, batches, example)
-    observed: dict[str, dict[str, Tensor]] = {}
+    if set(needs) == {"flow"} and example is not None:
+        batches = [(example, None)]
+    batches = observe.data(needs, observe.NEEDS, batches)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         subject = copied(model, batch_statistics)
         weights = {name: subject.get_parameter(name).requires_grad_() for name in names}
-        batches = _pairs(batches, needs) if needs and batches is not None else []
-        for need in needs:
-            if need == "flow":
-                x = batches[0][0] if example is None else example
-                observed[need] = observe.flow(copied(model), weights, x)
-            elif need in observe.INPUTS:
-                observed[need] = observe.inputs(subject, weights, batches, need)
-            else:
-                observed[need] = observe.GRADIENTS[need](subject, weights, batches, loss)
-    seen = {name: {need: observed[need][name].detach() for need in needs} for name in weights}
+        found = {need: observe.NEEDS[need](subject, weights, batches, loss) for need in needs}
+    seen = {name: {need: found[need][name].detach() for need in needs} for name in weights}
     return {n: Evidence(n, w.detach(), layer_seed(seed, n), **seen[n]) for n, w in weights.items()}
 
 
@@ -208,29 +199,6 @@ def layer_seed(seed: int, name: str) -> int:
         Name of the layer.
     """
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big")
-
-
-def _check(needs: tuple[str, ...], batches: Iterable | None, example: object) -> None:
-    known = [f.name for f in fields(Evidence)]
-    for need in needs:
-        if need not in observe.NEEDS:
-            where = "is observed of channel groups only" if need in known else "is unknown"
-            raise ValueError(
-                f"evidence {need!r} {where}; of a weight one can collect {', '.join(observe.NEEDS)}"
-            )
-        if batches is None and (need != "flow" or example is None):
-            wanted = "example=input" if need == "flow" else "batches=[(x, y), ...]"
-            raise ValueError(f"the method needs {need!r}, which is observed on data; pass {wanted}")
-
-
-def _pairs(batches: Iterable, needs: tuple[str, ...]) -> list[tuple]:
-    found = observe.pairs(batches)
-    gradients = [need for need in needs if need in observe.GRADIENTS]
-    if not found:
-        raise ValueError(f"the method needs {', '.join(needs)}, observed on data, but batches is empty")
-    if gradients and any(y is None for _, y in found):
-        raise ValueError(f"{', '.join(gradients)} is a gradient of the loss; pass batches of pairs (x, y)")
-    return found
 
 
 def copied(model: nn.Module, batch_statistics: bool = False) -> nn.Module:

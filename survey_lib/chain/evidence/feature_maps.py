@@ -5,8 +5,6 @@ block's) to the first activation: what it returns is the map, before any pooling
 Without an activation on the way it is read as far as it can be followed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,23 +19,10 @@ from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import copied
 from survey_lib.chain.slicing import producer_slices
 
-ACTIVATIONS = {
-    "relu",
-    "relu6",
-    "hardtanh",
-    "leaky_relu",
-    "prelu",
-    "elu",
-    "selu",
-    "celu",
-    "gelu",
-    "silu",
-    "mish",
-    "hardswish",
-    "softplus",
-    "tanh",
-}
-SAME = {"batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "dropout", "dropout2d"}
+ACTIVATIONS = set(
+    "relu relu6 hardtanh leaky_relu prelu elu selu celu gelu silu mish hardswish softplus tanh".split()
+)
+SAME = set("batch_norm group_norm instance_norm layer_norm rms_norm dropout dropout2d".split())
 JOINS = {"cat", "concat", "concatenate"}
 Key = tuple[str, str]  # group name, producer
 
@@ -86,12 +71,9 @@ def feature_maps(
                 observe.loss_of(loss, output, y).backward()
             for key, value in maps.taken():
                 seen.setdefault(key, []).append(value)
-    unseen = {group.name for group in groups} - {group for group, _ in seen}
+    unseen = ", ".join(sorted({group.name for group in groups} - {group for group, _ in seen}))
     if unseen:
-        raise ValueError(
-            f"no producer of {', '.join(sorted(unseen))} is called as a layer, so there is no feature map "
-            "to see; leave them out with protect="
-        )
+        raise ValueError(f"no producer of {unseen} is called as a layer to be seen; protect= leaves them out")
     return {key: _joined(key[1], parts) for key, parts in seen.items()}
 
 
@@ -107,25 +89,23 @@ class _Map:
 
     def __init__(self, key: Key, axis: int, index: Tensor, gradients: bool):
         self.key, self.axis, self.index, self.gradients = key, axis, index, gradients
-        self.value, self.takes, self.done = None, 0, False
+        self.value, self.hook, self.done = None, None, False
 
     def take(self, x: Tensor, offset: int, done: bool = False) -> None:
         """Read the map at `x`, where its channels lie behind `offset` others, instead of earlier."""
-        self.takes, self.done = self.takes + 1, done
+        self.done = done
+        if self.hook:
+            self.hook.remove()
         if self.gradients:
-            x.register_hook(partial(self._take_gradient, self.takes, offset))
+            self.hook = x.register_hook(partial(self.keep, offset))
         else:
-            self.value = self.picked(x.detach(), offset)
+            self.keep(offset, x.detach())
 
-    def _take_gradient(self, take: int, offset: int, gradient: Tensor) -> None:
-        if take == self.takes:
-            self.value = self.picked(gradient, offset)
-
-    def picked(self, x: Tensor, offset: int) -> Tensor:
+    def keep(self, offset: int, x: Tensor) -> None:
         """(examples, channels, k, positions...), without the k where a channel is one row."""
         x = x if x.dim() > -self.axis else x[None]
         taken = x.movedim(self.axis, 1)[:, self.index + offset]
-        return taken[:, :, 0] if self.index.shape[1] == 1 else taken
+        self.value = taken[:, :, 0] if self.index.shape[1] == 1 else taken
 
 
 @dataclass(frozen=True)

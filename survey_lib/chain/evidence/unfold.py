@@ -1,7 +1,5 @@
 """The inputs of a layer as the matrix its weight multiplies."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,11 +17,6 @@ def input_columns(layer: nn.Module, x: Tensor) -> Tensor:
     x : Tensor
         Its input.
 
-    Raises
-    ------
-    ValueError
-        For a layer of another kind.
-
     Examples
     --------
     >>> import torch
@@ -32,18 +25,12 @@ def input_columns(layer: nn.Module, x: Tensor) -> Tensor:
     """
     if isinstance(layer, nn.Linear):
         return x.reshape(-1, layer.in_features).mT[None]
-    if not isinstance(layer, nn.Conv1d | nn.Conv2d):
-        kind = type(layer).__name__
-        raise ValueError(
-            f"inputs are observed for Linear, Conv1d and Conv2d layers, not for {kind}; leave it out"
-        )
     x = x if x.dim() == layer.weight.dim() else x[None]
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
     flat = isinstance(layer, nn.Conv1d)
-    geometry = [
-        (1, *size) if flat else size for size in (layer.kernel_size, layer.dilation, (0, 0), layer.stride)
-    ]
-    geometry[2] = (0, 0)
-    patches = F.unfold(x.unsqueeze(-2) if flat else x, *geometry)  # (examples, in·kh·kw, positions)
+    sizes = (layer.kernel_size, layer.dilation, layer.stride)
+    kernel, dilation, stride = ((1, *size) if flat else size for size in sizes)
+    patches = F.unfold(x.unsqueeze(-2) if flat else x, kernel, dilation, 0, stride)
+    # (examples, in·kh·kw, positions)
     return patches.movedim(1, 0).reshape(layer.groups, -1, patches.shape[0] * patches.shape[2])

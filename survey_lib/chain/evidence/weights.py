@@ -4,25 +4,35 @@ Every observer takes the model (a copy made for it), the weights by name and the
 returns one tensor for each weight. `evidence.collect` is the way in.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map_only
 
 from survey_lib.chain.checks import described, reason
+from survey_lib.chain.copies import duplicate
 from survey_lib.chain.evidence.unfold import input_columns
 from survey_lib.chain.masks import EMBEDDINGS
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
 
+# What an evidence field costs to observe, dearest last
+COSTS = {
+    "weights only": {"gamma", "slices", "energy"},
+    "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
+    "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
+    "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
+}
+BACKWARD = COSTS["forward and backward passes"] | COSTS["a backward pass an example, or two a batch"]
+OF_THE_LOSS = BACKWARD - {"flow"}  # which goes back from the output itself
+
 GRASP_TEMPERATURE = 200.0  # the reference implementation of wang2020picking divides the logits by it
 FISHER_BLOCK = 50  # weights of a block in kurtic2022optimal
-INPUTS = ("act_norm", "gram")
 
 
 def call(model: nn.Module, x: Tensor | tuple | dict):
@@ -50,23 +60,6 @@ def call(model: nn.Module, x: Tensor | tuple | dict):
         ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def over(x, change: Callable[[Tensor], Tensor]):
-    """`change` applied to every tensor of a model input.
-
-    Parameters
-    ----------
-    x
-        A tensor, a tuple of arguments or a dict of keyword arguments.
-    change : Callable[[Tensor], Tensor]
-        Change of one tensor.
-    """
-    if isinstance(x, dict):
-        return {key: over(value, change) for key, value in x.items()}
-    if isinstance(x, tuple | list):
-        return tuple(over(value, change) for value in x)
-    return change(x) if isinstance(x, Tensor) else x
 
 
 def loss_of(loss: Loss | None, output, target: Tensor) -> Tensor:
@@ -100,10 +93,8 @@ def class_scores(output) -> Tensor:
     """The output itself or its `logits`; ValueError for anything else."""
     found = getattr(output, "logits", output)
     if not isinstance(found, Tensor):
-        raise ValueError(
-            f"the model returned a {type(output).__name__}, neither class scores nor an object with `logits`; "
-            "wrap the model so that it returns its scores"
-        )
+        kind = type(output).__name__
+        raise ValueError(f"the model returned a {kind}, neither class scores nor `logits`; wrap the model")
     return found
 
 
@@ -112,11 +103,40 @@ def pairs(batches: Iterable) -> list[tuple]:
     return [tuple(b) if isinstance(b, tuple | list) and len(b) == 2 else (b, None) for b in batches]
 
 
+def data(needs: Iterable[str], known: Iterable[str], batches: Iterable | None) -> list[tuple]:
+    """Batches as `pairs`, after a look whether they hold what is needed.
+
+    Parameters
+    ----------
+    needs : Iterable[str]
+        Fields of Evidence.
+    known : Iterable[str]
+        Those that can be collected.
+    batches : Iterable | None
+        (x, y), or x alone where no gradient is needed.
+
+    Raises
+    ------
+    ValueError
+        For an unknown need, and for batches or targets that are not there.
+    """
+    found = [] if batches is None else pairs(batches)
+    for need in needs:
+        if need not in known:
+            raise ValueError(f"evidence {need!r} is unknown; what one can collect here is {', '.join(known)}")
+        if not found and need not in COSTS["weights only"]:
+            wanted = "example=input" if need == "flow" else "batches=[(x, y), ...]"
+            raise ValueError(f"the method needs {need!r}, observed on data; pass {wanted}")
+        if need in OF_THE_LOSS and any(y is None for _, y in found):
+            raise ValueError(f"{need!r} is a gradient of the loss; pass batches of pairs (x, y)")
+    return found
+
+
 def singles(batches: Iterable) -> Iterator[tuple]:
     """The examples of (x, y) batches one by one, as batches of one."""
     for x, y in batches:
         for i in range(len(y)):
-            yield over(x, lambda t, i=i: t[i : i + 1]), y[i : i + 1]
+            yield tree_map_only(Tensor, lambda t, i=i: t[i : i + 1], x), y[i : i + 1]
 
 
 def mean(found: Iterable[Weights]) -> Weights:
@@ -234,17 +254,7 @@ def in_blocks(flat: Tensor) -> Tensor:
     return F.pad(flat, (0, -flat.shape[-1] % FISHER_BLOCK)).unflatten(-1, (-1, FISHER_BLOCK))
 
 
-GRADIENTS = {
-    "grad": grad,
-    "grad_sq": grad_sq,
-    "example_grad_sq": example_grad_sq,
-    "hess_grad": hess_grad,
-    "fisher": fisher,
-}
-NEEDS = (*GRADIENTS, *INPUTS, "flow")
-
-
-def flow(model: nn.Module, weights: Weights, x: Tensor | tuple | dict) -> Weights:
+def flow(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
     """`∂R/∂|w|`: every parameter and buffer made positive, one input of ones, float64 (tanaka2020pruning).
 
     Parameters
@@ -253,23 +263,25 @@ def flow(model: nn.Module, weights: Weights, x: Tensor | tuple | dict) -> Weight
         The network.
     weights : Weights
         Parameters of the model.
-    x : Tensor | tuple | dict
-        An input, for its shape.
+    batches : list
+        (input, target) pairs; the first says what shape an input has.
+    loss : Loss | None
+        Not looked at.
     """
-    model.double()
+    model = duplicate(model).eval().double()
     with torch.no_grad():
         for tensor in model.state_dict().values():
             tensor.abs_()
-    positive = {name: model.get_parameter(name).requires_grad_() for name in weights}
-    ones = over(
-        x, lambda t: torch.ones_like(t[:1], dtype=torch.float64 if t.is_floating_point() else t.dtype)
-    )
-    return _differentiate(call(model, ones).sum(), positive)
+    positive = {name: model.get_parameter(name) for name in weights}
+
+    def ones(like: Tensor) -> Tensor:
+        return torch.ones_like(like[:1], dtype=torch.float64 if like.is_floating_point() else like.dtype)
+
+    return _differentiate(call(model, tree_map_only(Tensor, ones, batches[0][0])).sum(), positive)
 
 
-@torch.no_grad()
-def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weights:
-    """‖x_j‖₂ of each input feature (`act_norm`) or X Xᵀ (`gram`) of each layer.
+def act_norm(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
+    """‖x_j‖₂ of each input feature of each layer.
 
     Parameters
     ----------
@@ -279,47 +291,71 @@ def inputs(model: nn.Module, weights: Weights, batches: list, need: str) -> Weig
         Parameters of the model.
     batches : list
         (input, target) pairs.
-    need : str
-        act_norm or gram.
+    loss : Loss | None
+        Not looked at.
     """
+
+    def shaped(norm: Tensor, weight: Tensor) -> Tensor:
+        if len(norm) == 1:
+            return norm.view(weight.shape[1:])
+        return norm.repeat_interleave(len(weight) // len(norm), 0).view(weight.shape)
+
+    total = _over_inputs(model, weights, batches, lambda columns: columns.square().sum(-1))
+    return {name: shaped(total[name].sqrt().to(weight.dtype), weight) for name, weight in weights.items()}
+
+
+def gram(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
+    """X Xᵀ of what each layer reads, one for each group of a convolution.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    weights : Weights
+        Parameters of the model.
+    batches : list
+        (input, target) pairs.
+    loss : Loss | None
+        Not looked at.
+    """
+    total = _over_inputs(model, weights, batches, lambda columns: columns @ columns.mT)
+    return {name: found[0] if len(found) == 1 else found for name, found in total.items()}
+
+
+NEEDS = {
+    "grad": grad,
+    "grad_sq": grad_sq,
+    "example_grad_sq": example_grad_sq,
+    "hess_grad": hess_grad,
+    "fisher": fisher,
+    "act_norm": act_norm,
+    "gram": gram,
+    "flow": flow,
+}
+
+
+@torch.no_grad()
+def _over_inputs(
+    model: nn.Module, weights: Weights, batches: list, product: Callable[[Tensor], Tensor]
+) -> Weights:
+    """Sum over batches of `product` of what each layer reads, as (groups, k, positions) in float64."""
     total: Weights = {}
 
-    def watch(name: str) -> None:
-        def observe(layer: nn.Module, arguments: tuple) -> None:
-            x = arguments[0]
-            for part in x.split(16) if x.dim() >= weights[name].dim() else (x,):  # bounds unfolded memory
-                columns = input_columns(layer, part).double()  # (groups, k, positions)
-                summed = columns.square().sum(-1) if need == "act_norm" else columns @ columns.mT
-                total[name] = total.get(name, 0) + summed
+    def observe(name: str, layer: nn.Module, arguments: tuple) -> None:
+        x = arguments[0]
+        for part in x.split(16) if x.dim() >= weights[name].dim() else (x,):  # bounds unfolded memory
+            total[name] = total.get(name, 0) + product(input_columns(layer, part).double())
 
-        for layer in owners[id(weights[name])]:
-            layer.register_forward_pre_hook(observe)
-
-    owners: dict[int, list[nn.Module]] = {id(weight): [] for weight in weights.values()}
     for layer in model.modules():  # a shared weight has several owners; an embedding multiplies nothing
-        own = () if isinstance(layer, EMBEDDINGS) else layer.parameters(recurse=False)
-        for key in owners.keys() & set(map(id, own)):
-            owners[key].append(layer)
-    for name in weights:
-        watch(name)
+        own = [] if isinstance(layer, EMBEDDINGS) else list(map(id, layer.parameters(recurse=False)))
+        for name in (name for name, weight in weights.items() if id(weight) in own):
+            layer.register_forward_pre_hook(partial(observe, name))
     for x, _ in batches:
         call(model, x)
     missing = [name for name in weights if name not in total]
     if missing:
-        raise ValueError(
-            f"no input of {', '.join(missing)} was seen, so {need!r} is unknown; leave the layer out"
-        )
-    return {name: _fit(total[name], weights[name], need) for name in weights}
-
-
-def _fit(total: Tensor, weight: Tensor, need: str) -> Tensor:
-    """Sums by group in the shape that `Evidence` promises."""
-    if need == "gram":
-        return total[0] if len(total) == 1 else total
-    norm = total.sqrt().to(weight.dtype)
-    if len(norm) == 1:
-        return norm.view(weight.shape[1:])
-    return norm.repeat_interleave(len(weight) // len(norm), 0).view(weight.shape)
+        raise ValueError(f"no input of {', '.join(missing)} was seen; leave the layer out")
+    return total
 
 
 def gradients(

@@ -1,7 +1,5 @@
 """Gradient descent as everything here trains: optimizer, learning-rate schedule, and the loop."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 
 from survey_lib import eager
 from survey_lib.chain.copies import leaves
+from survey_lib.lookup import known
 
 SGD = eager.optimizer(torch.optim.SGD)
 OPTIMIZERS = {
@@ -73,9 +72,8 @@ def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) 
     ValueError
         For another name.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}; allowed: {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name](model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+    build = OPTIMIZERS[known("optimizer", name, OPTIMIZERS)]
+    return build(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def descend(
@@ -144,7 +142,5 @@ def descend(
                     f"rate {rate:.3g}; {way}"
                 )
         if not examples:
-            raise ValueError(
-                f"epoch {epoch + 1} has no batches; pass a list or a DataLoader, as long each time"
-            )
+            raise ValueError(f"epoch {epoch + 1} has no batches; pass a list or a DataLoader")
         yield epoch + 1, rate, total / examples

@@ -5,8 +5,6 @@ finishes: no model hook, no parametrisation, no change to the loop. Pruned weigh
 gradients stay dense: growth criteria read them from `param.grad`.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Mapping
 
@@ -24,6 +22,23 @@ class Rule:
 
     masks: Masks
     weights: dict[str, nn.Parameter]
+
+    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
+        self.model, self.sparsity, self.steps, self.seed = model, sparsity, steps, seed
+        self.find(example)
+        self.start()
+
+    def find(self, example) -> None:
+        """Look up in `self.model` what the rule acts on.
+
+        Parameters
+        ----------
+        example : tensor, tuple or dict
+            An input to trace; None where the caller gave none.
+        """
+
+    def start(self) -> None:
+        """Get ready for the first step."""
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Before optimizer step `step` (counted from 0), with fresh gradients.
@@ -131,13 +146,9 @@ class Session:
         here = {"method": type(self.rule).__name__, "weights": _shapes(self.rule.weights)}
         for name in ("sparsity", "steps", "seed"):
             there[name], here[name] = state["rule"].get(name), getattr(self.rule, name)
-        differ = [
-            f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
-        ]
+        differ = [f"{n} {there[n]} there, {here[n]} here" for n in here if there[n] != here[n]]
         if differ:
-            raise ValueError(
-                f"the state is of another session: {differ[0]}; start this one with the same arguments"
-            )
+            raise ValueError(f"the state is of another session: {differ[0]}; give the same arguments")
         for name, weight in state["weights"].items():
             self.rule.weights[name].copy_(weight)
         for name, value in state["rule"].items():
@@ -172,7 +183,7 @@ def check_free(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """
     if any(one.model is model and one.optimizer() is optimizer for one in _RUNNING):
         raise ValueError(
-            "a session on this model and optimizer is not finished; call its finish(), or build a new optimizer"
+            "a session on this model is not finished; call its finish(), or build a new optimizer"
         )
 
 
@@ -228,10 +239,9 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 class MaskedTraining(Rule):
     """A rule that holds its masks; subclasses say in `choose` which ones after `done` of `steps` steps."""
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        self.model, self.sparsity, self.steps, self.seed = model, sparsity, steps, seed
-        self.weights: dict[str, nn.Parameter] = prunable(model)
-        self.masks: Masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
+    def find(self, example) -> None:
+        self.weights = prunable(self.model)
+        self.masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
 
     def choose(self, done: int) -> Masks:
         """The masks after `done` steps; those after `steps` steps have the asked sparsity."""
@@ -253,8 +263,8 @@ class DenseShadow(MaskedTraining):
     the masked ones (straight-through). Subclasses may change that gradient in `adjust`.
     """
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed)
+    def find(self, example) -> None:
+        super().find(example)
         self.dense: dict[str, Tensor] = {name: w.detach().clone() for name, w in self.weights.items()}
 
     def adjust(self, name: str, weight: nn.Parameter) -> None:

@@ -1,7 +1,5 @@
 """Fine-tuning of anyone's model, with masks held and with its dense parent as a teacher."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
@@ -9,12 +7,13 @@ from numbers import Real
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
 from survey_lib.chain.checks import check_data, described, positive, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
-from survey_lib.chain.evidence.weights import call, class_scores, loss_of, over
+from survey_lib.chain.evidence.weights import call, class_scores, loss_of
 from survey_lib.chain.training.descent import descend, make_optimizer
 
 MASKED_FROM = 1e-3  # share of exact zeros from which on a weight is taken for a masked one
@@ -99,7 +98,10 @@ def finetune(
             target = scores(call(parent, x), y)
         return (1 - weight) * value + weight * distillation(scores(output, y), target, temperature)
 
-    steps = _length(batches)
+    try:
+        steps = len(batches)
+    except TypeError:  # a DataLoader over an iterable data set knows no length
+        steps = sum(1 for _ in batches)
 
     def shown(epoch: int) -> Iterator[tuple]:
         return tqdm(_pairs(batches, student), f"epoch {epoch + 1}/{epochs}", steps, disable=None)
@@ -178,19 +180,7 @@ def _check(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("every parameter is frozen; call model.requires_grad_(True) first")
     if iter(batches) is batches:
-        raise ValueError(
-            "batches is an iterator, which is empty after one epoch; pass a list or a DataLoader"
-        )
-
-
-def _length(batches: Iterable) -> int:
-    try:
-        steps = len(batches)
-    except TypeError:  # a DataLoader over an iterable data set knows no length
-        steps = sum(1 for _ in batches)
-    if not steps:
-        raise ValueError("batches is empty; fine-tuning needs at least one (input, target) pair")
-    return steps
+        raise ValueError("batches is an iterator, empty after one epoch; pass a list or a DataLoader")
 
 
 def _pairs(batches: Iterable, model: nn.Module) -> Iterator[tuple]:
@@ -202,7 +192,7 @@ def _pairs(batches: Iterable, model: nn.Module) -> Iterator[tuple]:
             raise ValueError(
                 f"a batch must be an (input, target) pair with a tensor as target, not empty; got {described(batch)}"
             )
-        yield tuple(over(part, lambda tensor: tensor.to(device)) for part in batch)
+        yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
 
 
 def _warn_of_zeros(model: nn.Module) -> None:

@@ -1,7 +1,5 @@
 """Batch-norm statistics estimated again on data, as a network needs after channels were cut."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable
 

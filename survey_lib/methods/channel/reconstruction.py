@@ -7,8 +7,6 @@ read. `prune` goes from group to group: each is seen in the network pruned and r
 papers.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,11 +38,8 @@ def contributions(consumer: Consumer, gram: Tensor | None = None) -> Tensor:
     """
     count, width, _ = consumer.weight.shape
     flat = consumer.weight.flatten(0, 1).double()
-    return (
-        ((consumer.gram if gram is None else gram) * (flat @ flat.mT))
-        .view(count, width, count, width)
-        .sum((1, 3))
-    )
+    products = (consumer.gram if gram is None else gram) * (flat @ flat.mT)
+    return products.view(count, width, count, width).sum((1, 3))
 
 
 def thinet(evidence: Evidence, removed: int) -> tuple[Tensor, Repaired]:
@@ -171,13 +166,11 @@ def _refitted(consumer: Consumer, gram: Tensor, cross: Tensor, keep: Tensor) -> 
     dense = consumer.weight.flatten(0, 1).double()  # (channels·n, out)
     fitted = torch.zeros_like(dense)
     fitted[columns] = torch.linalg.solve(_regular(gram)[columns][:, columns], cross[columns] @ dense)
-    shift = consumer.dense_mean @ dense - consumer.mean @ fitted
-    layer = consumer.tensor.removesuffix("weight")
-    return {consumer.tensor: fitted.view(consumer.weight.shape).to(consumer.weight)} | (
-        {f"{layer}bias": shift.to(consumer.weight)}
-        if consumer.mean.any() or consumer.dense_mean.any()
-        else {}
-    )
+    repaired = {consumer.tensor: fitted.view(consumer.weight.shape).to(consumer.weight)}
+    if consumer.mean.any() or consumer.dense_mean.any():
+        shift = consumer.dense_mean @ dense - consumer.mean @ fitted
+        repaired[consumer.tensor.removesuffix("weight") + "bias"] = shift.to(consumer.weight)
+    return repaired
 
 
 def _regular(gram: Tensor) -> Tensor:

@@ -5,8 +5,6 @@ Scores take the Evidence of one producer of a group and give (channels,), higher
 next layer stand in `reconstruction`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

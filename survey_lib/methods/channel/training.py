@@ -4,8 +4,6 @@ A rule sees the channel groups of the model, so it needs an example input to tra
 nothing is masked for good; `finish` ranks the groups by the method's score and masks what a cut will remove.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch
@@ -27,14 +25,11 @@ class Grouped(Rule):
 
     score, needs, scope = staticmethod(l2_filter), (), "layerwise"
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
+    def find(self, example) -> None:
         if example is None:
-            raise ValueError(
-                "this method trains channels that go together and must trace the model: give example=an input"
-            )
-        self.model, self.sparsity, self.steps, self.seed = model, sparsity, steps, seed
-        self.coupling = trace(model, example)
-        self.weights = dict(model.named_parameters(remove_duplicate=False))
+            raise ValueError("this method must trace which channels go together: give example=an input")
+        self.coupling = trace(self.model, example)
+        self.weights = dict(self.model.named_parameters(remove_duplicate=False))
         self.masks: Masks = {}
 
     def choose(self) -> Masks:
@@ -89,8 +84,7 @@ class SoftFilters(Grouped):
 
     TIMES = 20
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed, example=example)
+    def start(self) -> None:
         self.zero()
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
@@ -118,9 +112,8 @@ class Slimming(Grouped):
     score, needs, scope = staticmethod(slimming), ("gamma",), "global"
     PENALTY, START = 1e-4, 0.5
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed, example=example)
-        scales = [m.weight for m in model.modules() if isinstance(m, _BatchNorm) and m.affine]
+    def start(self) -> None:
+        scales = [m.weight for m in self.model.modules() if isinstance(m, _BatchNorm) and m.affine]
         if all((scale == 1).all() for scale in scales):
             for scale in scales:
                 nn.init.constant_(scale, self.START)
@@ -145,13 +138,16 @@ class GroupLasso(Grouped):
 
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         for group in self.coupling.groups:
-            parts = weight_slices(group, self.weights)
-            norm = side_by_side(group, self.weights).norm(dim=1).clamp_min(1e-12)
-            for part in parts:
-                pull(self.weights[part.tensor], part, self.PENALTY / norm)
+            strength = self.strength(side_by_side(group, self.weights).norm(dim=1))
+            for part in weight_slices(group, self.weights):
+                pull(self.weights[part.tensor], part, strength)
+
+    def strength(self, norm: Tensor) -> Tensor:
+        """How hard each channel of a group is pulled towards zero, from the norms of all."""
+        return self.PENALTY / norm.clamp_min(1e-12)
 
 
-class GroupSparsity(Grouped):
+class GroupSparsity(GroupLasso):
     """Train with a penalty that is stronger on small coupled channels, then remove them (fang2023depgraph).
 
     DepGraph's sparse training. An L2 penalty λ γ_c w is added to the gradient of every slice w of channel
@@ -161,15 +157,11 @@ class GroupSparsity(Grouped):
     lr·λ·steps: then no channel has moved before the cut.
     """
 
-    score, needs, scope = staticmethod(group_norm), ("energy",), "global"
     PENALTY, SPREAD = 5e-4, 4.0
 
-    def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        for group in self.coupling.groups:
-            norm = side_by_side(group, self.weights).norm(dim=1)
-            strength = 2 ** (self.SPREAD * (norm.max() - norm) / (norm.max() - norm.min()).clamp_min(1e-12))
-            for part in weight_slices(group, self.weights):
-                pull(self.weights[part.tensor], part, self.PENALTY * strength)
+    def strength(self, norm: Tensor) -> Tensor:
+        span = (norm.max() - norm.min()).clamp_min(1e-12)
+        return self.PENALTY * 2 ** (self.SPREAD * (norm.max() - norm) / span)
 
 
 class GrowingRegularisation(Grouped):
@@ -189,8 +181,7 @@ class GrowingRegularisation(Grouped):
 
     score = staticmethod(l1_filter)
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed, example=example)
+    def start(self) -> None:
         self.keep = super().choose()
 
     def choose(self) -> Masks:
@@ -203,8 +194,8 @@ class GrowingRegularisation(Grouped):
                 pull(weight, part, penalty * ~keep)
 
 
-def growing(step: int, steps: int, interval: int = 10) -> float:
-    """λ of growing regularisation: equal increments every `interval` steps, 1 from ¾ of the steps on.
+def growing(step: int, steps: int) -> float:
+    """λ of growing regularisation: equal increments every 10 steps, 1 from ¾ of the steps on.
 
     Parameters
     ----------
@@ -212,7 +203,5 @@ def growing(step: int, steps: int, interval: int = 10) -> float:
         Counted from 0.
     steps : int
         Steps of the training.
-    interval : int, default 10
-        Steps between two increments.
     """
-    return min(1.0, step // interval * interval / (0.75 * steps))
+    return min(1.0, step // 10 * 10 / (0.75 * steps))

@@ -5,8 +5,6 @@ takes the Evidence of all blocks, in the order of the model, and how many to rem
 keep-mask.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -68,9 +66,7 @@ def angular_distance(found: Sequence[Evidence], removed: int) -> Tensor:
             cosine = cosine_similarity(before, after, dim=1).clamp(-1, 1)
             distances[start] = float(cosine.arccos().mean()) / math.pi
     if removed and not distances:
-        raise ValueError(
-            f"no {removed} neighbouring blocks keep their input's shape; ask for a smaller sparsity"
-        )
+        raise ValueError(f"no {removed} neighbouring blocks keep their input's shape; ask for fewer")
     if removed:
         start = min(distances, key=distances.get)
         keep[start : start + removed] = False

@@ -5,8 +5,6 @@ grouped queries a channel is a key/value head with all its queries. A feed-forwa
 reader that no norm or addition touches.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -106,10 +104,8 @@ def flap_bias(evidence: Evidence, keep: Tensor) -> dict[str, Tensor]:
     repaired = {}
     for reader in evidence.consumers:
         gone = reader.mean.view(reader.weight.shape[:2]).to(reader.weight) * ~keep[:, None]
-        repaired[reader.tensor] = reader.weight
-        repaired[reader.tensor.removesuffix("weight") + "bias"] = (gone[..., None] * reader.weight).sum(
-            (0, 1)
-        )
+        gain = (gone[..., None] * reader.weight).sum((0, 1))
+        repaired |= {reader.tensor: reader.weight, reader.tensor.removesuffix("weight") + "bias": gain}
     return repaired
 
 

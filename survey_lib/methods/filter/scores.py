@@ -6,10 +6,8 @@ implementations and leave the bias out. In a coupled group the scores of the pro
 
 Feature maps (`act_out`) are read after the producer's norm, a residual addition, and the activation, before
 any pooling, as in the reference implementations of HRank and CHIP, which read ReLUs (each block of a residual
-stream after its addition). `chain.maps` says how they are found.
+stream after its addition). `chain.evidence.feature_maps` says how they are found.
 """
-
-from __future__ import annotations
 
 import torch
 from torch import Tensor

@@ -4,8 +4,6 @@ Scores are elementwise; `chain.patterns` sums them over kernels, vectors and blo
 m neighbours.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

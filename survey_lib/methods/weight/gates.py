@@ -1,14 +1,12 @@
 """L0 regularisation: gates that are learned with the weights and close for good."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor, nn
 
 from survey_lib.chain.selection import cubic, select
-from survey_lib.chain.training.during import END, MaskedTraining
+from survey_lib.chain.training.during import END, DenseShadow
 
 GAMMA, ZETA, BETA = -0.1, 1.1, 2 / 3  # stretch and temperature of the hard concrete distribution
 
@@ -45,7 +43,7 @@ def gate_probability(log_alpha: Tensor) -> Tensor:
     return (log_alpha - BETA * math.log(-GAMMA / ZETA)).sigmoid()
 
 
-class L0(MaskedTraining):
+class L0(DenseShadow):
     """Learn hard-concrete gates on the weights with an L0 penalty (louizos2018learning).
 
     Every weight has its gate, the variant of gale2019state; the paper gates input units and feature maps, so
@@ -66,12 +64,10 @@ class L0(MaskedTraining):
 
     PENALTY = 1e-3
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed)
-        self.dense = {name: weight.detach().clone() for name, weight in self.weights.items()}
+    def start(self) -> None:
         self.log_alpha = {n: torch.full_like(w, math.log(9)).requires_grad_() for n, w in self.dense.items()}
-        self.descent = torch.optim.Adam(self.log_alpha.values(), lr=min(0.5, 20 / steps))
-        self.draws = torch.Generator().manual_seed(seed)
+        self.descent = torch.optim.Adam(self.log_alpha.values(), lr=min(0.5, 20 / self.steps))
+        self.draws = torch.Generator().manual_seed(self.seed)
         self.sample()
 
     @torch.no_grad()
@@ -97,13 +93,16 @@ class L0(MaskedTraining):
     def before(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         self.descent.zero_grad()
         self.penalty(step).backward()
-        for name, weight in self.weights.items():
-            weight.copy_(self.dense[name])
-            if weight.grad is not None:
-                with torch.enable_grad():
-                    gate = hard_concrete(self.log_alpha[name], self.uniform[name])
-                gate.backward(weight.grad * weight)
-                weight.grad.mul_(gate.detach())
+        super().before(step, optimizer)
+
+    def adjust(self, name: str, weight: nn.Parameter) -> None:
+        with torch.enable_grad():
+            gate = hard_concrete(self.log_alpha[name], self.uniform[name])
+        gate.backward(weight.grad * weight)
+        weight.grad.mul_(gate.detach())
+
+    def dense_gradients(self, step: int) -> bool:
+        return False  # a closed gate stops the gradient
 
     def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         for name, weight in self.weights.items():
@@ -115,6 +114,5 @@ class L0(MaskedTraining):
     def finish(self) -> None:
         self.masks = select(self.log_alpha, self.sparsity, "global")
         for name, weight in self.weights.items():
-            weight.copy_(
-                self.dense[name] * (self.log_alpha[name].sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
-            )
+            gate = (self.log_alpha[name].sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+            weight.copy_(self.dense[name] * gate)

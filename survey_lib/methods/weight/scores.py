@@ -3,8 +3,6 @@
 A score reads the `Evidence` of one layer and returns a tensor of the weight's shape; higher means keep.
 """
 
-from __future__ import annotations
-
 import re
 
 import torch

@@ -1,14 +1,12 @@
 """Sparse training: networks that are sparse from the first step and move their weights about (SET, RigL, SRigL)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from survey_lib.chain.evidence.base import layer_seed
-from survey_lib.chain.selection import counts, erk, keep_in_rows, keep_largest
+from survey_lib.chain.selection import keep_in_rows, keep_largest, select
 from survey_lib.chain.training.during import END, MaskedTraining
 
 
@@ -21,12 +19,9 @@ class DynamicSparse(MaskedTraining):
     Subclasses define `growth`.
     """
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed)
-        sizes = {name: weight.numel() for name, weight in self.weights.items()}
-        removed = counts(sizes, erk({name: tuple(w.shape) for name, w in self.weights.items()}, sparsity))
-        self.draws = {n: torch.Generator().manual_seed(layer_seed(seed, n)) for n in self.weights}
-        self.masks = {name: keep_largest(self.draw(name), removed[name]) for name in self.weights}
+    def start(self) -> None:
+        self.draws = {n: torch.Generator().manual_seed(layer_seed(self.seed, n)) for n in self.weights}
+        self.masks = select({name: self.draw(name) for name in self.weights}, self.sparsity, "erk")
 
     def draw(self, name: str) -> Tensor:
         """Uniform random numbers, one a weight of the layer."""
@@ -85,7 +80,7 @@ class Set(DynamicSparse):
 
     Examples
     --------
-    >>> rule = Set(nn.Linear(8, 8), 0.75, steps=100)
+    >>> rule = Set(torch.nn.Linear(8, 8), 0.75, steps=100)
     >>> int(rule.masks["weight"].sum()), int(rule.move("weight", 0.5).sum())
     (16, 16)
     """
@@ -104,7 +99,7 @@ class RigL(DynamicSparse):
 
     Examples
     --------
-    >>> layer = nn.Linear(4, 1, bias=False); rule = RigL(layer, 0.5, steps=100)
+    >>> layer = torch.nn.Linear(4, 1, bias=False); rule = RigL(layer, 0.5, steps=100)
     >>> layer.weight.grad = torch.tensor([[9.0, 9.0, 0.1, 0.1]]); rule.masks = {"weight": layer.weight < -9}
     >>> rule.masks["weight"][0, 2:] = True; rule.move("weight", 0.5).sum()
     tensor(2)
@@ -132,15 +127,16 @@ class SRigL(RigL):
 
     Examples
     --------
-    >>> _ = torch.manual_seed(0); rule = SRigL(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), 0.5, steps=100)
+    >>> _ = torch.manual_seed(0); net = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(4, 2))
+    >>> rule = SRigL(net, 0.5, steps=100)
     >>> rule.masks["0.weight"].sum(1), rule.move("0.weight", 0.5).sum(1)
     (tensor([3, 3, 3, 4]), tensor([3, 3, 3, 4]))
     """
 
     SALIENT = 0.3
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed)
+    def start(self) -> None:
+        super().start()
         self.masks = {name: keep_in_rows(self.draw(name), int((~m).sum())) for name, m in self.masks.items()}
 
     def move(self, name: str, share: float) -> Tensor:

@@ -1,7 +1,5 @@
 """Methods that prune a dense network while it trains: one small rule a method, run by `chain.training.during`."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -58,8 +56,7 @@ class Movement(DenseShadow):
     {'weight': tensor([[False,  True]])}
     """
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed)
+    def start(self) -> None:
         self.scores = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
 
     @torch.no_grad()
@@ -68,9 +65,8 @@ class Movement(DenseShadow):
         weight.grad.masked_fill_(~self.masks[name], 0)
 
     def choose(self, done: int) -> Masks:
-        return select(
-            self.scores, cubic(done - WARMUP * self.steps, (END - WARMUP) * self.steps, self.sparsity)
-        )
+        target = cubic(done - WARMUP * self.steps, (END - WARMUP) * self.steps, self.sparsity)
+        return select(self.scores, target)
 
 
 class SoftThreshold(DenseShadow):
@@ -94,8 +90,7 @@ class SoftThreshold(DenseShadow):
 
     START, DECAY = -10.0, 8.0
 
-    def __init__(self, model: nn.Module, sparsity: float, steps: int, *, seed: int = 0, example=None):
-        super().__init__(model, sparsity, steps, seed=seed)
+    def start(self) -> None:
         self.s = {name: torch.tensor(self.START, device=w.device) for name, w in self.weights.items()}
         self.slopes: dict[str, Tensor] = {}
         self.shrink()
@@ -207,9 +202,7 @@ class SparseRefined(DenseShadow):
         self.kept, self.group = parse(pattern)
         self.weights = {n: w for n, w in self.weights.items() if not misfit(w.shape, "n:m", pattern)}
         if not self.weights:
-            raise ValueError(
-                f"no layer has a multiple of {self.group} inputs, as the pattern {pattern!r} needs"
-            )
+            raise ValueError(f"no layer has a multiple of {self.group} inputs, as {pattern!r} needs")
         self.masks = self.choose(0)
 
     def adjust(self, name: str, weight: nn.Parameter) -> None:

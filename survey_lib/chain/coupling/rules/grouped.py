@@ -4,13 +4,11 @@ Both can be cut in two ways: the same positions in every group, or whole groups 
 changes; a depthwise convolution is this). The first is tried first unless a group has one channel.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
-from survey_lib.chain.coupling.rules.indexing import move
+from survey_lib.chain.coupling.rules.indexing import NOTHING
 
 POSITIONS, WHOLE = 0, 1
 
@@ -21,8 +19,8 @@ def convolution(
     """Reads the input channels and writes the output channels, in groups or whole; kernel axes are fixed."""
     channels, kernel = call.labels.vector(x, 1), call.axes(weight)
     for dim in range(2, weight.dim()):
-        call.labels.fix(kernel.get(dim, _NOTHING), "axis of a convolution kernel")
-    rule = _whole if groups > 1 else _plain
+        call.labels.fix(kernel.get(dim, NOTHING), "axis of a convolution kernel")
+    rule = _plain
     if groups > 1:
         sizes = (x.shape[1] // groups, call.out.shape[1] // groups)
         order = [WHOLE] if sizes[0] == 1 else [WHOLE, POSITIONS] if sizes[1] == 1 else [POSITIONS, WHOLE]
@@ -31,10 +29,7 @@ def convolution(
     rows = rule(call, x, weight, transposed, groups)
     if bias is not None:
         rows = call.labels.tie(rows, call.labels.vector(bias, 0), call.name)
-    if transposed and groups > 1:
-        call.labels.produce(kernel, call.labels.vector(weight, 1))
-    else:
-        call.labels.produce(kernel, call.labels.vector(weight, 1 if transposed else 0))
+    call.labels.produce(kernel, call.labels.vector(weight, 1 if transposed else 0))
     positions = (x if transposed else call.out)[:, :1].numel()
     call.run.multiply(
         positions * weight.numel(), call.labels.vector(weight, 0), call.labels.vector(weight, 1)
@@ -91,7 +86,4 @@ def group_norm(call: Call, x, weight, bias, _n, _c, _hw, groups, _eps) -> Axes:
     else:
         call.run.attribute("num_groups", call.labels.tie_rows(grid.T, f"{call.name} with whole groups"))
     call.run.attribute("num_channels", vector)
-    return move(call.axes(x), {d: d for d in range(x.dim())}) | {1: vector}
-
-
-_NOTHING = np.zeros(0, int)
+    return call.axes(x) | {1: vector}

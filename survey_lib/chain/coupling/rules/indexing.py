@@ -4,8 +4,6 @@ A constant on the labelled axis addresses other channels once some are gone: it 
 the other axes pass. A place computed from the size of the axis moves with it and ties equal parts.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy as np
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
 
+NOTHING = np.zeros(0, int)
 MOST_PARTS = 8  # into which an axis may be split by constants; more are no shares of it
 
 
@@ -33,9 +32,9 @@ def move(axes: Axes, to: dict[int, int]) -> Axes:
 
 def without(call: Call, x, *dims, why="takes a constant place of the channel axis") -> Axes:
     """Fix these axes; the others pass."""
-    axes = move(call.axes(x), {d: d for d in range(x.dim())})
+    axes = call.axes(x) | {}
     for dim in dims:
-        call.labels.fix(axes.pop(dim % x.dim(), np.zeros(0, int)), f"{call.name} {why}")
+        call.labels.fix(axes.pop(dim % x.dim(), NOTHING), f"{call.name} {why}")
     return axes
 
 
@@ -57,25 +56,21 @@ def unbind(call: Call, x, dim=0) -> list[Axes]:
 
 def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
     """A computed bound is a share of the axis and ties its parts; a constant fixes what it addresses."""
-    dim, size = dim % x.dim(), x.shape[dim]
+    dim, size, axes = dim % x.dim(), x.shape[dim], call.axes(x)
     first, last, _ = slice(start, end).indices(size)
-    axes = move(call.axes(x), {d: d for d in range(x.dim())})
     if dim not in axes or (first == 0 and last == size and step == 1):
         return axes
-    bounds = [b for b in (start, end) if b is not None and b != 0 and abs(b) < size]
-    if call.hint and call.hint.kind == "split" and all(call.hint.computed(b) for b in bounds) and step == 1:
-        tie_parts(call, axes[dim], math.gcd(size, *bounds))
-    elif step != 1:
-        call.labels.fix(axes[dim], f"{call.name} takes every {step}th channel")
-    elif not _balanced(call, axes[dim], [axes[dim][:b] if b > 0 else axes[dim][b:] for b in bounds]):
-        for bound in bounds:
-            addressed = axes[dim][:bound] if bound > 0 else axes[dim][bound:]
-            call.labels.fix(
-                addressed,
-                f"{call.name} with a constant bound ({bound}) on the channel axis{call.held([bound])}",
-            )
-    axes[dim] = axes[dim][first:last:step]
-    return axes
+    vector, bounds = axes[dim], [b for b in (start, end) if b and abs(b) < size]
+    addressed = [vector[:b] if b > 0 else vector[b:] for b in bounds]
+    if step != 1:
+        call.labels.fix(vector, f"{call.name} takes every {step}th channel")
+    elif call.hint and call.hint.kind == "split" and all(map(call.hint.computed, bounds)):
+        tie_parts(call, vector, math.gcd(size, *bounds))
+    elif not _balanced(call, vector, addressed):
+        for bound, part in zip(bounds, addressed, strict=True):
+            why = f"with a constant bound ({bound}) on the channel axis{call.held([bound])}"
+            call.labels.fix(part, f"{call.name} {why}")
+    return axes | {dim: vector[first:last:step]}
 
 
 def _balanced(call: Call, vector, parts) -> bool:
@@ -104,25 +99,24 @@ def tie_parts(call: Call, vector, width: int) -> None:
 
 def split(call: Call, x, size, dim=0) -> list[Axes]:
     """Chunks (also inside torch) and computed sizes are shares of the axis; constant sizes fix it."""
-    dim, total = dim % x.dim(), x.shape[dim]
+    dim, axes = dim % x.dim(), call.axes(x)
     sizes = [part.shape[dim] for part in call.out]
-    axes = move(call.axes(x), {d: d for d in range(x.dim())})
-    if dim in axes:
-        parts = np.split(axes[dim], np.cumsum(sizes)[:-1])
-        constant = call.hint and call.hint.kind == "split" and not any(map(call.hint.computed, sizes))
-        if not constant:
-            tie_parts(call, axes[dim], math.gcd(total, *sizes))
-        elif not _balanced(call, axes[dim], parts):
-            why = f"{call.name} with constant sizes on the channel axis{call.held(sizes)}"
-            call.labels.fix(axes[dim], why)
-        return [axes | {dim: part} for part in parts]
-    return [axes] * len(sizes)
+    if dim not in axes:
+        return [axes] * len(sizes)
+    parts = np.split(axes[dim], np.cumsum(sizes)[:-1])
+    constant = call.hint and call.hint.kind == "split" and not any(map(call.hint.computed, sizes))
+    if not constant:
+        tie_parts(call, axes[dim], math.gcd(*sizes))
+    elif not _balanced(call, axes[dim], parts):
+        why = f"{call.name} with constant sizes on the channel axis{call.held(sizes)}"
+        call.labels.fix(axes[dim], why)
+    return [axes | {dim: part} for part in parts]
 
 
 def index(call: Call, x, indices) -> Axes:
     """Index tensors address constant places; the axes that are not indexed pass."""
     taken = [d for d, one in enumerate(indices) if one is not None]
-    if any(one.dtype.is_floating_point or one.dtype.itemsize == 1 for one in map(indices.__getitem__, taken)):
+    if any(indices[d].dtype.is_floating_point or indices[d].dtype.itemsize == 1 for d in taken):
         return call.unknown(x)
     lead = max(indices[d].dim() for d in taken)
     adjacent = taken == list(range(taken[0], taken[-1] + 1))
@@ -140,7 +134,5 @@ def index_select(call: Call, x, dim, _) -> Axes:
 def embedding(call: Call, table, ids, *_) -> Axes:
     """Rows are addressed; the columns are what the embedding produces."""
     axes = without(call, table, 0, why="looks rows up")
-    call.labels.produce(axes, axes.get(1, np.zeros(0, int)))
-    moved = move(axes, {1: call.out.dim() - 1})
-    moved.weight = False
-    return moved
+    call.labels.produce(axes, axes.get(1, NOTHING))
+    return Axes(move(axes, {1: call.out.dim() - 1}))

@@ -3,8 +3,6 @@
 A rule takes the call and the operation's own arguments, and returns the labels of the result.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -93,13 +91,13 @@ def stack(call: Call, tensors, dim=0) -> Axes:
 
 def flip(call: Call, x, dims) -> Axes:
     """Labels in the opposite order."""
-    axes = move(call.axes(x), {d: d for d in range(x.dim())})
-    return axes | {d % x.dim(): axes[d % x.dim()][::-1] for d in dims if d % x.dim() in axes}
+    axes, flipped = call.axes(x), {d % x.dim() for d in dims}
+    return axes | {d: vector[::-1] for d, vector in axes.items() if d in flipped}
 
 
 def pad(call: Call, x, padding, *_) -> Axes:
     """Constant positions around an axis; they cannot go, the axis itself keeps its labels."""
-    axes = move(call.axes(x), {d: d for d in range(x.dim())})
+    axes = call.axes(x) | {}
     for place, (before, after) in enumerate(zip(padding[::2], padding[1::2], strict=True)):
         dim = x.dim() - 1 - place
         if dim in axes and min(before, after) < 0:
@@ -128,11 +126,9 @@ def pixel_unshuffle(call: Call, x, factor) -> Axes:
 
 def channel_shuffle(call: Call, x, groups) -> Axes:
     """Channels of all groups in turn; equal places of the groups are tied."""
-    axes = move(call.axes(x), {d: d for d in range(x.dim())})
-    if 1 in axes:
-        tie_parts(call, axes[1], x.shape[1] // groups)
-        axes[1] = axes[1].reshape(groups, -1).T.ravel()
-    return axes
+    channels = call.labels.vector(x, 1)
+    tie_parts(call, channels, x.shape[1] // groups)
+    return call.axes(x) | {1: channels.reshape(groups, -1).T.ravel()}
 
 
 def fresh(call: Call, *_, **__) -> Axes:

@@ -5,8 +5,6 @@ over channels are flagged: a cut means over the kept ones. An operation without 
 every channel it touches.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial
@@ -20,11 +18,8 @@ from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
 from survey_lib.chain.coupling.rules import indexing, movement
 from survey_lib.chain.coupling.rules.grouped import convolution, group_norm
-from survey_lib.chain.coupling.rules.indexing import move, without
+from survey_lib.chain.coupling.rules.indexing import NOTHING, move, without
 from survey_lib.chain.coupling.rules.view import reshape
-
-aten = torch.ops.aten
-NOTHING = np.zeros(0, int)
 
 
 def pointwise(call: Call, *operands, **named) -> Axes:
@@ -75,7 +70,7 @@ def batch_norm(call: Call, x, *parameters, **_) -> Axes:
         if isinstance(tensor, torch.Tensor):
             vector = call.labels.tie(vector, call.labels.vector(tensor, 0), call.name)
     call.run.attribute("num_features", vector)
-    return move(call.axes(x), {d: d for d in range(x.dim())}) | {1: vector}
+    return call.axes(x) | {1: vector}
 
 
 def other_axes(x) -> list[int]:
@@ -85,7 +80,7 @@ def other_axes(x) -> list[int]:
 
 def layer_norm(call: Call, x, shape, weight=None, bias=None, *_) -> Axes:
     """Statistics run over the channels: flagged."""
-    axes = move(call.axes(x), {d: d for d in range(x.dim())})
+    axes = call.axes(x) | {}
     first = x.dim() - len(shape)
     for tensor in (weight, bias):
         for dim in range(len(shape)) if tensor is not None else ():
@@ -148,126 +143,68 @@ def spatial(call: Call, x, *_, **__) -> Axes:
 
 def glu(call: Call, x, dim=-1) -> Axes:
     """Two halves of an axis, one a gate of the other, are tied position by position."""
-    axes = move(call.axes(x), {d: d for d in range(x.dim())})
+    axes = call.axes(x) | {}
     if dim % x.dim() in axes:
         vector = axes[dim % x.dim()]
         axes[dim % x.dim()] = call.labels.tie_rows(vector.reshape(2, -1), call.name)
     return axes
 
 
-TABLE = {
-    aten.convolution: convolution,
-    **dict.fromkeys([aten.mm, aten.bmm], matmul),
-    **dict.fromkeys([aten.addmm, aten.baddbmm], add_matmul),
-    **dict.fromkeys([aten.mv, aten.dot], matvec),
-    **dict.fromkeys(
-        [
-            aten.native_batch_norm,
-            aten._native_batch_norm_legit,
-            aten.cudnn_batch_norm,
-            aten._native_batch_norm_legit_no_training,
-        ],
-        batch_norm,
+# Each rule, and the operations of torch.ops.aten that it is the rule of
+RULES = {
+    convolution: "convolution",
+    matmul: "mm bmm",
+    add_matmul: "addmm baddbmm",
+    matvec: "mv dot",
+    batch_norm: (
+        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm"
     ),
-    **dict.fromkeys([aten.native_layer_norm, aten._fused_rms_norm], layer_norm),
-    aten.native_group_norm: group_norm,
-    **dict.fromkeys(
-        [
-            aten.mean,
-            aten.sum,
-            aten.amax,
-            aten.amin,
-            aten.max,
-            aten.min,
-            aten.var,
-            aten.std,
-            aten.var_mean,
-            aten.std_mean,
-            aten.linalg_vector_norm,
-            aten.norm,
-            aten.prod,
-        ],
-        reduce,
+    layer_norm: "native_layer_norm _fused_rms_norm",
+    group_norm: "native_group_norm",
+    reduce: "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm norm prod",
+    reduce_fixed: "logsumexp argmax argmin any all median",
+    along: "_softmax _safe_softmax _log_softmax cumsum cumprod sort",
+    spatial: (
+        "max_pool1d max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d avg_pool1d avg_pool2d "
+        "avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d "
+        "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d "
+        "upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa reflection_pad1d reflection_pad2d "
+        "replication_pad1d replication_pad2d"
     ),
-    **dict.fromkeys(
-        [aten.logsumexp, aten.argmax, aten.argmin, aten.any, aten.all, aten.median], reduce_fixed
+    pointwise: (
+        "hardswish hardswish_ hardtanh hardtanh_ leaky_relu_ rrelu_with_noise prelu _prelu_kernel "
+        "log_sigmoid_forward dropout native_dropout bernoulli bernoulli_ normal_ uniform_ fill_ zero_ "
+        "masked_fill masked_fill_ where clone copy_ _to_copy contiguous detach alias lift_fresh"
     ),
-    **dict.fromkeys(
-        [aten._softmax, aten._safe_softmax, aten._log_softmax, aten.cumsum, aten.cumprod, aten.sort], along
-    ),
-    **dict.fromkeys(
-        [
-            getattr(aten, name)
-            for name in (
-                "max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d max_pool1d "
-                "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d "
-                "upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_bicubic2d upsample_linear1d "
-                "upsample_trilinear3d _upsample_bilinear2d_aa reflection_pad1d reflection_pad2d replication_pad1d "
-                "replication_pad2d mkldnn_max_pool2d"
-            ).split()
-        ],
-        spatial,
-    ),
-    **dict.fromkeys(
-        [
-            getattr(aten, name)
-            for name in (
-                "hardswish hardswish_ hardtanh hardtanh_ dropout _prelu_kernel prelu clone _to_copy copy_ masked_fill "
-                "masked_fill_ log_sigmoid_forward native_dropout bernoulli_ bernoulli fill_ zero_ detach alias lift_fresh "
-                "normal_ uniform_ rrelu_with_noise leaky_relu_ where contiguous"
-            ).split()
-        ],
-        pointwise,
-    ),
-    **dict.fromkeys(
-        [aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.rand_like, aten.randn_like],
-        movement.same,
-    ),
-    **dict.fromkeys(
-        [
-            aten.zeros,
-            aten.ones,
-            aten.full,
-            aten.empty,
-            aten.new_zeros,
-            aten.new_ones,
-            aten.new_full,
-            aten.new_empty,
-            aten.rand,
-            aten.randn,
-        ],
-        movement.fresh,
-    ),
-    **dict.fromkeys([aten.view, aten.reshape, aten._unsafe_view, aten._reshape_alias], reshape),
-    aten.glu: glu,
-    aten.as_strided_: movement.as_strided,
-    aten.permute: movement.permute,
-    **dict.fromkeys([aten.transpose, aten.transpose_], movement.transpose),
-    **dict.fromkeys([aten.t, aten.t_], movement.t),
-    aten.unsqueeze: movement.unsqueeze,
-    aten.squeeze: movement.squeeze,
-    aten.expand: movement.expand,
-    aten.repeat: movement.repeat,
-    aten.cat: movement.cat,
-    aten.stack: movement.stack,
-    aten.flip: movement.flip,
-    aten.constant_pad_nd: movement.pad,
-    aten.roll: indexing.roll,
-    aten.select: indexing.select,
-    aten.unbind: indexing.unbind,
-    aten.slice: indexing.narrow,
-    **dict.fromkeys(
-        [aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes], indexing.split
-    ),
-    aten.index: indexing.index,
-    aten.index_select: indexing.index_select,
-    aten.embedding: indexing.embedding,
-    aten.pixel_shuffle: movement.pixel_shuffle,
-    aten.pixel_unshuffle: movement.pixel_unshuffle,
-    **dict.fromkeys([aten.channel_shuffle, aten.native_channel_shuffle], movement.channel_shuffle),
+    glu: "glu",
+    reshape: "view reshape _unsafe_view _reshape_alias",
+    movement.same: "zeros_like ones_like empty_like full_like rand_like randn_like",
+    movement.fresh: "zeros ones full empty new_zeros new_ones new_full new_empty rand randn",
+    movement.as_strided: "as_strided_",
+    movement.permute: "permute",
+    movement.transpose: "transpose transpose_",
+    movement.t: "t t_",
+    movement.unsqueeze: "unsqueeze",
+    movement.squeeze: "squeeze",
+    movement.expand: "expand",
+    movement.repeat: "repeat",
+    movement.cat: "cat",
+    movement.stack: "stack",
+    movement.flip: "flip",
+    movement.pad: "constant_pad_nd",
+    movement.pixel_shuffle: "pixel_shuffle",
+    movement.pixel_unshuffle: "pixel_unshuffle",
+    movement.channel_shuffle: "channel_shuffle native_channel_shuffle",
+    indexing.roll: "roll",
+    indexing.select: "select",
+    indexing.unbind: "unbind",
+    indexing.narrow: "slice",
+    indexing.split: "split split_with_sizes unsafe_split unsafe_split_with_sizes",
+    indexing.index: "index",
+    indexing.index_select: "index_select",
+    indexing.embedding: "embedding",
 }
-
-
+TABLE = {getattr(torch.ops.aten, name): rule for rule, names in RULES.items() for name in names.split()}
 BUILT_IN = frozenset(TABLE)
 
 

@@ -7,8 +7,6 @@ because that one shrinks by itself; else the one the labels already depend on al
 multi-head attention: the heads. The trace comes back with the next choice where one turns out dead.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from survey_lib.chain.coupling.call import Call
