@@ -11,7 +11,6 @@ import pytest
 import torch
 import torchvision.datasets
 from PIL import Image
-from sklearn.model_selection import train_test_split
 
 from survey_lib.experiment.data import eurosat, parts, sheets, sources
 from survey_lib.experiment.data import loaders as data
@@ -157,17 +156,6 @@ def _eurosat_files():
     sizes = dict.fromkeys(data.load("eurosat32-mini").classes, 3000)
     sizes |= dict.fromkeys(("Highway", "Industrial", "PermanentCrop", "River"), 2500) | {"Pasture": 2000}
     return [f"{name}_{number}.jpg" for name, size in sizes.items() for number in range(1, size + 1)]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_split_is_that_of_scikit_learn(seed):
-    random = np.random.default_rng(seed)
-    labels = random.permutation(np.r_[np.repeat(np.arange(5), 6), random.integers(0, 5, 20 * seed)])
-    rows = np.arange(len(labels))
-    size = int(random.integers(5, len(rows) // 5 + 1))
-    expected = train_test_split(rows, test_size=size, stratify=labels, random_state=0)
-    found = [images for images, _ in parts.split((rows, labels), size)]
-    assert all(map(np.array_equal, found, expected))
 
 
 def test_no_image_of_eurosat32_mini_changes_its_part_in_eurosat32():

@@ -12,7 +12,7 @@ SHARES = {"test": 0.2, "validation": 0.1}  # of eurosat32; the rest trains
 
 
 def split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
-    """Two stratified parts: those of scikit-learn's `train_test_split`, whose import takes a second.
+    """Two parts with equal shares of each class, always the same.
 
     Parameters
     ----------
@@ -21,30 +21,12 @@ def split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
     size : int
         Examples of the second part, or a fifth of all where that is less.
     """
+    from sklearn.model_selection import train_test_split  # slow to import
+
     images, labels = arrays
-    size = min(size, len(labels) // 5)
-    random = np.random.RandomState(0)
-    classes, counts = np.unique(labels, return_counts=True)
-    first = _shares(counts, len(labels) - size, random)
-    second = _shares(counts - first, size, random)
-    orders = [random.permutation(np.flatnonzero(labels == one)) for one in classes]
-    parts = [
-        [order[:a] for order, a in zip(orders, first, strict=True)],
-        [order[a : a + b] for order, a, b in zip(orders, first, second, strict=True)],
-    ]
-    one, two = (random.permutation(np.concatenate(part)) for part in parts)
-    return (images[one], labels[one]), (images[two], labels[two])
-
-
-def _shares(counts, total: int, random: np.random.RandomState):
-    """How many of each class: rounded down, then one more where most was lost, equals at random."""
-    exact = counts / counts.sum() * total
-    shares, lost = np.floor(exact), exact % 1
-    for most in np.unique(lost)[::-1]:
-        lacking, equals = int(total - shares.sum()), np.flatnonzero(lost == most)
-        if lacking > 0:
-            shares[random.choice(equals, min(lacking, len(equals)), replace=False)] += 1
-    return shares.astype(int)
+    rows, size = np.arange(len(labels)), min(size, len(labels) // 5)
+    parts = train_test_split(rows, test_size=size, stratify=labels, random_state=0)
+    return tuple((images[part], labels[part]) for part in parts)
 
 
 def nested(files: Sequence[str], inner: dict[str, str]) -> dict[str, str]:

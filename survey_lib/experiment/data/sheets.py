@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from survey_lib.experiment import files
@@ -40,11 +40,11 @@ def reader(name: str, size: int) -> Callable[[Path], tuple[dict[str, Arrays], tu
 
     def read(root: Path) -> tuple[dict[str, Arrays], tuple[str, ...]]:
         base = _checked(root, name)
-        rows, parts = _rows(base), {}
+        table, parts = pd.read_csv(base / "labels.csv"), {}
         for part in ("train", "test"):
-            labels = np.array([int(row["label"]) for row in rows if row["split"] == part])
+            labels = table.loc[table["split"] == part, "label"].to_numpy()
             parts[part] = _tiles(base / f"{part}_{len(labels)}.png", size), labels
-        return parts, tuple(label for _, label in sorted({(int(row["label"]), row["class"]) for row in rows}))
+        return parts, tuple(table.drop_duplicates("label").sort_values("label")["class"])
 
     return read
 
@@ -64,12 +64,10 @@ def eurosat_parts(root: Path, validation: int) -> dict[str, str]:
     dict[str, str]
         {file name: train, validation or test}.
     """
-    rows = _rows(_checked(root, "eurosat32_mini"))
-    files, labels = (np.array([row[field] for row in rows]) for field in ("source_file", "label"))
-    test = np.array([row["split"] == "test" for row in rows])
-    (_, _), (chosen, _) = split((files[~test], labels[~test]), validation)
-    found = dict.fromkeys(files[~test].tolist(), "train") | dict.fromkeys(files[test].tolist(), "test")
-    return found | dict.fromkeys(chosen.tolist(), "validation")
+    table = pd.read_csv(_checked(root, "eurosat32_mini") / "labels.csv", index_col="source_file")
+    train = table[table["split"] == "train"]
+    _, (chosen, _) = split((train.index.to_numpy(), train["label"].to_numpy()), validation)
+    return table["split"].to_dict() | dict.fromkeys(chosen, "validation")
 
 
 def _checked(root: Path, name: str) -> Path:
@@ -78,11 +76,6 @@ def _checked(root: Path, name: str) -> Path:
     for file, expected in SHA256[name].items():
         files.verified(base / file, expected, "restore it from the repository")
     return base
-
-
-def _rows(base: Path) -> list[dict[str, str]]:
-    with open(base / "labels.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _tiles(path: Path, size: int) -> np.ndarray:

@@ -38,11 +38,8 @@ class Source:
 
 def folder() -> Path:
     """The folder of data sets: SURVEY_DATA, or `data` in the repository, or a cache where there is no repository."""
-    own = (
-        REPOSITORY / "data"
-        if (REPOSITORY / "pyproject.toml").exists()
-        else Path.home() / ".cache" / "survey_lib"
-    )
+    here = (REPOSITORY / "pyproject.toml").exists()
+    own = REPOSITORY / "data" if here else Path.home() / ".cache" / "survey_lib"
     return Path(os.environ.get("SURVEY_DATA") or own)
 
 
@@ -110,86 +107,47 @@ def _read_eurosat32(root: Path) -> Read:
     return {part: (pixels[rows], numbers[rows]) for part, rows in chosen.items()}, tuple(names.tolist())
 
 
-def _torchvision_ways(call: str) -> str:
+def _download(call: str) -> str:
     return (
         f'with a network: python -c "import torchvision.datasets as d; d.{call}"\n'
         "  without one: copy that folder's contents from a machine that has them"
     )
 
 
+def _shipped(name: str, size: int, validation: int, **about: tuple) -> Source:
+    """A data set of the repository."""
+    ways = f"it is part of the repository: `git checkout data/{name}`"
+    return Source(sheets.reader(name, size), validation, ways=ways, **about)
+
+
+def _cifar(kind: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Source:
+    ways = _download(f"{kind}('FOLDER/downloads', download=True)")
+    return Source(_read_cifar(kind), 5000, mean, std, ways, flips=(3,), pad=4)
+
+
 EUROSAT_WAYS = (
-    _torchvision_ways("EuroSAT('FOLDER/downloads', download=True)")
+    _download("EuroSAT('FOLDER/downloads', download=True)")
     + "\n  or git clone https://github.com/wongyufei1/AAI3001_EuroSAT, and its folder data/EuroSAT_RGB becomes\n"
     "  FOLDER/downloads/eurosat/2750"
 )
+FASHION_WAYS = "on Debian or Ubuntu: apt install dataset-fashion-mnist\n  " + _download(
+    "FashionMNIST('FOLDER/downloads', download=True)"
+)
+MNIST_WAYS = (
+    _download("MNIST('FOLDER/downloads', download=True)")
+    + "\n  or put MNIST's four files, unpacked or .gz, into FOLDER/downloads/MNIST/raw"
+)
+EUROSAT32 = {"mean": (0.3435, 0.3816, 0.4085), "std": (0.1971, 0.1321, 0.1123), "flips": (2, 3)}
+EUROSAT = {"mean": (0.3444, 0.3803, 0.4078), "std": (0.2037, 0.1366, 0.1148), "flips": (2, 3)}
+FASHION = {"mean": (0.2860,), "std": (0.3530,), "flips": (3,)}
 SOURCES: dict[str, Source] = {
-    "eurosat32-mini": Source(
-        sheets.reader("eurosat32_mini", 32),
-        500,
-        (0.3435, 0.3816, 0.4085),
-        (0.1971, 0.1321, 0.1123),
-        flips=(2, 3),
-        ways="it is part of the repository: `git checkout data/eurosat32_mini`",
-    ),
-    "digits": Source(_read_digits, 250, (0.3053,), (0.3760,), test=300, ways="pip install scikit-learn"),
-    "fashion-mnist": Source(
-        _read_fashion,
-        5000,
-        (0.2860,),
-        (0.3530,),
-        flips=(3,),
-        ways="on Debian or Ubuntu: apt install dataset-fashion-mnist\n  "
-        + _torchvision_ways("FashionMNIST('FOLDER/downloads', download=True)"),
-    ),
-    "fashion-mini": Source(
-        sheets.reader("fashion_mini", 28),
-        400,
-        (0.2860,),
-        (0.3530,),
-        flips=(3,),
-        ways="it is part of the repository: `git checkout data/fashion_mini`",
-    ),
-    "mnist": Source(
-        _read_mnist,
-        5000,
-        (0.1307,),
-        (0.3081,),
-        ways=_torchvision_ways("MNIST('FOLDER/downloads', download=True)")
-        + "\n  or put MNIST's four files, unpacked or .gz, into FOLDER/downloads/MNIST/raw",
-    ),
-    "cifar10": Source(
-        _read_cifar("CIFAR10"),
-        5000,
-        (0.4914, 0.4822, 0.4465),
-        (0.2470, 0.2435, 0.2616),
-        flips=(3,),
-        pad=4,
-        ways=_torchvision_ways("CIFAR10('FOLDER/downloads', download=True)"),
-    ),
-    "cifar100": Source(
-        _read_cifar("CIFAR100"),
-        5000,
-        (0.5071, 0.4866, 0.4409),
-        (0.2673, 0.2564, 0.2762),
-        flips=(3,),
-        pad=4,
-        ways=_torchvision_ways("CIFAR100('FOLDER/downloads', download=True)"),
-    ),
-    "eurosat": Source(
-        _read_eurosat,
-        2700,
-        (0.3444, 0.3803, 0.4078),
-        (0.2037, 0.1366, 0.1148),
-        flips=(2, 3),
-        test=2700,
-        ways=EUROSAT_WAYS,
-    ),
-    "eurosat32": Source(
-        _read_eurosat32,
-        0,
-        (0.3435, 0.3816, 0.4085),
-        (0.1971, 0.1321, 0.1123),
-        flips=(2, 3),  # as in mini
-        ways=EUROSAT_WAYS,
-    ),
+    "eurosat32-mini": _shipped("eurosat32_mini", 32, 500, **EUROSAT32),
+    "digits": Source(_read_digits, 250, (0.3053,), (0.3760,), "pip install scikit-learn", test=300),
+    "fashion-mnist": Source(_read_fashion, 5000, ways=FASHION_WAYS, **FASHION),
+    "fashion-mini": _shipped("fashion_mini", 28, 400, **FASHION),
+    "mnist": Source(_read_mnist, 5000, (0.1307,), (0.3081,), MNIST_WAYS),
+    "cifar10": _cifar("CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": _cifar("CIFAR100", (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "eurosat": Source(_read_eurosat, 2700, ways=EUROSAT_WAYS, test=2700, **EUROSAT),
+    "eurosat32": Source(_read_eurosat32, 0, ways=EUROSAT_WAYS, **EUROSAT32),
 }
