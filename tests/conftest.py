@@ -188,7 +188,7 @@ def swept(tmp_path_factory, request) -> Path:
     root = tmp_path_factory.mktemp("swept")
     with pytest.MonkeyPatch.context() as patch:
         set_trial(root, request.module.YAML, patch)
-        assert sweep.sweep("trial", engine="serial", progress=False).left == 0
+        assert sweep.sweep("trial", engine="serial").left == 0
     study.keys.cache_clear()
     return root / "runs"
 

@@ -145,7 +145,6 @@ REFUSALS = [
     (("notebooks", "run", "07", "--jobs", "0"), "0 is not in the range x>=1"),
     (("reproduce", "--profile", "fast"), "'fast' is not one of 'quick', 'full'"),
     (("student", "README.md"), "Directory 'README.md' is a file"),
-    (("speed", "resnet-8", "--seconds", "-1"), "-1.0 is not in the range x>0"),
     (("publish", "comparson"), "near: comparison"),
     (("sweep", "no/such.yaml"), "no study file"),
     (("prune", "--model", "resnet-8", "--method", "magnitude"), "exactly one of --sparsity, --macs"),
@@ -467,12 +466,12 @@ def own_module(tmp_path, monkeypatch):
     [
         (
             ("ownmodels:needs",),
-            "missing 1 required positional argument: 'width'; it is called without arguments",
+            "missing 1 required positional argument: 'width'); give package.module:function",
         ),
-        (("ownmodels:fails",), "raises OSError: no such device"),
+        (("ownmodels:fails",), "(OSError: no such device)"),
         (("ownmodels:number",), "is no model but int"),
         (("ownmodels:absent",), "cannot be imported"),
-        (("wrongmodels:good",), "cannot be imported (expected ':'"),
+        (("wrongmodels:good",), "(SyntaxError: expected ':'"),
         (("ownmodels:good", "--out", "missing/x.safetensors"), "is not a folder"),
         (("ownmodels:good", "--onnx", "missing/x.onnx"), "is not a folder"),
         (("ownmodels:good", "--weights", "w.pth"), "does not hold the weights of"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from survey_lib.experiment.networks import language
-from survey_lib.experiment.networks.llama import Llama, Shape, read_model
+from survey_lib.experiment.networks.llama import Llama, Shape
 
 TEXT = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
 
@@ -75,21 +75,6 @@ def test_context_is_checked():
         Llama(shape)(torch.zeros(1, 5, dtype=torch.long))
 
 
-@pytest.mark.parametrize(
-    "damage, message",
-    [
-        (lambda b: b[:-4], "copy it again"),
-        (lambda b: b[:20], "too short"),
-        (lambda b: b"\xff" * len(b), "header reads"),
-    ],
-)
-def test_damaged_model_files_are_refused(tmp_path, damage, message):
-    path = tmp_path / "model.bin"
-    path.write_bytes(damage((language.STORIES / "stories260K.bin").read_bytes()))
-    with pytest.raises(ValueError, match=message):
-        read_model(path)
-
-
 def test_a_changed_byte_of_the_sampled_texts_fails_the_checksum(tmp_path):
     data = bytearray((language.STORIES / "sampled.npy").read_bytes())
     data[-1] ^= 1
@@ -108,14 +93,8 @@ def test_a_changed_byte_fails_the_checksum(tmp_path):
         language.load_stories(tmp_path)
 
 
-@pytest.mark.parametrize("vocab, message", [(511, "bytes after the last"), (513, "ends after 512")])
-def test_tokenizer_files_of_another_vocabulary_are_refused(vocab, message):
-    with pytest.raises(ValueError, match=message):
-        language.Tokenizer.read(language.STORIES / "tok512.bin", vocab)
-
-
 def test_unknown_story_set():
-    with pytest.raises(ValueError, match="calibration and evaluation"):
+    with pytest.raises(ValueError, match="allowed: calibration, evaluation"):
         language.load_texts("training")
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from survey_lib.cli import main, reproduce
 from survey_lib.course import course_folder, notebooks
-from survey_lib.experiment import files, speed
+from survey_lib.experiment import files
 from survey_lib.figures.catalogue import draw
 from survey_lib.site import source as site
 
@@ -29,7 +29,6 @@ COMMANDS = {
     "failed notebook": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.failed.ipynb"),
     "reproduce": (("reproduce", "--out", "OUT"), "figures/patterns.svg"),
     "class": (("class", "OUT", "--notebooks", "tiny"), "nbgrader_config.py"),
-    "speed": (("speed", "resnet-8", "--out", "OUT"), "chain.csv"),
 }
 
 
@@ -42,8 +41,6 @@ def command(request, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "matplotlib.figure.Figure.savefig", lambda _, path, **__: path.write_text("a picture")
     )
-    monkeypatch.setattr(speed, "measure_all", lambda *_, **__: {"chain": speed.read()["chain"].head(1)})
-    monkeypatch.setattr("survey_lib.cli.timings.report", lambda found: "")
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
     monkeypatch.setattr(course_folder, "with_points", lambda *_: 1)
     monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")

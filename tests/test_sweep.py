@@ -158,13 +158,13 @@ def test_a_mask_that_empties_a_layer_is_refused_and_counted_apart_and_not_tried_
     before = {path: path.stat().st_mtime_ns for path in trial.glob("*.json")}
     sweep.sweep("trial", engine="serial")
     assert before == {path: path.stat().st_mtime_ns for path in trial.glob("*.json")}
-    assert sweep.status("trial", "quick").iloc[0][["done", "refused", "left"]].tolist() == [4, 2, 0]
+    assert sweep.status("trial").iloc[0][["done", "refused", "left"]].tolist() == [4, 2, 0]
 
 
 def test_b67_a_changed_setting_is_another_run(done):
     (study.FOLDER / "trial.yaml").write_text(YAML.replace("recovery_epochs: 1", "recovery_epochs: 2"))
     study.keys.cache_clear()
-    assert sweep.status("trial", "quick").iloc[0].left == 6
+    assert sweep.status("trial").iloc[0].left == 6
     assert store.results("trial", published="nowhere").empty  # what is no longer asked for is not mixed in
 
 

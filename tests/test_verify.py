@@ -47,7 +47,7 @@ def records(tmp_path_factory):
         patch.setattr(study, "FOLDER", folder)
         patch.setenv("SURVEY_RUNS", str(folder / "runs"))
         study.keys.cache_clear()
-        sweep.sweep("trial", engine="serial", progress=False)
+        sweep.sweep("trial", engine="serial")
         text = store.publish("trial", published=folder, profile="quick").read_text()
     return [json.loads(line) for line in text.splitlines()]
 

@@ -9,13 +9,11 @@ from types import SimpleNamespace
 import pandas as pd
 
 from survey_lib.analysis import literature
+from survey_lib.analysis.claims import FILE
 from survey_lib.analysis.replication import replications
 from survey_lib.experiment import speed
-from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import results_table, store
 from survey_lib.lookup import known
-
-FILE = REPOSITORY / "data" / "results" / "findings.json"
 
 
 @dataclass(frozen=True)
@@ -84,12 +82,10 @@ def level(study: str, where: str, metric: str = "accuracy", stage: str = "recove
     if column not in runs or runs[column].isna().any():
         raise ValueError(f"study {study} has no {column!r} for these runs; columns: {', '.join(runs)}")
     if runs.empty or runs["seed"].duplicated().any():
-        differs = [
-            name for name in results_table.CONFIG if name != "seed" and runs[name].nunique(dropna=False) > 1
-        ]
+        values = runs[list(results_table.CONFIG)].drop(columns="seed").nunique(dropna=False)
         raise ValueError(
             f"a level needs one run a seed; {where!r} leaves {len(runs)} runs of {runs['seed'].nunique()} "
-            f"seeds of study {study}, which differ in: {', '.join(differs) or 'method only'}"
+            f"seeds of study {study}, which differ in: {', '.join(values[values > 1].index) or 'method only'}"
         )
     return Level(float(runs[column].mean()), float(runs[column].std(ddof=1)), len(runs))
 
@@ -146,12 +142,11 @@ def baseline(dataset: str, model: str) -> SimpleNamespace:
     >>> int(baseline("CIFAR-10", "ResNet-56").count)
     13
     """
-    rows = literature.baselines().query("dataset == @dataset and model == @model")
-    if rows.empty:
-        raise ValueError(
-            f"no three baselines of {model} on {dataset}; literature.baselines() lists what there is"
-        )
-    return SimpleNamespace(**{name: rows[name].iloc[0] for name in rows})
+    rows = literature.baselines()
+    rows.index = rows["dataset"] + " " + rows["model"]
+    return SimpleNamespace(
+        **rows.loc[known("network with three baselines", f"{dataset} {model}", rows.index)]
+    )
 
 
 def replication(target: str) -> SimpleNamespace:
@@ -193,10 +188,8 @@ def listed(table: str, where: str = "index == index") -> int:
     return len(tables[known("table", table, tables)]().query(where))
 
 
-def timing(
-    model: str, variant: str, runtime: str = "eager", batch: int = 16, threads: int = 1
-) -> SimpleNamespace:
-    """A row of the published timings (data/results/speed): the columns of `speed.within_runtime`.
+def timing(model: str, variant: str, runtime: str = "eager", batch: int = 16) -> SimpleNamespace:
+    """A row of the published timings (data/results/speed) on one thread: the columns of `speed.within_runtime`.
 
     Parameters
     ----------
@@ -208,8 +201,6 @@ def timing(
         eager, compiled or ONNX Runtime, as in the table.
     batch : int, default 16
         Images in a batch.
-    threads : int, default 1
-        Threads of the computation.
 
     Returns
     -------
@@ -224,7 +215,7 @@ def timing(
         For a row that was not measured.
     """
     table = speed.within_runtime(speed.read()["chain"])
-    key = {"model": model, "variant": variant, "runtime": runtime, "batch": batch, "threads": threads}
+    key = {"model": model, "variant": variant, "runtime": runtime, "batch": batch, "threads": 1}
     rows = table[(table[list(key)] == pd.Series(key)).all(axis=1)]
     if len(rows) != 1:
         raise ValueError(

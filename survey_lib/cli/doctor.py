@@ -19,7 +19,6 @@ PACKAGES = (
     "pandas",
     "matplotlib",
     "papermill",
-    "nbval",
     "distributed",
     "onnxruntime",
 )

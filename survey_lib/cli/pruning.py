@@ -91,13 +91,8 @@ def prune_once(
         models.check(model)
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
     budget_of(*wishes.values(), None, None)
-    wanted = [path for path in (out, onnx, html) if path]
-    for path in wanted:
+    for path in filter(None, (out, onnx, html)):
         files.new(path)
-    if len(set(wanted)) < len(wanted):
-        raise ValueError(
-            f"--out, --onnx and --html name one file twice ({', '.join(map(str, wanted))}); give two files"
-        )
     data, example, classes = inputs(model, dataset)
     dense, notes = _network(model, weights, example, classes, seed)
     check_fit(dense, example, classes, f"{model} on {data.name if data else 'ImageNet-sized images'}")
@@ -191,38 +186,26 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
         return models.build(name, classes, shape, seed)
     if "" not in sys.path:
         sys.path.insert(0, "")  # an installed command does not look in the folder that it is called from
-    try:
-        make = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a path is no name of a module; a module may raise anything
-        raise ValueError(f"{name!r} cannot be imported ({error}); give package.module:function") from error
     torch.manual_seed(seed)
     try:
+        make = getattr(importlib.import_module(module), function)
         made = make() if callable(make) else make
-    except Exception as error:
+    except Exception as error:  # a path is no name of a module; a module may raise anything
         raise ValueError(
-            f"{name}() raises {type(error).__name__}: {error}; it is called without arguments"
+            f"{name!r} cannot be imported and called without arguments ({type(error).__name__}: {error}); "
+            "give package.module:function"
         ) from error
     if not isinstance(made, nn.Module):
-        raise ValueError(
-            f"{name!r} is no model but {type(made).__name__}; give a function that returns a torch module"
-        )
+        raise ValueError(f"{name!r} is no model but {type(made).__name__}; give package.module:function")
     return made
 
 
 def _finetuned(result: survey_lib.PruneResult, data: loaders.Data, epochs: int, seed: int) -> nn.Module:
     """A copy of the pruned network, trained as the studies recover theirs."""
     network = copy.deepcopy(result.model)
+    masks = None if result.plan else result.masks
     with tqdm(desc="fine-tuning", total=epochs, disable=None) as bar:
-        fit(
-            network,
-            data,
-            epochs=epochs,
-            lr=RATE,
-            batch_size=BATCH_SIZE,
-            seed=seed,
-            masks=None if result.plan else result.masks,
-            on_epoch=lambda *_: bar.update(),
-        )
+        fit(network, data, epochs=epochs, lr=RATE, seed=seed, masks=masks, on_epoch=lambda *_: bar.update())
     return network.eval()
 
 

@@ -12,13 +12,8 @@ import pandas as pd
 from survey_lib.cli.show import records, show
 from survey_lib.steps.result import PruneResult
 
-RATIOS = {
-    "parameters": "parameters",
-    "nonzero": "nonzero",
-    "macs": "MACs",
-    "file_bytes": "file",
-    "seconds": "time",
-}
+COUNTS = {"parameters": "parameters", "nonzero": "nonzero", "macs": "MACs"}
+RATIOS = COUNTS | {"file_bytes": "file", "seconds": "time"}
 STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #8886}"""
 
@@ -51,7 +46,7 @@ class Report:
         """The stages as a reader wants them; ± is one binomial standard error of an accuracy on the test images."""
         stages = self.stages
         table = pd.DataFrame({"network": stages["network"]})
-        for column, name in (("parameters", "parameters"), ("nonzero", "nonzero"), ("macs", "MACs")):
+        for column, name in COUNTS.items():
             table[name] = stages[column].map("{:,}".format)
         table["file, MB"] = (stages["file_bytes"] / 1e6).map("{:.2f}".format)
         table["time, ms"] = (1e3 * stages["seconds"]).map("{:.2f}".format)
@@ -66,9 +61,7 @@ class Report:
         report = self.result.report
         rows = report.groupby([report["layer"].str.replace(r"\d+", "*", regex=True), "unit"], sort=False)
         table = rows.agg(layers=("layer", "size"), kept=("kept", "sum"), total=("total", "sum")).reset_index()
-        return table.assign(
-            share=[f"{kept / total:.0%}" for kept, total in zip(table["kept"], table["total"], strict=True)]
-        )
+        return table.assign(share=(table["kept"] / table["total"]).map("{:.0%}".format))
 
     def lines(self) -> list[str]:
         """What is said below the tables."""
@@ -109,7 +102,7 @@ class Report:
     def html(self) -> str:
         """One page: the notes, the stages, and every layer with a bar, folded."""
         above, below = (
-            "".join(f"<p>{escape(line)}</p>" for line in lines) for lines in (self.notes, self.lines())
+            "".join(f"<p>{escape(line)}</p>" for line in part) for part in (self.notes, self.lines())
         )
         return (
             f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"

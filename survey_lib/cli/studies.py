@@ -55,7 +55,7 @@ def sweep(
 @click.command()
 @click.argument("study")
 @click.option("--scheduler", required=True, help="Address that the workers join, tls://host:port.")
-@click.option("--cores", default=4, help="Workers a job, one torch thread each.")
+@click.option("--cores", default=4, type=click.IntRange(1), help="Workers a job, one torch thread each.")
 @click.option("--memory", default="8GB", help="Memory a job.")
 @click.option("--walltime", default="01:00:00", help="After which SLURM ends the job.")
 @click.option("--partition", help="SLURM's queue.")

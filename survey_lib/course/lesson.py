@@ -83,7 +83,7 @@ def study(name: str, profile: str) -> pd.DataFrame:
     if profile == "published":
         runs = store.results(name, local=False)
     else:
-        sweep.sweep(name, profile, jobs=os.cpu_count() or 1, progress=False)
+        sweep.sweep(name, profile, jobs=os.cpu_count() or 1)
         runs = store.results(name, profile=profile)
     done = runs[runs["status"] == "done"].reset_index(drop=True)
     if done.empty:

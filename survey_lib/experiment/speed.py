@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.experiment.data.sources import REPOSITORY
+from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.variants import variants
 from survey_lib.measure import compare_latency, machine, measure, reductions, sizes
@@ -203,10 +204,8 @@ def layers(model: nn.Module, example: Tensor, batch: int = USUAL) -> pd.DataFram
 def storage(model: nn.Module) -> pd.DataFrame:
     """Bytes of the weights in each format, raw and zlib, for single weights, 2:4 and blocks at several sparsities."""
     tables = [sizes(model).assign(method="dense", sparsity=0.0)]
-    asked = [("magnitude", s) for s in (0.5, 0.8, 0.9, 0.95)] + [
-        ("nm-magnitude:2:4", 0.5),
-        ("nm-magnitude:1:4", 0.75),
-    ]
+    asked = [("magnitude", s) for s in (0.5, 0.8, 0.9, 0.95)]
+    asked += [("nm-magnitude:2:4", 0.5), ("nm-magnitude:1:4", 0.75)]
     for method, sparsity in [*asked, *(("block:1x4", s) for s in (0.5, 0.8, 0.9))]:
         pattern = method.partition(":")[2] if method.startswith("nm") else "2:4"
         table = sizes(prune(model, method, sparsity).model, pattern=pattern)
@@ -235,32 +234,22 @@ def measure_all(
         Also by torch.compile.
     """
     subjects = {name: subject(name, size) for name, size in pixels.items()}
-    before, mkl = torch.get_num_threads(), torch.backends.mkl.is_available()
-    torch.set_num_threads(1)
-    try:
-        found = {
-            "chain": _stacked(
-                partial(chain, seconds=seconds, batches=batches, compiled=compiled), subjects, pixels
-            ),
-            "layers": _stacked(layers, subjects, pixels),
-            "storage": _stacked(lambda model, _: storage(model), subjects, pixels),
-            "kernels": crossover(seconds=seconds / 4),
-        }
-    finally:
-        torch.set_num_threads(before)
-    there = {"machine": machine(), **versions(("torch", "onnxruntime")), "mkl": mkl, "commit": commit()}
-    return {name: table.assign(**there) for name, table in found.items()}
+    parts = {
+        "chain": partial(chain, seconds=seconds, batches=batches, compiled=compiled),
+        "layers": layers,
+        "storage": lambda model, _: storage(model),
+    }
+    there = {"machine": machine(), **versions(("torch", "onnxruntime"))}
+    there |= {"mkl": torch.backends.mkl.is_available(), "commit": commit()}
+    with one_thread():
+        found = {"kernels": crossover(seconds=seconds / 4)}
+        for part, of in parts.items():
+            tables = [of(*one).assign(model=name, pixels=pixels[name]) for name, one in subjects.items()]
+            found[part] = pd.concat(tables, ignore_index=True)
+    return {part: found[part].assign(**there) for part in PARTS}
 
 
-def _stacked(
-    part: Callable[[nn.Module, Tensor], pd.DataFrame], subjects: Mapping, pixels: Mapping
-) -> pd.DataFrame:
-    """A part of every model, one table."""
-    tables = [part(*one).assign(model=name, pixels=pixels[name]) for name, one in subjects.items()]
-    return pd.concat(tables, ignore_index=True)
-
-
-def write(found: Mapping[str, pd.DataFrame], folder: Path = FOLDER) -> list[Path]:
+def write(found: Mapping[str, pd.DataFrame], folder: Path = FOLDER) -> None:
     """Write each part as NAME.csv with six significant digits.
 
     Parameters
@@ -269,24 +258,15 @@ def write(found: Mapping[str, pd.DataFrame], folder: Path = FOLDER) -> list[Path
         What `measure_all` returned.
     folder : Path, default FOLDER
         Folder of the files.
-
-    Returns
-    -------
-    list[Path]
-        The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.csv" for name in found]
-    for path, table in zip(paths, found.values(), strict=True):
-        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-    return paths
+    for name, table in found.items():
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
 
 
 def read(folder: Path = FOLDER) -> dict[str, pd.DataFrame]:
     """The published measurement, one table a part. FileNotFoundError says how to make one."""
-    missing = [name for name in PARTS if not (folder / f"{name}.csv").exists()]
-    if missing:
+    paths = {name: folder / f"{name}.csv" for name in PARTS}
+    if missing := [name for name, path in paths.items() if not path.exists()]:
         raise FileNotFoundError(f"{folder} has no {', '.join(missing)}; measure with: survey speed --publish")
-    return {
-        name: pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""]) for name in PARTS
-    }
+    return {name: pd.read_csv(path, keep_default_na=False, na_values=[""]) for name, path in paths.items()}

@@ -17,8 +17,8 @@ ALIGNED = 8  # channels: floats in one AVX2 register
 SPREAD = (-3, -2, -1, 1, 2, 3)
 
 
-def rounded(count: int, size: int, multiple: int = ALIGNED) -> int:
-    """The multiple nearest to `count`, at least one and at most `size`; a group smaller than it stays whole.
+def rounded(count: int, size: int) -> int:
+    """The multiple of 8 nearest to `count`, at most `size`; a group smaller than that stays whole.
 
     Parameters
     ----------
@@ -26,36 +26,23 @@ def rounded(count: int, size: int, multiple: int = ALIGNED) -> int:
         Count of channels.
     size : int
         Size of the group.
-    multiple : int, default ALIGNED
-        What the result is a multiple of.
 
     Examples
     --------
     >>> rounded(34, 64), rounded(3, 64), rounded(63, 64), rounded(3, 6)
     (32, 8, 64, 6)
     """
-    return min(size, max(multiple, multiple * round(count / multiple)))
+    return min(size, max(ALIGNED, ALIGNED * round(count / ALIGNED)))
 
 
-def widths(coupling: Coupling, seed: int = 0) -> dict[str, int]:
-    """Half of each group, three channels more or less.
+def widths(coupling: Coupling) -> dict[str, int]:
+    """Half of each group, and of groups of more than eight three channels more or less.
 
     These are widths as rankings across layers leave them, never even by design.
-
-    Parameters
-    ----------
-    coupling : Coupling
-        What `trace` returned for the model.
-    seed : int, default 0
-        Seed of what is drawn at random.
     """
-    draw = random.Random(seed)
-    return {
-        group.name: max(1, group.size // 2 + draw.choice(SPREAD))
-        if group.size > 8
-        else max(1, group.size // 2)
-        for group in coupling.groups
-    }
+    draw = random.Random(0)
+    spread = {group.name: draw.choice(SPREAD) if group.size > 8 else 0 for group in coupling.groups}
+    return {group.name: max(1, group.size // 2 + spread[group.name]) for group in coupling.groups}
 
 
 def keep_of(scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from survey_lib.chain.evidence.base import collect
 from survey_lib.chain.masks import Masks, prunable
 from survey_lib.experiment import files
 from survey_lib.experiment.networks.llama import Llama, read_model
+from survey_lib.lookup import known
 from survey_lib.prune import prune
 from survey_lib.repository import REPOSITORY
 
@@ -51,23 +52,13 @@ class Tokenizer:
             The file.
         vocab : int
             Number of pieces.
-
-        Raises
-        ------
-        ValueError
-            When it does not hold exactly `vocab` pieces.
         """
-        data, start, pieces, scores = Path(path).read_bytes(), 4, [], []
-        try:
-            for _ in range(vocab):
-                score, length = struct.unpack_from("<fi", data, start)
-                pieces.append(data[start + 8 : start + 8 + length])
-                scores.append(score)
-                start += 8 + length
-        except struct.error:
-            raise ValueError(f"{path}: ends after {len(pieces)} of {vocab} pieces") from None
-        if start != len(data):
-            raise ValueError(f"{path}: {len(data) - start} bytes after the last of {vocab} pieces")
+        data, start, pieces, scores = path.read_bytes(), 4, [], []
+        for _ in range(vocab):
+            score, length = struct.unpack_from("<fi", data, start)
+            pieces.append(data[start + 8 : start + 8 + length])
+            scores.append(score)
+            start += 8 + length
         return cls(pieces, scores)
 
     def encode(self, text: str) -> list[int]:
@@ -75,8 +66,8 @@ class Tokenizer:
         tokens = []
         for character in " " + text:
             piece = character.encode()
-            known = self.index.get(piece)
-            tokens += [known] if known is not None else [byte + self.FIRST_BYTE for byte in piece]
+            whole = self.index.get(piece)
+            tokens += [whole] if whole is not None else [byte + self.FIRST_BYTE for byte in piece]
         scores = self._together(tokens)
         while scores and (best := max(scores)) > -math.inf:
             place = scores.index(best)
@@ -104,25 +95,15 @@ class Tokenizer:
 def load_stories(folder: Path = STORIES) -> tuple[Llama, Tokenizer]:
     """The pretrained stories260K model and its tokenizer, after a check of both files' sha256."""
     for name, expected in SHA256.items():
-        files.verified(Path(folder) / name, expected, "copy the file again")
-    model = read_model(Path(folder) / "stories260K.bin")
-    return model, Tokenizer.read(Path(folder) / "tok512.bin", model.shape.vocab)
+        files.verified(folder / name, expected, "copy the file again")
+    model = read_model(folder / "stories260K.bin")
+    return model, Tokenizer.read(folder / "tok512.bin", model.shape.vocab)
 
 
-def load_texts(name: str, folder: Path = STORIES) -> list[str]:
-    """The stories of a set.
-
-    Parameters
-    ----------
-    name : str
-        Calibration (64 sampled from the model itself) or evaluation (5 written by hand).
-    folder : Path, default STORIES
-        Folder of the files.
-    """
-    path = Path(folder) / f"{name}.json"
-    if not path.exists():
-        raise ValueError(f"no set of stories {name!r} in {folder}; there are calibration and evaluation")
-    return json.loads(path.read_text())
+def load_texts(name: str) -> list[str]:
+    """The stories of a set: calibration (64 sampled from the model itself) or evaluation (5 written by hand)."""
+    name = known("set of stories", name, ("calibration", "evaluation"))
+    return json.loads((STORIES / f"{name}.json").read_text())
 
 
 def load_sampled(folder: Path = STORIES) -> Tensor:
@@ -130,7 +111,7 @@ def load_sampled(folder: Path = STORIES) -> Tensor:
 
     Made by `sample`; none of them is among the calibration stories.
     """
-    content = files.verified(Path(folder) / "sampled.npy", SAMPLED, "copy the file again")
+    content = files.verified(folder / "sampled.npy", SAMPLED, "copy the file again")
     return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False).astype(np.int64))
 
 
@@ -203,10 +184,8 @@ def generate(
     """
     while len(tokens) < length:
         logits = model(torch.tensor([tokens]))[0, -1]
-        if generator is None:
-            token = int(logits.argmax())
-        else:
-            token = int(torch.multinomial(logits.softmax(-1), 1, generator=generator))
+        chances = logits.softmax(-1)
+        token = int(torch.multinomial(chances, 1, generator=generator) if generator else chances.argmax())
         if token == Tokenizer.BOS:
             break
         tokens = [*tokens, token]

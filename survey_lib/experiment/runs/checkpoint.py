@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import re
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from survey_lib.experiment import files
@@ -83,7 +81,7 @@ def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
     folder : Path
         Folder of the checkpoints.
     """
-    path = _file(config, folder)
+    path = Path(folder) / f"dense-{config.dense_key()}.safetensors"
     try:
         return _belonging(config, data, path)
     except FileNotFoundError:
@@ -124,14 +122,10 @@ def _digest(tensors: dict[str, Tensor], about: str) -> str:
 def _belonging(config: RunConfig, data: Data, path: Path) -> Dense:
     """The checkpoint as a network; ValueError where weights, data and preprocessing do not belong together."""
     about, tensors = _whole(config, path)
-    states = {
-        part: {
-            name.removeprefix(part + "/"): tensor.to(config.device)
-            for name, tensor in tensors.items()
-            if name.startswith(part + "/")
-        }
-        for part in ("trained", "rewind")
-    }
+    states: dict[str, dict[str, Tensor]] = {"trained": {}, "rewind": {}}
+    for name, tensor in tensors.items():
+        part, _, inner = name.partition("/")
+        states[part][inner] = tensor.to(config.device)
     model = fresh(config, data, config.seed)
     model.load_state_dict(states["trained"])
     found = evaluate(model, data.validation)["accuracy"]
@@ -142,10 +136,6 @@ def _belonging(config: RunConfig, data: Data, path: Path) -> Dense:
             f"{found:.4f} with {_preprocessing(data)}"
         )
     return Dense(model, states["rewind"], about["curve"], about["spent"])
-
-
-def _file(config: RunConfig, folder: Path) -> Path:
-    return Path(folder) / f"dense-{config.dense_key()}.safetensors"
 
 
 def _preprocessing(data: Data) -> dict:
@@ -181,9 +171,6 @@ def _train(config: RunConfig, data: Data, path: Path) -> None:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     notes = json.dumps(about, allow_nan=False)
     stored = {"about": notes, "key": config.dense_key(), "sha256": _digest(tensors, notes)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=files.TEMPORARY) as folder:
-        save_file(tensors, Path(folder) / path.name, stored)
-        if path.is_dir() and not path.is_symlink():
-            files.set_aside(path)
-        os.replace(Path(folder) / path.name, path)
+    if path.is_dir() and not path.is_symlink():
+        files.set_aside(path)
+    files.replace(path, save(tensors, stored))

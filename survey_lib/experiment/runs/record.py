@@ -13,7 +13,6 @@ from survey_lib.experiment.environment import environment
 from survey_lib.experiment.records.schema import bits, unpack
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.runs.run_state import RunState
-from survey_lib.experiment.runs.stories import Pruned
 from survey_lib.experiment.runs.train import predict, score_metrics
 from survey_lib.measure import measure, reductions
 
@@ -63,9 +62,8 @@ def finished(state: RunState, notes: list[str]) -> dict:
     notes : list[str]
         What is to be said about it.
     """
-    config, row = state.config, state.config.row
-    scope = (config.scope or row.scope) if row else None
-    return _done(config, scope, {"dense": state.dense.model, "pruned": state.model}, state.example) | {
+    models = {"dense": state.dense.model, "pruned": state.model}
+    return _done(state.config, models, state.example) | {
         "sparsity": state.sparsity,
         "layers": _layers(state),
         "skipped": [list(pair) for pair in state.skipped],
@@ -78,41 +76,31 @@ def finished(state: RunState, notes: list[str]) -> dict:
     }
 
 
-def finished_stories(config: RunConfig, pruned: Pruned, notes: list[str]) -> dict:
+def finished_stories(
+    config: RunConfig, pruned: tuple[dict[str, nn.Module], Tensor, dict], notes: list[str]
+) -> dict:
     """The record of a run on the language model.
-
-    Pruned and recovered are one stage, as nothing is trained.
 
     Parameters
     ----------
     config : RunConfig
         Config of the run.
-    pruned : Pruned
-        What was done.
+    pruned : tuple[dict[str, nn.Module], Tensor, dict]
+        What `prune_stories` returned.
     notes : list[str]
         What is to be said about it.
     """
-    models = {"dense": pruned.dense, "pruned": pruned.model}
-    record = _done(config, config.row.scope if config.row else None, models, pruned.example)
-    examples = 0 if config.method == DENSE else pruned.calibration
-    macs = {
-        name: examples * record["sizes"]["dense"]["macs"]
-        for name in ("training_macs", "nonzero_training_macs")
-    }
-    return record | {
-        "sparsity": pruned.sparsity,
-        "layers": pruned.layers,
-        "skipped": [],
-        "metrics": pruned.metrics | {"recovered": pruned.metrics["pruned"]},
-        "losses": pruned.losses,
-        "curve": [],
-        "warnings": notes,
-        "ledger": [{"stage": "pruning", "epochs": 0, "examples": examples} | macs | pruned.spent],
-    }
+    models, example, found = pruned
+    record = _done(config, models, example) | found | {"warnings": notes}
+    for spent in record["ledger"]:
+        macs = spent["examples"] * record["sizes"]["dense"]["macs"]
+        spent |= {"training_macs": macs, "nonzero_training_macs": macs}
+    return record
 
 
-def _done(config: RunConfig, scope: str | None, models: dict[str, nn.Module], example: Tensor) -> dict:
+def _done(config: RunConfig, models: dict[str, nn.Module], example: Tensor) -> dict:
     sizes = {stage: measure(model, example) for stage, model in models.items()}
+    scope = (config.scope or config.row.scope) if config.row else None
     return header(config) | {
         "status": "done",
         "reason": "",

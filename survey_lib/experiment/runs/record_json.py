@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from survey_lib.experiment.records.schema import Header, Record
-from survey_lib.experiment.runs.config import SCHEMA
 
 MARK = "$float"  # {"$float": "nan"} stands for what strict JSON cannot hold
 
@@ -81,17 +80,13 @@ def parse(text: str, key: str | None = None) -> dict:
         For anything else: cut off, foreign, another key, impossible values.
     """
     record = load(text)
-    if not isinstance(record, dict) or not {"schema", "key", "status", "config"} <= record.keys():
-        raise ValueError("not a record of a run")
-    if record["schema"] not in range(1, SCHEMA + 1):
-        raise ValueError(f"schema {record['schema']}, this version of survey_lib reads up to {SCHEMA}")
-    if key not in (None, record["key"]):
-        raise ValueError(f"it holds the run {record['key']}")
+    finished = isinstance(record, dict) and record.get("status") == "done"
     try:
-        (Record if record["status"] == "done" else Header).model_validate(record)
+        found = (Record if finished else Header).model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(
-            f"not a record of a run: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from error
+        field = ".".join(map(str, first["loc"]))
+        raise ValueError(f"not a record of a run: {field}: {first['msg']}") from error
+    if key not in (None, found.key):
+        raise ValueError(f"it holds the run {found.key}")
     return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -13,35 +12,23 @@ from survey_lib.experiment.networks import language
 from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.experiment.runs.train import calibration_error
 from survey_lib.measure.training_costs import stopwatch
-from survey_lib.prune import PruneResult, prune
+from survey_lib.prune import prune
 
 WINDOW = 128  # tokens a calibration sequence
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """The dense and the pruned model, and what was done.
-
-    With the metrics of both, the pruned model's mean loss of each sampled text, and the seconds (wall, CPU) it took.
-    """
-
-    dense: nn.Module
-    model: nn.Module
-    sparsity: float
-    layers: list[dict]
-    metrics: dict
-    losses: list[float]
-    example: Tensor
-    calibration: int
-    spent: dict[str, float]
-
-
-def prune_stories(config: RunConfig) -> Pruned:
+def prune_stories(config: RunConfig) -> tuple[dict[str, nn.Module], Tensor, dict]:
     """Prune stories260K by the config's method; the seed draws half of the calibration sequences.
 
     Unstructured and N:M methods go block by block (`language.prune_language`), structured ones cut the whole
     model at once. The metrics are those of next-token prediction on the texts sampled from the dense model
     (test) and on the stories written by hand (written), and the divergence from the dense model, in nats.
+
+    Returns
+    -------
+    tuple[dict[str, nn.Module], Tensor, dict]
+        The dense and the pruned model, an example of their input, and what the record says: metrics of both,
+        the pruned model's mean loss of each sampled text, and what pruning cost.
     """
     dense, tokenizer = language.load_stories()
     calibration = [tokenizer.encode(text) for text in language.load_texts("calibration")]
@@ -50,7 +37,7 @@ def prune_stories(config: RunConfig) -> Pruned:
     chosen = tokens[order[: len(order) // 2]]
     read = stopwatch()
     model, sparsity, layers = _pruned(dense, config, chosen)
-    spent = read()
+    pruning = {"stage": "pruning", "epochs": 0, "examples": 0 if model is dense else len(chosen)} | read()
     metrics, losses = {"dense": {}, "pruned": {}}, {}
     for split in ("test", "written"):
         batches, reference, own = _reference(split)
@@ -58,8 +45,16 @@ def prune_stories(config: RunConfig) -> Pruned:
         metrics["pruned"][split], losses[split] = (
             own if model is dense else _metrics(model, batches, reference)
         )
-    by_text = [round(loss, 3) for loss in losses["test"]]
-    return Pruned(dense, model, sparsity, layers, metrics, by_text, tokens[:1], len(chosen), spent)
+    found = {
+        "sparsity": sparsity,
+        "layers": layers,
+        "skipped": [],
+        "metrics": metrics | {"recovered": metrics["pruned"]},  # one stage, as nothing is trained
+        "losses": [round(loss, 3) for loss in losses["test"]],
+        "curve": [],
+        "ledger": [pruning],
+    }
+    return {"dense": dense, "pruned": model}, tokens[:1], found
 
 
 @cache
@@ -87,7 +82,7 @@ def _pruned(dense: nn.Module, config: RunConfig, tokens: Tensor) -> tuple[nn.Mod
         model, masks = language.prune_language(dense, config.method, config.sparsity, tokens, config.seed)
         return apply(model, masks), overall_sparsity(masks), by_layer(masks)
     batches = [(part[:, :-1], part[:, 1:]) for part in tokens.split(8)]
-    result: PruneResult = prune(
+    result = prune(
         dense,
         config.method,
         config.sparsity,

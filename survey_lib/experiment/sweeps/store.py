@@ -155,11 +155,7 @@ def published_lines(study: str, published: str | Path | None = None) -> list[dic
 
 
 def records(
-    study: str,
-    published: str | Path | None = None,
-    *,
-    local: bool = True,
-    profile: str | None = None,
+    study: str, published: str | Path | None = None, *, local: bool = True, profile: str | None = None
 ) -> list[dict]:
     """Full records of a study, sorted by key: local runs over the published ones.
 
@@ -186,11 +182,7 @@ def records(
 
 
 def results(
-    study: str,
-    published: str | Path | None = None,
-    *,
-    local: bool = True,
-    profile: str | None = None,
+    study: str, published: str | Path | None = None, *, local: bool = True, profile: str | None = None
 ) -> pd.DataFrame:
     """One tidy row a run, local runs over the published ones.
 
@@ -242,10 +234,7 @@ def _crowded(spent: dict) -> bool:
 
 
 def publish(
-    study: str,
-    published: str | Path | None = None,
-    profile: str = "full",
-    prune: bool = False,
+    study: str, published: str | Path | None = None, profile: str = "full", prune: bool = False
 ) -> Path:
     """Write the finished and refused runs of a profile as the study's published file.
 

@@ -122,17 +122,11 @@ def _size(node: yaml.Node | None, sizes: dict[yaml.Node, int]) -> int:
     """Values in a YAML node, those of an alias counted wherever it stands."""
     if node not in sizes:
         sizes[node] = LARGEST_FILE + 1  # where a node is met again inside itself
-        names = [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-        for name, count in Counter(names).items():
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for name, count in Counter(str(key.value) for key, _ in pairs).items():
             if count > 1:
                 raise ValueError(f"{name!r} is there twice in the mapping of line {node.start_mark.line + 1}")
-        inside = (
-            [value for _, value in node.value]
-            if names
-            else node.value
-            if isinstance(node, yaml.SequenceNode)
-            else []
-        )
+        inside = node.value if isinstance(node, yaml.SequenceNode) else [value for _, value in pairs]
         sizes[node] = 1 + sum(_size(part, sizes) for part in inside)
     return sizes[node]
 

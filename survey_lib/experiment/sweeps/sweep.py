@@ -82,7 +82,6 @@ def sweep(
     jobs: int = 2,
     shard: str | None = None,
     scheduler: str | None = None,
-    progress: bool = True,
 ) -> Summary:
     """Compute the runs of a study that have no result yet, and those that failed before.
 
@@ -104,8 +103,6 @@ def sweep(
         "i/n": only the i-th of n parts, for job arrays.
     scheduler : str, optional
         Address of the dask scheduler.
-    progress : bool, default True
-        Whether to show a bar.
 
     Raises
     ------
@@ -124,13 +121,8 @@ def sweep(
     _check_networks(missing.values())
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
     interrupted = ""
-    with tqdm(
-        total=len(asked),
-        initial=len(asked) - len(missing),
-        desc=study,
-        unit="run",
-        disable=None if progress else True,
-    ) as bar:
+    finished = len(asked) - len(missing)
+    with tqdm(total=len(asked), initial=finished, desc=study, unit="run", disable=None) as bar:
         try:
             for _ in compute(_checkpoint, [[config] for config in _one_a_seed(missing.values())]):
                 pass  # a checkpoint that fails is told by the runs that need it
@@ -236,16 +228,15 @@ def _one_a_seed(configs) -> list[RunConfig]:
 def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
     have = store.local_records(study)
     ends: dict[str, dict[str, str]] = {"done": {}, "failed": {}, "refused": {}}
-    for key in (key for key in asked if key in have):
-        config = have[key]["config"]
-        run = f"{config['method']} at {config['sparsity']}, seed {config['seed']}"
-        ends[have[key]["status"]][key] = f"{run}: {have[key]['reason']}"
-    return Summary(
-        study, profile, len(asked), len(ends["done"]), ends["failed"], ends["refused"], interrupted
-    )
+    for key, config in asked.items():
+        if key in have:
+            run = f"{config.method} at {config.sparsity}, seed {config.seed}"
+            ends[have[key]["status"]][key] = f"{run}: {have[key]['reason']}"
+    done = len(ends.pop("done"))
+    return Summary(study, profile, len(asked), done, **ends, interrupted=interrupted)
 
 
-def status(study: str, profile: str | None = None) -> pd.DataFrame:
+def status(study: str) -> pd.DataFrame:
     """One row a profile of a study: what is asked for, published, done on this machine, and left.
 
     Done, failed and refused are counted apart. `left` is what a sweep would compute, and takes `minutes` with
@@ -255,18 +246,14 @@ def status(study: str, profile: str | None = None) -> pd.DataFrame:
     ----------
     study : str
         Name of the study.
-    profile : str, optional
-        Only quick or full.
     """
     rows, published = [], store.published_records(study).keys()
-    for name in [profile] if profile else studies.load(study).profiles:
+    for name in studies.load(study).profiles:
         asked = studies.by_key(study, name)
         now = _summary(study, name, asked)
         runs = store.results(study, profile=name)
         minutes = now.left * runs.loc[runs["status"] == "done", "seconds"].mean() / 60
         counts = (now.done, len(now.failed), len(now.refused), now.left)
         rows.append((study, name, now.asked, len(asked.keys() & published), *counts, round(minutes, 1)))
-    return pd.DataFrame(
-        rows,
-        columns=["study", "profile", "asked", "published", "done", "failed", "refused", "left", "minutes"],
-    )
+    columns = ["study", "profile", "asked", "published", "done", "failed", "refused", "left", "minutes"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,4 +1,4 @@
-"""Published runs computed again from nothing, and compared with what was published."""
+"""Published files checked, and some of their runs computed again from nothing and compared."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
 import torch
 
+from survey_lib.catalogue import find
 from survey_lib.experiment.data.loaders import available
 from survey_lib.experiment.records.differences import NOT_COMPARED, Pair, compare
 from survey_lib.experiment.runs import record_json
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.run import run
-from survey_lib.experiment.sweeps import soundness, store
+from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
 
 STEADY = "metrics.recovered.test.accuracy"
+Fault = tuple[str, str]  # key, what is wrong
 
 
 def verify(
@@ -46,7 +49,7 @@ def verify(
     -------
     pd.DataFrame
         One row for each value that was compared (`differences.compare` says which, and what is allowed)
-        and for each fault of a file (`soundness.faults`), which never agrees.
+        and for each fault of a file (`faults`), which never agrees.
 
     Raises
     ------
@@ -84,27 +87,78 @@ def verify(
             rows += [(name, old["key"], pair) for pair in pairs]
     steady = [pair for _, _, pair in rows if pair.path == STEADY and pair.allowed < 1]
     rows += [(study or "all", "", _mean(steady))] if len(steady) > 1 else []
-    table = pd.DataFrame(
-        [
-            (name, key, pair.path, pair.published, pair.now, pair.allowed, pair.agrees)
-            for name, key, pair in rows
-        ]
-    )
-    return table.set_axis(["study", "key", "metric", "published", "now", "allowed", "agrees"], axis=1)
+    table = [(name, key, *astuple(pair), pair.agrees) for name, key, pair in rows]
+    return pd.DataFrame(table, columns=["study", "key", "metric", "published", "now", "allowed", "agrees"])
 
 
-def _faults(name: str, records: list[dict]) -> list[soundness.Fault]:
+def _faults(name: str, records: list[dict]) -> list[Fault]:
     """Faults of a published file: of its runs, and of its bytes, which `store.publish` writes in one way only."""
     path = store.published_file(name)
     lines = [record_json.dump(record) + "\n" for record in sorted(records, key=lambda record: record["key"])]
     changed = path.exists() and (not lines or "".join(lines).encode() != path.read_bytes())
-    return soundness.faults(name, records) + [("", "the file is not as survey publish writes it")] * changed
+    return faults(name, records) + [("", "the file is not as survey publish writes it")] * changed
+
+
+def faults(study: str, records: list[dict]) -> list[Fault]:
+    """Key and fault of each published line that `survey publish` cannot have written.
+
+    The runs must be those that the study's profiles ask for, once each, finished, and of the present versions
+    of their methods. (Keys, fields and possible values are checked when records are read.) Methods with a newer
+    version are named once each.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    records : list[dict]
+        Its published lines.
+    """
+    configs = [RunConfig(**record["config"]) for record in records]
+    keys = {config: record["key"] for config, record in zip(configs, records, strict=True)}
+    profiles = sorted({config.profile for config in configs} & studies.load(study).profiles.keys())
+    asked = {config: key for name in profiles for key, config in studies.by_key(study, name).items()}
+    counts = Counter(configs)
+    return [
+        *((r["key"], "a run that failed is not published") for r in records if r["status"] == "failed"),
+        *_versions(study, records),
+        *((keys[run], f"its config is there {count} times") for run, count in counts.items() if count > 1),
+        *((key, "the study does not ask for it") for run, key in keys.items() if run not in asked),
+        *(
+            (key, "the study asks for it, and it is not there")
+            for run, key in asked.items()
+            if run not in keys
+        ),
+    ]
+
+
+def _versions(study: str, records: list[dict]) -> list[Fault]:
+    fields = ("method", "profile")
+    old = Counter(
+        (*(record["config"][name] for name in fields), record["method"]["version"])
+        for record in records
+        if _outdated(record)
+    )
+    return [
+        (
+            "",
+            f"{count} runs of {method} are of version {version} of the method, which has version "
+            f"{find(method).version} now, and cannot be compared: survey sweep {study} --profile {profile}, "
+            f"then survey publish {study} --profile {profile}",
+        )
+        for (method, profile, version), count in old.items()
+    ]
+
+
+def _outdated(record: dict) -> bool:
+    """Whether the method of a record has another version now, so that the run cannot be computed as it was."""
+    row = RunConfig(**record["config"]).row
+    return row is not None and record["method"]["version"] != row.version
 
 
 def _computable(published: list[tuple[str, dict]], report: Callable[[str], None]) -> list[tuple[str, dict]]:
     """The runs that can be computed here: methods, data and device are at hand. Says how many are left out."""
     total = len(published)
-    published = [pair for pair in published if not soundness.outdated(pair[1])]
+    published = [pair for pair in published if not _outdated(pair[1])]
     if old := total - len(published):
         report(f"{old} of {total} runs left out: their methods have newer versions")
     data = Counter(record["config"]["data"] for _, record in published)
@@ -112,15 +166,11 @@ def _computable(published: list[tuple[str, dict]], report: Callable[[str], None]
     for name in sorted(missing):
         report(f"{data[name]} of {total} runs left out: {name} is not on this machine")
     published = [pair for pair in published if pair[1]["config"]["data"] not in missing]
-    here = [pair for pair in published if not _wants_gpu(pair[1])]
-    if gpu := len(published) - len(here):
-        report(f"{gpu} of {total} runs left out: they were computed on a GPU, and torch sees none here")
+    gpu = torch.cuda.is_available()
+    here = [pair for pair in published if gpu or pair[1]["config"]["device"] == "cpu"]
+    if left := len(published) - len(here):
+        report(f"{left} of {total} runs left out: they were computed on a GPU, and torch sees none here")
     return here
-
-
-def _wants_gpu(record: dict) -> bool:
-    """Whether a run was computed on a GPU and this machine has none."""
-    return record["config"]["device"] != "cpu" and not torch.cuda.is_available()
 
 
 def _title(config: dict) -> str:
