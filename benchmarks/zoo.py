@@ -29,6 +29,7 @@ from survey_lib.chain import masks
 from survey_lib.chain.coupling import group_masks, trace
 from survey_lib.chain.surgery import masked_norms, verify
 from survey_lib.chain.surgery.cut import cut, replay
+from survey_lib.lookup import known
 
 MODELS = """alexnet vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_1 densenet121 googlenet
 inception_v3 mobilenet_v2 mobilenet_v3_small mnasnet0_5 shufflenet_v2_x0_5 efficientnet_b0 efficientnet_v2_s
@@ -78,11 +79,6 @@ def run(model: torch.nn.Module, example: object) -> None:
         model(**example) if isinstance(example, dict) else model(example)
 
 
-def peak_memory() -> float:
-    """Largest resident set of this process so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
 def parameters(model) -> int:
     return sum(p.numel() for p in model.parameters())
 
@@ -119,17 +115,14 @@ def rows(name: str) -> list[dict]:
     model, example = load(name)
     model.eval()
     run(model, example)
-    before, times = peak_memory(), []
+    times = []
     for _ in range(3):
         start = time.process_time()
         coupling = trace(model, example)
         times.append(time.process_time() - start)
-    added = peak_memory() - before
     found = []
     for sparsity in SPARSITIES:
-        start = time.process_time()
         result = cut(model, coupling, random_keep(coupling, sparsity), example)
-        seconds = time.process_time() - start
         found.append(
             {
                 "model": name,
@@ -142,9 +135,7 @@ def rows(name: str) -> list[dict]:
                 "error": largest_error(model, coupling, result, example),
                 "refused": len(result.refused),
                 "trace_s": round(sorted(times)[1], 3),
-                "trace_added_gb": round(added, 3),
-                "cut_s": round(seconds, 2),
-                "peak_gb": round(peak_memory(), 2),
+                "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
                 "fixed": "; ".join(
                     f"{layer}: {why}" for layer, why in [*result.refused, *coupling.fixed.items()]
                 ),
@@ -154,11 +145,8 @@ def rows(name: str) -> list[dict]:
 
 
 def main(names: list[str]) -> None:
-    unknown = sorted(set(names) - set(MODELS))
-    if unknown:
-        raise SystemExit(f"unknown model {', '.join(unknown)}; there are {', '.join(MODELS)}")
     old = pd.read_csv(HERE / "zoo.csv") if names else pd.DataFrame(columns=["model"])
-    for name in names or MODELS:
+    for name in [known("model", name, MODELS) for name in names] or MODELS:
         library = name.rpartition(":")[0] or "torchvision"
         if not importlib.util.find_spec(library):
             print(f"{name}: left out, {library} is not installed")

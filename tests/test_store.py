@@ -152,9 +152,9 @@ def test_b67_a_write_that_fails_leaves_the_old_file_and_no_other(runs, monkeypat
         ('{"name": "someone else\'s"}', "not a record"),
         (
             json.dumps({"schema": SCHEMA + 1, "key": "0", "status": "done", "config": {}}),
-            f"schema {SCHEMA + 1}",
+            "schema: Input should be 1 or 2",
         ),
-        (json.dumps({"schema": SCHEMA, "key": "0", "status": "done", "config": {}}), "holds the run 0"),
+        (lines.dump(record(seed=1)), "holds the run"),
     ],
     ids=["half-written", "empty", "list", "foreign", "future", "renamed"],
 )

@@ -42,8 +42,6 @@ class Claim:
         Query of the other side.
     metric : str
         A column, or an expression of columns.
-    stage : str
-        recovered, or pruned, which reads `pruned_accuracy`.
     along : str
         Compare whole curves at equal compression, speedup_theoretical or training_macs.
     says : tuple[str, str, str]
@@ -57,14 +55,8 @@ class Claim:
     says: tuple[str, str, str]
     question: str = ""
     metric: str = "accuracy"
-    stage: str = "recovered"
     unit: str = "points"
     along: str = ""
-
-    @property
-    def column(self) -> str:
-        """The column of the tidy table, or an expression of columns, that is compared."""
-        return self.metric if self.stage == "recovered" else f"{self.stage}_{self.metric}"
 
 
 def claims() -> dict[str, Claim]:
@@ -145,7 +137,7 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
             f"{[len(side) for side in sides]} runs of study {claim.study}"
         )
     scale = UNITS[claim.unit]
-    estimate = compare(weighted, claim.column)
+    estimate = compare(weighted, claim.metric)
     mean, low, high = (round(scale * value, 4) for value in (estimate.mean, estimate.low, estimate.high))
     ends = (weighted["low"].max(), weighted["high"].min()) if claim.along else ()  # of every seed's range
     return {
@@ -153,7 +145,7 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
         "question": claim.question,
         "data": weighted["data"].iloc[0],
         "network": ", ".join(sorted(set(weighted["model"]))),
-        "metric": claim.column,
+        "metric": claim.metric,
         "unit": claim.unit,
         "along": claim.along,
         "range": [float(f"{end:.3g}") for end in ends],
@@ -164,7 +156,7 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
         "over": estimate.over,
         "n": estimate.n,
         "examples": estimate.examples,
-        "seeds": [round(float(scale * gap), 4) for gap in gaps(weighted, claim.column)],
+        "seeds": [round(float(scale * gap), 4) for gap in gaps(weighted, claim.metric)],
         "keys": sorted(set(weighted["key"])),
         "earlier": _earlier(weighted),
     }
@@ -180,7 +172,7 @@ def _verdict(claim: Claim, found: dict) -> str:
     """Whether `first` is better or worse than `second` after correction, or the two tie."""
     if not found["corrected"] < ALPHA:
         return "tie"
-    return "worse" if (found["mean"] > 0) == claim.column.endswith(LESS_IS_BETTER) else "better"
+    return "worse" if (found["mean"] > 0) == claim.metric.endswith(LESS_IS_BETTER) else "better"
 
 
 def _statement(claim: Claim, found: dict) -> str:

@@ -70,16 +70,9 @@ def crossed_interval(gaps: np.ndarray) -> Estimate:
         raise TooFew(f"an interval needs two seeds and two test examples; got {seeds} and {n}")
     mean, by_seed, by_example = gaps.mean(), gaps.mean(1, keepdims=True), gaps.mean(0)
     freedom = np.array([seeds - 1, n - 1, (seeds - 1) * (n - 1)])
-    squares = (
-        np.array(
-            [
-                n * ((by_seed - mean) ** 2).sum(),
-                seeds * ((by_example - mean) ** 2).sum(),
-                ((gaps - by_seed - by_example + mean) ** 2).sum(),
-            ]
-        )
-        / freedom
-    )
+    rest = gaps - by_seed - by_example + mean
+    sums = [n * ((by_seed - mean) ** 2).sum(), seeds * ((by_example - mean) ** 2).sum(), (rest**2).sum()]
+    squares = np.array(sums) / freedom
     used = squares * ([1, 1, -1] if squares[1] > squares[2] else [1, 0, 0])
     spread = (used**2 / freedom).sum()
     degrees = used.sum() ** 2 / spread if spread else seeds - 1

@@ -91,8 +91,11 @@ def prune_once(
         models.check(model)
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
     budget_of(*wishes.values(), None, None)
-    for path in filter(None, (out, onnx, html)):
+    wanted = [path for path in (out, onnx, html) if path]
+    for path in wanted:
         files.new(path)
+    if len(set(wanted)) < len(wanted):
+        raise ValueError("--out, --onnx and --html name one file twice; give two files")
     data, example, classes = inputs(model, dataset)
     dense, notes = _network(model, weights, example, classes, seed)
     check_fit(dense, example, classes, f"{model} on {data.name if data else 'ImageNet-sized images'}")

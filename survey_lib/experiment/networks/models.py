@@ -248,12 +248,11 @@ TORCHVISION = "torchvision:"
 
 
 @cache
-def _known() -> dict[str, None]:
+def _known() -> list[str]:
     """Every name that builds."""
-    import torchvision.models  # slow to import, and only its own models need it
+    import torchvision.models as theirs  # slow to import, and only its own models need it
 
-    theirs = torchvision.models.list_models(torchvision.models)
-    return dict.fromkeys([*MODELS, *PRETRAINED, *(TORCHVISION + model for model in theirs)])
+    return [*MODELS, *PRETRAINED, *(TORCHVISION + model for model in theirs.list_models(theirs))]
 
 
 def check(name: str) -> str:

@@ -69,11 +69,7 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
         for path, a, b in _leaves(published, now)
         if not (older and None in (a, b) or path[0] == "config" and a is None)
     ]
-    losses = [
-        (a, b)
-        for path, a, b in leaves
-        if "loss" in path[-1] and isinstance(a, float) and isinstance(b, float)
-    ]
+    losses = [(a, b) for path, a, b in leaves if "loss" in path[-1] and type(a) is type(b) is float]
     drift = min(1.0, median([abs(a - b) / max(abs(a), 1e-12) for a, b in losses] or [0.0]) / CHAOS)
     shares = [layer["sparsity"] for layer in now.get("layers", ())] or [0.0]
     found = now.get("scope") == "global" or max(shares) - min(shares) > UNEQUAL

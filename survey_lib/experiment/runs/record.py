@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -156,20 +158,18 @@ def _metrics(state: RunState) -> dict:
         "recalibrated": (recalibrated(cut, state), ("test",)),
         "recovered": (state.model, splits),
     }
-    scores: dict[tuple, Tensor] = {}
-    for model, names in stages.values():
-        for name in names:
-            if (id(model), name) not in scores:
-                scores[id(model), name] = predict(model, splits[name][0])
-    reference = {name: scores[id(state.dense.model), name].argmax(1) for name in splits}
+
+    @cache  # stages share models
+    def scores(model: nn.Module, name: str) -> Tensor:
+        return predict(model, splits[name][0])
+
+    reference = {name: scores(state.dense.model, name).argmax(1) for name in splits}
     metrics = {
-        stage: {
-            name: score_metrics(scores[id(model), name], splits[name][1], reference[name]) for name in names
-        }
+        stage: {name: score_metrics(scores(model, name), splits[name][1], reference[name]) for name in names}
         for stage, (model, names) in stages.items()
     }
     for stage, (model, _) in stages.items():
-        metrics[stage]["test"] |= bits(scores[id(model), "test"], splits["test"][1])
+        metrics[stage]["test"] |= bits(scores(model, "test"), splits["test"][1])
     return metrics
 
 

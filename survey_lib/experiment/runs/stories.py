@@ -120,12 +120,6 @@ def _metrics(model: nn.Module, batches: list[Tensor], reference: list[Tensor]) -
         parts.append(each.flatten(1))
         by_text += each[0].mean(-1).tolist()
     loss, divergence, right, same, confidence = torch.cat(parts, 1)
-    metrics = {
-        "accuracy": float(right.mean()),
-        "loss": float(loss.mean()),
-        "ece": calibration_error(confidence, right),
-        "agreement": float(same.mean()),
-        "divergence": float(divergence.mean()),
-        "n": len(loss),
-    }
-    return metrics, by_text
+    means = {"accuracy": right, "loss": loss, "agreement": same, "divergence": divergence}
+    metrics = {name: float(values.mean()) for name, values in means.items()}
+    return metrics | {"ece": calibration_error(confidence, right), "n": len(loss)}, by_text

@@ -121,17 +121,11 @@ def fit(
     curve = []
     for epoch, rate, loss in progress:
         done = evaluate(model, data.validation)
-        curve.append(
-            {
-                "epoch": epoch,
-                "lr": rate,
-                "loss": loss,
-                "validation_loss": done["loss"],
-                "validation_accuracy": done["accuracy"],
-            }
-        )
+        point = {"epoch": epoch, "lr": rate, "loss": loss}
+        point |= {f"validation_{name}": done[name] for name in ("loss", "accuracy")}
         if test:
-            curve[-1]["test_accuracy"] = evaluate(model, test)["accuracy"]
+            point["test_accuracy"] = evaluate(model, test)["accuracy"]
+        curve.append(point)
         if on_epoch:
             on_epoch(epoch, model)
     if held:
@@ -244,7 +238,5 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> fl
     0.4
     """
     place = (confidence * bins).long().clamp(max=bins - 1)
-    gap = torch.zeros(bins, dtype=torch.float64).index_add_(
-        0, place.cpu(), (correct - confidence).double().cpu()
-    )
+    gap = torch.bincount(place.cpu(), (correct - confidence).double().cpu(), bins)
     return float(gap.abs().sum() / len(confidence))

@@ -228,9 +228,8 @@ def _short(record: dict) -> dict:
 
 
 def _crowded(spent: dict) -> bool:
-    return (
-        None not in (cpu := spent.get("cpu_seconds"), spent["seconds"]) and spent["seconds"] > CROWDED * cpu
-    )
+    cpu, wall = spent.get("cpu_seconds"), spent["seconds"]
+    return None not in (cpu, wall) and wall > CROWDED * cpu
 
 
 def publish(

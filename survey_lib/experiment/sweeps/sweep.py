@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,7 +25,6 @@ from survey_lib.experiment.sweeps.engines import ENGINES, Outcome
 from survey_lib.lookup import known
 
 FINAL = ("done", "refused")  # what a sweep does not try again
-RUN = re.compile(r"(.*?, seed \d+): (.*)", re.DOTALL)  # a run and why it ended
 DIED = "the worker process died (killed, or out of memory)"
 
 
@@ -69,7 +68,7 @@ def grouped(ends: dict[str, str]) -> list[str]:
     """
     runs: dict[str, list[str]] = {}
     for end in ends.values():
-        run, reason = RUN.match(end).groups()
+        run, _, reason = end.partition(": ")
         runs.setdefault(reason, []).append(run)
     more = [f" and {len(names) - 1} more" if names[1:] else "" for names in runs.values()]
     return [f"{reason} ({names[0]}{rest})" for (reason, names), rest in zip(runs.items(), more, strict=True)]
@@ -120,12 +119,13 @@ def sweep(
     missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") not in FINAL}
     _check_networks(missing.values())
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
+    # One run for each dense network, so that they are trained side by side and only once
+    networks = {config.dense_key(): [config] for config in missing.values() if config.data != STORIES}
     interrupted = ""
     finished = len(asked) - len(missing)
     with tqdm(total=len(asked), initial=finished, desc=study, unit="run", disable=None) as bar:
         try:
-            for _ in compute(_checkpoint, [[config] for config in _one_a_seed(missing.values())]):
-                pass  # a checkpoint that fails is told by the runs that need it
+            list(compute(_checkpoint, list(networks.values())))
             for key, status in compute(partial(attempt, study), chains(missing.values())):
                 if status is None and not (store.study_folder(study) / f"{key}.json").exists():
                     store.write(study, failed(missing[key], DIED))
@@ -212,17 +212,10 @@ def attempt(study: str, chain: list[RunConfig]) -> list[Outcome]:
 
 
 def _checkpoint(job: list[RunConfig]) -> list[Outcome]:
-    try:
-        with one_thread():
-            dense(job[0], data_of(job[0]), store.runs_folder() / "checkpoints")
-    except Exception:
-        return [(job[0].key(), "failed")]
-    return [(job[0].key(), "done")]
-
-
-def _one_a_seed(configs) -> list[RunConfig]:
-    """One run for each dense checkpoint, so that they are trained side by side and only once."""
-    return list({config.dense_key(): config for config in configs if config.data != STORIES}.values())
+    """Train the dense network of a run; where that fails, the runs that need it say so."""
+    with suppress(Exception), one_thread():
+        dense(job[0], data_of(job[0]), store.runs_folder() / "checkpoints")
+    return []
 
 
 def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
