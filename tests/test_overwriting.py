@@ -23,7 +23,7 @@ from survey_lib.site import source as site
 FIXTURES = Path(__file__).parent / "fixtures"
 COMMANDS = {
     "site": (("site", "OUT"), "index.md"),
-    "student": (("student", "OUT", "--source", FIXTURES), "tiny.ipynb"),
+    "student": (("student", "OUT"), "tiny.ipynb"),
     "figure": (("figure", "patterns", "--out", "OUT"), "patterns.svg"),
     "notebooks": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.ipynb"),
     "failed notebook": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.failed.ipynb"),
@@ -194,7 +194,7 @@ def test_every_command_that_writes_where_it_is_told_is_driven_here():
     driven = [*(words for words, _ in COMMANDS.values()), *SINGLE]
     for command in commands(main):
         for parameter in command.params:
-            if isinstance(parameter.type, click.Path) and parameter.name != "source":  # which is only read
+            if isinstance(parameter.type, click.Path):
                 words = {"OUT"} if isinstance(parameter, click.Argument) else {*parameter.opts}
                 assert any(command.name in each and words & set(each) for each in driven), parameter
 

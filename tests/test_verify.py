@@ -410,5 +410,5 @@ def test_on_another_processor_sizes_are_still_exact_and_a_raise_of_all_shows_in_
 @pytest.mark.parametrize("name", study.names())
 def test_the_published_files_of_the_repository_are_sound(name):
     """Apart from runs of methods that were corrected since: `survey verify` names them until they run again."""
-    faults = [fault for _, fault in verify._faults(name, store.published_lines(name))]
+    faults = [fault for _, fault in verify.faults(name, store.published_lines(name))]
     assert [fault for fault in faults if f"then survey publish {name}" not in fault] == []

@@ -19,12 +19,6 @@ def notebooks() -> None:
 @notebooks.command()
 @click.argument("names", nargs=-1)
 @click.option(
-    "--profile",
-    default="published",
-    type=click.Choice(["published", "quick", "full"]),
-    help="Which runs are read.",
-)
-@click.option(
     "-p",
     "--parameter",
     nargs=2,
@@ -36,15 +30,13 @@ def notebooks() -> None:
 @click.option("--out", default="build/notebooks", type=DIRECTORY, help="Folder.")
 @click.option("--again", is_flag=True, help="Also those whose result is newer than all it rests on.")
 @click.option("--publish", is_flag=True, help="Normalise the results and put them into notebooks/.")
-def run(
-    names: tuple[str, ...], profile: str, parameter: tuple, jobs: int, out: Path, again: bool, publish: bool
-) -> None:
+def run(names: tuple[str, ...], parameter: tuple, jobs: int, out: Path, again: bool, publish: bool) -> None:
     """Execute notebooks into a folder.
 
     They are those whose names contain one of NAMES; without one, all.
 
     \b
-    survey notebooks run --profile quick
+    survey notebooks run -p profile quick                   compute a small grid, in place of reading published runs
     survey notebooks run 07 -p profile quick -p seed 3
     survey notebooks run 07 --publish
     """
@@ -54,8 +46,6 @@ def run(
         chosen = {name: yaml.safe_load(value) for name, value in parameter}
     except yaml.YAMLError as error:
         raise click.BadParameter(f"a value is no YAML: {error}", param_hint="--parameter") from error
-    if profile != "published":
-        chosen.setdefault("profile", profile)
     if publish and chosen:
         raise click.UsageError(
             "--publish takes no parameters: committed notebooks hold the published profile"
@@ -147,8 +137,7 @@ def cite(name: str) -> None:
 
 @click.command()
 @click.argument("out", type=DIRECTORY)
-@click.option("--source", type=DIRECTORY, help="Another folder than the course's notebooks.")
-def student(out: Path, source: Path | None) -> None:
+def student(out: Path) -> None:
     """Write copies of the notebooks for students into OUT.
 
     They hold no solutions and no outputs. Nothing that somebody has worked on is overwritten.
@@ -156,7 +145,7 @@ def student(out: Path, source: Path | None) -> None:
     from survey_lib.course.exercises import student as copy
     from survey_lib.course.notebooks import FOLDER
 
-    click.echo("\n".join(map(str, copy(source or FOLDER, out))))
+    click.echo("\n".join(map(str, copy(FOLDER, out))))
 
 
 @click.command("class")

@@ -104,15 +104,11 @@ def results(study: str, metric: str, as_json: bool) -> None:
 
     Local runs take the place of published ones of the same settings.
     """
-    import pandas as pd
-
     from survey_lib.analysis.tables import finished, results_table
     from survey_lib.lookup import known
 
     frame = finished(study, local=True)
-    numbers = [
-        name for name in frame if pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()
-    ]
+    numbers = frame.select_dtypes("number").dropna(axis=1, how="all")
     table = results_table(frame, known("column of numbers", metric, numbers))
     show(table if as_json else table.round(4), as_json)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -82,12 +83,11 @@ def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
         Folder of the checkpoints.
     """
     path = Path(folder) / f"dense-{config.dense_key()}.safetensors"
-    try:
-        return _belonging(config, data, path)
-    except FileNotFoundError:
-        pass
-    except ValueError as error:
-        warnings.warn(f"{path.name} is trained again: {error}", stacklevel=2)
+    if os.path.lexists(path):
+        try:
+            return _belonging(config, data, path)
+        except ValueError as error:
+            warnings.warn(f"{path.name} is trained again: {error}", stacklevel=2)
     _train(config, data, path)
     return _belonging(config, data, path)
 
@@ -99,8 +99,6 @@ def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             stored = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise
     except (SafetensorError, OSError) as error:
         raise ValueError(f"it is no safetensors file that can be read ({error})") from error
     if stored.get("key") != config.dense_key():

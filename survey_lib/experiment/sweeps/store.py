@@ -270,7 +270,8 @@ def publish(
     kept = set(map(_same, done))
     lost = [run for run in published_records(study, published).values() if _same(run) not in kept]
     if lost and not prune:
-        shown = "; ".join(map(_named, lost[:5])) + ("; ..." if len(lost) > 5 else "")
+        named = [f"{run['key']} ({title(run['config'])})" for run in lost[:5]]
+        shown = "; ".join([*named, "..."] if len(lost) > 5 else named)
         raise ValueError(
             f"{len(lost)} published runs of {study} would be dropped: {shown}. Compute them first, "
             f"`survey sweep {study} --profile {profile}`, or drop them with --prune"
@@ -280,9 +281,7 @@ def publish(
     )
 
 
-def _named(record: dict) -> str:
-    config = record["config"]
-    return (
-        f"{record['key']} ({config['method']} at {config['sparsity']:g}, {config['model']} on {config['data']}, "
-        f"seed {config['seed']})"
-    )
+def title(config: dict) -> str:
+    """What a run is, in a few words."""
+    method, sparsity, seed = (config[name] for name in ("method", "sparsity", "seed"))
+    return f"{method} at {sparsity:g}, {config['model']} on {config['data']}, seed {seed}"

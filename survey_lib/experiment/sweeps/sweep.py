@@ -70,8 +70,8 @@ def grouped(ends: dict[str, str]) -> list[str]:
     for end in ends.values():
         run, _, reason = end.partition(": ")
         runs.setdefault(reason, []).append(run)
-    more = [f" and {len(names) - 1} more" if names[1:] else "" for names in runs.values()]
-    return [f"{reason} ({names[0]}{rest})" for (reason, names), rest in zip(runs.items(), more, strict=True)]
+    more = {reason: f" and {len(names) - 1} more" if names[1:] else "" for reason, names in runs.items()}
+    return [f"{reason} ({names[0]}{more[reason]})" for reason, names in runs.items()]
 
 
 def sweep(

@@ -66,7 +66,7 @@ def verify(
     rows = [
         (name, key, Pair(fault, "", "a fault", 0.0))
         for name in names
-        for key, fault in _faults(name, [record for one, record in published if one == name])
+        for key, fault in faults(name, [record for one, record in published if one == name])
     ]
     report(
         f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of counts and versions"
@@ -81,7 +81,7 @@ def verify(
     drawn = random.Random(seed).sample(here, min(sample, len(here)))
     with tempfile.TemporaryDirectory() as cache:
         for number, (name, old) in enumerate(drawn, 1):
-            report(f"{number} of {len(drawn)}: {name}, {_title(old['config'])}")
+            report(f"{number} of {len(drawn)}: {name}, {store.title(old['config'])}")
             pairs = _again(old, Path(cache), studies.load(name).tolerance)
             report(f"  {_kinds(pairs)}")
             rows += [(name, old["key"], pair) for pair in pairs]
@@ -91,20 +91,12 @@ def verify(
     return pd.DataFrame(table, columns=["study", "key", "metric", "published", "now", "allowed", "agrees"])
 
 
-def _faults(name: str, records: list[dict]) -> list[Fault]:
-    """Faults of a published file: of its runs, and of its bytes, which `store.publish` writes in one way only."""
-    path = store.published_file(name)
-    lines = [record_json.dump(record) + "\n" for record in sorted(records, key=lambda record: record["key"])]
-    changed = path.exists() and (not lines or "".join(lines).encode() != path.read_bytes())
-    return faults(name, records) + [("", "the file is not as survey publish writes it")] * changed
-
-
 def faults(study: str, records: list[dict]) -> list[Fault]:
     """Key and fault of each published line that `survey publish` cannot have written.
 
-    The runs must be those that the study's profiles ask for, once each, finished, and of the present versions
-    of their methods. (Keys, fields and possible values are checked when records are read.) Methods with a newer
-    version are named once each.
+    Its bytes must be as `store.publish` writes them. The runs must be those that the study's profiles ask for,
+    once each, finished, and of the present versions of their methods. (Keys, fields and possible values are
+    checked when records are read.) Methods with a newer version are named once each.
 
     Parameters
     ----------
@@ -117,18 +109,16 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
     keys = {config: record["key"] for config, record in zip(configs, records, strict=True)}
     profiles = sorted({config.profile for config in configs} & studies.load(study).profiles.keys())
     asked = {config: key for name in profiles for key, config in studies.by_key(study, name).items()}
-    counts = Counter(configs)
-    return [
-        *((r["key"], "a run that failed is not published") for r in records if r["status"] == "failed"),
-        *_versions(study, records),
-        *((keys[run], f"its config is there {count} times") for run, count in counts.items() if count > 1),
-        *((key, "the study does not ask for it") for run, key in keys.items() if run not in asked),
-        *(
-            (key, "the study asks for it, and it is not there")
-            for run, key in asked.items()
-            if run not in keys
-        ),
-    ]
+    counts, path = Counter(configs), store.published_file(study)
+    lines = [record_json.dump(record) + "\n" for record in sorted(records, key=lambda record: record["key"])]
+    found = [(r["key"], "a run that failed is not published") for r in records if r["status"] == "failed"]
+    found += _versions(study, records)
+    found += [(keys[run], f"its config is there {count} times") for run, count in counts.items() if count > 1]
+    found += [(keys[run], "the study does not ask for it") for run in keys if run not in asked]
+    found += [(asked[run], "the study asks for it, and it is not there") for run in asked if run not in keys]
+    if path.exists() and (not lines or "".join(lines).encode() != path.read_bytes()):
+        found.append(("", "the file is not as survey publish writes it"))
+    return found
 
 
 def _versions(study: str, records: list[dict]) -> list[Fault]:
@@ -171,10 +161,6 @@ def _computable(published: list[tuple[str, dict]], report: Callable[[str], None]
     if left := len(published) - len(here):
         report(f"{left} of {total} runs left out: they were computed on a GPU, and torch sees none here")
     return here
-
-
-def _title(config: dict) -> str:
-    return f"{config['data']}, {config['model']}, {config['method']} at {config['sparsity']:g}, seed {config['seed']}"
 
 
 def _again(old: dict, cache: Path, tolerance: float) -> list[Pair]:
