@@ -146,7 +146,7 @@ REFUSALS = [
     (("student", "README.md"), "Directory 'README.md' is a file"),
     (("publish", "comparson"), "near: comparison"),
     (("sweep", "no/such.yaml"), "no study file"),
-    (("prune", "--model", "resnet-8", "--method", "magnitude"), "exactly one of --sparsity, --macs"),
+    (("prune", "--model", "resnet-8", "--method", "magnitude"), "exactly one of sparsity"),
     (("class", "x", "--notebooks", "02,,07"), "'02,,07' lacks a number; write 02,07"),
     (("class", "x", "--notebooks", "99"), "no notebook '99'"),
     (("sweep", "weight", "--engine", "dask", "--jobs", "0"), "jobs must be at least 1"),
@@ -367,7 +367,7 @@ def test_a_study_that_wants_a_gpu_which_is_not_there_says_what_to_do(own):
         ),
         (
             STUDY.replace("lenet-300-100", "torchvision:resnet18"),
-            "torchvision:resnet18 reads 3 channels, the data has 1",
+            "torchvision:resnet18 on digits: the model cannot read inputs of 1x8x8",
         ),
         (STUDY.replace("lenet-300-100", "lenet-5"), "lenet-5 needs images of at least 16x16"),
         (STUDY.replace("epochs: 2,", "epochs: two,", 1), "epochs: must be a valid integer, got 'two'"),

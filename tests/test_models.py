@@ -1,7 +1,5 @@
 """Networks: parameter counts of the literature, seeds, shapes, errors."""
 
-import sys
-
 import pytest
 import torch
 
@@ -72,8 +70,6 @@ def test_unknown_names_list_near_matches():
 def test_shapes_a_model_cannot_take_are_refused():
     with pytest.raises(ValueError, match="at least 16x16, got 8x8"):
         models.build("lenet-5", 10, (1, 8, 8))
-    with pytest.raises(ValueError, match="reads 3 channels, the data has 1"):
-        models.build("torchvision:resnet18", 10, (1, 28, 28))
 
 
 def test_efficientnet_lite0_starts_from_imagenet_with_a_new_last_layer():
@@ -91,11 +87,8 @@ def test_efficientnet_lite0_starts_from_imagenet_with_a_new_last_layer():
     assert not torch.equal(other.classifier.weight, model.classifier.weight)
 
 
-def test_efficientnet_lite0_names_its_extra_and_refuses_other_weights(tmp_path, monkeypatch):
+def test_efficientnet_lite0_refuses_other_weights(tmp_path):
     changed = tmp_path / "weights.pth"
     changed.write_bytes(b"something else")
     with pytest.raises(ValueError, match="has sha256 .* expected 57934424"):
         pretrained._weights(changed)
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"\.\[transfer\]"):
-        models.build("efficientnet-lite0", 10, (3, 64, 64))

@@ -84,24 +84,17 @@ def audit() -> pd.DataFrame:
     return wrong[columns].reset_index(drop=True)
 
 
-def baselines(metric: str = "top1 %", least: int = 3) -> pd.DataFrame:
+def baselines() -> pd.DataFrame:
     """How far dense accuracies of the same network on the same data differ between sources.
-
-    Parameters
-    ----------
-    metric : str, default 'top1 %'
-        Metric of the published numbers.
-    least : int, default 3
-        Number of different baselines from which on a pair is listed.
 
     Returns
     -------
     pd.DataFrame
-        One row a (dataset, model): lowest, highest, spread, count.
+        One row a (dataset, model) with three different baselines or more: lowest, highest, spread, count.
     """
-    table = published().query("metric == @metric").dropna(subset="baseline_metric")
+    table = published().query("metric == 'top1 %'").dropna(subset="baseline_metric")
     groups = table.drop_duplicates(["dataset", "model", "baseline_metric"]).groupby(["dataset", "model"])
-    found = groups["baseline_metric"].agg(lowest="min", highest="max", count="size").query("count >= @least")
+    found = groups["baseline_metric"].agg(lowest="min", highest="max", count="size").query("count >= 3")
     found.insert(2, "spread", (found["highest"] - found["lowest"]).round(3))
     return found.sort_values("spread", ascending=False).reset_index()
 
@@ -128,11 +121,10 @@ def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
     ValueError
         For a pair without points; the text lists near matches.
     """
-    table = published()
-    chosen = table.query("dataset == @dataset and model == @model and metric == 'top1 %' and own == @own")
-    if chosen.empty:
-        pairs = table.loc[(table["metric"] == "top1 %") & (table["own"] == own), ["dataset", "model"]]
-        known("network with published points", f"{dataset} {model}", sorted(set(pairs.agg(" ".join, axis=1))))
+    table = published().query("metric == 'top1 %' and own == @own")
+    networks = table["dataset"] + " " + table["model"]
+    wanted = known("network with published points", f"{dataset} {model}", sorted(set(networks)))
+    chosen = table[networks == wanted]
     removed = chosen["params_reduction_pct"].fillna(chosen["sparsity_pct"]) / 100
     return pd.DataFrame(
         {

@@ -10,7 +10,6 @@ from survey_lib.catalogue import CATEGORIES, METHODS
 from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.results_table import LATER
-from survey_lib.experiment.sweeps.study import load
 from survey_lib.lookup import known
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
@@ -97,7 +96,6 @@ def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataF
     ValueError
         With near matches for an unknown study, or how to get runs when there are none.
     """
-    load(study)
     frame = store.results(study, local=local, profile=profile)
     done = frame[frame["status"] == "done"].copy()
     if profile is None and (done["profile"] == "full").any():  # recipes of two profiles are never averaged

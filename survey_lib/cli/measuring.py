@@ -11,7 +11,9 @@ from survey_lib.cli.show import JSON, records
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
-@click.option("--pixels", default=32, help="Side of the images, for the models named.")
+@click.option(
+    "--pixels", default=32, type=click.IntRange(16), help="Side of the images, for the models named."
+)
 @click.option("--compiled/--no-compiled", default=True, help="Also torch.compile (needs a compiler).")
 @click.option("--publish", is_flag=True, help="Measure what the course shows and write data/results/speed.")
 @JSON

@@ -101,8 +101,6 @@ def prune(as_json: bool, **wishes: object) -> None:
     survey prune --model resnet-8 --weights mine.safetensors --method l1-filter --macs 0.5 --html report.html
     survey prune --model torchvision:resnet50 --method group-norm --parameters 0.5 --out r50.safetensors
     """
-    if sum(wishes[name] is not None for name in ("sparsity", "macs", "parameters")) != 1:
-        raise click.UsageError("give exactly one of --sparsity, --macs and --parameters")
     from survey_lib.cli.pruning import prune_once
 
     prune_once(**wishes).show(as_json)

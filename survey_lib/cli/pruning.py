@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 import survey_lib
 from survey_lib.catalogue import find
-from survey_lib.chain.selection import check_sparsity
 from survey_lib.cli.report import Report
 from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders
@@ -27,7 +26,6 @@ from survey_lib.experiment.runs import trained
 from survey_lib.experiment.runs.train import evaluate, fit
 from survey_lib.measure import compare_latency, machine, measure
 from survey_lib.measure.export import export_onnx
-from survey_lib.steps.request import budget_of
 
 BATCHES, BATCH_SIZE = 4, 64
 RATE = 0.02  # of fine-tuning, as in the studies
@@ -82,15 +80,10 @@ def prune_once(
         Before any work, for a wrong wish; or an OSError.
     """
     chosen = find(method)
-    if sparsity is not None:
-        check_sparsity(sparsity)
     theirs = model.startswith(models.TORCHVISION)
     if theirs and dataset is None and (epochs or chosen.looks_at_data):
         raise ValueError(f"{'fine-tuning' if epochs else method} needs images with labels; give --data")
-    if theirs or ":" not in model:
-        models.check(model)
     wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
-    budget_of(*wishes.values(), None, None)
     wanted = [path for path in (out, onnx, html) if path]
     for path in wanted:
         files.new(path)

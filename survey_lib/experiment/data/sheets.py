@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,26 +26,24 @@ SHA256 = {
 }
 
 
-def reader(name: str, size: int) -> Callable[[Path], tuple[dict[str, Arrays], tuple[str, ...]]]:
-    """The reader of a data set of the repository.
+def read(root: Path, name: str, size: int) -> tuple[dict[str, Arrays], tuple[str, ...]]:
+    """The parts and class names of a data set of the repository.
 
     Parameters
     ----------
+    root : Path
+        Folder of data sets.
     name : str
         Name of the data set.
     size : int
         Pixels a side of its images.
     """
-
-    def read(root: Path) -> tuple[dict[str, Arrays], tuple[str, ...]]:
-        base = _checked(root, name)
-        table, parts = pd.read_csv(base / "labels.csv"), {}
-        for part in ("train", "test"):
-            labels = table.loc[table["split"] == part, "label"].to_numpy()
-            parts[part] = _tiles(base / f"{part}_{len(labels)}.png", size), labels
-        return parts, tuple(table.drop_duplicates("label").sort_values("label")["class"])
-
-    return read
+    base = _checked(root, name)
+    table, parts = pd.read_csv(base / "labels.csv"), {}
+    for part in ("train", "test"):
+        labels = table.loc[table["split"] == part, "label"].to_numpy()
+        parts[part] = _tiles(base / f"{part}_{len(labels)}.png", size), labels
+    return parts, tuple(table.drop_duplicates("label").sort_values("label")["class"])
 
 
 def eurosat_parts(root: Path, validation: int) -> dict[str, str]:

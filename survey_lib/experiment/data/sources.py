@@ -6,6 +6,7 @@ import gzip
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,16 +79,13 @@ def _idx(path: Path, header: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header)
 
 
-def _read_cifar(kind: str) -> Callable[[Path], Read]:
-    def read(root: Path) -> Read:
-        import torchvision.datasets
+def _read_cifar(root: Path, kind: str) -> Read:
+    import torchvision.datasets
 
-        make = getattr(torchvision.datasets, kind)
-        train, test = (make(root / "downloads", train=part) for part in (True, False))  # checks every md5
-        arrays = {part: (one.data, np.array(one.targets)) for part, one in (("train", train), ("test", test))}
-        return arrays, tuple(train.classes)
-
-    return read
+    make = getattr(torchvision.datasets, kind)
+    train, test = (make(root / "downloads", train=part) for part in (True, False))  # checks every md5
+    arrays = {part: (one.data, np.array(one.targets)) for part, one in (("train", train), ("test", test))}
+    return arrays, tuple(train.classes)
 
 
 def _read_eurosat(root: Path) -> Read:
@@ -117,12 +115,12 @@ def _download(call: str) -> str:
 def _shipped(name: str, size: int, validation: int, **about: tuple) -> Source:
     """A data set of the repository."""
     ways = f"it is part of the repository: `git checkout data/{name}`"
-    return Source(sheets.reader(name, size), validation, ways=ways, **about)
+    return Source(partial(sheets.read, name=name, size=size), validation, ways=ways, **about)
 
 
 def _cifar(kind: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Source:
     ways = _download(f"{kind}('FOLDER/downloads', download=True)")
-    return Source(_read_cifar(kind), 5000, mean, std, ways, flips=(3,), pad=4)
+    return Source(partial(_read_cifar, kind=kind), 5000, mean, std, ways, flips=(3,), pad=4)
 
 
 EUROSAT_WAYS = (

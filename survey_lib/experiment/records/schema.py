@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from survey_lib.experiment.runs.config import FROZEN, SCHEMA, Frozen, key_of
@@ -67,10 +67,8 @@ def bits(scores: Tensor, y: Tensor) -> dict:
     return {"n": len(y), "correct": pack(scores.argmax(1).eq(y).cpu().numpy())}
 
 
-class Part(BaseModel):
+class Part(BaseModel, strict=True, allow_inf_nan=False):
     """Of a record: strict types, finite numbers; what is not named here is kept and not checked."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Method(Part):
@@ -125,10 +123,8 @@ class Metrics(Part):
         return self
 
 
-class Splits(Part):
+class Splits(Part, extra="forbid"):
     """Metrics on validation and test set."""
-
-    model_config = ConfigDict(extra="forbid")
 
     test: Metrics
     validation: Metrics | None = None
@@ -136,10 +132,8 @@ class Splits(Part):
     written: Metrics | None = None  # stories written by hand, where test is text of the language model
 
 
-class Stages(Part):
+class Stages(Part, extra="forbid"):
     """dense; pruned: as cut; recalibrated: then with new batch-norm statistics; recovered: at the end."""
-
-    model_config = ConfigDict(extra="forbid")
 
     dense: Splits
     pruned: Splits
@@ -206,10 +200,8 @@ class Path(Part):
     barrier: float
 
 
-class Header(Part):
+class Header(Part, title="record"):
     """What every record holds, that of a failed run too."""
-
-    model_config = ConfigDict(title="record")
 
     schema_: Annotated[Literal[1, 2], Field(alias="schema")]
     key: str
@@ -221,9 +213,7 @@ class Header(Part):
 
     @model_validator(mode="after")
     def _key(self) -> Header:
-        if lacking := FROZEN - self.config.keys():
-            raise ValueError(f"its config lacks {', '.join(sorted(lacking))}")
-        Frozen.model_validate({name: self.config[name] for name in FROZEN})
+        Frozen.model_validate({name: self.config.get(name) for name in FROZEN})
         version = 1 if self.method.version == "dense" else self.method.version
         if self.key != key_of(self.config, self.schema_, version):
             raise ValueError(f"{self.key} is not the key of its config and version")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain.selection import round_sparsities
@@ -21,10 +21,8 @@ from survey_lib.lookup import known
 SCHEMA = 2  # of records and keys: raise it when the meaning of a run changes
 
 
-class Trained(BaseModel):
+class Trained(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=False):
     """The fields that decide the dense network of a run; a few that came later are added below."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     data: str
     model: str

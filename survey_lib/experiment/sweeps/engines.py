@@ -120,17 +120,17 @@ def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Ite
 
     Raises
     ------
+    ModuleNotFoundError
+        Without the extra `dask`.
     ConnectionError
         When the scheduler cannot be reached, or is lost on the way.
     """
-    try:
-        import dask.config
+    import dask.config
 
-        dask.config.set({"logging.distributed": "error"})  # read when distributed is first imported
-        from distributed import Client, LocalCluster, as_completed
-        from distributed.comm import CommClosedError
-    except ImportError as error:
-        raise ImportError("engine dask needs the extra: pip install -e '.[dask]' in a checkout") from error
+    dask.config.set({"logging.distributed": "error"})  # read when distributed is first imported
+    from distributed import Client, LocalCluster, as_completed
+    from distributed.comm import CommClosedError
+
     local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     try:
         connected = Client(scheduler or LocalCluster(**local), timeout=CONNECT_SECONDS)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.records.wording import in_words
@@ -25,19 +25,15 @@ Grid = dict[str, Any]  # field -> value, or list of values
 _own: dict[str, Path] = {}  # studies of the user, by name
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, frozen=True, extra="forbid"):
     """Fields common to all runs of a profile, and grids: each the product of its lists."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     common: Grid = {}
     grids: list[Grid] = Field(min_length=1)
 
 
-class Study(BaseModel):
+class Study(BaseModel, frozen=True, extra="forbid"):
     """A question and the runs that answer it, at two costs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     question: str
