@@ -8,27 +8,17 @@ import platform
 import pandas as pd
 import torch
 
-import survey_lib
+from survey_lib.experiment import environment
 from survey_lib.experiment.data import loaders
 from survey_lib.repository import versions
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pandas",
-    "matplotlib",
-    "papermill",
-    "distributed",
-    "onnxruntime",
-)
+PACKAGES = (*environment.PACKAGES, "pandas", "matplotlib", "papermill", "distributed", "onnxruntime")
 
 
 def examine() -> pd.DataFrame:
     """Versions, threads, data sets and results of this installation, a row each."""
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     rows = {
-        "survey_lib": survey_lib.__version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
         **{name: found or "not installed" for name, found in versions(PACKAGES).items()},
         "processor": f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads",

@@ -18,14 +18,7 @@ from survey_lib.lookup import known
 
 FOLDER = REPOSITORY / "data" / "checkpoints"
 SHA256 = {"resnet-8-eurosat32": "850bbfa4388b7641baed3605fd7d0a5d5aaaa6e8e6a5104a68af5caca961f9d4"}
-RECIPE = {
-    "epochs": 10,
-    "lr": 0.2,
-    "batch_size": 64,
-    "weight_decay": 5e-4,
-    "lr_schedule": "one-cycle",
-    "seed": 0,
-}
+RECIPE = {"epochs": 10, "lr": 0.2, "batch_size": 64, "weight_decay": 5e-4, "seed": 0}
 
 
 def load_trained(name: str) -> nn.Module:
