@@ -177,7 +177,7 @@ def within_runtime(table: pd.DataFrame) -> pd.DataFrame:
     return both.drop(columns=[f"{name}_dense" for name in speed])
 
 
-def layers(model: nn.Module, example: Tensor, batch: int = USUAL) -> pd.DataFrame:
+def layers(model: nn.Module, example: Tensor) -> pd.DataFrame:
     """Each operator of the dense, cut and aligned model at one thread, with the machine's `peak` and `bandwidth`.
 
     Parameters
@@ -186,14 +186,12 @@ def layers(model: nn.Module, example: Tensor, batch: int = USUAL) -> pd.DataFram
         The network.
     example : Tensor
         An input of its forward.
-    batch : int, default USUAL
-        Images in a batch.
     """
     limits = ceilings()
-    images = example[:1].expand(batch, *example.shape[1:]).contiguous()
+    images = example[:1].expand(USUAL, *example.shape[1:]).contiguous()
     found = variants(model, example)
     tables = [
-        operators(found[name], images).assign(variant=name, batch=batch, **limits)
+        operators(found[name], images).assign(variant=name, batch=USUAL, **limits)
         for name in ("dense", "cut", "aligned")
     ]
     return pd.concat(tables).rename_axis("place").reset_index()

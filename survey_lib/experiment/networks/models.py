@@ -205,8 +205,8 @@ class DenseBlock(nn.Module):
         return x
 
 
-def densenet_small(classes: int, in_shape: Shape, growth: int = 12, layers: int = 4) -> nn.Module:
-    """Three dense blocks of four layers with 1x1 transitions that halve channels and size.
+def densenet_small(classes: int, in_shape: Shape) -> nn.Module:
+    """Three dense blocks, each four layers of twelve channels, with 1x1 transitions that halve channels and size.
 
     Parameters
     ----------
@@ -214,11 +214,8 @@ def densenet_small(classes: int, in_shape: Shape, growth: int = 12, layers: int 
         Classes of the last layer.
     in_shape : Shape
         In shape of an image.
-    growth : int, default 12
-        Channels that a layer adds.
-    layers : int, default 4
-        Layers in a block.
     """
+    growth, layers = 12, 4
     modules, width = [nn.Conv2d(in_shape[0], 2 * growth, 3, padding=1, bias=False)], 2 * growth
     for block in range(3):
         modules.append(DenseBlock(width, growth, layers))

@@ -15,6 +15,7 @@ from survey_lib.chain.training.descent import descend, make_optimizer
 from survey_lib.chain.training.finetune import distillation
 from survey_lib.experiment.data.loaders import Data, Split, augment
 
+BINS = 15  # of the calibration error
 TEMPERATURE, TAUGHT = 4.0, 0.9  # of distillation, as in `survey_lib.finetune`
 
 
@@ -170,8 +171,8 @@ def predict(model: nn.Module, x: Tensor, batch_size: int = 100) -> Tensor:
     return scores
 
 
-def evaluate(model: nn.Module, split: Split, reference: Tensor | None = None) -> dict:
-    """Means over single examples: accuracy, loss, ece, per-class accuracy, agreement with a reference.
+def evaluate(model: nn.Module, split: Split) -> dict:
+    """Means over single examples: accuracy, loss, ece, per-class accuracy.
 
     ece is the expected calibration error, Σ over 15 equal bins of confidence of `share · |accuracy −
     confidence|`.
@@ -182,11 +183,9 @@ def evaluate(model: nn.Module, split: Split, reference: Tensor | None = None) ->
         The network.
     split : Split
         Images and labels.
-    reference : Tensor, optional
-        Predicted classes (n,) of the dense model; agreement is the share of equal predictions.
     """
     x, y = split
-    return score_metrics(predict(model, x), y, reference)
+    return score_metrics(predict(model, x), y)
 
 
 def score_metrics(scores: Tensor, y: Tensor, reference: Tensor | None = None) -> dict:
@@ -199,7 +198,7 @@ def score_metrics(scores: Tensor, y: Tensor, reference: Tensor | None = None) ->
     y : Tensor
         Labels (n,).
     reference : Tensor, optional
-        Predicted classes (n,) of the dense model.
+        Predicted classes (n,) of the dense model; agreement is the share of equal predictions.
 
     Examples
     --------
@@ -220,8 +219,8 @@ def score_metrics(scores: Tensor, y: Tensor, reference: Tensor | None = None) ->
     return metrics
 
 
-def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
-    """Expected calibration error over equal bins (guo2017calibration).
+def calibration_error(confidence: Tensor, correct: Tensor) -> float:
+    """Expected calibration error over 15 equal bins (guo2017calibration).
 
     Parameters
     ----------
@@ -229,14 +228,12 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> fl
         Largest probabilities (n,).
     correct : Tensor
         (n,) whether they were right.
-    bins : int, default 15
-        Bins of equal width.
 
     Examples
     --------
     >>> round(calibration_error(torch.tensor([0.9, 0.9]), torch.tensor([1.0, 0.0])), 3)
     0.4
     """
-    place = (confidence * bins).long().clamp(max=bins - 1)
-    gap = torch.bincount(place.cpu(), (correct - confidence).double().cpu(), bins)
+    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    gap = torch.bincount(place.cpu(), (correct - confidence).double().cpu(), BINS)
     return float(gap.abs().sum() / len(confidence))
