@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 
-import torch
 from torch import Tensor, nn
 
 from survey_lib.catalogue import find
 from survey_lib.chain import channels, masks
 from survey_lib.chain.coupling import Coupling, group_masks, trace
+from survey_lib.chain.selection import keep_largest
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.prune import prune
 
@@ -55,10 +55,7 @@ def keep_of(scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tens
     counts : dict[str, int]
         Channels to keep of each group.
     """
-    return {
-        name: torch.zeros(len(score), dtype=torch.bool).index_fill_(0, score.topk(counts[name]).indices, True)
-        for name, score in scores.items()
-    }
+    return {name: keep_largest(score, len(score) - counts[name]) for name, score in scores.items()}
 
 
 def variants(model: nn.Module, example: Tensor) -> dict[str, nn.Module]:
