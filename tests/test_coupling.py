@@ -691,6 +691,33 @@ def test_b70_what_the_example_does_not_use_is_named_and_warned_about():
     assert ("spare.bias", "no operation of the run on the example uses it") in result.skipped
 
 
+def swallowed(hidden) -> bool:
+    try:
+        return hidden.sum().item() > 0
+    except Exception:
+        return False
+
+
+LOOKS = {
+    "compared": lambda hidden: hidden.sum() > 0,
+    "list": lambda hidden: hidden.sum().tolist() > 0,
+    "array": lambda hidden: hidden.detach().numpy().sum() > 0,
+    "shape": lambda hidden: len(hidden.nonzero()) > 0,
+    "swallowed": swallowed,
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_a_branch_on_values_is_the_one_that_the_example_takes(look):
+    def forward(self, x):
+        hidden = self.first(x).relu()
+        return self.positive(hidden) if look(hidden) else self.zero(hidden)
+
+    layers = {"first": nn.Linear(3, 4), "positive": nn.Linear(4, 2), "zero": nn.Linear(4, 2)}
+    nn.init.ones_(layers["first"].weight)
+    assert trace(Functional(forward, **layers), torch.ones(1, 3)).unseen == ("zero.weight", "zero.bias")
+
+
 @torch.library.custom_op("survey_tests::swap_halves", mutates_args=())
 def swap_halves(x: torch.Tensor) -> torch.Tensor:
     first, second = x.chunk(2, 1)

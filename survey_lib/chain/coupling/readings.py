@@ -30,10 +30,12 @@ class Choice:
 
 
 class LabelledRun(EagerMode):
-    """Follows the labels through every operation the model runs.
+    """Follows the labels through every operation the model runs; hooks stay on the model, a copy made for the run.
 
     second: ambiguous operations, by their number in the run, to be read the second way.
     """
+
+    looked = False  # at values that were not computed
 
     def __init__(self, model: nn.Module, labels: Labels, second: frozenset[int] = frozenset()):
         super().__init__()
@@ -49,16 +51,12 @@ class LabelledRun(EagerMode):
         self.stack: list[str] = [""]
         self.widths: dict[str, dict[tuple, np.ndarray]] = {}
         self.attributes: dict[tuple[str, str], np.ndarray | list[np.ndarray]] = {}
+        self._watch()
 
     def __call__(self, inputs: tuple) -> object:
         """Run the model; what reaches the output is fixed."""
-        handles = [hook for name, module in self.model.named_modules() for hook in self._hooks(name, module)]
-        try:
-            with plain_kernels(self.model), Sizes(self), self:
-                output = self.model(*inputs[0], **inputs[1])
-        finally:
-            for handle in handles:
-                handle.remove()
+        with plain_kernels(self.model), Sizes(self), self:
+            output = self.model(*inputs[0], **inputs[1])
         if not any(x.is_floating_point() or x.is_complex() for x in leaves(output)):
             what = "no floating tensor by which a cut could be checked; wrap it to return its scores"
             raise ValueError(f"the model returns {described(output)}, and {what}")
@@ -67,9 +65,11 @@ class LabelledRun(EagerMode):
                 self.labels.fix_all(self.labels.axes(tensor), why)
         return output
 
-    def _hooks(self, name: str, module: nn.Module):
-        yield module.register_forward_pre_hook(lambda *_: self.stack.append(name))
-        yield module.register_forward_hook(self._leave, always_call=True)
+    def _watch(self) -> None:
+        """Keep the names of the modules under way."""
+        for name, module in self.model.named_modules():
+            module.register_forward_pre_hook(lambda *_, name=name: self.stack.append(name))
+            module.register_forward_hook(self._leave, always_call=True)
 
     def _leave(self, *_) -> None:
         self.stack.pop()
@@ -102,6 +102,9 @@ class LabelledRun(EagerMode):
             All of them, by the names of its schema.
         """
         return func(*args, **kwargs)
+
+    def look(self) -> None:
+        """The forward takes values to Python, past the dispatcher."""
 
     def _follow(self, rule, call: Call, args, kwargs) -> None:
         tensors = list(leaves([args, kwargs]))

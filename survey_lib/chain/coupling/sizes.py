@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 VIEWS = {"view", "reshape", "unflatten"}
 SPLITS = {"split", "split_with_sizes", "__getitem__", "narrow"}
 CHUNKS = {"chunk", "tensor_split"}
+TO_PYTHON = {"tolist", "numpy", "__array__"}
 
 
 class Size(int):
@@ -109,6 +110,8 @@ class Sizes(TorchFunctionMode):
             self._attention(*args, **kwargs)
         if func is F.multi_head_attention_forward:
             return self._multi_head(func, args, kwargs)
+        if name in TO_PYTHON:
+            self.run.look()
         if name in VIEWS | SPLITS | CHUNKS:
             self.run.hint = self._hint(name, args, kwargs)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from survey_lib.chain.coupling.grouping import Classes, coupling
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.readings import Choice, LabelledRun
+from survey_lib.chain.coupling.shapes_run import ShapesRun
 from survey_lib.chain.coupling.sizes import Size
 from survey_lib.chain.masks import reparametrised
 from survey_lib.chain.surgery.resize import structure
@@ -115,14 +117,23 @@ class Attempt:
 
 
 def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> Attempt:
-    probe = structure(model)
-    run = LabelledRun(probe, Labels(probe), second)
-    _run(run, inputs)
-    _refuse_reparametrised(probe, run.labels)
+    run = None
+    with contextlib.suppress(Exception):  # the run with all values says what is wrong
+        run = _ran(ShapesRun, model, inputs, second)
+    if run is None or run.looked:
+        run = _ran(LabelledRun, model, inputs, second)
+    _refuse_reparametrised(run.model, run.labels)
     classes = Classes(run.labels)
     return Attempt(
         run, classes, frozenset(n for n, one in enumerate(run.choices) if _dead(one, run.numbers, classes))
     )
+
+
+def _ran(kind: type[LabelledRun], model: nn.Module, inputs: list, second: frozenset[int]) -> LabelledRun:
+    probe = structure(model)
+    run = kind(probe, Labels(probe), second)
+    _run(run, inputs)
+    return run
 
 
 def _run(run: LabelledRun, inputs: list) -> None:
@@ -133,17 +144,11 @@ def _run(run: LabelledRun, inputs: list) -> None:
             run.counting = number == 0  # multiply-adds are those of the first
             run(_copies(one, 1))
         if any(id(p) not in run.seen for p in run.model.parameters()):
-            _ = any(_run_training(run, _copies(inputs[0], times)) for times in (1, 2))
-
-
-def _run_training(run: LabelledRun, inputs) -> bool:
-    """False where the model refuses: it may want targets, or more than one example for its batch norms."""
-    run.model.train()
-    try:
-        run(inputs)
-    except Exception:
-        return False
-    return True
+            run.model.train()
+            for times in (1, 2):  # it may want targets, or more than one example for its batch norms
+                with contextlib.suppress(Exception):
+                    run(_copies(inputs[0], times))
+                    break
 
 
 def _copies(inputs, times: int):
