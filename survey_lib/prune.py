@@ -181,8 +181,8 @@ def prune(
     if cuttable and example is None:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
-    # A forward may write to it, and hooks of the caller's may reach it from a copy
-    with torch.inference_mode(False), untouched(original):
+    # A forward may write to it, and hooks of the caller's may reach it from a copy; blocks are looked for in `bare`
+    with torch.inference_mode(False), untouched(original, copies=[bare] if step is not prune_blocks else []):
         request = Request(
             chosen,
             sparsity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -110,16 +110,19 @@ def _pickling(kind: type) -> tuple:
 
 def _values(table: dict[str, object], memo: dict[int, object]) -> dict[str, object]:
     """`copy.deepcopy` of the values, without its detours for numbers, names and the many tables of a module."""
-    return {name: v if type(v) in ATOMS else _value(v, memo) for name, v in table.items()}
-
-
-def _value(value: object, memo: dict[int, object]) -> object:
-    kind = type(value)
-    if id(value) in memo or kind not in TABLES or not ATOMS.issuperset(map(type, value)):
-        return copy.deepcopy(value, memo)
-    memo[id(value)] = new = kind()
-    new.update(value if kind is set else _values(value, memo))
-    return new
+    copied = {}
+    for name, value in table.items():
+        kind = type(value)
+        if kind in ATOMS or (kind is tuple and ATOMS.issuperset(map(type, value))):
+            copied[name] = value
+        elif id(value) in memo:
+            copied[name] = memo[id(value)]
+        elif kind in TABLES and (not value or ATOMS.issuperset(map(type, value))):
+            memo[id(value)] = copied[name] = new = kind()
+            new.update(value if kind is set else _values(value, memo))
+        else:
+            copied[name] = copy.deepcopy(value, memo)
+    return copied
 
 
 def _uncopyable(model: nn.Module) -> dict[int, object]:
@@ -136,19 +139,21 @@ def _uncopyable(model: nn.Module) -> dict[int, object]:
 
 
 @contextmanager
-def untouched(*models: nn.Module) -> Iterator[None]:
+def untouched(*models: nn.Module, copies: Sequence[nn.Module] = ()) -> Iterator[None]:
     """Put back what is written inside.
 
     Tensors bit by bit, modes, attributes and the lists they hold (case B72).
+
+    Parameters
+    ----------
+    *models : nn.Module
+        The networks.
+    copies : Sequence[nn.Module], default ()
+        Copies of them to which nobody writes inside; they spare another copy of the tensors.
     """
     modules = [module for model in models for module in model.modules()]
-    tensors = [
-        t
-        for model in models
-        for t in (*model.parameters(), *model.buffers())
-        if not (is_lazy(t) or t.is_meta)
-    ]
-    values = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    saved = _with_values(copies) or [x.detach().clone() for x in _with_values(models)]
+    values = list(zip(_with_values(models), saved, strict=True))
     attributes = [(module, dict(vars(module))) for module in modules]
     held = [
         (v, v.copy())
@@ -171,6 +176,12 @@ def untouched(*models: nn.Module) -> Iterator[None]:
         for tensor, before in values:
             if not torch.equal(tensor, before):
                 tensor.data.copy_(before)
+
+
+def _with_values(models: Iterable[nn.Module]) -> list[Tensor]:
+    """Parameters and buffers that have values."""
+    found = (x for model in models for x in (*model.parameters(), *model.buffers()))
+    return [x for x in found if not (is_lazy(x) or x.is_meta)]
 
 
 def _entries(container) -> list:
