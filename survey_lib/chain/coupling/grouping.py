@@ -19,6 +19,10 @@ class Classes:
 
     def __init__(self, labels: Labels):
         self.labels = labels
+        ends = np.append(labels.starts, labels.of_parameters).astype(int)
+        self.axis = np.repeat(
+            np.arange(-1, len(labels.starts)), np.diff(ends, prepend=0)
+        )  # of each label of a tensor
         first, second = np.concatenate([np.zeros((2, 0), int), *(tie for tie, _ in labels.ties)], axis=1)
         graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(labels.total, labels.total))
         self.count, self.of = connected_components(graph, directed=False)
@@ -112,15 +116,14 @@ def _explained(labels: Labels, groups: tuple[ChannelGroup, ...]) -> tuple[Channe
 
 
 def _groups(labels, classes, alive) -> tuple[np.ndarray, tuple[ChannelGroup, ...]]:
-    own = np.arange(labels.of_parameters)
-    own = own[alive[classes.of[own]]]
-    axis = np.searchsorted(labels.starts, own, "right") - 1
+    own = np.flatnonzero(alive[classes.of[: labels.of_parameters]])
+    axis = classes.axis[own]
     tokens = np.random.default_rng(0).integers(1, 2**62, len(labels.starts) + 1)
     signature = np.zeros(classes.count, np.int64)
     np.add.at(signature, classes.of[own], tokens[axis])
     member = np.full((labels.total, 2), -1)
     groups: list[ChannelGroup] = []
-    marked = [_marked(labels, vectors) for vectors in (labels.produced, labels.read_weights)]
+    marked = [_marked(classes, vectors) for vectors in (labels.produced, labels.read_weights)]
     by_signature = signature[classes.of[own]]
     first = np.sort(np.unique(by_signature, return_index=True)[1])
     for number, value in enumerate(by_signature[first]):
@@ -136,9 +139,9 @@ def _group(labels, classes, own, axis, marked, number, member, groups) -> Channe
     size = len(first)
     member[own] = np.stack([np.full(len(own), number), channel], axis=1)
     slices, produced, read = [], [], []
-    for one in np.unique(axis):
-        here = np.flatnonzero(axis == one)
-        here = here[np.lexsort((own[here], channel[here]))]
+    order = np.lexsort((own, channel, axis))
+    for here in np.split(order, np.flatnonzero(np.diff(axis[order])) + 1):
+        one = axis[here[0]]
         tensor, dim = labels.axes_of[one]
         roles = (role for role, axes in zip(("output", "input"), marked, strict=True) if one in axes)
         piece = Slice(tensor, dim, (own[here] - labels.starts[one]).reshape(size, -1), ", ".join(roles))
@@ -154,10 +157,11 @@ def _group(labels, classes, own, axis, marked, number, member, groups) -> Channe
     return ChannelGroup(name, size, tuple(slices), tuple(dict.fromkeys(produced)), tuple(read), tuple(flags))
 
 
-def _marked(labels, vectors) -> set[int]:
+def _marked(classes, vectors) -> set[int]:
+    """Axes of tensors with a label in one of the vectors."""
     found = np.concatenate([np.zeros(0, int), *vectors])
-    found = found[(found > 0) & (found < labels.of_parameters)]
-    return set((np.searchsorted(labels.starts, np.unique(found), "right") - 1).tolist())
+    found = found[(found > 0) & (found < classes.labels.of_parameters)]
+    return set(np.flatnonzero(np.bincount(classes.axis[found])).tolist())
 
 
 def _spread(classes, member) -> None:
@@ -165,7 +169,7 @@ def _spread(classes, member) -> None:
     known = np.full((classes.count, 2), -1)
     rows = member[:, 0] >= 0
     known[classes.of[rows]] = member[rows]
-    member[:] = known[classes.of]
+    member[:] = known.take(classes.of, 0)
 
 
 def _counts(labels, classes, member, groups) -> tuple[tuple[tuple[str, ...], ...], np.ndarray]:
@@ -191,14 +195,13 @@ def _reasons(labels, classes, member) -> dict[str, str]:
     for number in range(len(labels.fixed) - 1, -1, -1):
         why[classes.of[labels.fixed[number][0]]] = number
     texts = [text for _, text in labels.fixed] + ["nothing in the trace reads its channels"]
-    produced = _marked(labels, labels.produced)
+    produced = _marked(classes, labels.produced)
     layers: dict[str, str] = {}
     prunable = set()
     for one in sorted(produced):
         tensor, dim = labels.axes_of[one]
         layer = tensor.rpartition(".")[0] or tensor
-        end = labels.starts[one + 1] if one + 1 < len(labels.starts) else labels.of_parameters
-        run = np.arange(labels.starts[one], end)
+        run = np.flatnonzero(classes.axis == one)
         if (member[run, 0] >= 0).any():
             prunable.add(layer)
         layers.setdefault(layer, texts[why[classes.of[run]].min()])

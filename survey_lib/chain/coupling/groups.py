@@ -260,7 +260,7 @@ def removed(coupling: Coupling, keep: Mapping[str, Tensor]) -> dict[str, dict[in
         cut = ~mask.cpu().numpy()
         for piece in coupling[name].slices if cut.any() else ():
             gone.setdefault(piece.tensor, {}).setdefault(piece.dim, []).append(piece.index[cut].ravel())
-    return {t: {d: np.unique(np.concatenate(i)) for d, i in axes.items()} for t, axes in gone.items()}
+    return {t: {d: np.flatnonzero(np.bincount(np.hstack(i))) for d, i in g.items()} for t, g in gone.items()}
 
 
 def parameters(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]) -> int:

@@ -227,8 +227,8 @@ def gains(model: nn.Module, without: Container[str] = ()) -> dict[str, float]:
 def _constant(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or not tensor.numel():
         return False
-    low, high = tensor.detach().aminmax()
-    return bool(high - low <= 1e-3 * torch.maximum(high.abs(), low.abs()))
+    low, high = map(float, tensor.detach().aminmax())
+    return high - low <= 1e-3 * max(abs(high), abs(low))
 
 
 def variants(example) -> Iterator:
