@@ -1,16 +1,14 @@
 """Time and memory of the mechanics beside their peers, as ratios measured in one process.
 
-    python benchmarks/mechanics.py [selection] [imports] [structured] [training] [depth] [swin]
+    python benchmarks/mechanics.py [selection] [imports] [structured] [training] [depth]
 
-torch-kirigami is compared where it is installed (pip install torch-kirigami). Each part prints a table; without a
-name all run. Peers take turns round by round, medians of processor time are compared, one thread. Peak memory is the
-resident memory a fresh process gains during the one call.
+Each part prints a table; without a name all run. Peers take turns round by round, medians of processor time are
+compared, one thread. Peak memory is the resident memory a fresh process gains during the one call.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
 import multiprocessing
 import os
 import resource
@@ -22,7 +20,6 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from unittest import mock
 
 import pandas as pd
 import torch
@@ -34,7 +31,6 @@ from torch.nn.utils import prune as torch_prune
 import survey_lib
 from survey_lib.chain.masks import Masks, prunable
 from survey_lib.chain.selection import select
-from survey_lib.chain.surgery.verify import Check
 from survey_lib.experiment.networks.models import build
 from survey_lib.measure import machine, measure
 
@@ -169,68 +165,25 @@ def prune_peer_checked(model: nn.Module) -> nn.Module:
     return small
 
 
-def prune_kirigami(model: nn.Module) -> nn.Module:
-    """torch-kirigami, to seven tenths of the parameters."""
-    from torch_kirigami import DependencyGraph, pruning
-
-    pruner = pruning.Pruner(model, graph=DependencyGraph.build(model, args=(torch.randn(IMAGE),)))
-    budget = pruning.ParameterBudget(max_params=int(0.7 * _parameters(model)))
-    strategy = pruning.Greedy(pruning.GroupMagnitude(p=2))
-    return pruner.prune(pruner.discover_candidates(), budget=budget, strategy=strategy)[0]
-
-
-def check_share(model: nn.Module) -> float:
-    """Share of one cut's time that the check's forward passes take, masked and cut."""
-    spent = []
-
-    def timed(call: Callable) -> Callable:
-        def run(*args):
-            start = time.process_time()
-            try:
-                return call(*args)
-            finally:
-                spent.append(time.process_time() - start)
-
-        return run
-
-    with mock.patch.multiple(Check, _masked=timed(Check._masked), _cut=timed(Check._cut)):
-        start = time.process_time()
-        prune_ours(model)
-        return sum(spent) / (time.process_time() - start)
-
-
 def structured() -> pd.DataFrame:
     """Group-norm pruning of 30 % of the channels from end to end; ours also checks masked = cut in float64.
 
-    "without check" is our median times the share that is not the check's, so never a cut that went unchecked.
+    "alone" are seconds and GiB gained in a fresh process. Where torch-pruning has no result within the caps, ours is
+    compared with its own trace.
     """
     rows = []
-    for name in ("resnet50", "mobilenet_v2", "vit_b_16", "densenet121"):
+    for name in ("resnet50", "mobilenet_v2", "densenet121", "vit_b_16", "swin_t"):
         model = fresh(name)
-        seconds = in_turns(model, PRUNERS | {"checked peer": prune_peer_checked}, 3)
-        memory = {f"{peer} GiB": alone(call, name)[1] for peer, call in PRUNERS.items()}
-        left = {f"{peer} M": _parameters(call(copy.deepcopy(model))) / 1e6 for peer, call in PRUNERS.items()}
-        ratios = {
-            "time over peer": seconds["survey_lib"] / seconds["torch-pruning"],
-            "over checked": seconds["survey_lib"] / seconds["checked peer"],
-        }
-        if importlib.util.find_spec("torch_kirigami"):
-            kirigami = alone(prune_kirigami, name, CAP_BYTES)
-            ratios["torch-kirigami s"] = kirigami[0] if kirigami else f"over {CAP_SECONDS}"
-        share = check_share(copy.deepcopy(model))
-        check = {"check share": share, "without check": seconds["survey_lib"] * (1 - share)}
-        rows.append({"model": name} | seconds | ratios | check | memory | left)
+        lonely = {peer: alone(call, name, CAP_BYTES) for peer, call in PRUNERS.items()}
+        done = {peer: call for peer, call in PRUNERS.items() if lonely[peer]}
+        own = {"trace": lambda model: survey_lib.trace(model, torch.randn(IMAGE))}
+        more = {"checked peer": prune_peer_checked} if len(done) > 1 else own
+        seconds = in_turns(model, done | more, 3)
+        ratios = {f"over {peer}": seconds["survey_lib"] / value for peer, value in seconds.items()}
+        left = {f"{peer} M": _parameters(call(copy.deepcopy(model))) / 1e6 for peer, call in done.items()}
+        found = {f"{peer} alone": lonely[peer] or "no result" for peer in PRUNERS}
+        rows.append({"model": name} | seconds | ratios | left | found)
         print(rows[-1], flush=True)
-    return pd.DataFrame(rows)
-
-
-def swin() -> pd.DataFrame:
-    """swin_t, where the peer grows without bound: fresh processes under a cap of memory and time."""
-    rows = []
-    for peer, call in PRUNERS.items():
-        done = alone(call, "swin_t", CAP_BYTES)
-        seconds, gained = done or ("stopped", f"over {CAP_BYTES // 2**30} GiB or {CAP_SECONDS} s")
-        rows.append({"peer": peer, "seconds": seconds, "GiB": gained})
     return pd.DataFrame(rows)
 
 
@@ -293,7 +246,7 @@ def depth() -> pd.DataFrame:
 
 
 PRUNERS = {"survey_lib": prune_ours, "torch-pruning": prune_peer}
-PARTS = {part.__name__: part for part in (selection, imports, structured, training, depth, swin)}
+PARTS = {part.__name__: part for part in (selection, imports, structured, training, depth)}
 
 
 def main(names: list[str]) -> None:
