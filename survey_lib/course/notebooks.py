@@ -136,9 +136,7 @@ def run_all(
     files.refuse_foreign(
         folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")]
     )
-    with ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c, max_tasks_per_child=1
-    ) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c) as pool:
         tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
         try:
             for task in as_completed(tasks):
