@@ -85,13 +85,16 @@ def test_b60_a_notebook_without_parameters_cell_is_refused(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_b62_b63_failures_are_named_and_nothing_is_left_that_counts_as_done(tmp_path):
-    raising = run_notebook(with_cell(tmp_path, "1 / 0", "raising"), {}, tmp_path / "out" / "raising.ipynb")
+    parts = "print('one', end=' ', flush=True)\nprint('line', flush=True)\n1 / 0"
+    raising = run_notebook(with_cell(tmp_path, parts, "raising"), {}, tmp_path / "out" / "raising.ipynb")
     dying = run_notebook(
         with_cell(tmp_path, "import os; os._exit(9)", "dying"), {}, tmp_path / "out" / "dying.ipynb"
     )
     assert raising.failure == "cell 3: ZeroDivisionError: division by zero"
     assert dying.failure.startswith("DeadKernelError: Kernel died")
     assert not raising.out.exists() and not dying.out.exists()
+    kept = nbformat.read(raising.out.with_suffix(".failed.ipynb"), as_version=4)
+    assert "one line\n" in [output.get("text") for cell in kept.cells for output in cell.get("outputs", ())]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # of Student; scipy.stats takes half a second to import
 
 BLOCK = ["data", "model", "seed"]
 FEWEST_BLOCKS, FEWEST_IMAGES = 10, 2500  # for a critical difference
@@ -81,9 +81,9 @@ def crossed_interval(gaps: np.ndarray) -> Estimate:
 
 def _student(mean: float, variance: float, degrees: float, n: int, examples: int) -> Estimate:
     error = np.sqrt(variance)
-    margin = stats.t.ppf(0.975, degrees) * error
+    margin = stdtrit(degrees, 0.975) * error
     with np.errstate(divide="ignore", invalid="ignore"):  # no spread: p is 0, or 1 for no difference
-        p = 1.0 if mean == 0 else 2 * stats.t.sf(abs(np.divide(mean, error)), degrees)
+        p = 1.0 if mean == 0 else 2 * stdtr(degrees, -abs(np.divide(mean, error)))
     return Estimate(*map(float, (mean, mean - margin, mean + margin, p)), n, examples)
 
 
@@ -135,6 +135,8 @@ def ranking(frame: pd.DataFrame) -> Ranking:
     TooFew
         For fewer than two blocks.
     """
+    from scipy import stats  # only here, see above
+
     ranks = _values(frame).rank(axis=1, ascending=False)
     n, methods = ranks.shape
     if methods < 3:

@@ -136,9 +136,7 @@ def run_all(
     files.refuse_foreign(
         folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")]
     )
-    with ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c, max_tasks_per_child=1
-    ) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c) as pool:
         tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
         try:
             for task in as_completed(tasks):
@@ -233,7 +231,8 @@ def _execute(path: Path, out: Path, chosen: dict) -> str:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     place = {"kernel_name": "python3", "cwd": str(path.parent), "execution_timeout": CELL_TIMEOUT}
     try:
-        execute_notebook(str(path), str(out), chosen, progress_bar=False, **place)
+        # without `coalesce_streams` a busy machine splits what a cell prints into several outputs
+        execute_notebook(str(path), str(out), chosen, progress_bar=False, coalesce_streams=True, **place)
     except PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
     except Exception as error:  # a dead or missing kernel, a time-out
