@@ -2,13 +2,15 @@
 
     python benchmarks/mechanics.py [selection] [imports] [structured] [training] [depth]
 
-Each part prints a table; without a name all run. Peers take turns round by round, medians of processor time are
-compared, one thread. Peak memory is the resident memory a fresh process gains during the one call.
+torch-kirigami is compared where it is installed (pip install --no-deps torch-kirigami). Each part prints a table;
+without a name all run. Peers take turns round by round, medians of processor time are compared, one thread. Peak
+memory is the resident memory a fresh process gains during the one call.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import multiprocessing
 import os
 import resource
@@ -165,6 +167,16 @@ def prune_peer_checked(model: nn.Module) -> nn.Module:
     return small
 
 
+def prune_kirigami(model: nn.Module) -> nn.Module:
+    """torch-kirigami, to seven tenths of the parameters."""
+    from torch_kirigami import DependencyGraph, pruning
+
+    pruner = pruning.Pruner(model, graph=DependencyGraph.build(model, args=(torch.randn(IMAGE),)))
+    budget = pruning.ParameterBudget(max_params=int(0.7 * _parameters(model)))
+    strategy = pruning.Greedy(pruning.GroupMagnitude(p=2))
+    return pruner.prune(pruner.discover_candidates(), budget=budget, strategy=strategy)[0]
+
+
 def structured() -> pd.DataFrame:
     """Group-norm pruning of 30 % of the channels from end to end; ours also checks masked = cut in float64.
 
@@ -181,7 +193,9 @@ def structured() -> pd.DataFrame:
         seconds = in_turns(model, done | more, 3)
         ratios = {f"over {peer}": seconds["survey_lib"] / value for peer, value in seconds.items()}
         left = {f"{peer} M": _parameters(call(copy.deepcopy(model))) / 1e6 for peer, call in done.items()}
-        found = {f"{peer} alone": lonely[peer] or "no result" for peer in PRUNERS}
+        if importlib.util.find_spec("torch_kirigami"):
+            lonely["torch-kirigami"] = alone(prune_kirigami, name, CAP_BYTES)
+        found = {f"{peer} alone": result or "no result" for peer, result in lonely.items()}
         rows.append({"model": name} | seconds | ratios | left | found)
         print(rows[-1], flush=True)
     return pd.DataFrame(rows)

@@ -408,7 +408,11 @@ def test_b97_a_forward_without_gradients_is_named():
         prune(Detached(), "taylor-filter", 0.5, example=X, batches=PAIR)
 
 
-@pytest.mark.parametrize("fold", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def half_by_torch(layer):
+    return nn.utils.prune.l1_unstructured(layer, "weight", 0.5)
+
+
+@pytest.mark.parametrize("fold", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm, half_by_torch])
 def test_b97_weights_that_are_computed_are_left_whole_with_the_way_to_fold_them(fold):
     model = network()
     fold(model[3])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
 
 from survey_lib.chain.checks import described
 from survey_lib.chain.copies import check_runnable, duplicate, unwrap
@@ -32,8 +33,12 @@ def reparametrised(model: nn.Module) -> dict[str, str]:
 
 
 def _folded_by(module: nn.Module) -> str:
-    hooks = [FOLD.get(type(hook).__name__, "") for hook in module._forward_pre_hooks.values()]
-    return "parametrize.remove_parametrizations" if parametrize.is_parametrized(module) else "".join(hooks)
+    if parametrize.is_parametrized(module):
+        return "parametrize.remove_parametrizations"
+    hooks = list(module._forward_pre_hooks.values())
+    if any(isinstance(hook, BasePruningMethod) for hook in hooks):
+        return "prune.remove"
+    return "".join(FOLD.get(type(hook).__name__, "") for hook in hooks)
 
 
 def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:

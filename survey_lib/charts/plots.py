@@ -43,7 +43,7 @@ def headline(figure: Figure, text: str) -> None:
     text : str
         A sentence.
     """
-    width = int(figure.get_figwidth() * 12)
+    width = int(figure.get_figwidth() * 11.6)
     figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
 
 

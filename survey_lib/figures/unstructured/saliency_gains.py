@@ -34,7 +34,7 @@ def before_and_after(frame: pd.DataFrame) -> Drawing:
         tables[title] = plots.lines(runs, axes, "compression", "error")
         plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
         axes.set(title=title, yscale="log", ylabel="test error")
-    grid[0].set_yticks([0.02, 0.05, 0.1, 0.2, 0.5], ["2 %", "5 %", "10 %", "20 %", "50 %"])
+    grid[0].set_yticks([0.1, 0.2, 0.5, 1], ["10 %", "20 %", "50 %", "100 %"])
     grid[0].minorticks_off()
     grid[1].set_ylabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -22,9 +22,7 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
     sns.lineplot(runs, x="kept", y="error", errorbar="sd", err_style="bars", **scopes, **schedules, ax=axes)
     dense_line(axes, 100 * (1 - runs["dense_accuracy"].mean()))
     kept_axis(axes, sorted(runs["sparsity"].unique()))
-    axes.set(yscale="log", ylabel="test error, %")
-    axes.set_yticks([2, 3, 5, 10, 20], [2, 3, 5, 10, 20])
-    axes.minorticks_off()
+    axes.set(ylabel="test error, %")
     least = runs[(runs["sparsity"] == runs["sparsity"].max()) & (runs["schedule"] == "one-shot")]
     errors = least.groupby("scope")["error"].mean()
     says = (
