@@ -4,8 +4,6 @@ Torch imports it, in two to three seconds, even where nothing is compiled: at th
 at the first operator under a dispatch mode.
 """
 
-from __future__ import annotations
-
 import inspect
 
 import torch

@@ -1,7 +1,5 @@
 """A name that does not exist is refused in one way: with what is near, and what there is."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -3,8 +3,6 @@
 evidence -> score -> select -> mask -> cut
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

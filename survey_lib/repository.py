@@ -1,7 +1,5 @@
 """The repository of the project: where its files lie, also for an installed wheel, and the commit of the source."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterable
 from functools import cache

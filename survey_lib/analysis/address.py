@@ -1,7 +1,5 @@
 """Where the project is published: the address in CITATION.cff, from which every link, button and citation is made."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What the course claims: comparisons between runs of published studies, corrected for how many there are."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

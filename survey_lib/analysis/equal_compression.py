@@ -1,7 +1,5 @@
 """Methods compared at equal size, MACs or budget, seed by seed, and against the dense twin."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 

@@ -1,7 +1,5 @@
 """What papers report: the catalogue of papers, their published numbers, an audit of them, and BibTeX."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """Numbers that prose may state, each computed from what is published: findings, levels, rows of papers."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Which method for which need: branches of a decision guide, settled by the runs of studies."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Published numbers on small networks, measured again: ours, the interval of the difference, and a verdict."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cache

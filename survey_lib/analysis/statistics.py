@@ -1,7 +1,5 @@
 """Differences and rankings of methods, with the uncertainty of seeds and of test examples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

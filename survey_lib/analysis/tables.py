@@ -1,7 +1,5 @@
 """Tables of methods and of a study's results, for the command line, the README and the notebooks."""
 
-from __future__ import annotations
-
 from statistics import fmean, stdev
 
 import pandas as pd

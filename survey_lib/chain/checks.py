@@ -1,7 +1,5 @@
 """What a caller passed, checked before any work: numbers, examples, batches, and models that do not run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Copies of anyone's model, and the caller's model put back as it was found."""
 
-from __future__ import annotations
-
 import copy
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence

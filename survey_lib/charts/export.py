@@ -1,7 +1,5 @@
 """A figure with what it says, saved as images with fixed bytes and a data sheet that names its runs."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

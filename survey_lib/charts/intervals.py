@@ -1,7 +1,5 @@
 """The one chart of differences with their intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

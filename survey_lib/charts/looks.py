@@ -1,7 +1,5 @@
 """One colour and one marker for every method, the same in all figures of the course."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable
 

@@ -4,8 +4,6 @@ The dense level is a dashed line, random is grey. Mean and spread over seeds are
 n < 3 is said on the plot's face.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path

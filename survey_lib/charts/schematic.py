@@ -1,7 +1,5 @@
 """Parts of schematic drawings: layers as columns of channels, boxes and arrows. No results and no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

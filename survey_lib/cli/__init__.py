@@ -1,7 +1,5 @@
 """`survey`: one thin command for each thing the library can do; torch is imported only where needed."""
 
-from __future__ import annotations
-
 import click
 
 

@@ -1,7 +1,5 @@
 """Commands about notebooks, figures, classes and the site."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

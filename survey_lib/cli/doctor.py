@@ -1,7 +1,5 @@
 """What `survey doctor` finds; imported only when it runs, since it brings torch."""
 
-from __future__ import annotations
-
 import os
 import platform
 

@@ -1,7 +1,5 @@
 """Commands about measured time: speed."""
 
-from __future__ import annotations
-
 import json
 
 import click

@@ -1,7 +1,5 @@
 """Commands about methods and single models: methods, prune, doctor."""
 
-from __future__ import annotations
-
 import difflib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `survey prune` does; imported only when it runs, since it brings torch."""
 
-from __future__ import annotations
-
 import copy
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """The report of `survey prune`: lines for a terminal or a file, JSON, and one HTML page that needs nothing else."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from html import escape

@@ -1,7 +1,5 @@
 """The course run again by one call: the comparison study, every notebook, every figure, and the table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How commands show data: a table with lines on a terminal, plain text elsewhere, JSON where it is asked for."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Commands about studies: sweep, slurm, status, results, publish, verify, reproduce."""
 
-from __future__ import annotations
-
 import json
 import signal
 from dataclasses import asdict

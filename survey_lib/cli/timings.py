@@ -1,7 +1,5 @@
 """What `survey speed` prints: measured beside theoretical speed-up, and where the time of a cut model goes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import click

@@ -1,7 +1,5 @@
 """A folder for a class: nbgrader's source and configuration, and copies to hand out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Notebooks with points for nbgrader, which then makes, grades and exports them as any other assignment."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

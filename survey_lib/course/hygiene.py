@@ -1,7 +1,5 @@
 """What a committed notebook must be: executed, in order, clean, small, and readable on any machine."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

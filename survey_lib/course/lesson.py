@@ -1,7 +1,5 @@
 """What every notebook starts with: one call for the profile, one for a study's results."""
 
-from __future__ import annotations
-
 import ast
 import base64
 import io

@@ -1,7 +1,5 @@
 """Run notebooks with checked parameters, and bring them to the one form in which they are committed."""
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import re

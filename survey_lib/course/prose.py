@@ -1,7 +1,5 @@
 """Numbers in prose: each is followed by a hidden comment that computes it, so that no number is typed by hand."""
 
-from __future__ import annotations
-
 import ast
 import operator
 import re

@@ -1,7 +1,5 @@
 """Where a run happens: versions, machine, commit, and the settings under which equal runs have equal bits."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ reads them. A file may be replaced only while it is what that list says. What is
 `.survey-making-…`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -9,8 +9,6 @@ Published in data/results/speed/NAME.csv. They are measurements of a machine and
 cannot compute them again.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence

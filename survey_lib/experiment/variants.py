@@ -1,7 +1,5 @@
 """The variants of one model that are timed: masked, cut, cut with aligned widths, and in patterns."""
 
-from __future__ import annotations
-
 import random
 
 from torch import Tensor, nn

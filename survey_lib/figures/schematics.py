@@ -1,7 +1,5 @@
 """Figures drawn from the catalogue of methods or from a rule, without results."""
 
-from __future__ import annotations
-
 import textwrap
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Method cards: one page a method, made from METHODS, the literature data and the published results."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap

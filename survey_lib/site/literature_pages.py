@@ -1,7 +1,5 @@
 """The literature data on the site: papers with filters, published numbers, and a card's part on its paper."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from survey_lib.analysis import literature

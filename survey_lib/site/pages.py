@@ -1,7 +1,5 @@
 """Generated pages of the site beside the method cards: methods and figures."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

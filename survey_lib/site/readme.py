@@ -1,7 +1,5 @@
 """The generated parts of README.md and of the tables in docs/."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path

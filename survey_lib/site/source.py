@@ -1,7 +1,5 @@
 """The source of the site: docs/, the notebooks, and pages made from catalogue, literature and results."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Notebooks as pages of the site: the committed ones with links that work there and solutions folded away."""
 
-from __future__ import annotations
-
 import re
 
 import nbformat

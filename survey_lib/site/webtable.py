@@ -1,7 +1,5 @@
 """Tables of the site as HTML. Every text from a file is escaped here, and nowhere else."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Channel groups: choose, cut and check."""
 
-from __future__ import annotations
-
 from itertools import accumulate
 
 import torch

@@ -3,8 +3,6 @@
 score, then select by sparsity or within a budget | solve: choose and reconstruct | search: try layer ratios
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from functools import partial

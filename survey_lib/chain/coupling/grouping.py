@@ -1,7 +1,5 @@
 """From ties to channels: connected components, consumers, groups, reasons, count ties."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 

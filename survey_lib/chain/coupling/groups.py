@@ -1,7 +1,5 @@
 """What a trace finds: groups of channels that must go together, what is fixed and why, and count ties."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """One run of a model with labels carried beside every tensor."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass, replace
 

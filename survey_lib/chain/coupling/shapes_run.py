@@ -3,8 +3,6 @@
 No rule looks at values. Only a forward can, in a branch or where a shape depends on them; then all must be computed.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,8 +5,6 @@ must return the same. Where it does not, or raises, the operation is noted with 
 the model goes on with what the masked one had: so every operation is judged with the right inputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ A plan is JSON: which positions went from which axis of which tensor, and which 
 on a fresh dense model it rebuilds the small architecture, so that a slim model is one safetensors file.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -4,8 +4,6 @@ A parameter is converted for the call that reads it and dropped afterwards; what
 plain tensors) is converted once and kept for the run. So a check costs the activations and one layer.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 

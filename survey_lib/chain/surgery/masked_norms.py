@@ -5,8 +5,6 @@ Run over the kept channels, the two can still be compared exactly. The labels ar
 itself, so it works at any input size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The plan of a cut, as JSON: shapes of the dense model, removed positions, changed attributes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The small model: tensors cut to the kept positions, integer attributes set to the new widths."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import numpy as np

@@ -5,8 +5,6 @@ layer scales are randomised and small matrices scaled up first, because zeros, o
 hide errors.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 

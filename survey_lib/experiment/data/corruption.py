@@ -1,7 +1,5 @@
 """A corrupted copy of a test set: what small shifts of the data do to a pruned network."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 

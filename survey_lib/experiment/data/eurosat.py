@@ -1,7 +1,5 @@
 """EuroSAT at 32 pixels: the 27,000 JPEG files are read and averaged once, then kept in one file."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

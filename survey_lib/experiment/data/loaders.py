@@ -1,7 +1,5 @@
 """Data sets as tensors in memory: train, validation and test, normalised with stored statistics."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path

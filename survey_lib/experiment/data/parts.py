@@ -1,7 +1,5 @@
 """Which examples train, validate and test: stratified, and the same in every run on every machine."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Data sets that are part of the repository: sheets of images with a table of labels, checked by sha256."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where data sets come from, how their files are read, and how to get what is missing."""
 
-from __future__ import annotations
-
 import gzip
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Whether a network can read a data set, found out before any work."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from survey_lib.measure.observe import quiet

@@ -4,8 +4,6 @@ Made of `nn.Linear`, `nn.RMSNorm` and `nn.Embedding`, so that every method of th
 unchanged.
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Networks for small images: the pruning literature's usual ones, and all of torchvision's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache, partial
 

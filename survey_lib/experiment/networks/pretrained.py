@@ -1,7 +1,5 @@
 """EfficientNet-Lite0 with ImageNet's weights, for the study of transfer."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """Two records of one run, compared number by number: all that they hold, except what is listed here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median

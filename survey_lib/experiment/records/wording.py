@@ -1,7 +1,5 @@
 """What pydantic finds wrong, in the words of this library."""
 
-from __future__ import annotations
-
 import re
 
 from pydantic import ValidationError

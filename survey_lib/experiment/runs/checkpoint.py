@@ -1,7 +1,5 @@
 """The dense checkpoint of a seed: trained once, shared by all methods, checked each time it is used."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The record of a run: plain data, ready for the store."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

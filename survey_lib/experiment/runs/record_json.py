@@ -1,7 +1,5 @@
 """A record as one line of strict JSON, and back, checked."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

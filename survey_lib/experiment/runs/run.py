@@ -1,7 +1,5 @@
 """run(config) -> record: the only place that knows the order of things."""
 
-from __future__ import annotations
-
 import copy
 import math
 import warnings

@@ -1,7 +1,5 @@
 """One run on the pretrained stories260K model: no training, so pruning and four measurements are all of it."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import torch

@@ -1,7 +1,5 @@
 """Sanity checks of a mask: whether its place in the network matters, and the weights it was found with."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """One training loop and one evaluation, for every model and method."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Iterator

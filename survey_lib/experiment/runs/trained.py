@@ -1,7 +1,5 @@
 """The trained network of the course: shipped with the repository, checked, and made by `python -m` of this module."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 

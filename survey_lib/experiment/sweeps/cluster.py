@@ -1,7 +1,5 @@
 """Job scripts for clusters, by dask-jobqueue; nothing is submitted here."""
 
-from __future__ import annotations
-
 import shlex
 
 from survey_lib.experiment.sweeps import study as studies

@@ -1,7 +1,5 @@
 """Engines of a sweep: the same task over many configs, here, in processes or on a cluster."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """Records of runs as one tidy table."""
 
-from __future__ import annotations
-
 import math
 
 import pandas as pd

@@ -4,8 +4,6 @@ runs/STUDY/KEY.json         local runs, ignored by git (or the folder SURVEY_RUN
 data/results/STUDY.jsonl    published runs, one sorted line each
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from pathlib import Path

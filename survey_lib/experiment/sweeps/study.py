@@ -1,7 +1,5 @@
 """Studies: named grids of runs in data/studies/NAME.yaml."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import re

@@ -1,7 +1,5 @@
 """Many runs: what a study asks for, what is missing, and an engine that computes it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass

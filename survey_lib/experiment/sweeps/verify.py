@@ -1,7 +1,5 @@
 """Published files checked, and some of their runs computed again from nothing and compared."""
 
-from __future__ import annotations
-
 import math
 import random
 import tempfile

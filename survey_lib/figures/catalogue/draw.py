@@ -1,7 +1,5 @@
 """Figures that can be made again by name, and cited."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 from pathlib import Path

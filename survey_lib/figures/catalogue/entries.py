@@ -1,7 +1,5 @@
 """The catalogue of figures: how each is drawn; titles and captions are computed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

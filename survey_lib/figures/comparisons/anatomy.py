@@ -1,7 +1,5 @@
 """What pruning does: the chain of every method on one small matrix, and the story from network to time on a real layer."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -1,7 +1,5 @@
 """The figure of accuracy against size and MACs, with the uncertainty of seeds and of test images."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 

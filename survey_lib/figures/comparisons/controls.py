@@ -1,7 +1,5 @@
 """The figure of notebook 16: one cut and its controls, with what each of them cost and where it ends."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -1,7 +1,5 @@
 """The staircase from mask to runtime, drawn from the published measurement (`survey speed --publish`)."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

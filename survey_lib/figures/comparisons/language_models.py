@@ -1,7 +1,5 @@
 """Figures of what a pruned language model loses."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -1,7 +1,5 @@
 """What is said about pruning, and the differences that speak for each sentence or against it."""
 
-from __future__ import annotations
-
 import math
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """The figure of the faults notebook: where in the chain a fault sits."""
 
-from __future__ import annotations
-
 import textwrap
 
 import matplotlib.pyplot as plt

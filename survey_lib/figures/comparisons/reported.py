@@ -1,7 +1,5 @@
 """Published test errors on small networks, and ours beside them."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 

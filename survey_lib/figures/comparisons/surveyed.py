@@ -1,7 +1,5 @@
 """Figures drawn from the literature data: what papers report, not what we measured."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 

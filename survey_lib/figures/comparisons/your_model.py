@@ -1,7 +1,5 @@
 """The decision guide: which method loses least where a need is served, and what ties with it."""
 
-from __future__ import annotations
-
 import textwrap
 
 import matplotlib.pyplot as plt

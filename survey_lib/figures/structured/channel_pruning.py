@@ -1,7 +1,5 @@
 """The drawing of channel pruning: what a choice and a repair are worth to the layer that reads the channels."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns

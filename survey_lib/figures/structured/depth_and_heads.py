@@ -1,7 +1,5 @@
 """Leaving out blocks against narrowing layers, at equal multiply-adds."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """Drawings of filters and of what criteria do with them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """A drawing of the idea of the tracer: labels of channels that travel through a residual block."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 

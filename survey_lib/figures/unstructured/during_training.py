@@ -1,7 +1,5 @@
 """The figure of networks that are sparse while they train: how much they get wrong, and who lets its mask move."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns

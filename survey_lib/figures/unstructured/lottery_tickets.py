@@ -1,7 +1,5 @@
 """Figures of masks and tickets over sparsity, with their controls: shuffled, on new weights, random."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """What pruning does to the inputs of batch norm, whose stored statistics do not know it: a figure of notebook 01."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns

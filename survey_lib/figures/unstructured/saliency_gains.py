@@ -1,7 +1,5 @@
 """Figures of study `saliency`: criteria without recovery and after it, and against magnitude of the same scope."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """Scope and schedule of magnitude pruning: one-shot or iterative, layer by layer or over the whole network."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
