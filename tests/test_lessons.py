@@ -207,3 +207,12 @@ def test_a_lesson_on_a_small_study_says_what_does_not_hold_and_goes_on(monkeypat
     assert not shell.run_cell("assert misspelt > 0").success
     lesson.begin("published")
     assert not shell.run_cell("assert gap > 0").success and shell.user_ns["done"]
+
+
+def test_teaching_notes_give_the_minutes_that_the_lessons_state():
+    text = (FOLDER.parent / "docs" / "teaching.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d\d)(?: and more)? \| ([\d, ]+) \|$", text, re.M)
+    told = {number: int(least) for least, numbers in rows for number in numbers.split(", ")}
+    for number, notebook in LESSONS.items():
+        stated = int(re.search(r"\*(\d+) minutes", notebook.cells[0].source)[1])
+        assert min(stated, 60) == told[number], number

@@ -51,7 +51,7 @@ BRANCHES = (
     Branch(
         "a small fully connected network, with data",
         "saliency",
-        f"{AFTER} and data == 'digits' and recovery == 'none' and evidence == 250",
+        f"{AFTER} and recovery == 'none' and evidence == 250",
         at=8,
         recover=False,
     ),
