@@ -24,8 +24,8 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
     least = runs[(runs["sparsity"] == runs["sparsity"].max()) & (runs["schedule"] == "one-shot")]
     errors = least.groupby("scope")["error"].mean()
     says = (
-        f"With {least['kept'].iloc[0]:.0%} of the weights left, equal densities make "
-        f"{errors['layerwise'] / errors['erk']:.1f} times the errors of ERK"
+        f"With {least['kept'].iloc[0]:.0%} of the weights left, equal densities cost "
+        f"{errors['layerwise'] - errors['erk']:.1f} points more than ERK"
     )
     about = "Test error of magnitude pruning by scope and schedule; mean and standard deviation over seeds, dense level dashed."
     groups = runs.groupby(["schedule", "scope", "sparsity"])["accuracy"]
