@@ -71,7 +71,14 @@ def _runs(errors: list[float], **fields) -> pd.DataFrame:
         "lr": 0.01,
         "status": "done",
     }
-    same |= {"ticket": "original", "sparsity": 0.0, "evidence": 100, "epochs": 20, "inputs": "unit"} | fields
+    same |= {
+        "ticket": "original",
+        "sparsity": 0.0,
+        "evidence": 100,
+        "epochs": 20,
+        "inputs": "unit",
+        "init": "own",
+    } | fields
     rows = [
         same | {"seed": seed, "accuracy": 1 - error / 100, "best_test_accuracy": 1 - error / 100 + 0.001}
         for seed, error in enumerate(errors)

@@ -42,6 +42,13 @@ def test_gains_are_paired_by_seed_and_kept_apart_by_stage(frame):
     plt.close(drawing.figure)
 
 
+def test_a_sparsity_at_which_only_magnitude_ran_is_left_out(frame):
+    alone = frame[frame["method"] == "magnitude"].assign(sparsity=0.5)
+    drawing = saliency_gains.gains(pd.concat([frame, alone]))
+    assert 0.5 not in set(drawing.data["sparsity"])
+    plt.close(drawing.figure)
+
+
 def test_the_range_of_criteria_leaves_random_out(frame):
     drawing = saliency_gains.before_and_after(frame)
     assert (

@@ -27,18 +27,19 @@ FOLD = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_nor
 
 def reparametrised(model: nn.Module) -> dict[str, str]:
     """Layers whose weight is computed: zeros do not last and a zeroed row may become NaN (case B38). How to fold them."""
-    ways = {name: _folded_by(module) for name, module in model.named_modules()}
+    ways = {name: _folded_by(module) or _masked_by_torch(module) for name, module in model.named_modules()}
     text = "its weight is computed from other tensors; fold it first with torch.nn.utils."
     return {name: text + way for name, way in ways.items() if way}
 
 
 def _folded_by(module: nn.Module) -> str:
-    if parametrize.is_parametrized(module):
-        return "parametrize.remove_parametrizations"
-    hooks = list(module._forward_pre_hooks.values())
-    if any(isinstance(hook, BasePruningMethod) for hook in hooks):
-        return "prune.remove"
-    return "".join(FOLD.get(type(hook).__name__, "") for hook in hooks)
+    hooks = [FOLD.get(type(hook).__name__, "") for hook in module._forward_pre_hooks.values()]
+    return "parametrize.remove_parametrizations" if parametrize.is_parametrized(module) else "".join(hooks)
+
+
+def _masked_by_torch(module: nn.Module) -> str:
+    hooks = module._forward_pre_hooks.values()
+    return "prune.remove" if any(isinstance(hook, BasePruningMethod) for hook in hooks) else ""
 
 
 def prunable(model: nn.Module, tied: bool = False) -> dict[str, nn.Parameter]:

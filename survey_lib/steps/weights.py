@@ -98,10 +98,12 @@ def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[s
     names += own if named else []
     owners = list(dict.fromkeys(layer[name] for name in names))
     wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect))
-    skipped += [(owner, NOT_ASKED) for owner in owners if owner not in wanted]
+    computed = reparametrised(model)
+    skipped += [(owner, NOT_ASKED) for owner in owners if owner not in wanted | computed.keys()]
     skipped += [(_layer(name), TIED) for name in tied]
     skipped += [(layer[name], OF_NO_LAYER.format(kind)) for name, kind in own.items() if not named]
-    skipped += reparametrised(model).items()
+    skipped += computed.items()
+    wanted -= computed.keys()
     reasons = {name: _unfit(model, name, request.method) for name in names if layer[name] in wanted}
     skipped += [(layer[name], reason) for name, reason in reasons.items() if reason]
     return [name for name, reason in reasons.items() if not reason], skipped

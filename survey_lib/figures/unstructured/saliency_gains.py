@@ -64,7 +64,7 @@ def gains(frame: pd.DataFrame) -> Drawing:
         axes.axhline(0, color=plots.DENSE, linestyle="--", linewidth=1)
         axes.set(title=title, xlabel=plots.LABELS["sparsity"], ymargin=0.12)
         plots.note_n(axes, table["n"])
-    grid[0].set_ylabel("minus magnitude of the same scope, points")
+    grid[0].set_ylabel("minus magnitude, points")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     first, second = (_clear(table) for table in tables.values())
     says = f"{first} is clearly above magnitude without recovery, and {second} after it".capitalize()
@@ -87,7 +87,7 @@ def _gains_of(runs: pd.DataFrame) -> pd.DataFrame:
     for name in names:
         reference = "magnitude, " + name.partition(", ")[2]
         for sparsity, some in runs[runs["method"].isin([name, reference])].groupby("sparsity"):
-            if some.groupby("method")["seed"].nunique().reindex([name, reference]).min() > 1:
+            if some.groupby("method")["seed"].nunique().reindex([name, reference], fill_value=0).min() > 1:
                 found = compare(contrast(*(some[some["method"] == side] for side in (name, reference))))
                 rows.append((name, sparsity, 100 * found.mean, 100 * found.low, 100 * found.high, found.n))
     if not rows:
