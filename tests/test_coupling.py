@@ -1,5 +1,7 @@
 """Channel groups and cuts of hand-made networks: what is tied, what is fixed, references built by hand."""
 
+import ctypes
+
 import numpy as np
 import pytest
 import torch
@@ -155,6 +157,16 @@ def test_b23_one_channel_is_not_depthwise():
     assert [(group.name, group.size) for group in coupling.groups] == [("0", 8)]
     small = cut_without(model, torch.randn(1, 3, 9, 9), _0=[0, 1, 2, 3]).model
     assert small[1].weight.shape == (1, 4, 3, 3)
+
+
+def test_a_grouped_convolution_that_no_image_reaches_is_cut_like_the_rest():
+    def forward(m, x):
+        far = (x.sum((1, 2, 3)) > 1e9).nonzero()[:, 0]
+        return m.c(torch.cat([m.a(x), m.b(m.a(x)[far])]))
+
+    layers = {"a": nn.Conv2d(3, 8, 1), "b": nn.Conv2d(8, 8, 3, padding=1, groups=2), "c": nn.Conv2d(8, 2, 1)}
+    result = prune(Functional(forward, **layers), "l1-filter", 0.5, example=torch.randn(2, 3, 6, 6))
+    assert result.model.b.weight.shape[0] == 4 and not result.skipped[1:]
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))
@@ -698,11 +710,20 @@ def swallowed(hidden) -> bool:
         return False
 
 
+@torch.library.custom_op("survey_tests::positive", mutates_args=())
+def positive(x: torch.Tensor) -> torch.Tensor:
+    return x[x > 0].clone()
+
+
 LOOKS = {
     "compared": lambda hidden: hidden.sum() > 0,
     "list": lambda hidden: hidden.sum().tolist() > 0,
     "array": lambda hidden: hidden.detach().numpy().sum() > 0,
     "shape": lambda hidden: len(hidden.nonzero()) > 0,
+    "shared with numpy": lambda hidden: np.from_dlpack(hidden.detach()).sum() > 0,
+    "address": lambda hidden: ctypes.c_float.from_address(hidden.data_ptr()).value > 0,
+    "sparse": lambda hidden: hidden.to_sparse()._nnz() > 0,
+    "operation of one's own": lambda hidden: len(positive(hidden)) > 0,
     "swallowed": swallowed,
 }
 
@@ -716,6 +737,49 @@ def test_a_branch_on_values_is_the_one_that_the_example_takes(look):
     layers = {"first": nn.Linear(3, 4), "positive": nn.Linear(4, 2), "zero": nn.Linear(4, 2)}
     nn.init.ones_(layers["first"].weight)
     assert trace(Functional(forward, **layers), torch.ones(1, 3)).unseen == ("zero.weight", "zero.bias")
+
+
+def test_two_tensors_compared_as_a_whole_fix_their_channels():
+    model = Functional(
+        lambda m, x: m.b(h if not torch.equal(h := m.a(x), 2 * h) else -h),
+        a=nn.Linear(3, 6),
+        b=nn.Linear(6, 2),
+    )
+    assert "unknown operation equal" in trace(model, torch.randn(2, 3)).fixed["a"]
+
+
+def test_a_table_that_a_forward_keeps_outside_of_the_model_holds_its_values():
+    kept = {}
+
+    def forward(self, x):
+        if "positions" not in kept:
+            kept["positions"] = torch.arange(1.0, 3)[:, None] @ torch.ones(1, 4)
+        return self.b(self.a(x) + kept["positions"])
+
+    trace(Functional(forward, a=nn.Linear(3, 4), b=nn.Linear(4, 2)), torch.randn(2, 3))
+    assert torch.equal(kept["positions"], torch.tensor([[1.0], [2.0]]).expand(2, 4))
+
+
+def test_a_gradient_of_a_function_inside_the_forward_is_checked_too():
+    def forward(m, x):
+        slope = torch.func.grad(lambda x: m.d(m.c(x).tanh()).sum())(x)
+        return m.b(m.a(x + slope).relu())
+
+    layers = {"a": nn.Linear(3, 4), "b": nn.Linear(4, 2), "c": nn.Linear(3, 4), "d": nn.Linear(4, 1)}
+    small = prune(Functional(forward, **layers), "l1-filter", 0.5, example=torch.randn(2, 3)).model
+    assert (small.a.out_features, small.c.out_features) == (2, 2)
+
+
+def test_a_model_with_a_sparse_graph_and_a_complex_weight_is_cut_around_them():
+    def forward(m, x):
+        mixed = (x.to(m.mix.dtype) @ m.mix).real
+        return torch.sparse.mm(m.graph, m.b(m.a(mixed).relu()))
+
+    mix = nn.Parameter(torch.randn(3, 3, dtype=torch.cfloat))
+    layers = {"a": nn.Linear(3, 4), "b": nn.Linear(4, 2), "mix": mix, "graph": torch.eye(2).to_sparse()}
+    model, before = Functional(forward, **layers), mix.detach().clone()
+    assert prune(model, "l1-filter", 0.5, example=torch.randn(2, 3)).model.a.out_features == 2
+    assert torch.equal(mix, before) and torch.equal(model.graph.to_dense(), torch.eye(2))
 
 
 @torch.library.custom_op("survey_tests::swap_halves", mutates_args=())

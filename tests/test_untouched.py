@@ -48,6 +48,18 @@ class Reassigning(Nasty):
         return super().forward(x)
 
 
+class Writing(Nasty):
+    """A tensor that is neither parameter nor buffer, written in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.plain = torch.zeros(8)
+
+    def forward(self, x):
+        self.plain.add_(self.hidden(self.words(x).mean(1)).detach().abs().mean(0) + 1)
+        return super().forward(x)
+
+
 class Keeping(Nasty):
     def forward(self, x):
         self.last = self.hidden(self.words(x).mean(1)).relu()
@@ -61,6 +73,7 @@ def nasty(kind: str) -> nn.Module:
         "renormalised": lambda: Nasty(0.5),
         "counting": Counting,
         "reassigning": Reassigning,
+        "writing": Writing,
         "keeping": Keeping,
     }
     model = model.get(kind, Nasty)()
@@ -86,6 +99,7 @@ KINDS = [
     "renormalised",
     "counting",
     "reassigning",
+    "writing",
     "keeping",
     "hooked",
     "listed twice",
@@ -111,6 +125,7 @@ CALLS = {
 
 def state(model: nn.Module) -> tuple:
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors |= {name: value for name, value in vars(model).items() if name == "plain"}
     modes = [module.training for module in model.modules()]
     hooks = [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()]
     found = {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -172,14 +172,19 @@ def untouched(*models: nn.Module, copies: Sequence[nn.Module] = ()) -> Iterator[
             container.clear()
             (container.extend if isinstance(container, (list, deque)) else container.update)(before)
         for tensor, before in values:
-            if not torch.equal(tensor, before):
+            if tensor.layout is not torch.strided or not torch.equal(tensor, before):
                 tensor.data.copy_(before)
 
 
 def _with_values(models: Iterable[nn.Module]) -> list[Tensor]:
-    """Parameters and buffers that have values."""
-    found = (x for model in models for x in (*model.parameters(), *model.buffers()))
+    """Parameters, buffers and plain tensors that have values."""
+    found = (x for model in models for x in (*model.parameters(), *model.buffers(), *plain_tensors(model)))
     return [x for x in found if not (is_lazy(x) or x.is_meta)]
+
+
+def plain_tensors(model: nn.Module) -> list[Tensor]:
+    """Tensors that modules hold as attributes, neither parameter nor buffer."""
+    return [v for module in model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
 
 
 def _entries(container) -> list:

@@ -102,7 +102,7 @@ def shares(dense: nn.Module, pruned: nn.Module, cut: bool, macs: float) -> dict[
         return sum(t.numel() if cut else int(t.ne(0).count_nonzero()) for t in model.parameters())
 
     def size(model: nn.Module) -> int:
-        return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+        return sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
 
     total = sum(tensor.numel() for tensor in dense.parameters())
     return {

@@ -1,6 +1,7 @@
 """A labelled run without products: labels follow from shapes, so zeros stand for what products would return.
 
 No rule looks at values. Only a forward can, in a branch or where a shape depends on them; then all must be computed.
+Products of constants always are: a forward may keep them, such as a table of positions, where other calls find them.
 """
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 from survey_lib.chain.coupling.readings import LabelledRun
 
 aten = torch.ops.aten
-PRODUCTS = {aten.mm, aten.bmm, aten.addmm, aten.baddbmm}
+MATRICES = {aten.mm, aten.bmm, aten.addmm, aten.baddbmm}
+PRODUCTS = MATRICES | {aten.convolution}
+SPARSE = {aten._to_sparse, aten._to_sparse_csr, aten._to_sparse_csc}  # how many entries depends on values
 READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
@@ -32,10 +35,15 @@ class ShapesRun(LabelledRun):
         """
         operation = func.overloadpacket
         places = operation is aten.index and all(x is None or x.dtype.itemsize > 1 for x in args[1])
-        if not places and not READS.isdisjoint(func.tags):
+        looks = operation in SPARSE or not (places or READS.isdisjoint(func.tags))
+        if looks or func.namespace != "aten":  # operations of one's own may look, and no tag says so
             self.look()
-        shape = _shape(operation, args) if operation in PRODUCTS or operation is aten.convolution else None
+        shape = _shape(operation, args) if operation in PRODUCTS and self._labelled(args) else None
         return args[0].new_zeros(shape) if shape else func(*args, **kwargs)
+
+    def _labelled(self, args) -> bool:
+        """Whether a channel of the model is in one of the arguments."""
+        return any((vector > 0).any() for x in args for vector in self.labels.axes(x).values())
 
     def look(self) -> None:
         """The forward looks at values."""
@@ -47,7 +55,7 @@ def _shape(operation, args) -> tuple[int, ...] | None:
     """The shape of a product; None where the operation itself must say what is wrong, or how it lays out its result."""
     if len({(x.dtype, x.device) for x in args if isinstance(x, Tensor)}) > 1:
         return None
-    if operation in PRODUCTS:
+    if operation in MATRICES:
         a, b = args[-2:]
         fits = a.shape[-1] == b.shape[-2] and a.shape[:-2] == b.shape[:-2]
         return (*a.shape[:-1], b.shape[-1]) if fits else None

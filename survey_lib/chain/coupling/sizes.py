@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 VIEWS = {"view", "reshape", "unflatten"}
 SPLITS = {"split", "split_with_sizes", "__getitem__", "narrow"}
 CHUNKS = {"chunk", "tensor_split"}
-TO_PYTHON = {"tolist", "numpy", "__array__"}
+TO_PYTHON = {"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"}
 
 
 class Size(int):

@@ -14,10 +14,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from survey_lib.chain.copies import leaves
+from survey_lib.chain.copies import leaves, plain_tensors
 from survey_lib.chain.coupling.readings import plain_kernels
 from survey_lib.chain.surgery.masked_norms import OverKept
-from survey_lib.chain.surgery.resize import plain_tensors
 
 CASTS = {"float", "half", "bfloat16"}
 NOISE = set("rand randn rand_like randn_like normal normal_ uniform_ bernoulli bernoulli_".split())
@@ -25,7 +24,7 @@ METADATA = set("dtype shape size dim ndim numel device requires_grad".split())  
 
 
 def double(name: str, tensor: Tensor) -> Tensor:
-    """A float64 copy; integers are copied as they are.
+    """A float64 copy, of complex numbers complex128; integers are copied as they are.
 
     Parameters
     ----------
@@ -34,7 +33,7 @@ def double(name: str, tensor: Tensor) -> Tensor:
     tensor : Tensor
         Tensor of any type.
     """
-    return tensor.detach().to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)
+    return tensor.detach().to(_double_dtype(tensor.dtype), copy=True)
 
 
 class Double(TorchFunctionMode):
@@ -77,7 +76,7 @@ class Double(TorchFunctionMode):
         with _disable_current_modes() if self.over_kept else contextlib.nullcontext():
             value = self.value(self.names[id(tensor)], tensor)
         # For a matrix that requires no gradient, matmul makes a product for each item of the batch
-        value.requires_grad_(tensor.requires_grad)
+        value = nn.Parameter(value, tensor.requires_grad)
         if self.over_kept:
             self.over_kept.labels.known[value] = self.over_kept.labels.axes(tensor)
         return value
@@ -98,14 +97,16 @@ def _grouped_conv(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=
         return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
     places = torch.conv2d(x[:1, : weight.shape[1]], weight[:1], None, stride, padding, dilation).shape[2:]
     columns = F.unfold(x, weight.shape[2:], dilation, padding, stride).view(
-        len(x), groups, -1, places.numel()
+        len(x), groups, weight[0].numel(), places.numel()
     )
-    out = (weight.reshape(groups, len(weight) // groups, -1) @ columns).view(len(x), -1, *places)
+    out = (weight.reshape(groups, -1, weight[0].numel()) @ columns).view(len(x), len(weight), *places)
     return out if bias is None else out + bias.view(-1, 1, 1)
 
 
 def _double_dtype(one):
-    return torch.float64 if isinstance(one, torch.dtype) and one.is_floating_point else one
+    if not isinstance(one, torch.dtype):
+        return one
+    return torch.float64 if one.is_floating_point else torch.complex128 if one.is_complex else one
 
 
 def run(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.copies import duplicate
+from survey_lib.chain.copies import duplicate, plain_tensors
 from survey_lib.chain.coupling.groups import Coupling
 
 # attribute -> (tensor, axis): widths that modules of torch state about themselves
@@ -58,14 +58,9 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
 
 
 def structure(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares the parameters and has buffers of its own."""
-    shared = {id(tensor): tensor for tensor in [*model.parameters(), *plain_tensors(model)]}
-    return duplicate(model, {id(b): b.detach().clone() for b in model.buffers()} | shared)
-
-
-def plain_tensors(model: nn.Module) -> list[Tensor]:
-    """Tensors that modules hold as attributes, neither parameter nor buffer."""
-    return [v for module in model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
+    """A copy of the modules that shares the parameters; what a forward may write to is its own."""
+    own = {id(tensor): tensor.detach().clone() for tensor in [*model.buffers(), *plain_tensors(model)]}
+    return duplicate(model, own | {id(parameter): parameter for parameter in model.parameters()})
 
 
 @torch.no_grad()

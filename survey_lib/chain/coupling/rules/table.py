@@ -269,4 +269,5 @@ def _checked(rule: Callable, call: Call, *args, **kwargs) -> Axes | list[Axes]:
 def rule_of(operation):
     """The rule of an aten overload; None for an unknown operation."""
     rule = TABLE.get(operation.overloadpacket)
-    return rule or (pointwise if torch.Tag.pointwise in operation.tags else None)
+    compares = torch.Tag.data_dependent_output in operation.tags  # two tensors as a whole
+    return rule or (pointwise if torch.Tag.pointwise in operation.tags and not compares else None)
