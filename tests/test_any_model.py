@@ -81,10 +81,11 @@ def test_widths_of_the_cut_u_net_are_those_of_the_plan():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("method", ["magnitude", "l1-filter"])
+@pytest.mark.parametrize("method", ["magnitude", "l1-filter", "fpgm", "hrank", "chip"])
 def test_frozen_models_of_another_dtype_and_memory_format(method, dtype):
     model = of(UNet).to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(False)
-    small = prune(model, method, 0.5, example=torch.randn(1, 3, 8, 8).to(dtype)).model
+    x = torch.randn(1, 3, 8, 8).to(dtype)
+    small = prune(model, method, 0.5, example=x, batches=[x]).model
     assert small.down.weight.dtype == dtype and not small.down.weight.requires_grad
     assert small.down.weight.is_contiguous(memory_format=torch.channels_last)
 
