@@ -6,7 +6,6 @@ evidence -> score -> select -> mask -> cut
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +14,7 @@ from torch import nn
 
 from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import arguments, check_data, check_values, described, whole
+from survey_lib.chain.checks import arguments, check_data, check_seed, check_values, described, whole
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.coupling.groups import STATISTICS
@@ -143,8 +142,9 @@ def prune(
         )
     example, *more = examples or [example]
     cuttable = chosen.structure == "structured"
-    if cut not in (None, True, False) or isinstance(seed, bool) or not isinstance(seed, Integral):
-        raise ValueError(f"cut must be True, False or None, seed a whole number; got {cut!r}, {seed!r}")
+    if not isinstance(cut, bool | None):
+        raise ValueError(f"cut must be True, False or None; got {cut!r}")
+    check_seed(seed)
     if cut and not cuttable:
         raise ValueError(
             f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model"
@@ -163,7 +163,8 @@ def prune(
     layers, protect = (listed(names, original, chosen.unit == "layer") for names in (layers, protect))
     if layers == []:
         raise ValueError("layers= is empty, so nothing would be pruned; leave it out to prune all layers")
-    masking.check(original, masks or {})
+    masks = {} if masks is None else masks
+    masking.check(original, masks)
     with torch.inference_mode(False):
         bare = duplicate(original)
     weights = {name: p for name, p in bare.named_parameters() if p.is_floating_point()}
@@ -192,7 +193,7 @@ def prune(
             layers,
             protect or [],
             cuttable if cut is None else cut,
-            masks or {},
+            masks,
             coupling or (labelled(original, example, *more) if step is prune_channels else None),
             seed,
             tuple(more),
@@ -260,6 +261,7 @@ def during(
         raise ValueError(f"{method} does not live in training; use survey_lib.prune(model, {method!r}, ...)")
     check_kind(bare := unwrap(model))
     whole(steps=steps)
+    check_seed(seed)
     check_optimizer(prunable(bare).values(), optimizer)
     check_free(bare, optimizer)
     choice = {"pattern": chosen.pattern} if chosen.pattern else {}

@@ -187,3 +187,16 @@ def test_the_slurm_script_starts_one_threaded_workers_that_share_the_store(monke
 def test_a_script_for_a_study_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="near: weight"):
         slurm_script("wieght", "tcp://login1:8786")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"memory": "8"}, "such as 8GB; got '8'"),
+        ({"memory": "lots"}, "'lots'"),
+        ({"cores": 0}, "cores must be"),
+    ],
+)
+def test_a_script_for_no_memory_or_no_cores_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        slurm_script("weight", "tcp://login1:8786", **wrong)

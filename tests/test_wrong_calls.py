@@ -313,8 +313,18 @@ NOTHING_YET = {
     "layers none": (lambda: halved(layers=[]), "layers= is empty, so nothing would be pruned"),
     "layers shares": (lambda: halved(layers={"0": 0.5}), "a list of names or patterns; got dict"),
     "layers number": (lambda: halved(layers=0), "a list of names or patterns; got 0"),
-    "cut": (lambda: halved(cut="no"), "cut must be True, False or None.*got 'no', 0"),
-    "seed": (lambda: scored("random", seed=None), "seed a whole number; got None, None"),
+    "cut array": (lambda: halved(cut=Y), "cut must be True, False or None; got tensor"),
+    "masks array": (lambda: scored("magnitude", masks=Y), "masks must be .* got Tensor"),
+    "seed large": (
+        lambda: scored("random", seed=2**64),
+        "seed must be a whole number from 0 to 2.*got 18446",
+    ),
+    "seed of training": (
+        lambda: during(m := network(), "set", 0.5, sgd(m), 3, seed="a"),
+        "seed must be a whole number from 0.*got 'a'",
+    ),
+    "cut": (lambda: halved(cut="no"), "cut must be True, False or None; got 'no'"),
+    "seed": (lambda: scored("random", seed=None), "seed must be a whole number from 0.*got None"),
     "macs": (lambda: halved(sparsity=None, macs=True), r"macs is the share .* in \(0, 1\]; got True"),
     "sparsity": (lambda: prune(network(), "magnitude", False), "the fraction removed; got False"),
     "coupling": (lambda: halved(coupling=False), "coupling= is survey_lib.trace.*got False"),
@@ -408,6 +418,34 @@ def test_b97_a_forward_without_gradients_is_named():
         prune(Detached(), "taylor-filter", 0.5, example=X, batches=PAIR)
 
 
+def test_b97_a_cost_of_several_numbers_is_described():
+    with pytest.raises(ValueError, match="cost.model. must be a finite number; got Tensor .2,. float32"):
+        halved(sparsity=None, cost=lambda model: torch.ones(2), at_most=1)
+
+
+@pytest.mark.parametrize("call", [trace, measure])
+def test_b97_a_branch_of_the_compiler_is_named_with_what_to_write_in_its_place(call):
+    class Branching(nn.Linear):
+        def forward(self, x):
+            return torch.cond(x.sum() > 0, super().forward, lambda x: -x, (x,))
+
+    with pytest.raises(ValueError, match="such as torch.cond; write it with if, for or while"):
+        call(Branching(3, 3), torch.ones(2, 3))
+
+
+def test_b97_a_layer_that_makes_parts_in_its_forward_is_to_be_run_first():
+    class Growing(nn.Linear):
+        def forward(self, x):
+            self.more = getattr(self, "more", None) or nn.Linear(4, 4)
+            return self.more(super().forward(x))
+
+    model, x = nn.Sequential(Growing(3, 4), nn.Linear(4, 2)), torch.ones(2, 3)
+    with pytest.raises(ValueError, match="after one run if its forward makes layers"):
+        prune(model, "l1-filter", 0.5, example=x)
+    model(x)
+    assert prune(model, "l1-filter", 0.5, example=x).sparsity == 0.5
+
+
 def half_by_torch(layer):
     return nn.utils.prune.l1_unstructured(layer, "weight", 0.5)
 
@@ -419,6 +457,12 @@ def test_b97_weights_that_are_computed_are_left_whole_with_the_way_to_fold_them(
     result = prune(model, "magnitude", 0.5)
     assert set(result.masks) == {"0.weight", "5.weight"}
     assert "fold it first with torch.nn.utils." in dict(result.skipped)["3"]
+
+
+def test_b97_a_layer_before_a_masked_one_is_whole_because_of_that_one():
+    model = network()
+    half_by_torch(model[3])
+    assert trace(model, X).fixed["0"].startswith("coupled to 3: its weight is computed")
 
 
 def test_b97_a_subclass_of_linear_that_only_renames_it_is_watched_and_another_forward_is_not():

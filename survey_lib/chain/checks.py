@@ -18,6 +18,12 @@ def whole(**values: int) -> None:
             raise ValueError(f"{name} must be at least 1, a whole number; got {value!r}")
 
 
+def check_seed(seed: int) -> None:
+    """ValueError for a seed that torch or numpy would not take."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1; got {seed!r}")
+
+
 def positive(**values: float) -> None:
     """ValueError for a value that is no finite number above 0."""
     for name, value in values.items():
@@ -96,7 +102,7 @@ def running(model: nn.Module, *examples) -> Iterator[None]:
     """
     try:
         yield
-    except Exception:
+    except Exception as failed:
         for example in examples:
             positional, named = arguments(example)
             try:
@@ -107,6 +113,11 @@ def running(model: nn.Module, *examples) -> Iterator[None]:
                     f"the model does not run on {described(example)}; an example is one batch, as forward takes it: "
                     f"{reason(error)}"
                 ) from error
+        if "HigherOrderOperator" in str(failed):
+            raise ValueError(
+                "the forward has a part that only torch's compiler sees into, such as torch.cond; write it with if, "
+                f"for or while: {reason(failed)}"
+            ) from failed
         raise
 
 

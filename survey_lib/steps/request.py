@@ -91,7 +91,8 @@ class Budget:
     def own(self, model: nn.Module) -> float:
         """The caller's own cost of a model; ValueError where it is no finite number."""
         value = self.cost(model)
-        if not isinstance(value, Real | Tensor) or not math.isfinite(value):
+        number = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
+        if not number or not math.isfinite(value):
             raise ValueError(f"cost(model) must be a finite number; got {described(value)}")
         return float(value)
 

@@ -144,7 +144,7 @@ class Coupling:
         ]:
             raise ValueError(
                 f"coupling= is that of another model: {name!r} has shape {self.shapes.get(name)} there and "
-                f"{here.get(name)} here; trace this model"
+                f"{here.get(name)} here; trace this model, after one run if its forward makes layers"
             )
 
     def balance(

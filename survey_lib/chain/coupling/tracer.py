@@ -176,4 +176,4 @@ def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:
     labels.reparametrised = reparametrised(model)
     for name, why in labels.reparametrised.items():
         for tensor in model.get_submodule(name).parameters():
-            labels.fix_all(labels.axes(tensor), why)
+            labels.fix_all(labels.axes(tensor), f"coupled to {name}: {why}")

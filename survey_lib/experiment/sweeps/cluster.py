@@ -2,6 +2,7 @@
 
 import shlex
 
+from survey_lib.chain.checks import whole
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.store import runs_folder
 
@@ -34,7 +35,7 @@ def slurm_script(
     Raises
     ------
     ValueError
-        For an unknown study, or memory that is no number of bytes.
+        For an unknown study, no cores, or memory that is no number of bytes.
     ModuleNotFoundError
         Without dask-jobqueue.
 
@@ -44,11 +45,16 @@ def slurm_script(
     #SBATCH -J survey-weight
     """
     studies.load(study)
+    whole(cores=cores)
+    from dask.utils import parse_bytes
     from dask_jobqueue.slurm import SLURMJob
+
+    if parse_bytes(memory) < 10**6:
+        raise ValueError(f"memory is that of a job, a number and a unit such as 8GB; got {memory!r}")
 
     prologue = ["export OMP_NUM_THREADS=1", f"export SURVEY_RUNS={shlex.quote(str(runs_folder().resolve()))}"]
     job = SLURMJob(
-        scheduler,
+        shlex.quote(scheduler),
         "survey-$SLURM_JOB_ID",
         cores=cores,
         processes=cores,
