@@ -216,3 +216,8 @@ def test_teaching_notes_give_the_minutes_that_the_lessons_state():
     for number, notebook in LESSONS.items():
         stated = int(re.search(r"\*(\d+) minutes", notebook.cells[0].source)[1])
         assert min(stated, 60) == told[number], number
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_no_card_of_a_committed_figure_is_without_runs(number):
+    assert "has no run for this figure" not in nbformat.writes(LESSONS[number])

@@ -15,7 +15,7 @@ def lines_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     method, recovery = pruned["method"].str.split(" ").str[0], pruned["recovery"]
     lines = {"random, fixed": pruned[(method == "random") & (recovery == "scratch-e")]}
     lines |= {name: pruned[(method == name) & (recovery == "none")] for name in ("set", "rigl", "gradual")}
-    after = {"magnitude after": "layerwise", "global magnitude after": "global"}
+    after = {"layerwise magnitude after": "layerwise", "global magnitude after": "global"}
     magnitude = pruned[method == "magnitude"]
     return lines | {name: magnitude[magnitude["scope"] == scope] for name, scope in after.items()}
 

@@ -2,6 +2,8 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.container import Container
 
 from survey_lib.analysis.equal_compression import compare, contrast
 from survey_lib.analysis.statistics import TooFew
@@ -31,19 +33,27 @@ def before_and_after(frame: pd.DataFrame) -> Drawing:
         runs = main[(main["recovery"] == stage) & (main["method"] != "dense")]
         tables[title] = plots.lines(runs, axes, "compression", "error")
         plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
-        axes.set(title=title, yscale="log", ylabel="test error")
+        axes.set(title=title, yscale="log", ylabel="test error", ylim=(0.085, 1))
+        _dashed(axes)
     grid[0].set_yticks([0.1, 0.2, 0.5, 1], ["10 %", "20 %", "50 %", "100 %"])
     grid[0].minorticks_off()
     grid[1].set_ylabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     ends = {title: _range_of_criteria(table) for title, table in tables.items()}
-    apart = [f"{100 * (high - low):.1f} points apart {title}" for title, (low, high) in ends.items()]
-    says = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria are {' and '.join(apart)}"
+    apart = [f"{100 * (high - low):.1f} {title}" for title, (low, high) in ends.items()]
+    says = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria differ by {', '.join(apart)} (points)"
     about = (
         f"Test error against compression on {main['data'].iat[0]}, {main['model'].iat[0]}; mean and standard deviation "
         "over seeds. The criteria are all methods but random."
     )
     return titled(figure, says, about, pd.concat(tables, names=["stage"]).reset_index("stage"))
+
+
+def _dashed(axes: Axes) -> None:
+    """The criteria that rank each layer by itself, dashed."""
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        if "layerwise" in label:
+            (handle[0] if isinstance(handle, Container) else handle).set_linestyle("--")
 
 
 def _range_of_criteria(table: pd.DataFrame) -> tuple[float, float]:
@@ -55,12 +65,13 @@ def gains(frame: pd.DataFrame) -> Drawing:
     """Points above magnitude of the same scope, paired by seed, at each sparsity, without recovery and after it."""
     main = recipe(frame)
     figure, grid = plt.subplots(1, 2, figsize=(9, 3.8))
-    styles, tables = plots.looks(sorted(set(main["method"]) - {"dense"})), {}
+    looks, tables = plots.looks(sorted(set(main["method"]) - {"dense"})), {}
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
         tables[title] = table = _gains_of(main[main["recovery"] == stage])
         for number, (name, rows) in enumerate(table.groupby("method")):
             beside = rows["sparsity"] + 0.007 * (number - 1)  # so that they do not hide each other
-            whiskers(beside, rows["mean"], rows["low"], rows["high"], axes, label=name, **styles[name])
+            whiskers(beside, rows["mean"], rows["low"], rows["high"], axes, label=name, **looks[name])
+        _dashed(axes)
         axes.axhline(0, color=plots.DENSE, linestyle="--", linewidth=1)
         axes.set(title=title, xlabel=plots.LABELS["sparsity"], ymargin=0.12)
         plots.note_n(axes, table["n"])
