@@ -56,7 +56,3 @@ def test_the_range_of_criteria_leaves_random_out(frame):
         "mean"
     ].item() == pytest.approx(0.39)
     plt.close(drawing.figure)
-
-
-def test_one_run_under_two_keys_counts_once(frame):
-    assert len(saliency_gains.recipe(pd.concat([frame, frame]))) == 12

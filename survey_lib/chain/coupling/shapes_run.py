@@ -20,19 +20,7 @@ class ShapesRun(LabelledRun):
     """Stops where the forward looks at values; `looked` says so even where the forward goes on regardless."""
 
     def execute(self, func, args, kwargs, arguments):
-        """Run an operation, unless it is a product.
-
-        Parameters
-        ----------
-        func
-            The operation.
-        args
-            Its arguments.
-        kwargs
-            Its named arguments.
-        arguments
-            All of them, by the names of its schema.
-        """
+        """Run an operation, unless it is a product of channels."""
         operation = func.overloadpacket
         places = operation is aten.index and all(x is None or x.dtype.itemsize > 1 for x in args[1])
         looks = operation in SPARSE or not (places or READS.isdisjoint(func.tags))

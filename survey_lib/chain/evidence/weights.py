@@ -21,7 +21,7 @@ from survey_lib.chain.masks import EMBEDDINGS
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
 
-# What an evidence field costs to observe, dearest last
+# What an evidence field costs to observe, most expensive last
 COSTS = {
     "weights only": {"gamma", "slices", "energy"},
     "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},

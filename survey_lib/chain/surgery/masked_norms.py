@@ -37,19 +37,7 @@ class OverKept(LabelledRun):
         self.alive, self.needed = coupling.alive(keep), {}
 
     def execute(self, func, args, kwargs, arguments):
-        """Run an operation, over the kept channels alone where it is flagged.
-
-        Parameters
-        ----------
-        func
-            The operation.
-        args
-            Its arguments.
-        kwargs
-            Its named arguments.
-        arguments
-            All of them, by the names of its schema.
-        """
+        """Run an operation, over the kept channels alone where it is flagged."""
         rule, plain = rule_of(func), func(*args, **kwargs)
         if rule is reduce:
             dims = self._partial(args[0], reduced(arguments, args[0]))
