@@ -7,7 +7,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from survey_lib.course import notebooks
-from survey_lib.course.exercises import RIGHT, student
+from survey_lib.course.classroom import student
+from survey_lib.course.exercises import RIGHT
 from survey_lib.course.notebooks import run_all
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -46,7 +47,7 @@ def test_a_copy_without_solutions_asks_for_work_and_runs_to_its_end(tmp_path, mo
         cell.outputs = [new_output("stream", text=text)] if text else []
     (tmp_path / "course").mkdir()
     nbformat.write(new_notebook(cells=cells), tmp_path / "course" / "lesson.ipynb")
-    copies = student(tmp_path / "course", tmp_path / "copies")
+    copies = student((tmp_path / "course").glob("*.ipynb"), tmp_path / "copies")
     assert copies == [tmp_path / "copies" / "lesson.ipynb"]
     (run,) = run_all(copies, {}, tmp_path / "tried")
     assert not run.failure and verdicts(run.out) == [NOT_YET] * 2

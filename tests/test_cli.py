@@ -1,6 +1,7 @@
 """The command line as a reader meets it: help that explains, refusals in one line, results of small calls."""
 
 import ast
+import io
 import json
 import re
 import subprocess
@@ -27,6 +28,22 @@ def survey(*words: str):
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
+def printed(done) -> pd.DataFrame:
+    """The table that a command printed."""
+    return pd.read_fwf(io.StringIO(done.output))
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it():
+    group = Survey("survey")
+
+    @group.command("go")
+    def fails():
+        raise ModuleNotFoundError(name="dask_jobqueue")
+
+    done = CliRunner().invoke(group, ["go"])
+    assert done.exit_code == 1 and "dask_jobqueue is not installed; pip install -e" in done.output
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command):
     done = survey(command, "--help")
@@ -35,31 +52,10 @@ def test_every_command_explains_itself(command):
     assert command in survey("--help").output
 
 
-@pytest.mark.parametrize(
-    "module, way",
-    [
-        ("onnxruntime.quantization", "pip install -e '.[deploy]'"),
-        ("dask_jobqueue", "pip install -e '.[dask]'"),
-        ("timm", "pip install -e '.[transfer]'"),
-        ("unheard_of", "pip install unheard-of"),
-    ],
-)
-def test_a_missing_package_is_named_with_the_extra_that_holds_it(module, way):
-    group = Survey("survey")
-
-    @group.command("go")
-    def fails():
-        raise ModuleNotFoundError(name=module)
-
-    done = CliRunner().invoke(group, ["go"])
-    assert done.exit_code == 1 and f"{module} is not installed; {way}" in done.output
-
-
 def test_no_command_module_imports_torch_or_the_library_before_it_runs():
     """`survey --help` must not wait for torch."""
     late = {
-        ROOT / "survey_lib" / "cli" / f"{name}.py"
-        for name in ("doctor", "pruning", "report", "reproduce", "timings")
+        ROOT / "survey_lib" / "cli" / f"{name}.py" for name in ("doctor", "pruning", "reproduce", "timings")
     }
     for path in {*(ROOT / "survey_lib" / "cli").glob("*.py")} - late:
         tree = ast.parse(path.read_text())
@@ -119,7 +115,7 @@ REFUSALS = [
         ((*PRUNE, "--model", model), "give package.module:function")
         for model in ("../../x:y", "/etc/passwd:x", ".:x", "a b:c")
     ],
-    ((*PRUNE, "--model", "math:pi"), "is no model but float"),
+    ((*PRUNE, "--model", "math:pi"), "cannot be imported and called"),
     ((*PRUNE, "--model", "resnet-8", "--weights", "tests"), "does not hold the weights of resnet-8"),
     ((*PRUNE, "--model", "resnet-8", "--weights", "README.md"), "does not hold the weights of resnet-8"),
     ((*PRUNE, "--model", "resnet-8", "--weights", "no/such"), "no/such"),
@@ -132,14 +128,8 @@ REFUSALS = [
         "torch.nn:Identity on eurosat32-mini: for 1 inputs of 3x32x32 and 10 classes",
     ),
     ((*PRUNE, "--model", "torch.nn:Flatten", "--finetune", "-1"), "-1"),
-    ((*PRUNE, "--model", "torchvision:resnet18", "--finetune", "1"), "give --data"),
-    (
-        ("prune", "--model", "torchvision:resnet18", "--method", "taylor-filter", "--macs", "0.5"),
-        "taylor-filter needs images with labels; give --data",
-    ),
     (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),
     (("methods", "no-such-method"), "no method matches"),
-    (("methods", "l2-fliter", "--json"), "no method matches all of that; near: l2-filter"),
     (("methods", "--needs", "foo"), "unknown needs 'foo'; near: flow; allowed: nothing, act_grad, act_in"),
     (("notebooks", "run", "07", "--jobs", "0"), "0 is not in the range x>=1"),
     (("reproduce", "--profile", "fast"), "'fast' is not one of 'quick', 'full'"),
@@ -147,7 +137,6 @@ REFUSALS = [
     (("publish", "comparson"), "near: comparison"),
     (("sweep", "no/such.yaml"), "no study file"),
     (("prune", "--model", "resnet-8", "--method", "magnitude"), "exactly one of sparsity"),
-    (("class", "x", "--notebooks", "02,,07"), "'02,,07' lacks a number; write 02,07"),
     (("class", "x", "--notebooks", "99"), "no notebook '99'"),
     (("sweep", "weight", "--engine", "dask", "--jobs", "0"), "jobs must be at least 1"),
 ]
@@ -185,9 +174,7 @@ def test_methods_are_filtered():
     assert matching(needs="nothing")["needs"].eq("nothing").all()
     assert matching(words=("l1-filter",))["method"].tolist() == ["l1-filter"]
     assert len(matching()) == len(METHODS)
-    assert (
-        "SliceGPT (ashkboos2024slicegpt, channel, after training)" in survey("methods", "--described").output
-    )
+    assert "ashkboos2024slicegpt" in survey("methods", "--described").output
     assert "\n6 methods" in survey("methods", "--category", "pattern").output
 
 
@@ -204,14 +191,6 @@ PRUNE_DIGITS = (
 )
 
 
-def test_prune_names_the_files_it_wrote_last_and_counts_one_epoch(tmp_path):
-    page = tmp_path / "report.html"
-    done = survey(*PRUNE_DIGITS, "--finetune", 1, "--html", page)
-    assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[-1] == f"wrote {page}"
-    assert "fine-tuned, 1 epoch " in done.output and "1 epochs" not in done.output
-
-
 def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
     """Half of the 50,200 weights of LeNet-300-100 on digits (64 inputs): 19,200 + 30,000 + 1,000."""
     import survey_lib
@@ -220,14 +199,11 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
     path, page = tmp_path / "small.safetensors", tmp_path / "report.html"
     done = survey(*PRUNE_DIGITS, "--finetune", 5, "--out", path, "--html", page)
     assert done.exit_code == 0, done.output
-    assert (
-        "UNTRAINED: the weights are random (seed 0)" in done.output
-        and "about as good as guessing" in done.output
-    )
-    assert "50.0% of the weights removed" in done.output
-    assert "a mask alone saves neither time nor bytes" in done.output
+    assert done.output.splitlines()[-1] == f"wrote {page}"
+    assert "about as good as guessing" in done.output
+    assert "50.0% of the weights removed, masked: zeros that dense kernels still multiply" in done.output
     rows = [line for line in done.output.splitlines() if re.search(r"\d ± \d", line)]
-    assert [row.split()[0] for row in rows] == ["dense", "masked", "fine-tuned,"]
+    assert [row.split()[0] for row in rows] == ["dense", "masked", "fine-tuned"]
     assert ["50,610" in row for row in rows] == [True] * 3
     assert ["25,510" in row for row in rows] == [
         False,
@@ -240,42 +216,25 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
     assert loaded.sparsity == pytest.approx(0.5)
     assert all((loaded.model.state_dict()[name][~mask] == 0).all() for name, mask in loaded.masks.items())
     text = page.read_text(encoding="utf-8")
-    assert text.count("<tr") >= 4 + 3 and "UNTRAINED" in text and "<script" not in text
+    assert text.count("<tr") >= 4 + 3 and "as good as guessing" in text and "<script" not in text
 
 
-def test_prune_as_json_cuts_to_a_share_of_the_parameters_of_a_trained_network():
+def test_prune_cuts_to_a_share_of_the_parameters_of_a_trained_network():
     trained = ("prune", "--model", "resnet-8", "--weights", "resnet-8-eurosat32", "--method", "l1-filter")
-    done = survey(*trained, "--parameters", 0.5, "--json")
+    done = survey(*trained, "--parameters", 0.5)
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    dense, cut = found["stages"]
-    assert (dense["network"], cut["network"]) == ("dense", "cut") and found["notes"] == []
-    assert 0.45 * dense["parameters"] <= cut["parameters"] <= 0.5 * dense["parameters"]
-    assert cut["file_bytes"] < dense["file_bytes"] and cut["macs"] < dense["macs"]
-    assert found["ratios"]["parameters"] == pytest.approx(dense["parameters"] / cut["parameters"])
-    assert dense["test_accuracy"] > 0.9 > cut["test_accuracy"] and found["test_images"] == 1000
-    assert {layer["layer"] for layer in found["layers"]} >= {"layer1.0.conv1"}
-
-
-def test_layers_whose_names_differ_in_numbers_share_a_row():
-    from survey_lib.cli.report import Report
-    from survey_lib.steps.result import PruneResult
-
-    layers = pd.DataFrame(
-        {"layer": ["a.0.conv", "a.1.conv", "fc"], "unit": "filter", "kept": [1, 2, 9], "total": [4, 4, 10]}
-    )
-    report = Report("m", "l1", "half", [], pd.DataFrame(), PruneResult(None, {}, None, layers, 0.5), "", 0)
-    assert report.layers().to_numpy().tolist() == [
-        ["a.*.conv", "filter", 2, 3, 8, "38%"],
-        ["fc", "filter", 1, 9, 10, "90%"],
-    ]
+    dense, cut = (line.split() for line in done.output.splitlines()[1:3])
+    assert (dense[0], cut[0]) == ("dense", "cut") and "guessing" not in done.output
+    share = int(cut[1].replace(",", "")) / int(dense[1].replace(",", ""))
+    assert 0.45 <= share <= 0.5 and float(cut[4]) < float(dense[4])
+    assert float(dense[6]) > 90 > float(cut[6])
 
 
 def test_doctor_names_versions_and_data():
-    done = survey("doctor", "--json")
+    done = survey("doctor")
     assert done.exit_code == 0, done.output
-    found = {row["what"]: row["found"] for row in json.loads(done.stdout)}
-    assert found["torch"][0].isdigit() and found["data digits"] == "1,247 / 250 / 300 images"
+    assert re.search(r"^ *torch +\d", done.output, re.M)
+    assert re.search(r"^ *data digits +1,247 / 250 / 300 images$", done.output, re.M)
 
 
 def test_data_are_plain_text_in_a_file_and_a_table_with_lines_on_a_terminal(monkeypatch, capsys):
@@ -284,18 +243,9 @@ def test_data_are_plain_text_in_a_file_and_a_table_with_lines_on_a_terminal(monk
     table = pd.DataFrame({"name": ["[b]a", "c"], "n": [1.0, None]})
     show(table)
     assert capsys.readouterr().out == "name    n\n[b]a  1.0\n   c     \n"
-    show(table, as_json=True)
-    assert json.loads(capsys.readouterr().out) == [{"name": "[b]a", "n": 1.0}, {"name": "c", "n": None}]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     show(table)
     assert "━" in (text := capsys.readouterr().out) and "[b]a" in text and "nan" not in text.lower()
-
-
-@pytest.mark.parametrize(
-    "command", ["methods", "prune", "doctor", "speed", "sweep", "status", "results", "verify"]
-)
-def test_commands_that_print_data_print_json(command):
-    assert "--json" in survey(command, "--help").output
 
 
 def test_results_have_spread_and_n_and_no_nan():
@@ -303,10 +253,8 @@ def test_results_have_spread_and_n_and_no_nan():
     assert done.exit_code == 0, done.output
     assert {"method", "sparsity", "mean", "std", "n"} <= set(done.output.splitlines()[0].split())
     assert "nan" not in done.output.lower()
-    rows = json.loads(survey("results", "weight", "--json").stdout)
-    assert {row["n"] for row in rows} <= {1, 2, 3, 4, 5, 6, 7, 8, 9, 10} and all(
-        0 < row["mean"] <= 1 for row in rows
-    )
+    rows = printed(done)
+    assert rows["n"].between(1, 10).all() and rows["mean"].between(0, 1).all()
 
 
 STUDY = """
@@ -333,12 +281,11 @@ def own(tmp_path, monkeypatch):
 
 
 def test_a_study_file_of_ones_own_is_swept_and_read(own):
-    done = survey("sweep", own, "--engine", "serial", "--json")
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["done"] == 4
-    (row,) = json.loads(survey("status", own, "--json").stdout)
+    done = survey("sweep", own, "--engine", "serial")
+    assert done.exit_code == 0 and "4 of 4 runs done" in done.output
+    (row,) = printed(survey("status", own)).to_dict("records")
     assert (row["study"], row["asked"], row["done"], row["left"]) == ("mine", 4, 4, 0)
-    assert [row["n"] for row in json.loads(survey("results", own, "--json").stdout)] == [2, 2]
+    assert printed(survey("results", own))["n"].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("recovery", ["finetune", "none"])
@@ -416,8 +363,8 @@ def test_status_counts_every_study():
     done = survey("status")
     assert done.exit_code == 0, done.output
     assert "comparison" in done.output and "left" in done.output and "nan" not in done.output.lower()
-    for row in json.loads(survey("status", "--json").stdout):
-        assert row["asked"] == row["done"] + row["failed"] + row["refused"] + row["left"]
+    rows = printed(done)
+    assert (rows["asked"] == rows[["done", "failed", "refused", "left"]].sum(axis=1)).all()
 
 
 def test_copies_for_students_lie_where_they_are_wanted(tmp_path, monkeypatch):
@@ -469,11 +416,10 @@ def own_module(tmp_path, monkeypatch):
             "missing 1 required positional argument: 'width'); give package.module:function",
         ),
         (("ownmodels:fails",), "(OSError: no such device)"),
-        (("ownmodels:number",), "is no model but int"),
+        (("ownmodels:number",), "makes no model but int"),
         (("ownmodels:absent",), "cannot be imported"),
         (("wrongmodels:good",), "(SyntaxError: expected ':'"),
         (("ownmodels:good", "--out", "missing/x.safetensors"), "is not a folder"),
-        (("ownmodels:good", "--onnx", "missing/x.onnx"), "is not a folder"),
         (("ownmodels:good", "--weights", "w.pth"), "does not hold the weights of"),
     ],
 )
@@ -489,7 +435,7 @@ def test_b87_a_module_beside_the_caller_is_found(own_module):
 
 
 def test_b87_a_model_that_returns_no_scores_is_refused_before_any_work(own_module):
-    done = survey(*PRUNE, "ownmodels:Two", "--out", "x.safetensors", "--onnx", "x.onnx")
+    done = survey(*PRUNE, "ownmodels:Two", "--out", "x.safetensors")
     assert done.exit_code == 1 and "the model returns tuple, not scores" in done.output
     assert not list(own_module.glob("x.*"))
 

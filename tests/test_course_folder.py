@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from survey_lib.cli import main
-from survey_lib.course.course_folder import course_folder
-from survey_lib.course.exercises import BLOCK
+from survey_lib.course.classroom import BLOCK, course_folder
 from survey_lib.course.notebooks import FOLDER
 
 CHOSEN = [FOLDER / "02_weight_pruning.ipynb", FOLDER / "07_filter_pruning.ipynb"]
@@ -48,7 +47,7 @@ def test_a_folder_in_which_somebody_works_is_refused(course):
     (course / "gradebook.db").write_text("grades")
     try:
         with pytest.raises(FileExistsError, match="gradebook.db"):
-            course_folder(course, CHOSEN)
+            course_folder(CHOSEN, course)
     finally:
         (course / "gradebook.db").unlink()
 

@@ -18,9 +18,7 @@ import pytest
 import yaml
 
 from survey_lib.catalogue import METHODS
-from survey_lib.course.exercises import BEGIN, BLOCK, PLACEHOLDER
-from survey_lib.course.grading import CHECKS
-from survey_lib.course.hygiene import is_lesson
+from survey_lib.course.classroom import BEGIN, BLOCK, CHECKS, PLACEHOLDER
 from survey_lib.course.notebooks import FOLDER
 
 SHARED = {"parameters", "setup", "algorithm", "exercise-setup"}
@@ -38,8 +36,7 @@ def methods_as_they_were():
 
 
 def lessons():
-    paths = sorted(FOLDER.glob("*.ipynb"))
-    return [path for path in paths if is_lesson(nbformat.read(path, as_version=4))]
+    return sorted(FOLDER.glob("*.ipynb"))
 
 
 @cache

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from survey_lib.cli import main, reproduce
-from survey_lib.course import course_folder, notebooks
+from survey_lib.course import classroom, notebooks
 from survey_lib.experiment import files
 from survey_lib.figures.catalogue import draw
 from survey_lib.site import source as site
@@ -25,8 +25,8 @@ COMMANDS = {
     "site": (("site", "OUT"), "index.md"),
     "student": (("student", "OUT"), "tiny.ipynb"),
     "figure": (("figure", "patterns", "--out", "OUT"), "patterns.svg"),
-    "notebooks": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.ipynb"),
-    "failed notebook": (("notebooks", "run", "tiny", "--again", "--out", "OUT"), "tiny.failed.ipynb"),
+    "notebooks": (("notebooks", "run", "tiny", "--out", "OUT"), "tiny.ipynb"),
+    "failed notebook": (("notebooks", "run", "tiny", "--out", "OUT"), "tiny.failed.ipynb"),
     "reproduce": (("reproduce", "--out", "OUT"), "figures/patterns.svg"),
     "class": (("class", "OUT", "--notebooks", "tiny"), "nbgrader_config.py"),
 }
@@ -42,7 +42,7 @@ def command(request, tmp_path, monkeypatch):
         "matplotlib.figure.Figure.savefig", lambda _, path, **__: path.write_text("a picture")
     )
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
-    monkeypatch.setattr(course_folder, "with_points", lambda *_: 1)
+    monkeypatch.setattr(classroom, "with_points", lambda *_: 1)
     monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
     monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
     monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
@@ -181,7 +181,7 @@ def test_nothing_moves_when_the_work_fails(tmp_path):
 
 SINGLE = [
     ("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", 0.5, option)
-    for option in ("--out", "--onnx", "--html")
+    for option in ("--out", "--html")
 ]
 
 
@@ -212,7 +212,7 @@ def test_a_single_file_is_never_replaced_and_its_folder_must_exist(words, tmp_pa
 
 
 def test_two_results_of_one_command_are_two_files(tmp_path):
-    words = [*SINGLE[0], tmp_path / "one", "--onnx", tmp_path / "one"]
+    words = [*SINGLE[0], tmp_path / "one", "--html", tmp_path / "one"]
     done = CliRunner().invoke(main, [str(word) for word in words])
     assert done.exit_code == 1 and "give two files" in done.output and tree(tmp_path) == {}
 

@@ -2,6 +2,8 @@
 
 import click
 
+OPTIONAL = "pip install -e '.[dask,deploy,transfer]' brings all that is optional"
+
 
 class Survey(click.Group):
     """A refusal of the library says what is allowed and what to do: one line, not a traceback."""
@@ -12,19 +14,7 @@ class Survey(click.Group):
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
         except ModuleNotFoundError as error:
-            raise click.ClickException(f"{error.name} is not installed; {_way(error.name or '')}") from error
-
-
-def _way(module: str) -> str:
-    """How to install the package of a module: the extra that lists it, or the package alone."""
-    from importlib.metadata import requires
-
-    package = module.partition(".")[0].replace("_", "-")
-    for line in requires("survey_lib") or []:
-        name, _, extra = line.partition("; extra == ")
-        if extra and name.startswith(package):
-            return f"pip install -e '.[{extra[1:-1]}]' brings it"
-    return f"pip install {package}"
+            raise click.ClickException(f"{error.name} is not installed; {OPTIONAL}") from error
 
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
@@ -46,7 +36,7 @@ def main() -> None:
     """
 
 
-from survey_lib.cli import course, measuring, models, studies  # noqa: E402  the commands register themselves on `main`
+from survey_lib.cli import course, models, studies  # noqa: E402  the commands register themselves on `main`
 
-for command in (*models.COMMANDS, *measuring.COMMANDS, *studies.COMMANDS, *course.COMMANDS):
+for command in (*models.COMMANDS, *studies.COMMANDS, *course.COMMANDS):
     main.add_command(command)

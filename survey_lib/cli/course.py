@@ -1,5 +1,6 @@
 """Commands about notebooks, figures, classes and the site."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,19 +17,11 @@ def notebooks() -> None:
 
 @notebooks.command()
 @click.argument("names", nargs=-1)
-@click.option(
-    "-p",
-    "--parameter",
-    nargs=2,
-    multiple=True,
-    metavar="NAME VALUE",
-    help="Set a parameter; may be repeated.",
-)
+@click.option("-p", "--parameter", nargs=2, multiple=True, metavar="NAME VALUE", help="May be repeated.")
 @click.option("--jobs", default=2, type=click.IntRange(1), help="Notebooks at a time.")
 @click.option("--out", default="build/notebooks", type=DIRECTORY, help="Folder.")
-@click.option("--again", is_flag=True, help="Also those whose result is newer than all it rests on.")
 @click.option("--publish", is_flag=True, help="Normalise the results and put them into notebooks/.")
-def run(names: tuple[str, ...], parameter: tuple, jobs: int, out: Path, again: bool, publish: bool) -> None:
+def run(names: tuple[str, ...], parameter: tuple, jobs: int, out: Path, publish: bool) -> None:
     """Execute notebooks into a folder.
 
     They are those whose names contain one of NAMES; without one, all.
@@ -45,10 +38,8 @@ def run(names: tuple[str, ...], parameter: tuple, jobs: int, out: Path, again: b
     except yaml.YAMLError as error:
         raise click.BadParameter(f"a value is no YAML: {error}", param_hint="--parameter") from error
     if publish and chosen:
-        raise click.UsageError(
-            "--publish takes no parameters: committed notebooks hold the published profile"
-        )
-    runs = run_all(choose(names), chosen, out, jobs, again or publish, lambda done: click.echo(done.line()))
+        raise click.UsageError("--publish takes no parameters: the published profile is committed")
+    runs = run_all(choose(names), chosen, out, jobs, True, lambda done: click.echo(done.line()))
     failed = [done.name for done in runs if done.failure]
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(runs)} notebooks failed: {', '.join(failed)}")
@@ -71,7 +62,7 @@ def check(names: tuple[str, ...]) -> None:
     click.echo(f"all {len(choose(names))} are clean")
 
 
-def choose(names: Sequence[str]) -> list[Path]:
+def choose(names: Sequence[str] = ()) -> list[Path]:
     """Notebooks whose names contain one of the words, where 7 means 07; FileNotFoundError names what there is."""
     from survey_lib.course.notebooks import FOLDER
     from survey_lib.repository import needed
@@ -140,10 +131,9 @@ def student(out: Path) -> None:
 
     They hold no solutions and no outputs. Nothing that somebody has worked on is overwritten.
     """
-    from survey_lib.course.exercises import student as copy
-    from survey_lib.course.notebooks import FOLDER
+    from survey_lib.course.classroom import student as copy
 
-    click.echo("\n".join(map(str, copy(FOLDER, out))))
+    click.echo("\n".join(map(str, copy(choose(), out))))
 
 
 @click.command("class")
@@ -157,12 +147,9 @@ def classroom(out: Path, numbers: str) -> None:
     \b
     survey class pruning --notebooks 02,07
     """
-    from survey_lib.course.course_folder import course_folder
+    from survey_lib.course.classroom import course_folder
 
-    names = [name.strip() for name in numbers.split(",")]
-    if not all(names):
-        raise click.BadParameter(f"{numbers!r} lacks a number; write 02,07", param_hint="--notebooks")
-    points = course_folder(out, choose(names))
+    points = course_folder(choose(re.findall(r"\w+", numbers)), out)
     click.echo("\n".join(f"{name}: {count} points" for name, count in points.items()))
     click.echo(f"wrote {out}: source for nbgrader, student; docs/teaching.md says what comes next")
 

@@ -1,11 +1,12 @@
-"""Commands about methods and single models: methods, prune, doctor."""
+"""Commands about methods and single models: methods, prune, speed, doctor."""
 
-import difflib
 from pathlib import Path
 
 import click
 
-from survey_lib.cli.show import JSON, show
+from survey_lib.cli.show import show
+
+FILE = click.Path(path_type=Path)
 
 
 @click.command()
@@ -17,15 +18,9 @@ from survey_lib.cli.show import JSON, show
 @click.option(
     "--described", is_flag=True, help="The literature's other methods, and why they do not run here."
 )
-@JSON
 @click.argument("words", nargs=-1)
 def methods(
-    category: str | None,
-    when: str | None,
-    needs: str | None,
-    described: bool,
-    as_json: bool,
-    words: tuple[str, ...],
+    category: str | None, when: str | None, needs: str | None, described: bool, words: tuple[str, ...]
 ) -> None:
     """List the methods, all of them or those that match WORDS.
 
@@ -40,25 +35,14 @@ def methods(
     if described:
         from survey_lib.analysis import literature
 
-        table = literature.described().reset_index()
-        if as_json:
-            return show(table, as_json)
-        for row in table.itertuples():
-            click.echo(f"{row.method_name} ({row.key}, {row.granularity}, {row.when} training)")
-            click.echo(f"    {row.one_line}\n    Not here: {row.reason}")
-        return
+        return show(literature.described().reset_index())
     from survey_lib.analysis.tables import matching
-    from survey_lib.catalogue import METHODS
 
     rows = matching(category, when, needs, words)
     if rows.empty:
-        near = difflib.get_close_matches(" ".join(words), METHODS, 4, 0.5)
-        said = f"; near: {', '.join(near)}" if near else ""
-        raise click.ClickException(f"no method matches all of that{said}; `survey methods` lists every one")
-    shown = ["method", "category", "when", "cost", "paper", "what it does"]
-    show(rows if as_json else rows[shown], as_json)
-    if not as_json:
-        click.echo(f"{len(rows)} methods; --json has every column, `survey cite PAPER` the reference")
+        raise click.ClickException("no method matches all of that; `survey methods` lists every one")
+    show(rows[["method", "category", "when", "cost", "paper", "what it does"]])
+    click.echo(f"{len(rows)} methods; `survey cite PAPER` has the reference")
 
 
 @click.command()
@@ -76,20 +60,11 @@ def methods(
 @click.option(
     "--weights", help="A safetensors file with the dense weights, or resnet-8-eurosat32 of the course."
 )
-@click.option(
-    "--data",
-    "dataset",
-    help="Gives shape, classes and batches; else eurosat32-mini, and 224 px without data for torchvision.",
-)
-@click.option(
-    "--finetune", "epochs", type=click.IntRange(0), default=0, help="Epochs of training after the cut."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Save weights and plan as one safetensors file.")
-@click.option("--onnx", type=click.Path(path_type=Path), help="Also export to ONNX (extra `deploy`).")
-@click.option("--html", type=click.Path(path_type=Path), help="Also write the report as one HTML page.")
-@click.option("--seed", default=0)
-@JSON
-def prune(as_json: bool, **wishes: object) -> None:
+@click.option("--data", default="eurosat32-mini", help="Images to prune, fine-tune and test on.")
+@click.option("--finetune", "epochs", type=click.IntRange(0), default=0, help="Epochs after the cut.")
+@click.option("--out", type=FILE, help="Save weights and plan as one safetensors file.")
+@click.option("--html", type=FILE, help="Also write the report as one HTML page.")
+def prune(**wishes: object) -> None:
     """Prune one model; say accuracy, size and time before and after.
 
     Each is measured before the cut, after it and after fine-tuning; --out saves the result.
@@ -97,20 +72,48 @@ def prune(as_json: bool, **wishes: object) -> None:
     \b
     survey prune --model resnet-8 --weights resnet-8-eurosat32 --method l1-filter --sparsity 0.5 --finetune 3
     survey prune --model resnet-8 --weights mine.safetensors --method l1-filter --macs 0.5 --html report.html
-    survey prune --model torchvision:resnet50 --method group-norm --parameters 0.5 --out r50.safetensors
     """
     from survey_lib.cli.pruning import prune_once
 
-    prune_once(**wishes).show(as_json)
+    prune_once(**wishes)
 
 
 @click.command()
-@JSON
-def doctor(as_json: bool) -> None:
+@click.argument("names", nargs=-1, metavar="[MODEL]...")
+@click.option(
+    "--pixels", default=32, type=click.IntRange(16), help="Side of the images, for the models named."
+)
+@click.option("--compiled/--no-compiled", default=True, help="Also torch.compile (needs a compiler).")
+@click.option("--publish", is_flag=True, help="Measure what the course shows and write data/results/speed.")
+def speed(names: tuple[str, ...], pixels: int, compiled: bool, publish: bool) -> None:
+    """Time a model dense, masked, cut and compiled, beside its MACs.
+
+    ONNX Runtime is timed too where it is installed.
+
+    \b
+    survey speed resnet-20                                  about two minutes; the machine should be quiet
+    survey speed torchvision:resnet18 --pixels 64 --no-compiled
+    survey speed --publish                                  what notebook 12 shows, under six minutes
+    """
+    if publish == bool(names) or (publish and not compiled):
+        raise click.UsageError("name a model, such as resnet-20, or give --publish and nothing else")
+    from survey_lib.cli.timings import report
+    from survey_lib.experiment import speed as study
+
+    chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
+    found = study.measure_all(chosen, compiled=compiled)
+    report(found)
+    if publish:
+        study.write(found)
+        click.echo(f"wrote {', '.join(found)} into {study.FOLDER}")
+
+
+@click.command()
+def doctor() -> None:
     """Say what is installed, and which data sets are found."""
     from survey_lib.cli.doctor import examine
 
-    show(examine(), as_json)
+    show(examine())
 
 
-COMMANDS = (methods, prune, doctor)
+COMMANDS = (methods, prune, speed, doctor)

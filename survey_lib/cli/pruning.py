@@ -1,49 +1,50 @@
 """What `survey prune` does; imported only when it runs, since it brings torch."""
 
-import copy
-import importlib
 import sys
 from dataclasses import replace
+from html import escape
+from itertools import islice
 from pathlib import Path
+from pkgutil import resolve_name
 
+import click
 import pandas as pd
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.utils.data import DataLoader, TensorDataset
 
 import survey_lib
-from survey_lib.catalogue import find
-from survey_lib.cli.report import Report
+from survey_lib.cli.show import show
 from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.networks.fitting import check_fit
 from survey_lib.experiment.runs import trained
-from survey_lib.experiment.runs.train import evaluate, fit
+from survey_lib.experiment.runs.train import evaluate
 from survey_lib.measure import compare_latency, machine, measure
-from survey_lib.measure.export import export_onnx
 
-BATCHES, BATCH_SIZE = 4, 64
-RATE = 0.02  # of fine-tuning, as in the studies
+BATCHES, BATCH_SIZE = 4, 64  # that a method looks at
+GUESSING = (
+    "the dense network is about as good as guessing, so no accuracy here says anything about the method; "
+    "give --weights, a safetensors file or resnet-8-eurosat32, which comes with the course"
+)
+STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}
+table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #8886}"""
 
 
 def prune_once(
     model: str,
     method: str,
-    sparsity: float | None,
-    macs: float | None,
-    parameters: float | None,
     weights: str | None,
-    dataset: str | None,
+    data: str,
     epochs: int,
     out: Path | None,
-    onnx: Path | None,
     html: Path | None,
-    seed: int,
-) -> Report:
-    """Build, prune, fine-tune, measure, save.
+    **budget: float | None,
+) -> None:
+    """Build, prune, fine-tune, measure, report, save.
 
     Parameters
     ----------
@@ -51,112 +52,67 @@ def prune_once(
         A name, see `build`.
     method : str
         A name of the catalogue.
-    sparsity : float | None
-        Fraction to remove.
-    macs : float | None
-        In its place, the share of the MACs that may stay.
-    parameters : float | None
-        In its place, the share of the parameters that may stay.
     weights : str | None
         A file with the weights of the model.
-    dataset : str | None
-        To prune and fine-tune on.
+    data : str
+        Name of the data set.
     epochs : int
         Epochs of fine-tuning.
     out : Path | None
         File of the pruned model.
-    onnx : Path | None
-        File of its ONNX export.
     html : Path | None
         File of the report.
-    seed : int
-        Seed of what is drawn at random.
+    **budget : float | None
+        One of sparsity, macs and parameters.
 
     Raises
     ------
     ValueError
         Before any work, for a wrong wish; or an OSError.
     """
-    chosen = find(method)
-    theirs = model.startswith(models.TORCHVISION)
-    if theirs and dataset is None and (epochs or chosen.looks_at_data):
-        raise ValueError(f"{'fine-tuning' if epochs else method} needs images with labels; give --data")
-    wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters}
-    wanted = [path for path in (out, onnx, html) if path]
-    for path in wanted:
+    for path in filter(None, (out, html)):
         files.new(path)
-    if len(set(wanted)) < len(wanted):
-        raise ValueError("--out, --onnx and --html name one file twice; give two files")
-    data, example, classes = inputs(model, dataset)
-    dense, notes = _network(model, weights, example, classes, seed)
-    check_fit(dense, example, classes, f"{model} on {data.name if data else 'ImageNet-sized images'}")
-    result = survey_lib.prune(dense, method, **wishes, example=example, batches=_batches(data), seed=seed)
+    if out and out == html:
+        raise ValueError(f"--out and --html are both {out}; give two files")
+    images = loaders.load(data)
+    example, classes = images.train[0][:1], len(images.classes)
+    dense = _network(model, weights, example, classes)
+    check_fit(dense, example, classes, f"{model} on {data}")
+    torch.manual_seed(0)
+    batches = DataLoader(TensorDataset(*images.train), BATCH_SIZE, shuffle=True)
+    result = survey_lib.prune(
+        dense, method, **budget, example=example, batches=list(islice(batches, BATCHES))
+    )
     networks = {"dense": dense, "cut" if result.plan else "masked": result.model}
     if epochs:
-        result = replace(result, model=_finetuned(result, data, epochs, seed))
-        networks[f"fine-tuned, {epochs} epoch{'s' if epochs > 1 else ''}"] = result.model
-    asked = ", ".join(f"{name} {value:g}" for name, value in wishes.items() if value is not None)
-    stages = _measured(networks, example, data)
-    notes += _doubts(stages, classes, bool(result.plan), data)
-    report = Report(model, method, asked, notes, stages, result, machine(), len(data.test[1]) if data else 0)
+        masks = None if result.plan else result.masks
+        tuned = survey_lib.finetune(result.model, batches, epochs=epochs, masks=masks).eval()
+        result, networks["fine-tuned"] = replace(result, model=tuned), tuned
+    table = _measured(networks, example, images)
+    notes = _notes(dense, images)
+    show(table)
+    click.echo("\n".join([*notes, repr(result)]))
     if out:
         survey_lib.save(result, out)
-        report.written.append(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
-    if onnx:
-        done = export_onnx(result.model, example, onnx)
-        report.written.append(
-            f"exported {onnx}, {done['bytes'] / 1e6:.2f} MB; it differs from eager by {done['error']:.0e}"
-        )
+        click.echo(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
     if html:
-        files.replace(html, report.html())
-        report.written.append(f"wrote {html}")
-    return report
+        files.replace(html, _page(f"{model} by {method}", table, notes, result))
+        click.echo(f"wrote {html}")
 
 
-def inputs(model: str, dataset: str | None) -> tuple[loaders.Data | None, Tensor, int]:
-    """Data, an example and the number of classes.
-
-    Parameters
-    ----------
-    model : str
-        name, for the message of an error.
-    dataset : str | None
-        Name; without one, ImageNet's shape and no data.
-    """
-    if dataset is None and model.startswith(models.TORCHVISION):
-        return None, torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)), 1000
-    data = loaders.load(dataset or "eurosat32-mini")
-    return data, data.train[0][:1], len(data.classes)
-
-
-def _batches(data: loaders.Data | None) -> list | None:
-    if data is None:
-        return None
-    splits = [tensor[: BATCHES * BATCH_SIZE].split(BATCH_SIZE) for tensor in data.train]
-    return list(zip(*splits, strict=True))
-
-
-def _network(
-    name: str, weights: str | None, example: Tensor, classes: int, seed: int
-) -> tuple[nn.Module, list[str]]:
-    """The dense network in evaluation mode, and what must be said about its weights."""
-    network, notes = build(name, classes, tuple(example.shape[1:]), seed), []
-    ours = name in models.MODELS or name.startswith(models.TORCHVISION)
+def _network(name: str, weights: str | None, example: Tensor, classes: int) -> nn.Module:
+    """The dense network in evaluation mode."""
+    network = build(name, classes, tuple(example.shape[1:]))
     if weights:
         try:
             state = trained.load_trained(weights).state_dict() if weights in trained.SHA256 else None
             network.load_state_dict(state or safetensors.torch.load_file(weights))
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{weights} does not hold the weights of {name}: {error}") from error
-    elif ours:
-        notes.append(
-            f"UNTRAINED: the weights are random (seed {seed}), so no accuracy here says anything about the method; "
-            "give --weights, a safetensors file or resnet-8-eurosat32, which comes with the course"
-        )
-    return network.eval(), notes
+    return network.eval()
 
 
-def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Module:
+def build(name: str, classes: int, shape: tuple[int, ...]) -> nn.Module:
     """A model of the library, of torchvision, or what `package.module:function` returns.
 
     Parameters
@@ -167,73 +123,63 @@ def build(name: str, classes: int, shape: tuple[int, ...], seed: int) -> nn.Modu
         Classes of the last layer.
     shape : tuple[int, ...]
         Shape of an image.
-    seed : int
-        Seed of what is drawn at random.
 
     Raises
     ------
     ValueError
         For a name that is none of these.
     """
-    module, _, function = name.partition(":")
-    if not function or name.startswith(models.TORCHVISION):
-        return models.build(name, classes, shape, seed)
+    if ":" not in name or name.startswith(models.TORCHVISION):
+        return models.build(name, classes, shape)
     if "" not in sys.path:
         sys.path.insert(0, "")  # an installed command does not look in the folder that it is called from
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     try:
-        make = getattr(importlib.import_module(module), function)
-        made = make() if callable(make) else make
+        made = resolve_name(name)()
     except Exception as error:  # a path is no name of a module; a module may raise anything
         raise ValueError(
             f"{name!r} cannot be imported and called without arguments ({type(error).__name__}: {error}); "
             "give package.module:function"
         ) from error
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{name!r} is no model but {type(made).__name__}; give package.module:function")
+        raise ValueError(f"{name!r} makes no model but {type(made).__name__}; give package.module:function")
     return made
 
 
-def _finetuned(result: survey_lib.PruneResult, data: loaders.Data, epochs: int, seed: int) -> nn.Module:
-    """A copy of the pruned network, trained as the studies recover theirs."""
-    network = copy.deepcopy(result.model)
-    masks = None if result.plan else result.masks
-    with tqdm(desc="fine-tuning", total=epochs, disable=None) as bar:
-        fit(network, data, epochs=epochs, lr=RATE, seed=seed, masks=masks, on_epoch=lambda *_: bar.update())
-    return network.eval()
-
-
-def _measured(networks: dict[str, nn.Module], example: Tensor, data: loaders.Data | None) -> pd.DataFrame:
-    """One row a stage: entries, MACs of one sample, bytes as a safetensors file, seconds, test accuracy."""
-    timed = compare_latency(networks, example)["median_s"]
+def _measured(networks: dict[str, nn.Module], example: Tensor, images: loaders.Data) -> pd.DataFrame:
+    """One row a stage; ± is one binomial standard error of an accuracy on the test images."""
+    times = compare_latency(networks, example)["median_s"]
     rows = []
-    for (name, network), seconds in zip(networks.items(), timed, strict=True):
-        counts = measure(network, example)
-        state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
-        rows.append(
-            {
-                "network": name,
-                "parameters": counts["parameters"],
-                "nonzero": counts["nonzero_parameters"],
-                "macs": counts["macs"],
-                "file_bytes": len(safetensors.torch.save(state)),
-                "seconds": seconds,
-                "test_accuracy": evaluate(network, data.test)["accuracy"] if data else None,
-            }
-        )
+    for (name, network), seconds in zip(networks.items(), times, strict=True):
+        counts, accuracy = measure(network, example), evaluate(network, images.test)["accuracy"]
+        error = (accuracy * (1 - accuracy) / len(images.test[1])) ** 0.5
+        row = {
+            "network": name,
+            "parameters": f"{counts['parameters']:,}",
+            "nonzero": f"{counts['nonzero_parameters']:,}",
+            "MACs": f"{counts['macs']:,}",
+            "MB": f"{counts['bytes'] / 1e6:.2f}",
+            "time, ms": f"{1e3 * seconds:.2f}",
+            "test accuracy, %": f"{100 * accuracy:.1f} ± {100 * error:.1f}",
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _doubts(stages: pd.DataFrame, classes: int, cut: bool, data: loaders.Data | None) -> list[str]:
-    notes = []
-    if data is None:
-        notes.append("no data: accuracy is not measured; give --data")
-    elif stages["test_accuracy"][0] < 2 / classes:
-        notes.append(
-            f"the dense network is about as good as guessing one of {classes} classes: is it trained for this data?"
-        )
-    if not cut:
-        notes.append(
-            "a mask alone saves neither time nor bytes: the zeros are still stored and multiplied (notebook 12)"
-        )
-    return notes
+def _notes(dense: nn.Module, images: loaders.Data) -> list[str]:
+    """What a reader must know to judge the table."""
+    tested = f"{len(images.test[1]):,} test images, ± one standard error; nothing was chosen by them"
+    notes = [f"time: median of one input on one thread, {machine()}", f"accuracy: {tested}"]
+    guessing = evaluate(dense, images.test)["accuracy"] < 2 / len(images.classes)
+    return [*notes, GUESSING] if guessing else notes
+
+
+def _page(title: str, table: pd.DataFrame, notes: list[str], result: survey_lib.PruneResult) -> str:
+    """One page that needs nothing else: the stages, the notes, and every layer with a bar, folded."""
+    said = "".join(f"<p>{escape(line)}</p>" for line in notes)
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1>"
+        f"{table.to_html(index=False, border=0)}{said}"
+        f"<details><summary>Layers</summary>{result._repr_html_()}</details></html>\n"
+    )

@@ -1,13 +1,11 @@
 """Commands about studies: sweep, slurm, status, results, publish, verify, reproduce."""
 
-import json
 import signal
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from survey_lib.cli.show import DIRECTORY, JSON, show
+from survey_lib.cli.show import DIRECTORY, show
 
 
 def _named(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -26,10 +24,7 @@ def _named(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--jobs", default=2, help="Parallel workers, one torch thread each.")
 @click.option("--shard", help="i/n: only the i-th of n parts, for job arrays.")
 @click.option("--scheduler", help="Address of a dask scheduler, tls://host:port; implies --engine dask.")
-@JSON
-def sweep(
-    study: str, profile: str, engine: str, jobs: int, shard: str | None, scheduler: str | None, as_json: bool
-) -> None:
+def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, scheduler: str | None) -> None:
     """Compute the runs of STUDY that are missing.
 
     Interrupt it at will: the same call goes on where it stopped.
@@ -45,7 +40,7 @@ def sweep(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and time limits end it as Ctrl-C does
     engine = "dask" if scheduler else engine
     done = run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler)
-    click.echo(json.dumps(asdict(done) | {"left": done.left}, indent=1) if as_json else done)
+    click.echo(done)
     if done.failed or done.interrupted:
         raise click.exceptions.Exit(1)
 
@@ -75,8 +70,7 @@ def slurm(**wishes: object) -> None:
 
 @click.command()
 @click.argument("study", callback=_named, required=False)
-@JSON
-def status(study: str | None, as_json: bool) -> None:
+def status(study: str | None) -> None:
     """Count the runs of STUDY, or of every study: done and left.
 
     `published` are in data/results; done, failed, refused and left are counted on this machine. `minutes` is what one worker needs for those that are left, if they cost what finished runs did.
@@ -88,14 +82,13 @@ def status(study: str | None, as_json: bool) -> None:
     from survey_lib.repository import needed
 
     tables = [count(name) for name in ([study] if study else names() or [needed(FOLDER).name])]
-    show(pd.concat(tables), as_json)
+    show(pd.concat(tables))
 
 
 @click.command()
 @click.argument("study", callback=_named)
 @click.option("--metric", default="accuracy", help="A column of the results.")
-@JSON
-def results(study: str, metric: str, as_json: bool) -> None:
+def results(study: str, metric: str) -> None:
     """Mean, spread and number of runs of STUDY, for each method.
 
     The spread is the standard deviation; each method has a row for every sparsity.
@@ -108,7 +101,7 @@ def results(study: str, metric: str, as_json: bool) -> None:
     frame = finished(study, local=True)
     numbers = frame.select_dtypes("number").dropna(axis=1, how="all")
     table = results_table(frame, known("column of numbers", metric, numbers))
-    show(table if as_json else table.round(4), as_json)
+    show(table.round(4))
 
 
 @click.command()
@@ -133,8 +126,7 @@ def publish(study: str, profile: str, prune: bool) -> None:
 @click.argument("study", required=False)
 @click.option("--sample", default=5, help="How many published runs to compute again.")
 @click.option("--seed", default=0, help="Which ones are drawn.")
-@JSON
-def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
+def verify(study: str | None, sample: int, seed: int) -> None:
     """Compute published runs again and compare every number.
 
     The runs are of STUDY, or of all studies. It fails if a number moved too far.
@@ -143,19 +135,13 @@ def verify(study: str | None, sample: int, seed: int, as_json: bool) -> None:
     """
     from survey_lib.experiment.sweeps.verify import verify as again
 
-    table = again(study, sample, seed, lambda line: click.echo(line, err=as_json))
+    table = again(study, sample, seed, click.echo)
     wrong = table[~table["agrees"]]
-    if as_json:
-        show(table, as_json)
-    elif len(wrong):
-        show(wrong)
     if len(wrong):
+        show(wrong)
         raise click.ClickException(f"{len(wrong)} of {len(table)} values and checks do not agree")
     runs = table["key"].replace("", None).nunique()
-    click.echo(
-        f"all {len(table)} values of {runs} runs came out as published, within what is said above",
-        err=as_json,
-    )
+    click.echo(f"all {len(table)} values of {runs} runs came out as published, within what is said above")
 
 
 @click.command()

@@ -1,75 +1,12 @@
-"""Exercises that check themselves, and copies of the notebooks without their solutions."""
-
-from __future__ import annotations
+"""Exercises that check themselves."""
 
 import copy
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from survey_lib.experiment import files
-
-if TYPE_CHECKING:
-    import nbformat
-
-BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
-BLOCK = re.compile(rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
 RIGHT = "Right."
-PLACEHOLDER = r"\1# YOUR CODE HERE" + "\n" + r"\1raise NotImplementedError"
-
-
-def student(source: str | Path | Iterable[Path], out: str | Path) -> list[Path]:
-    """Copy notebooks without solutions and outputs.
-
-    Code between `# BEGIN SOLUTION` and `# END SOLUTION` becomes a place to write in; cells tagged
-    `solution-only` are left out.
-
-    Parameters
-    ----------
-    source : str | Path | Iterable[Path]
-        A folder or a list of notebooks.
-    out : str | Path
-        Folder of the copies.
-
-    Returns
-    -------
-    list[Path]
-        The paths written.
-
-    Raises
-    ------
-    ValueError
-        Before any file is written, for an unpaired mark.
-    FileExistsError
-        Before any file is written, for a notebook in the way that somebody has worked on.
-    """
-    import nbformat  # slow to import, and the checks do not need it
-
-    out = Path(out)
-    paths = sorted(Path(source).glob("*.ipynb")) if isinstance(source, str | Path) else list(source)
-    if not paths:
-        raise FileNotFoundError(f"no notebooks in {Path(source).resolve()}")
-    stripped = {path.name: _without_solutions(nbformat.read(path, as_version=4), path.name) for path in paths}
-    with files.into(out) as fresh:
-        for name, notebook in stripped.items():
-            nbformat.write(notebook, fresh / name)
-    return [out / name for name in stripped]
-
-
-def _without_solutions(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
-    notebook.cells = [cell for cell in notebook.cells if "solution-only" not in cell.metadata.get("tags", ())]
-    for cell in [cell for cell in notebook.cells if cell.cell_type == "code"]:
-        cell.source = BLOCK.sub(PLACEHOLDER, cell.source)
-        if BEGIN in cell.source or END in cell.source:
-            raise ValueError(
-                f"{name}, cell {cell.get('id', '?')}: {BEGIN} and {END} must come in pairs, on own lines"
-            )
-        cell.outputs, cell.execution_count = [], None
-    return notebook
 
 
 def _printed(verdict: Callable[..., str]) -> Callable[..., None]:

@@ -10,82 +10,69 @@ from survey_lib.course.notebooks import METADATA, folded
 
 SIZE_LIMIT = 1_500_000
 LINE_LIMIT, ALGORITHM_LIMIT, WIDTH = 15, 45, 88
-FOLDED = ("parameters", "setup", "install")  # tags of the only cells that may stand before the theory
+SETUP = {"parameters", "setup", "install"}  # tags of the only cells that may stand before the theory
+BUILT = {"algorithm": "def ", "same-as-library": "assert "}  # tag -> what some cell of it must hold
 GENERATED = re.compile(r"\b(?:Markdown|say|claim)\(")
 KEY = re.compile(r"\b[a-z]+(?:19|20)\d\d[a-z]\w*")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+NO_PROSE = re.compile(r"\]\([^)]*\)|`[^`]*`|<!--.*?-->|\$[^$]*\$", re.DOTALL)
 
 
-def check(path: str | Path) -> list[str]:
-    """The faults of a notebook, one line each; an empty list for a clean one. No kernel is started.
-
-    Raises
-    ------
-    FileNotFoundError
-        For a missing file.
-    """
-    path = Path(path)
+def check(path: Path) -> list[str]:
+    """The faults of a notebook, one line each; an empty list for a clean one. No kernel is started."""
     try:
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
         nbformat.validate(notebook)
     except (nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
         return [f"not a valid notebook: {str(error).splitlines()[0]}"]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    lesson = [*_lesson(notebook.cells), *_algorithm(code)] if is_lesson(notebook) else []
-    return [*_form(path, notebook), *_execution(code), *_style(code), *_links(path, notebook), *lesson]
+    found = [*_form(path, notebook), *_text(path, notebook.cells), *_order(notebook.cells), *_execution(code)]
+    return found + [fault for cell in code for fault in _style(cell)]
 
 
-def is_lesson(notebook: nbformat.NotebookNode) -> bool:
-    """Whether a notebook has the form of the second edition: its parameters are folded."""
-    return any(folded(cell) for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
-
-
-def _lesson(cells: list[nbformat.NotebookNode]) -> Iterator[str]:
-    """A lesson opens with text and a picture, its set-up is folded, its text is written and cites authors by name."""
-    headings = 0
-    for index, cell in enumerate(cells):
-        setup = set(FOLDED) & set(cell.metadata.get("tags", ()))
-        if cell.cell_type == "markdown":
-            headings += len(re.findall(r"^## ", cell.source, re.M))
-            prose = re.sub(r"\]\([^)]*\)|`[^`]*`|<!--.*?-->|\$[^$]*\$", "", cell.source, flags=re.DOTALL)
-            yield from (
-                f"cell {index} cites {key} by its key: write Author (year)" for key in KEY.findall(prose)
-            )
-            continue
-        if setup and not folded(cell):
-            yield f"cell {index} is set-up that is not folded"
-        if headings < 2 and not setup:
-            yield f"cell {index} is code before the theory"
-        if ".to_string(" in cell.source or "interactive(children" in str(cell.outputs):
-            yield f"cell {index} shows a table as text, or a widget: show the frame, or use lesson.slider"
-        if GENERATED.search(cell.source):
-            yield f"cell {index} generates prose: write it as text with computed numbers"
-        for line in () if folded(cell) else cell.source.splitlines():
-            if len(line) > WIDTH:
-                yield f"cell {index}, a line of {len(line)} characters, more than {WIDTH}"
-    if not any("](../docs/figures/" in cell.source for cell in cells[:4]):
-        yield "no figure of docs/figures stands beside the answer"
-
-
-def _algorithm(code: list[nbformat.NotebookNode]) -> Iterator[str]:
-    """A lesson builds its algorithm in view, and asserts that the library does the same."""
-    for tag, wanted in (("algorithm", "def "), ("same-as-library", "assert ")):
-        if not any(tag in cell.metadata.get("tags", ()) and wanted in cell.source for cell in code):
-            yield f"no cell tagged `{tag}` that holds `{wanted.strip()}`"
+def _tags(cell: nbformat.NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", ()))
 
 
 def _form(path: Path, notebook: nbformat.NotebookNode) -> Iterator[str]:
+    cells = notebook.cells
     if notebook.metadata != METADATA:
         yield "metadata is not the normal form; run `survey notebooks run --publish`"
-    if not notebook.cells or not notebook.cells[0].source.startswith("# "):
+    if not cells or not cells[0].source.startswith("# "):
         yield "the first cell is not a heading `# Title`"
+    if not any("](../docs/figures/" in cell.source for cell in cells[:4]):
+        yield "no figure of docs/figures stands beside the answer"
     if (size := path.stat().st_size) > SIZE_LIMIT:
         yield f"{size:,} bytes, more than {SIZE_LIMIT:,}: lower the dpi of its figures"
-    tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())]
-    if tags.count("parameters") != 1:
-        yield f"{tags.count('parameters')} cells tagged `parameters`, not one"
-    if "injected-parameters" in tags:
-        yield "holds injected parameters: the published run takes none"
+    if (count := sum("parameters" in _tags(cell) for cell in cells)) != 1:
+        yield f"{count} cells tagged `parameters`, not one"
+    for (
+        tag,
+        wanted,
+    ) in BUILT.items():  # a lesson builds its algorithm, and asserts that the library does the same
+        if not any(tag in _tags(cell) and wanted in cell.source for cell in cells):
+            yield f"no cell tagged `{tag}` that holds `{wanted.strip()}`"
+
+
+def _text(path: Path, cells: list[nbformat.NotebookNode]) -> Iterator[str]:
+    """Links lead somewhere, and papers are cited by their authors."""
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for key in KEY.findall(NO_PROSE.sub("", text)):
+        yield f"cites {key} by its key: write Author (year)"
+    targets = {link.partition("#")[0] for link in LINK.findall(text) if "://" not in link}
+    for name in sorted(targets):
+        if not (path.parent / name).exists():
+            yield f"link to {name}, which does not exist"
+
+
+def _order(cells: list[nbformat.NotebookNode]) -> Iterator[str]:
+    """The first code in view comes after the question and the theory, which are two headings."""
+    headings = 0
+    for index, cell in enumerate(cells):
+        if cell.cell_type == "markdown":
+            headings += len(re.findall(r"^## ", cell.source, re.M))
+        elif headings < 2 and not SETUP & _tags(cell):
+            yield f"cell {index} is code before the theory"
 
 
 def _execution(code: list[nbformat.NotebookNode]) -> Iterator[str]:
@@ -94,24 +81,24 @@ def _execution(code: list[nbformat.NotebookNode]) -> Iterator[str]:
         yield f"code cells were not run once each in order: counts {counts}"
     if not any(cell.outputs for cell in code):
         yield "no cell has an output"
-    for cell in code:
-        if any(output.output_type == "error" for output in cell.outputs):
-            yield f"cell {cell.execution_count} holds an error"
 
 
-def _style(code: list[nbformat.NotebookNode]) -> Iterator[str]:
-    for cell in code:
-        lines = [line for line in cell.source.splitlines() if line.strip()]
-        if lines and lines[-1].rstrip().endswith(";"):
-            yield f"cell {cell.execution_count} ends in `;`: write `_ = ...` or `plt.show()`"
-        limit = ALGORITHM_LIMIT if "algorithm" in cell.metadata.get("tags", ()) else LINE_LIMIT
-        body = [line for line in lines if not line.startswith(("import ", "from "))]
-        if len(body) > limit and not folded(cell) and "solution" not in cell.metadata.get("tags", ()):
-            yield f"cell {cell.execution_count} has {len(body)} lines, more than {limit}"
-
-
-def _links(path: Path, notebook: nbformat.NotebookNode) -> list[str]:
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    targets = {link.partition("#")[0] for link in LINK.findall(text) if "://" not in link}
-    missing = sorted(name for name in targets if name and not (path.parent / name).exists())
-    return [f"link to {name}, which does not exist" for name in missing]
+def _style(cell: nbformat.NotebookNode) -> Iterator[str]:
+    """One cell of code: it ran, and fits the page where it is in view."""
+    name, tags = f"cell [{cell.execution_count}]", _tags(cell)
+    if any(output.output_type == "error" for output in cell.outputs):
+        yield f"{name} holds an error"
+    if GENERATED.search(cell.source):
+        yield f"{name} generates prose: write it as text with computed numbers"
+    if folded(cell):
+        return
+    if SETUP & tags:
+        yield f"{name} is set-up that is not folded"
+    lines = [line for line in cell.source.splitlines() if line.strip()]
+    for line in lines:
+        if len(line) > WIDTH:
+            yield f"{name} has a line of {len(line)} characters, more than {WIDTH}"
+    limit = ALGORITHM_LIMIT if "algorithm" in tags else LINE_LIMIT
+    body = [line for line in lines if not line.startswith(("import ", "from "))]
+    if len(body) > limit and "solution" not in tags:
+        yield f"{name} has {len(body)} lines, more than {limit}"

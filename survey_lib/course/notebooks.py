@@ -51,14 +51,7 @@ class Run:
         return f"{self.name}: {end} ({self.seconds:.0f} s)"
 
 
-def parameters(path: str | Path) -> dict[str, str]:
-    """Name -> default (source text) of each parameter; empty without a cell tagged `parameters`."""
-    from papermill import inspect_notebook
-
-    return {name: found["default"] for name, found in inspect_notebook(str(path)).items()}
-
-
-def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
+def run_notebook(path: Path, parameters: dict, out: Path) -> Run:
     """Execute a notebook in its own folder and kernel, and keep the result if every cell ran.
 
     Names in `parameters` must be the notebook's own: papermill itself would only warn about a misspelt one. A
@@ -67,24 +60,26 @@ def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
 
     Parameters
     ----------
-    path : str | Path
+    path : Path
         The notebook.
     parameters : dict
         New values of the notebook's parameters.
-    out : str | Path
+    out : Path
         Where the result goes.
 
     Raises
     ------
-    FileNotFoundError
-        For a missing notebook.
     ValueError
         For an unknown parameter.
     FileExistsError
         Where somebody else's file would be overwritten.
     """
-    path, out = Path(path).resolve(), Path(out).absolute()
-    _refuse_unknown(path, parameters)
+    from papermill import inspect_notebook
+
+    path, out = path.resolve(), out.absolute()
+    there = inspect_notebook(str(path)) if parameters else {}
+    for name in parameters:
+        known(f"parameter of {path.name}", name, there)
     partial = out.with_suffix(".failed.ipynb")
     start = time.perf_counter()
     with files.into(out.parent, [out.name, partial.name]) as fresh:
@@ -100,7 +95,7 @@ def run_notebook(path: str | Path, parameters: dict, out: str | Path) -> Run:
 def run_all(
     paths: Iterable[Path],
     parameters: dict,
-    folder: str | Path,
+    folder: Path,
     jobs: int = 2,
     again: bool = False,
     report: Callable[[Run], None] = lambda run: None,
@@ -113,7 +108,7 @@ def run_all(
         The notebooks.
     parameters : dict
         New values of the notebooks' parameters.
-    folder : str | Path
+    folder : Path
         Where the results go.
     jobs : int, default 2
         Number of processes.
@@ -126,20 +121,20 @@ def run_all(
     -------
     list[Run]
         The runs of this call in the order of `paths`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown parameter, or a FileExistsError where somebody else's file would be overwritten; no more are
+        begun then.
     """
-    folder = Path(folder)
     waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
-    for path in waiting:
-        _refuse_unknown(path, parameters)
-    files.refuse_foreign(
-        folder, [name for path in waiting for name in (path.name, f"{path.stem}.failed.ipynb")]
-    )
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c) as pool:
         tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
         try:
             for task in as_completed(tasks):
                 report(task.result())
-        except KeyboardInterrupt:
+        except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
@@ -178,7 +173,7 @@ def publish_all(runs: Iterable[Run], folder: Path) -> None:
         run.out.replace(folder / run.out.name)
 
 
-def normalise(path: str | Path) -> None:
+def normalise(path: Path) -> None:
     """Rewrite an executed notebook so that two executions of the same cells give the same bytes.
 
     Dropped: versions and times in the metadata, injected parameters, error banners. Counts become 1..n, and
@@ -187,15 +182,11 @@ def normalise(path: str | Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.cells = [c for c in notebook.cells if INSERTED.isdisjoint(c.metadata.get("tags", ()))]
-    count = 0
     for cell in notebook.cells:
-        for key in ("papermill", "execution", "collapsed", "scrolled", "lines_to_next_cell"):
-            cell.metadata.pop(key, None)
-        if not folded(cell):
-            cell.metadata.pop("jupyter", None)
-        if cell.cell_type != "code":
-            continue
-        count += 1
+        kept = ("tags", "jupyter") if folded(cell) else ("tags",)
+        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in kept if key in cell.metadata})
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, 1):
         cell.execution_count = count
         for output in cell.outputs:
             if output.output_type == "execute_result":
@@ -214,14 +205,6 @@ def folded(cell: nbformat.NotebookNode) -> bool:
     }
 
 
-def _refuse_unknown(path: Path, chosen: dict) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"no notebook {path}; those of the course are in {FOLDER}")
-    there = parameters(path) if chosen else {}
-    for name in chosen:
-        known(f"parameter of {path.name}", name, there)
-
-
 def _execute(path: Path, out: Path, chosen: dict) -> str:
     """Run with papermill; the reason of a failure, or '' for success."""
     from papermill import PapermillExecutionError, execute_notebook
@@ -235,24 +218,14 @@ def _execute(path: Path, out: Path, chosen: dict) -> str:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
     except Exception as error:  # a dead or missing kernel, a time-out
         return f"{type(error).__name__}: {error}".splitlines()[0]
-    return _unfinished(nbformat.read(out, as_version=4))
-
-
-def _unfinished(notebook: nbformat.NotebookNode) -> str:
-    """Papermill's own status says `completed` for cells that never ran; the execution count does not lie."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
-            return f"a cell never ran: {cell.source.splitlines()[0]!r}"
     return ""
 
 
 def _is_current(path: Path, out: Path, chosen: dict) -> bool:
-    if not out.is_file():
-        return False
     library = Path(__file__).parents[1]
     sources = [path, *library.rglob("*.py"), *(library.parent / "data").rglob("*.*")]
     try:
-        used = nbformat.read(out, as_version=4).metadata.get("papermill", {}).get("parameters", {})
-    except ValueError:  # no notebook
+        used = nbformat.read(out, as_version=4).metadata["papermill"]["parameters"]
+    except (OSError, ValueError, KeyError):  # none, or no executed notebook
         return False
     return dict(used) == chosen and out.stat().st_mtime > max(source.stat().st_mtime for source in sources)

@@ -9,6 +9,7 @@ from inspect import getmembers, isfunction
 from pathlib import Path
 
 import nbformat
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from survey_lib.analysis import numbers
 from survey_lib.lookup import known
@@ -148,36 +149,35 @@ def rewritten(text: str) -> str:
 def faults(path: Path) -> list[str]:
     """Numbers of a notebook or Markdown file that differ from their comment, or look measured and have none."""
     lines = []
-    for where, text in _texts(path):
+    for index, cell in enumerate(_read(path).cells):
+        where = f"{path.name}, cell {index}"
+        if cell.cell_type != "markdown":
+            continue
         try:
-            stale = [number for number in found(text) if number.printed != number.computed]
+            stale = [number for number in found(cell.source) if number.printed != number.computed]
         except ValueError as error:
             lines.append(f"{where}: {error}")
             continue
         lines += [f"{where}: {n.printed!r} should be {n.computed!r} ({n.expression})" for n in stale]
-        lines += [f"{where}: {number} has no comment that computes it" for number in uncommented(text)]
+        lines += [f"{where}: {number} has no comment that computes it" for number in uncommented(cell.source)]
     return lines
 
 
 def write(path: Path) -> int:
     """Update the numbers of a file in place; how many texts changed. Raises ValueError as `found` does."""
-    if path.suffix != ".ipynb":
-        old = path.read_text(encoding="utf-8")
-        path.write_text(new := rewritten(old), encoding="utf-8")
-        return int(new != old)
-    notebook, changed = nbformat.read(path, as_version=4), 0
+    notebook, changed = _read(path), 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (new := rewritten(cell.source)) != cell.source:
             cell.source, changed = new, changed + 1
-    if changed:
+    if changed and path.suffix == ".ipynb":
         nbformat.write(notebook, path)
+    elif changed:
+        path.write_text(notebook.cells[0].source, encoding="utf-8")
     return changed
 
 
-def _texts(path: Path) -> Iterator[tuple[str, str]]:
-    if path.suffix != ".ipynb":
-        yield path.name, path.read_text(encoding="utf-8")
-        return
-    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
-        if cell.cell_type == "markdown":
-            yield f"{path.name}, cell {index}", cell.source
+def _read(path: Path) -> nbformat.NotebookNode:
+    """A notebook; a Markdown file is read as one of a single cell."""
+    if path.suffix == ".ipynb":
+        return nbformat.read(path, as_version=4)
+    return new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])

@@ -4,7 +4,7 @@ import re
 
 import nbformat
 
-from survey_lib.course.exercises import BEGIN
+from survey_lib.course.classroom import BEGIN
 
 PICTURE = re.compile(r"!\[([^\]]+)\]\(\.\./docs/figures/([^)\s]+)\.png\)")
 OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\(\.\./([^)\s]+)\)")
