@@ -32,10 +32,10 @@ def test_the_solutions_of_a_notebook_pass_their_checks(path):
 
 
 LESSON = [
-    ("from survey_lib.course.exercises import check", ""),
+    ("from survey_lib.course.exercises import check_all", ""),
     ("def double(x):\n    # BEGIN SOLUTION\n    return 2 * x\n    # END SOLUTION", ""),
-    ("check(lambda: double(2), 4)", "Right.\n"),
-    ("check(lambda: 10 - double(2), 6)\nprint('the end')", "Right.\nthe end\n"),
+    ("check_all({'two': lambda: double(2) == 4})", "Right.\n"),
+    ("check_all({'ten': lambda: 10 - double(2) == 6})\nprint('the end')", "Right.\nthe end\n"),
 ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from survey_lib.course.classroom import student
-from survey_lib.course.exercises import check, check_all, check_function
+from survey_lib.course.exercises import check_all, check_function
 
 SOLVED = """def keep_largest(weight, count):
     # BEGIN SOLUTION
@@ -76,6 +76,10 @@ def unsolved():
     raise NotImplementedError
 
 
+def verdict(answer, expected) -> str:
+    return check_function.verdict(answer, lambda: expected, lambda rng: ())
+
+
 @pytest.mark.parametrize(
     ("answer", "expected", "said"),
     [
@@ -84,21 +88,21 @@ def unsolved():
         (lambda: 0.1 + 0.2, 0.3, "Right."),
         (lambda: "l1-filter", "l1-filter", "Right."),
         (lambda: {"a"}, {"a"}, "Right."),
-        (lambda: [1.0], 1.0, "Not yet: [1.0] is not right."),
-        (lambda: "1.0", "1", "Not yet: '1.0' is not right."),
+        (lambda: [1.0], 1.0, "your function returns [1.0], which is not right."),
+        (lambda: "1.0", "1", "your function returns '1.0', which is not right."),
         (lambda: None, 1, "Not yet: your function returned nothing; does it end in `return`?"),
         (unsolved, 1, "Not yet: replace `raise NotImplementedError` with your code."),
         (lambda: [][0], 1, "Not yet: your code raised IndexError: list index out of range."),
     ],
 )
 def test_verdict(answer, expected, said):
-    assert check.verdict(answer, expected) == said
+    assert said in verdict(answer, expected)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
 def test_a_right_answer_is_right_and_a_moved_one_is_not(values):
-    assert check.verdict(lambda: values, values) == "Right."
-    assert check.verdict(lambda: [value + 1 for value in values], values).startswith("Not yet: ")
+    assert verdict(lambda: values, values) == "Right."
+    assert verdict(lambda: [value + 1 for value in values], values).startswith("Not yet: ")
 
 
 def drawn(rng):
@@ -132,7 +136,6 @@ def test_a_function_that_changes_its_input_does_not_change_the_oracle_s():
 
 
 def test_the_right_answer_is_never_printed():
-    assert "41" not in check.verdict(lambda: 7, 41)
     assert "41" not in check_function.verdict(lambda x: 7, lambda x: 41, lambda rng: (1,))
 
 

@@ -20,7 +20,7 @@ def cells(folder, name):
 def test_every_check_of_a_notebook_gives_a_point(name, tmp_path):
     source = nbformat.read(FOLDER / f"{name}.ipynb", 4).cells
     calls = sum(
-        len(re.findall(r"^(?:exercises\.)?check(?:_function|_all)?\(", cell.source, re.M))
+        len(re.findall(r"^(?:exercises\.)?check(?:_function|_all)\(", cell.source, re.M))
         for cell in source
         if cell.cell_type == "code"
     )
@@ -39,9 +39,9 @@ def test_every_check_of_a_notebook_gives_a_point(name, tmp_path):
 )
 def test_hidden_assertion_fails_where_the_check_does(answer, right):
     lines = [
-        "from survey_lib.course.exercises import check",
+        "from survey_lib.course.exercises import check_all",
         f"def mine():\n    {answer}",
-        *classroom.assertions("check(lambda: mine(), 4, 'hint')"),
+        *classroom.assertions("check_all({'it is four': lambda: mine() == 4})"),
     ]
     if right:
         exec("\n".join(lines), {})

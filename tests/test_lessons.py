@@ -164,7 +164,6 @@ FAULTS = {
         lambda nb: nb.cells.insert(1, nbformat.v4.new_code_cell("x = 1", execution_count=1)),
         "cell 1 is code before the theory",
     ),
-    "generated": (lambda nb: visible(nb).update(source="Markdown(f'It is {x}')"), "generates prose"),
     "wide": (
         lambda nb: visible(nb).update(source="x = " + "1" * 85),
         "a line of 89 characters, more than 88",

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from survey_lib.cli import main
-from survey_lib.cli.timings import chain_table, kinds
+from survey_lib.cli.timings import chain_table
 from survey_lib.experiment import speed
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.sweeps import store
@@ -142,24 +142,6 @@ def test_measurements_are_no_study_of_runs():
     assert store.published_file("speed").exists() is False
     done = CliRunner().invoke(main, ["results", "speed"])
     assert done.exit_code == 1 and "unknown study 'speed'" in done.output
-
-
-def test_kinds_of_operators_are_summed_beside_the_roof():
-    layers = pd.DataFrame(
-        {
-            "model": ["m"] * 3,
-            "variant": ["dense"] * 3,
-            "kind": ["norm", "norm", "linear"],
-            "flops": [1.0, 1, 30],
-            "bytes": [4.0, 4, 1],
-            "seconds": [3.0, 5, 7],
-            "peak": [10.0] * 3,
-            "bandwidth": [2.0] * 3,
-        }
-    )
-    table = kinds(layers)
-    assert table.loc[("m", "dense", "norm")].tolist() == [8000, 4000]
-    assert table.loc[("m", "dense", "linear")].tolist() == [7000, 3000]
 
 
 @pytest.mark.parametrize(

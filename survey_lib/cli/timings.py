@@ -1,4 +1,4 @@
-"""What `survey speed` prints: measured beside theoretical speed-up, and where the time of a cut model goes."""
+"""What `survey speed` prints: measured beside theoretical speed-up."""
 
 from collections.abc import Mapping
 
@@ -6,16 +6,14 @@ import click
 import pandas as pd
 
 from survey_lib.cli.show import show
-from survey_lib.measure.roofline import under_roof
 
 
 def report(found: Mapping[str, pd.DataFrame]) -> None:
-    """Print the machine, the measured chain, and the operators by kind."""
+    """Print the machine and the measured chain."""
     environment = found["chain"].iloc[0]
     runtime = environment.onnxruntime or "not installed"
     click.echo(f"{environment.machine}, torch {environment.torch}, onnxruntime {runtime}")
     show(chain_table(found["chain"]))
-    show(kinds(found["layers"]).reset_index())
 
 
 def chain_table(chain: pd.DataFrame) -> pd.DataFrame:
@@ -30,10 +28,3 @@ def chain_table(chain: pd.DataFrame) -> pd.DataFrame:
         MB=chain["file_bytes"] / 1e6,
     )
     return table.round(2)
-
-
-def kinds(layers: pd.DataFrame) -> pd.DataFrame:
-    """Milliseconds of each kind of operator, and the least time that the roofline allows."""
-    roofed = under_roof(layers, layers["peak"], layers["bandwidth"])
-    table = 1e3 * roofed.groupby(["model", "variant", "kind"])[["seconds", "roof_s"]].sum()
-    return table.round(2).rename(columns={"seconds": "ms", "roof_s": "ms at the roof"})

@@ -13,7 +13,7 @@ from survey_lib.experiment import files
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 BLOCK = re.compile(rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
 PLACEHOLDER = r"\1# YOUR CODE HERE" + "\n" + r"\1raise NotImplementedError"
-CHECKS = ("check", "check_function", "check_all")  # each with a `verdict` that does not print
+CHECKS = ("check_function", "check_all")  # each with a `verdict` that does not print
 HIDDEN = "### BEGIN HIDDEN TESTS\n{tests}\n### END HIDDEN TESTS"  # left out of what students get
 SCHEMA = 3  # of nbgrader's cell metadata
 CONFIG = """c = get_config()
@@ -130,8 +130,8 @@ def assertions(source: str) -> list[str]:
 
     Examples
     --------
-    >>> assertions("exercises.check(lambda: 2 + 2, 4)")
-    ["assert exercises.check.verdict(lambda: 2 + 2, 4) == 'Right.'"]
+    >>> assertions("exercises.check_all({'two is even': lambda: True})")
+    ["assert exercises.check_all.verdict({'two is even': lambda: True}) == 'Right.'"]
     """
     found = []
     for line in ast.parse(source).body:

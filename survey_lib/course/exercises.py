@@ -7,6 +7,7 @@ from functools import wraps
 import numpy as np
 
 RIGHT = "Right."
+TOLERANCE = 1e-5  # of numbers, arrays and tensors, relative and absolute
 
 
 def _printed(verdict: Callable[..., str]) -> Callable[..., None]:
@@ -18,37 +19,6 @@ def _printed(verdict: Callable[..., str]) -> Callable[..., None]:
 
     check.verdict = verdict
     return check
-
-
-@_printed
-def check(answer: Callable[[], object], expected: object, hint: str = "", tolerance: float = 1e-6) -> str:
-    """Call an answer and print whether it is right; an exception is reported, not raised.
-
-    Numbers, arrays and tensors are compared within `tolerance`, all else by equality. The right answer is not
-    printed.
-
-    Parameters
-    ----------
-    answer : Callable[[], object]
-        Computes the student's result.
-    expected : object
-        The right one.
-    hint : str, default ''
-        Is printed beside a wrong one.
-    tolerance : float, default 1e-06
-        Relative and absolute.
-
-    Examples
-    --------
-    >>> check(lambda: 2 + 2, 4)
-    Right.
-    >>> check(lambda: [1, 3], [1, 2], hint="count from the left")
-    Not yet: [1, 3] is not right. Hint: count from the left.
-    """
-    got, problem = _called(answer)
-    if not problem and not _same(got, expected, tolerance):
-        problem = f"{_short(got)} is not right"
-    return _line(problem, hint)
 
 
 @_printed
@@ -86,7 +56,7 @@ def check_function(
         arguments = draw(np.random.default_rng(trial))
         given = copy.deepcopy(arguments)
         got, problem = _called(lambda given=given: answer(*given))
-        if not problem and not _same(got, oracle(*copy.deepcopy(arguments)), 1e-5):
+        if not problem and not _same(got, oracle(*copy.deepcopy(arguments))):
             problem = (
                 f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
             )
@@ -142,16 +112,14 @@ def _line(problem: str, hint: str) -> str:
     return f"Not yet: {problem}{end}" + (f" Hint: {hint}." if hint else "")
 
 
-def _same(got: object, expected: object, tolerance: float) -> bool:
+def _same(got: object, expected: object) -> bool:
     if isinstance(expected, str | set | dict):
         return got == expected
     try:
         first, second = np.asarray(got, dtype=float), np.asarray(expected, dtype=float)
     except (TypeError, ValueError):
         return got == expected
-    return first.shape == second.shape and np.allclose(
-        first, second, rtol=tolerance, atol=tolerance, equal_nan=True
-    )
+    return first.shape == second.shape and np.allclose(first, second, TOLERANCE, TOLERANCE, equal_nan=True)
 
 
 def _short(value: object, limit: int = 120) -> str:

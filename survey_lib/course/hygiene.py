@@ -12,7 +12,6 @@ SIZE_LIMIT = 1_500_000
 LINE_LIMIT, ALGORITHM_LIMIT, WIDTH = 15, 45, 88
 SETUP = {"parameters", "setup", "install"}  # tags of the only cells that may stand before the theory
 BUILT = {"algorithm": "def ", "same-as-library": "assert "}  # tag -> what some cell of it must hold
-GENERATED = re.compile(r"\b(?:Markdown|say|claim)\(")
 KEY = re.compile(r"\b[a-z]+(?:19|20)\d\d[a-z]\w*")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NO_PROSE = re.compile(r"\]\([^)]*\)|`[^`]*`|<!--.*?-->|\$[^$]*\$", re.DOTALL)
@@ -88,8 +87,6 @@ def _style(cell: nbformat.NotebookNode) -> Iterator[str]:
     name, tags = f"cell [{cell.execution_count}]", _tags(cell)
     if any(output.output_type == "error" for output in cell.outputs):
         yield f"{name} holds an error"
-    if GENERATED.search(cell.source):
-        yield f"{name} generates prose: write it as text with computed numbers"
     if folded(cell):
         return
     if SETUP & tags:

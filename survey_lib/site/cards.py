@@ -16,8 +16,8 @@ from survey_lib.catalogue import METHODS, Method, chapter, cost
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
-from survey_lib.site.literature_pages import paper, reported, title
-from survey_lib.site.webtable import fence, findable, html_table, plain, raw
+from survey_lib.site.literature_tables import paper, reported, title
+from survey_lib.site.webtable import fence, findable, html_table, plain
 
 PARTS = {
     "score": "Score",
@@ -28,6 +28,9 @@ PARTS = {
     "permute": "Order of the channels",
     "during": "Rule while training",
 }
+
+
+FACTS = ("category", "unit", "structure", "when", "scope", "schedule")
 
 
 def formulas() -> dict[str, str]:
@@ -53,32 +56,26 @@ def write_cards(folder: Path, synonyms: Mapping[str, list[str]]) -> None:
 
 def card(method: Method) -> str:
     """The page of a method in MyST Markdown."""
+    facts = {name: getattr(method, name) for name in FACTS}
+    facts |= {"looks at": ", ".join(method.needs) or "weights only", "cost": cost(method)}
     sections = {
         "Formula": _formula(method),
-        "What it does, and where it fails": _explained(method),
-        "Code": _code(method),
+        "What it does, where it fails, and its code": _code(method),
         "Run it": fence("python", _run(method)),
-        f"Paper: {title(method.paper)}": paper(method.paper),
-        "What papers report": reported(method.paper),
-        "What we measured": _measured(method.name),
-        "Notebook": f"[{chapter(method)}](../notebooks/{chapter(method)}.ipynb)\n",
     }
+    if method.paper:
+        sections[f"Paper: {title(method.paper)}"] = paper(method.paper)
+        sections["What papers report"] = reported(method.paper)
+    sections["What we measured"] = _measured(method.name)
+    sections["Notebook"] = f"[{chapter(method)}](../notebooks/{chapter(method)}.ipynb)\n"
     body = "\n".join(f"## {head}\n\n{text}" for head, text in sections.items() if text)
-    return f"# {method.name}\n\n{plain(method.one_line)}\n\n{raw(html_table(_facts(method)))}\n{body}"
-
-
-def _facts(method: Method) -> pd.DataFrame:
-    shown = ("category", "unit", "structure", "when", "scope", "schedule")
-    facts = {name: getattr(method, name) for name in shown}
-    facts |= {"looks at": ", ".join(method.needs) or "weights only", "cost": cost(method)}
-    return pd.DataFrame([facts])
+    return f"# {method.name}\n\n{plain(method.one_line)}\n\n{html_table(pd.DataFrame([facts]))}\n{body}"
 
 
 def _formula(method: Method) -> str:
     """One line a part, so that a phone shows it too."""
-    lines = formulas().get(method.name, "").split(r"\qquad")
-    mark = "& " * (len(lines) > 1)  # aligns several lines; a single one must not have it
-    return fence("{math}", " \\\\\n".join(mark + line.strip() for line in lines)) if lines[0] else ""
+    text = formulas().get(method.name, "").replace(r"\qquad", r"\\ &")
+    return fence("{math}", rf"\begin{{aligned}} & {text} \end{{aligned}}") if text else ""
 
 
 def _parts(method: Method) -> Iterator[tuple[str, object]]:
@@ -87,18 +84,14 @@ def _parts(method: Method) -> Iterator[tuple[str, object]]:
     return ((title, getattr(method, field)) for field, title in PARTS.items() if getattr(method, field))
 
 
-def _explained(method: Method) -> str:
-    """The docstrings, which Sphinx reads."""
-    kinds = ((part, "class" if inspect.isclass(part) else "function") for _, part in _parts(method))
-    texts = (f".. auto{kind}:: {part.__module__}.{part.__name__}\n   :no-index:" for part, kind in kinds)
-    return "\n".join(fence("{eval-rst}", text) for text in texts)
-
-
 def _code(method: Method) -> str:
-    return "\n".join(
-        f"{title}, in `{part.__module__}`:\n\n{fence('python', source(part))}"
-        for title, part in _parts(method)
-    )
+    """Each part as its docstring, which Sphinx reads, and its code."""
+    blocks = []
+    for name, part in _parts(method):
+        kind = "class" if inspect.isclass(part) else "function"
+        said = fence("{eval-rst}", f".. auto{kind}:: {part.__module__}.{part.__name__}\n   :no-index:")
+        blocks.append(f"{name}:\n\n{said}\n{fence('python', source(part))}")
+    return "\n".join(blocks)
 
 
 def source(part: object) -> str:
@@ -133,8 +126,7 @@ def _run(method: Method) -> str:
 def published() -> dict[str, pd.DataFrame]:
     """Study -> its finished published runs; scans that prune one layer alone are left out."""
     there = [name for name in studies.names() if store.published_file(name).exists()]
-    frames = {name: finished(name, local=False) for name in there}
-    return {name: frame[frame["layer"].isna()] for name, frame in frames.items()}
+    return {name: finished(name, local=False).query("layer.isna()") for name in there}
 
 
 def _measured(method: str) -> str:
@@ -143,6 +135,7 @@ def _measured(method: str) -> str:
     for study, runs in published().items():
         mine = runs[runs["method"].str.partition(" (")[0] == method]  # variants are named apart
         if len(mine):
-            table = raw(html_table(results_table(mine)))
-            parts.append(f"Test accuracy in study `{study}`, over seeds:\n\n{table}")
+            parts.append(
+                f"Test accuracy in study `{study}`, over seeds:\n\n{html_table(results_table(mine))}"
+            )
     return "\n".join(parts) or "No published study of this project runs it.\n"

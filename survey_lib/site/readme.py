@@ -27,22 +27,13 @@ def badges() -> str:
     return " · ".join([f"[{where.name} {where.tag}]({where.home})", *launch])
 
 
-def findings() -> str:
-    """The three findings of the README, as its author wrote them; `survey text` computes their numbers."""
-    begin, end = "<!-- begin findings -->", "<!-- end findings -->"
-    return README.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
-
-
 def notebooks() -> str:
-    """One row a notebook: name, question, and where it is launched, once there is an address."""
-    where, rows = address(), []
-    for path in sorted(FOLDER.glob("*.ipynb")):
-        title, question = asks(path)
-        launches = where.launches(path.stem).items() if where else ()
-        launch = " · ".join(f"[{service}]({url})" for service, url in launches)
-        rows.append((f"[{title}](notebooks/{path.name})", question, launch))
-    table = pd.DataFrame(rows, columns=["notebook", "asks", "run it"])
-    return markdown(table if where else table.drop(columns="run it"))
+    """One row a notebook: name and question."""
+    paths = sorted(FOLDER.glob("*.ipynb"))
+    rows = [
+        (f"[{title}](notebooks/{path.name})", question) for path in paths for title, question in [asks(path)]
+    ]
+    return markdown(pd.DataFrame(rows, columns=["notebook", "asks"]))
 
 
 def asks(path: Path) -> tuple[str, str]:

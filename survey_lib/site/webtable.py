@@ -1,62 +1,32 @@
-"""Tables of the site as HTML. Every text from a file is escaped here, and nowhere else."""
+"""Tables and blocks of the site. Every text from a file is escaped here, and nowhere else."""
 
-import html
 import re
 from collections.abc import Iterable
 
 import pandas as pd
-
-WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # front matter of a page that is one table
-
-
-class Html(str):
-    """Text that is HTML already; all other text is escaped."""
+from markupsafe import Markup, escape
 
 
-def escape(value: object) -> str:
-    """One cell's text: numbers short, missing values empty, the rest with &, <, > and quotes escaped.
-
-    Examples
-    --------
-    >>> escape("<b>"), escape(0.5), escape(float("nan")), escape(Html("<b>"))
-    ('&lt;b&gt;', '0.5', '', '<b>')
-    """
-    if isinstance(value, Html):
-        return str(value)
-    if pd.isna(value):
-        return ""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return html.escape(" ".join(text.split()))
-
-
-def link(text: object, address: str) -> Html:
-    """A link; the text is escaped.
+def link(text: str, address: str) -> Markup:
+    """A link; text and address are escaped.
 
     Parameters
     ----------
-    text : object
+    text : str
         What is shown.
     address : str
-        relative, or http(s).
-
-    Raises
-    ------
-    ValueError
-        For an address that is neither.
+        Where it leads.
 
     Examples
     --------
-    >>> link("a & b", "page.html")
-    '<a href="page.html">a &amp; b</a>'
+    >>> print(link("a & b", "page.html"))
+    <a href="page.html">a &amp; b</a>
     """
-    scheme, colon, _ = address.partition(":")
-    if colon and scheme not in ("http", "https"):
-        raise ValueError(f"link to {address!r}; allowed are http, https and relative addresses")
-    return Html(f'<a href="{html.escape(address)}">{escape(text)}</a>')
+    return Markup('<a href="{}">{}</a>').format(address, text)
 
 
 def html_table(table: pd.DataFrame, searched: bool = False) -> str:
-    """A table as one HTML block that becomes a list of cards on a phone.
+    """A table as one block of HTML that becomes a list of cards on a phone.
 
     Menus, field and the labels of the cards are added by _static/filter.js, without which the plain table
     stands there.
@@ -64,15 +34,21 @@ def html_table(table: pd.DataFrame, searched: bool = False) -> str:
     Parameters
     ----------
     table : pd.DataFrame
-        Data frame.
+        Data frame; text that is no `Markup` is escaped, numbers are short, missing values empty.
     searched : bool, default False
         With a field that looks for words in all columns, and menus of columns that have few values.
     """
     kind = "survey-table filterable" if searched else "survey-table"
-    safe = table.map(escape).rename(columns=escape)
+    safe = table.map(_cell).rename(columns=escape)
     with pd.option_context("display.max_colwidth", None):
         inner = safe.to_html(index=False, escape=False, border=0, justify="left", classes=kind)
-    return f'<div class="survey-scroll">{inner}</div>'
+    return raw(f'<div class="survey-scroll">{inner}</div>')
+
+
+def _cell(value: object) -> str:
+    if pd.isna(value):
+        return ""
+    return escape(f"{value:.4g}" if isinstance(value, float) else value)
 
 
 def plain(text: str) -> str:
