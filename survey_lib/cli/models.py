@@ -19,9 +19,7 @@ FILE = click.Path(path_type=Path)
     "--described", is_flag=True, help="The literature's other methods, and why they do not run here."
 )
 @click.argument("words", nargs=-1)
-def methods(
-    category: str | None, when: str | None, needs: str | None, described: bool, words: tuple[str, ...]
-) -> None:
+def methods(described: bool, **wishes: object) -> None:
     """List the methods, all of them or those that match WORDS.
 
     Every word must occur in the name or the description.
@@ -38,7 +36,7 @@ def methods(
         return show(literature.described().reset_index())
     from survey_lib.analysis.tables import matching
 
-    rows = matching(category, when, needs, words)
+    rows = matching(**wishes)
     if rows.empty:
         raise click.ClickException("no method matches all of that; `survey methods` lists every one")
     show(rows[["method", "category", "when", "cost", "paper", "what it does"]])

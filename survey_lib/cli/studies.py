@@ -24,7 +24,7 @@ def _named(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--jobs", default=2, help="Parallel workers, one torch thread each.")
 @click.option("--shard", help="i/n: only the i-th of n parts, for job arrays.")
 @click.option("--scheduler", help="Address of a dask scheduler, tls://host:port; implies --engine dask.")
-def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, scheduler: str | None) -> None:
+def sweep(**wishes: object) -> None:
     """Compute the runs of STUDY that are missing.
 
     Interrupt it at will: the same call goes on where it stopped.
@@ -38,8 +38,9 @@ def sweep(study: str, profile: str, engine: str, jobs: int, shard: str | None, s
     from survey_lib.experiment.sweeps.sweep import sweep as run_sweep
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and time limits end it as Ctrl-C does
-    engine = "dask" if scheduler else engine
-    done = run_sweep(study, profile, engine=engine, jobs=jobs, shard=shard, scheduler=scheduler)
+    if wishes["scheduler"]:
+        wishes["engine"] = "dask"
+    done = run_sweep(**wishes)
     click.echo(done)
     if done.failed or done.interrupted:
         raise click.exceptions.Exit(1)

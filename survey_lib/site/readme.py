@@ -29,26 +29,22 @@ def badges() -> str:
 
 def notebooks() -> str:
     """One row a notebook: name and question."""
-    paths = sorted(FOLDER.glob("*.ipynb"))
-    rows = [
-        (f"[{title}](notebooks/{path.name})", question) for path in paths for title, question in [asks(path)]
-    ]
+    rows = map(asks, sorted(FOLDER.glob("*.ipynb")))
     return markdown(pd.DataFrame(rows, columns=["notebook", "asks"]))
 
 
 def asks(path: Path) -> tuple[str, str]:
-    """Title and question of a notebook.
+    """Title of a notebook, which leads to it, and its question.
 
     The title is the first heading. The question is what is bold, or else the first question, after a heading that
     has the word in it.
     """
-    text = "\n\n".join(
-        cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
-    )
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     title = text.lstrip("# ").partition("\n")[0]
     after = re.split(r"^#+ .*[Qq]uestion.*$", text, maxsplit=1, flags=re.MULTILINE)[-1].strip()
     found = re.match(r"\*\*(.+?)\*\*", after, re.DOTALL) or re.search(r"([^.?!]*\?)", after)
-    return title, " ".join(found[1].split()) if found else ""
+    return f"[{title}](notebooks/{path.name})", " ".join(found[1].split())
 
 
 def colab() -> str:
