@@ -23,7 +23,7 @@ def data():
         y = torch.arange(count) % 2
         return torch.randn(count, 1, 4, 4, generator=generator) + 2.0 * y.view(-1, 1, 1, 1), y
 
-    return Data("two", split(50), split(30), split(30), ("dark", "bright"), (0.0,), (1.0,), flips=(3,), pad=1)
+    return Data("two", split(50), split(30), split(30), ("dark", "bright"), (0.0,), (1.0,), flips=(3,))
 
 
 def network(seed=0):

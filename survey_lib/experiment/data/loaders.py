@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ class Data:
     """A data set in memory. Each split is `(x, y)`: x (n, channels, height, width) float, y (n,) integer.
 
     `mean` and `std` (0..1 scale, one a channel) are what the images were normalised with; `flips` are the
-    image axes (2 = up-down, 3 = left-right) and `pad` the crop margin in pixels that `augment` may use.
+    image axes (2 = up-down, 3 = left-right) that `augment` may use.
     """
 
     name: str
@@ -30,7 +29,6 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flips: tuple[int, ...] = ()
-    pad: int = 0
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -96,9 +94,8 @@ def load(
     try:
         parts, classes = source.read(folder())
     except (FileNotFoundError, RuntimeError) as error:  # RuntimeError is torchvision's "not found"
-        ways = source.ways.replace("FOLDER", str(folder()))
         raise FileNotFoundError(
-            f"{name} was not found under {folder()} ({error}). Ways to get it:\n  {ways}\n"
+            f"{name} was not found under {folder()} ({error}). Ways to get it:\n  {source.ways}\n"
             "  elsewhere on this machine: set SURVEY_DATA to the folder that holds it"
         ) from error
     if validation and "validation" in parts:
@@ -107,9 +104,10 @@ def load(
         if part not in parts:
             parts["train"], parts[part] = split(parts["train"], size)
     splits = [_tensors(parts[part], source, device) for part in ("train", "validation", "test")]
-    return Data(name, *splits, classes, source.mean, source.std, source.flips, source.pad)
+    return Data(name, *splits, classes, source.mean, source.std, source.flips)
 
 
+@lru_cache(maxsize=1)
 def shared(name: str, device: str = "cpu", validation: int | None = None, inputs: str = "normalised") -> Data:
     """The data set of `load`, read once a process for all runs of a sweep.
 
@@ -126,11 +124,6 @@ def shared(name: str, device: str = "cpu", validation: int | None = None, inputs
     inputs : str, default 'normalised'
         Normalised or unit.
     """
-    return _shared(name, device, validation, inputs, folder(), SOURCES[check(name)])
-
-
-@lru_cache(maxsize=1)
-def _shared(name: str, device: str, validation: int | None, inputs: str, root: Path, source: Source) -> Data:
     return load(name, device, validation, inputs)
 
 
@@ -141,8 +134,8 @@ def _tensors(arrays: Arrays, source: Source, device: str | torch.device) -> Spli
     return ((x - mean) / std).contiguous().to(device), torch.tensor(labels, dtype=torch.int64).to(device)
 
 
-def augment(x: Tensor, generator: torch.Generator, flips: tuple[int, ...] = (), pad: int = 0) -> Tensor:
-    """Random flips and a random crop after zero-padding, an image at a time.
+def augment(x: Tensor, generator: torch.Generator, flips: tuple[int, ...] = ()) -> Tensor:
+    """Random flips, an image at a time.
 
     Draws come from `generator` on the CPU, so every device sees the same images.
 
@@ -154,18 +147,8 @@ def augment(x: Tensor, generator: torch.Generator, flips: tuple[int, ...] = (), 
         Random generator on the CPU.
     flips : tuple[int, ...], default ()
         axes, 2 = up-down, 3 = left-right.
-    pad : int, default 0
-        Pixels of zero around the image, within which it is cropped.
     """
-    count, _, height, width = x.shape
     for axis in flips:
-        chosen = torch.rand(count, generator=generator).lt(0.5).view(-1, 1, 1, 1).to(x.device)
+        chosen = torch.rand(len(x), generator=generator).lt(0.5).view(-1, 1, 1, 1).to(x.device)
         x = torch.where(chosen, x.flip(axis), x)
-    if not pad:
-        return x
-    top, left = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(x.device)
-    rows = top.view(-1, 1, 1) + torch.arange(height, device=x.device).view(1, -1, 1)
-    columns = left.view(-1, 1, 1) + torch.arange(width, device=x.device).view(1, 1, -1)
-    padded = torch.nn.functional.pad(x, (pad,) * 4)
-    images = torch.arange(count, device=x.device).view(-1, 1, 1)
-    return padded[images, :, rows, columns].permute(0, 3, 1, 2).contiguous()
+    return x

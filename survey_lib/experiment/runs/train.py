@@ -32,7 +32,7 @@ def batches(data: Data, batch_size: int, seed: int) -> Iterator[Split]:
     x, y = data.train
     generator = torch.Generator().manual_seed(seed)
     for index in torch.randperm(len(y), generator=generator).to(y.device).split(batch_size):
-        yield augment(x[index], generator, data.flips, data.pad), y[index]
+        yield augment(x[index], generator, data.flips), y[index]
 
 
 def fit(
