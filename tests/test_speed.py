@@ -14,24 +14,7 @@ from survey_lib.experiment.networks import models
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.study import names
 from survey_lib.experiment.variants import ALIGNED, rounded, variants
-from survey_lib.measure import export, roofline, sizes, sparse_kernels, storage
-
-
-def blocks_of_four() -> np.ndarray:
-    """(8, 6), every second block of four outputs by one input zero."""
-    keep = np.arange(12).reshape(2, 6) % 2 == 0
-    return np.where(keep.repeat(4, 0), 1.5, 0).astype(np.float32)
-
-
-def test_bytes_of_block_sparse_rows_by_hand():
-    data = storage.bsr(blocks_of_four())
-    assert len(data) == 24 * 4 + 6 * 4 + 3 * 4  # 24 values, 6 block columns, 2 + 1 block row starts
-    assert np.frombuffer(data[:96], np.float32).tolist() == [1.5] * 24
-    assert np.frombuffer(data[96:120], np.int32).tolist() == [0, 2, 4, 0, 2, 4]
-
-
-def test_block_sparse_rows_that_do_not_divide_stay_dense():
-    assert storage.bsr(np.ones((6, 2), np.float32)) == np.ones((6, 2), np.float32).tobytes()
+from survey_lib.measure import export, roofline, sizes, sparse_kernels
 
 
 def test_formats_of_a_layer_against_their_formulas():
@@ -50,11 +33,10 @@ def test_least_times_and_limits_of_two_operators_by_hand():
     table = pd.DataFrame({"flops": [400.0, 10.0], "bytes": [40.0, 80.0], "seconds": [80.0, 160.0]})
     roofed = roofline.under_roof(table, peak=10, bandwidth=2)
     assert roofed["roof_s"].tolist() == [40, 40]
-    assert roofed["limit"].tolist() == ["compute", "memory"]
-    assert roofed["of_roof"].tolist() == [0.5, 0.25]
+    assert roofed["intensity"].tolist() == [10, 0.125]
     assert roofed["attained"].tolist() == [5, 0.0625]
     each = roofline.under_roof(table, pd.Series([10.0, 1]), pd.Series([2.0, 2]))
-    assert each["roof_s"].tolist() == [40, 40] and each["limit"][1] == "memory"
+    assert each["roof_s"].tolist() == [40, 40]
 
 
 def test_operators_of_a_small_network_are_counted_in_order_and_leave_it_as_found():
@@ -76,11 +58,6 @@ def test_sparse_products_are_products_of_the_pruned_matrix():
     dense = products["dense"](x)
     for name in products.keys() - {"BSR 16x16 (torch)"}:
         assert np.allclose(np.asarray(products[name](x)), dense.numpy(), atol=1e-5), name
-
-
-def test_crossover_refuses_sizes_that_are_no_multiple_of_a_block():
-    with pytest.raises(ValueError, match="multiple of 16, the block of BSR; got 100"):
-        sparse_kernels.crossover(100)
 
 
 def test_variants_of_a_network_hold_what_their_names_say():

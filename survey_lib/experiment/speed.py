@@ -3,7 +3,6 @@
     chain    time and file size of dense, masked, cut, aligned, compiled and ONNX models, beside the MACs
     layers   each operator of the dense, cut and aligned model, with the two ceilings of the machine
     kernels  sparse matrix products beside the dense one
-    storage  bytes of the weights in each format
 
 Published in data/results/speed/NAME.csv. They are measurements of a machine and no runs: `survey verify`
 cannot compute them again.
@@ -24,15 +23,14 @@ from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.variants import variants
-from survey_lib.measure import compare_latency, machine, measure, reductions, sizes
+from survey_lib.measure import compare_latency, machine, measure, reductions
 from survey_lib.measure.export import OnnxModel, export_onnx, quantize_onnx
 from survey_lib.measure.roofline import ceilings, operators
 from survey_lib.measure.sparse_kernels import crossover
-from survey_lib.prune import prune
 from survey_lib.repository import commit, versions
 
 FOLDER = REPOSITORY / "data" / "results" / "speed"
-PARTS = ("chain", "layers", "kernels", "storage")
+PARTS = ("chain", "layers", "kernels")
 # Models with their pixels; 1x1 shortcuts, so that every width halves
 PUBLISHED = {"torchvision:resnet18": 64, "resnet-20-b": 32}
 BATCHES, THREADS = (1, 16, 64), (1, 2)
@@ -195,18 +193,6 @@ def layers(model: nn.Module, example: Tensor) -> pd.DataFrame:
     return pd.concat(tables).rename_axis("place").reset_index()
 
 
-def storage(model: nn.Module) -> pd.DataFrame:
-    """Bytes of the weights in each format, raw and zlib, for single weights, 2:4 and blocks at several sparsities."""
-    tables = [sizes(model).assign(method="dense", sparsity=0.0)]
-    asked = [("magnitude", s) for s in (0.5, 0.8, 0.9, 0.95)]
-    asked += [("nm-magnitude:2:4", 0.5), ("nm-magnitude:1:4", 0.75)]
-    for method, sparsity in [*asked, *(("block:1x4", s) for s in (0.5, 0.8, 0.9))]:
-        pattern = method.partition(":")[2] if method.startswith("nm") else "2:4"
-        table = sizes(prune(model, method, sparsity).model, pattern=pattern)
-        tables.append(table.rename(index={pattern: "N:M"}).assign(method=method, sparsity=sparsity))
-    return pd.concat(tables).rename(index={"2:4": "N:M"}).reset_index()
-
-
 def measure_all(
     pixels: Mapping[str, int] = PUBLISHED,
     *,
@@ -214,7 +200,7 @@ def measure_all(
     batches: Sequence[int] = BATCHES,
     compiled: bool = True,
 ) -> dict[str, pd.DataFrame]:
-    """All four parts for the named models, each row with machine, versions and commit.
+    """All three parts for the named models, each row with machine, versions and commit.
 
     Parameters
     ----------
@@ -231,7 +217,6 @@ def measure_all(
     parts = {
         "chain": partial(chain, seconds=seconds, batches=batches, compiled=compiled),
         "layers": layers,
-        "storage": lambda model, _: storage(model),
     }
     there = {"machine": machine(), **versions(("torch", "onnxruntime"))}
     there |= {"mkl": torch.backends.mkl.is_available(), "commit": commit()}

@@ -41,7 +41,7 @@ class MacCounter(EagerMode):
 
         super().__init__()
         self._rules = flop_registry
-        self.macs, self.nonzero_macs, self.uncounted, self.output = 0, 0.0, set(), None
+        self.macs, self.nonzero_macs, self.uncounted = 0, 0.0, set()
         self._weights = {_storage(weight): weight for weight in weights}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -91,25 +91,6 @@ def plain_kernels() -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.backends.mkldnn.enabled = onednn
-
-
-def count_macs(model: nn.Module, example: Example, weights: Mapping[str, Tensor]) -> MacCounter:
-    """Run the model once, on copies of its state, and count.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The network; it is not changed.
-    example : Example
-        An input of its forward.
-    weights : Mapping[str, Tensor]
-        The parameters to run it with, by name.
-    """
-    positional, named = arguments(example)
-    state = dict(weights) | {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with quiet(model), plain_kernels(), MacCounter(state.values()) as counter:
-        counter.output = functional_call(model, state, positional, named)
-    return counter
 
 
 def sparsity(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, float]:
@@ -199,9 +180,11 @@ def measure(
     model = unwrap(model)
     check_kind(model)
     used = effective(model, masks)
-    with running(model, example):
-        counter = count_macs(model, example, used)
-    samples = samples_of(model, example, counter.output, samples)
+    positional, named = arguments(example)
+    state = used | {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with running(model, example), quiet(model), plain_kernels(), MacCounter(state.values()) as counter:
+        output = functional_call(model, state, positional, named)
+    samples = samples_of(model, example, output, samples)
     return {
         "parameters": sum(tensor.numel() for tensor in used.values()),
         "nonzero_parameters": sum(int(tensor.count_nonzero()) for tensor in used.values()),

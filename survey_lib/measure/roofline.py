@@ -84,29 +84,22 @@ def operators(model: nn.Module, example: Example, repeats: int = 15) -> pd.DataF
             rounds.append(clock.rows)
     table = pd.DataFrame(rounds[-1], columns=["operator", "flops", "bytes", "seconds"])
     table["seconds"] = np.median([[row[3] for row in rows] for rows in rounds[WARM_UP:]], axis=0)
-    table.insert(1, "kind", [_kind(name) for name in table["operator"]])
+    found = table["operator"].str.extract(f"({'|'.join(KINDS)})", expand=False)
+    table.insert(1, "kind", found.map(KINDS).fillna("elementwise"))
     return table
 
 
-def _kind(operator: str) -> str:
-    return next((kind for part, kind in KINDS.items() if part in operator), "elementwise")
+def ceilings(size: int = 2048, megabytes: int = 128) -> dict[str, float]:
+    """The machine's two limits at one thread, measured.
 
-
-def ceilings(threads: int = 1, size: int = 2048, megabytes: int = 128, repeats: int = 7) -> dict[str, float]:
-    """The machine's two limits, measured.
-
-    The best of `repeats`, since a limit is not an average.
+    The best of seven, since a limit is not an average.
 
     Parameters
     ----------
-    threads : int, default 1
-        Threads of the computation.
     size : int, default 2048
         Rows and columns of the matrices.
     megabytes : int, default 128
         Size of each array; too large for any cache.
-    repeats : int, default 7
-        How often each is measured.
 
     Returns
     -------
@@ -115,7 +108,7 @@ def ceilings(threads: int = 1, size: int = 2048, megabytes: int = 128, repeats: 
 
     Examples
     --------
-    >>> sorted(ceilings(size=64, megabytes=1, repeats=2))
+    >>> sorted(ceilings(size=64, megabytes=1))
     ['bandwidth', 'peak']
     """
     from torch.utils.benchmark import Timer
@@ -128,8 +121,8 @@ def ceilings(threads: int = 1, size: int = 2048, megabytes: int = 128, repeats: 
     }
     best = {}
     for name, (statement, tensors, work) in calls.items():
-        timer = Timer(statement, globals={"torch": torch, **tensors}, num_threads=threads)
-        best[name] = work / min(timer.timeit(1).median for _ in range(repeats))
+        timer = Timer(statement, globals={"torch": torch, **tensors})
+        best[name] = work / min(timer.timeit(1).median for _ in range(7))
     return best
 
 
@@ -148,27 +141,20 @@ def under_roof(table: pd.DataFrame, peak: float | pd.Series, bandwidth: float | 
     Returns
     -------
     pd.DataFrame
-        The table with five more columns
+        The table with three more columns
 
         * intensity: FLOPs a byte
         * attained: FLOP/s
         * roof_s: max(flops / peak, bytes / bandwidth), the least time
-        * limit: "memory" where the bytes take longer than the FLOPs, else "compute"
-        * of_roof: roof_s / seconds; 1 is as fast as the machine allows (above 1 the data came from a
-          cache)
 
     Examples
     --------
     >>> one = pd.DataFrame({"flops": [100.0], "bytes": [400.0], "seconds": [8.0]})
-    >>> under_roof(one, peak=50, bandwidth=100)[["intensity", "roof_s", "limit", "of_roof"]].values.tolist()
-    [[0.25, 4.0, 'memory', 0.5]]
+    >>> under_roof(one, peak=50, bandwidth=100)[["intensity", "attained", "roof_s"]].values.tolist()
+    [[0.25, 12.5, 4.0]]
     """
-    computing, moving = table["flops"] / peak, table["bytes"] / bandwidth
-    roof = np.maximum(computing, moving)
     return table.assign(
         intensity=table["flops"] / table["bytes"],
         attained=table["flops"] / table["seconds"],
-        roof_s=roof,
-        limit=np.where(moving > computing, "memory", "compute"),
-        of_roof=roof / table["seconds"],
+        roof_s=np.maximum(table["flops"] / peak, table["bytes"] / bandwidth),
     )

@@ -1,12 +1,12 @@
 """What zeros save on disk: real bytes of the same weights in dense and sparse formats."""
 
 import math
-import zlib
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import bsr_matrix, csr_matrix
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from survey_lib.chain.patterns import parse, to_matrix
@@ -23,25 +23,6 @@ def csr(matrix: np.ndarray) -> bytes:
     rows = csr_matrix(matrix != 0)  # places only: scipy holds no float16
     places = [rows.indices.astype(np.int32), rows.indptr.astype(np.int32)]
     return b"".join(array.tobytes() for array in [matrix[matrix != 0], *places])
-
-
-def bsr(matrix: np.ndarray, outputs: int = 4) -> bytes:
-    """Block sparse rows: whole blocks, int32 column of each block, int32 start of each block row.
-
-    Rows that do not divide stay dense.
-
-    Parameters
-    ----------
-    matrix : np.ndarray
-        Matrix (out, in).
-    outputs : int, default 4
-        Neighbouring outputs of a block, which share one input (the 1xN pattern).
-    """
-    if matrix.shape[0] % outputs:
-        return dense(matrix)
-    blocks = bsr_matrix(matrix, blocksize=(outputs, 1))
-    places = [blocks.indices.astype(np.int32), blocks.indptr.astype(np.int32)]
-    return b"".join(array.tobytes() for array in [blocks.data, *places])
 
 
 def bitmask(matrix: np.ndarray) -> bytes:
@@ -70,11 +51,11 @@ def n_of_m(matrix: np.ndarray, pattern: str = "2:4") -> bytes:
     return np.take_along_axis(groups, places, 1).tobytes() + np.packbits(bits.astype(bool)).tobytes()
 
 
-FORMATS = {"dense": dense, "csr": csr, "bsr 4x1": bsr, "bitmask": bitmask}
+FORMATS = {"dense": dense, "csr": csr, "bitmask": bitmask}
 
 
 def sizes(model: nn.Module, masks: Mapping[str, Tensor] | None = None, pattern: str = "2:4") -> pd.DataFrame:
-    """Bytes of a model's prunable weights as float32 in each format, raw and zlib-compressed.
+    """Bytes of a model's prunable weights as float32 in each format.
 
     The weights are really encoded and the bytes counted; index bytes included. CSR is smaller than dense only
     above about 50 % sparsity, the bit mask above 1/32.
@@ -91,7 +72,7 @@ def sizes(model: nn.Module, masks: Mapping[str, Tensor] | None = None, pattern: 
     Returns
     -------
     pd.DataFrame
-        One row a format: dense, csr, bsr 4x1, bitmask and the N:M `pattern`.
+        `raw` bytes, one row a format: dense, csr, bitmask and the N:M `pattern`.
 
     Examples
     --------
@@ -102,9 +83,6 @@ def sizes(model: nn.Module, masks: Mapping[str, Tensor] | None = None, pattern: 
     used = effective(model, masks)
     matrices = [to_matrix(used[n]).reshape(used[n].shape[0], -1) for n in weight_names(model, used, masks)]
     arrays = [np.ascontiguousarray(matrix.float().cpu().numpy()) for matrix in matrices]
-    encoders = FORMATS | {pattern: lambda matrix: n_of_m(matrix, pattern)}
-    rows = {}
-    for name, encode in encoders.items():
-        data = b"".join(encode(array) for array in arrays)
-        rows[name] = {"raw": len(data), "zlib": len(zlib.compress(data, 6))}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("format")
+    encoders = FORMATS | {pattern: partial(n_of_m, pattern=pattern)}
+    raw = {name: sum(len(encode(array)) for array in arrays) for name, encode in encoders.items()}
+    return pd.DataFrame({"raw": raw}).rename_axis("format")

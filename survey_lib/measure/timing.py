@@ -134,21 +134,18 @@ def compare_latency(
     whole(threads=threads, rounds=rounds)
     positive(seconds=seconds)
     samples = samples_of(next(iter(models.values())), example, samples=samples)
-    times = {name: np.empty(rounds) for name in models}
+    seconds_of = np.empty((len(models), rounds))
     with quiet(nn.ModuleList(models.values())):
-        timers = {name: _timer(model, example, threads) for name, model in models.items()}
-        once = {name: timer.timeit(WARM_UP).median for name, timer in timers.items()}
+        timers = [_timer(model, example, threads) for model in models.values()]
+        calls = [round(seconds / rounds / max(timer.timeit(WARM_UP).median, 1e-9)) for timer in timers]
         for turn in range(rounds):
-            for name, timer in timers.items():
-                calls = max(1, round(seconds / rounds / max(once[name], 1e-9)))
-                times[name][turn] = timer.timeit(calls).median
-    reference = next(iter(times.values()))
-    rows = []
-    for name, model in models.items():
-        low, median, high = np.percentile(times[name], (25, 50, 75))
-        spread = {"model": name, "median_s": median, "iqr_s": high - low, "runs": rounds}
-        quartiles = np.percentile(times[name] / reference, (25, 50, 75)).tolist()
-        ratio = dict(zip(("ratio_low", "ratio", "ratio_high"), quartiles, strict=True))
-        device = next((parameter.device for parameter in model.parameters()), "cpu")
-        rows.append(spread | ratio | {"threads": threads, "batch": samples, "machine": machine(device)})
-    return pd.DataFrame(rows).assign(torch=torch.__version__)
+            for place, timer in enumerate(timers):
+                seconds_of[place, turn] = timer.timeit(max(1, calls[place])).median
+    low, median, high = np.percentile(seconds_of, (25, 50, 75), axis=1)
+    ratios = np.percentile(seconds_of / seconds_of[0], (25, 50, 75), axis=1)
+    devices = [next((p.device for p in model.parameters()), "cpu") for model in models.values()]
+    table = pd.DataFrame({"model": list(models), "median_s": median, "iqr_s": high - low}).assign(runs=rounds)
+    table[["ratio_low", "ratio", "ratio_high"]] = ratios.T
+    return table.assign(
+        threads=threads, batch=samples, machine=list(map(machine, devices)), torch=torch.__version__
+    )
