@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from survey_lib.chain.checks import reason
 from survey_lib.measure.observe import quiet
 
 
@@ -34,13 +35,11 @@ def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> No
         with quiet(model):
             scores = model(example)
     except Exception as error:  # whatever a stranger's forward raises
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        why = f"{names}: the model cannot read inputs of {shape} ({reason(error)}); choose another pair"
+        raise ValueError(why) from error
+    wanted = (len(example), classes)
+    got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    if got != wanted:
         raise ValueError(
-            f"{names}: the model cannot read inputs of {shape} ({reason}); choose another pair"
-        ) from error
-    if not isinstance(scores, Tensor) or tuple(scores.shape) != (len(example), classes):
-        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(
-            f"{names}: for {len(example)} inputs of {shape} and {classes} classes the model returns {got}, "
-            f"not scores of shape {(len(example), classes)}; choose another pair"
+            f"{names}: for inputs of {shape} the model returns {got}, not scores of shape {wanted}; choose another pair"
         )

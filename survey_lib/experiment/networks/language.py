@@ -19,7 +19,6 @@ from survey_lib.chain.evidence.base import collect
 from survey_lib.chain.masks import Masks, prunable
 from survey_lib.experiment import files
 from survey_lib.experiment.networks.llama import Llama, read_model
-from survey_lib.lookup import known
 from survey_lib.prune import prune
 from survey_lib.repository import REPOSITORY
 
@@ -84,12 +83,9 @@ class Tokenizer:
 
     def decode(self, tokens: list[int]) -> str:
         """The text, without BOS and the leading space."""
-        pieces = [self._bytes(token) for token in tokens if token != self.BOS]
+        single = {byte + self.FIRST_BYTE: bytes([byte]) for byte in range(256)}
+        pieces = [single.get(token, self.pieces[token]) for token in tokens if token != self.BOS]
         return b"".join(pieces).decode(errors="replace").removeprefix(" ")
-
-    def _bytes(self, token: int) -> bytes:
-        byte = token - self.FIRST_BYTE
-        return bytes([byte]) if 0 <= byte < 256 else self.pieces[token]
 
 
 def load_stories(folder: Path = STORIES) -> tuple[Llama, Tokenizer]:
@@ -102,14 +98,13 @@ def load_stories(folder: Path = STORIES) -> tuple[Llama, Tokenizer]:
 
 def load_texts(name: str) -> list[str]:
     """The stories of a set: calibration (64 sampled from the model itself) or evaluation (5 written by hand)."""
-    name = known("set of stories", name, ("calibration", "evaluation"))
     return json.loads((STORIES / f"{name}.json").read_text())
 
 
 def load_sampled(folder: Path = STORIES) -> Tensor:
     """Texts that the dense model wrote, for evaluation: tokens (200, 257), after a check of the sha256.
 
-    Made by `sample`; none of them is among the calibration stories.
+    Made by `continued`; none of them is among the calibration stories.
     """
     content = files.verified(folder / "sampled.npy", SAMPLED, "copy the file again")
     return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False).astype(np.int64))
@@ -165,7 +160,6 @@ def token_losses(model: nn.Module, stories: list[list[int]]) -> Tensor:
     return F.nll_loss(log_probabilities(model, stories), targets, reduction="none")
 
 
-@torch.no_grad()
 def generate(
     model: Llama, tokens: list[int], length: int, generator: torch.Generator | None = None
 ) -> list[int]:
@@ -182,38 +176,33 @@ def generate(
     generator : torch.Generator, optional
         To sample with; greedily without one.
     """
-    while len(tokens) < length:
-        logits = model(torch.tensor([tokens]))[0, -1]
-        chances = logits.softmax(-1)
-        token = int(torch.multinomial(chances, 1, generator=generator) if generator else chances.argmax())
-        if token == Tokenizer.BOS:
-            break
-        tokens = [*tokens, token]
-    return tokens
+    told = continued(model, torch.tensor([tokens]), length, generator)[0].tolist()
+    more = told[len(tokens) :]
+    return tokens + more[: more.index(Tokenizer.BOS)] if Tokenizer.BOS in more else told
 
 
 @torch.no_grad()
-def sample(model: Llama, count: int, length: int, seed: int) -> Tensor:
-    """Texts drawn from the model itself at temperature 1, all at once: tokens (count, length).
+def continued(model: Llama, tokens: Tensor, length: int, generator: torch.Generator | None = None) -> Tensor:
+    """Texts continued by the model itself, all at once, at temperature 1 or greedily: tokens (n, length).
 
-    Each begins with BOS. A story that ends early is followed by BOS and the next one, as in training. On such
-    texts the expected cross-entropy of the model itself is its entropy, and what another model has above it is
-    the KL divergence between the two.
+    A story that ends early is followed by BOS and the next one, as in training. On such texts, drawn from BOS on,
+    the expected cross-entropy of the model itself is its entropy, and what another model has above it is the KL
+    divergence between the two.
 
     Parameters
     ----------
     model : Llama
         The language model.
-    count : int
-        Number of texts.
+    tokens : Tensor
+        The beginning of each (n, tokens).
     length : int
-        Tokens of each, BOS included.
-    seed : int
-        Seed of the draws.
+        Length of the whole.
+    generator : torch.Generator, optional
+        To sample with; greedily without one.
     """
-    tokens, generator = torch.full((count, 1), Tokenizer.BOS), torch.Generator().manual_seed(seed)
     while tokens.shape[1] < length:
-        drawn = torch.multinomial(model(tokens)[:, -1].softmax(-1), 1, generator=generator)
+        chances = model(tokens)[:, -1].softmax(-1)
+        drawn = torch.multinomial(chances, 1, generator=generator) if generator else chances.argmax(1, True)
         tokens = torch.cat([tokens, drawn], 1)
     return tokens
 
@@ -263,4 +252,6 @@ def prune_language(
 
 
 if __name__ == "__main__":  # writes data/stories260K/sampled.npy again, in about ten minutes of one core
-    np.save(STORIES / "sampled.npy", sample(load_stories()[0], TEXTS, LENGTH, SEED).numpy().astype(np.uint16))
+    begun, drawing = torch.full((TEXTS, 1), Tokenizer.BOS), torch.Generator().manual_seed(SEED)
+    texts = continued(load_stories()[0], begun, LENGTH, drawing)
+    np.save(STORIES / "sampled.npy", texts.numpy().astype(np.uint16))
