@@ -1,21 +1,17 @@
 """Time and memory of the mechanics beside their peers, as ratios measured in one process.
 
-    python benchmarks/mechanics.py [selection] [imports] [structured] [training] [depth]
+    python benchmarks/mechanics.py [selection] [structured]
 
-torch-kirigami is compared where it is installed (pip install --no-deps torch-kirigami). Each part prints a table;
-without a name all run. Peers take turns round by round, medians of processor time are compared, one thread. Peak
-memory is the resident memory a fresh process gains during the one call.
+Each part prints a table; without a name both run. Peers take turns round by round, medians of processor time are
+compared, one thread. Peak memory is the resident memory a fresh process gains during the one call.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
 import multiprocessing
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 import warnings
@@ -33,8 +29,7 @@ from torch.nn.utils import prune as torch_prune
 import survey_lib
 from survey_lib.chain.masks import Masks, prunable
 from survey_lib.chain.selection import select
-from survey_lib.experiment.networks.models import build
-from survey_lib.measure import machine, measure
+from survey_lib.measure import machine
 
 IMAGE = (1, 3, 224, 224)
 PROCESS = Path("/proc/self")
@@ -43,9 +38,7 @@ CAP_BYTES, CAP_SECONDS = 12 * 2**30, 60  # what a peer may use where it is known
 
 def fresh(name: str) -> nn.Module:
     torch.manual_seed(0)
-    return getattr(torchvision.models, name)(
-        **({"init_weights": False} if name == "googlenet" else {})
-    ).eval()
+    return getattr(torchvision.models, name)().eval()
 
 
 def in_turns(model: nn.Module, peers: dict[str, Callable], rounds: int) -> dict[str, float]:
@@ -61,12 +54,11 @@ def in_turns(model: nn.Module, peers: dict[str, Callable], rounds: int) -> dict[
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _measured(pipe, call: Callable, name: str, cap: int | None) -> None:
+def _measured(pipe, call: Callable, name: str) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     model = fresh(name)
-    if cap:
-        resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
+    resource.setrlimit(resource.RLIMIT_AS, (CAP_BYTES, CAP_BYTES))
     PROCESS.joinpath("clear_refs").write_text("5")  # the peak starts again from here
     before, start = resident("VmRSS"), time.process_time()
     call(model)
@@ -79,11 +71,11 @@ def resident(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**20
 
 
-def alone(call: Callable, name: str, cap: int | None = None) -> tuple[float, float] | None:
-    """Seconds and GiB gained by one call in a fresh process; None when it fails or passes the cap."""
+def alone(call: Callable, name: str) -> tuple[float, float] | None:
+    """Seconds and GiB gained by one call in a fresh process; None when it fails or passes the caps."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(sender, call, name, cap))
+    process = context.Process(target=_measured, args=(sender, call, name))
     process.start()
     sender.close()
     try:
@@ -123,18 +115,6 @@ def wanda_ours(model: nn.Module) -> nn.Module:
     ).model
 
 
-def imports() -> pd.DataFrame:
-    """Seconds of `import survey_lib` and of `import torch`, each in a fresh Python."""
-    seconds: dict[str, list[float]] = {"torch": [], "survey_lib": []}
-    for _ in range(5):
-        for name, values in seconds.items():
-            start = sum(os.times()[2:4])  # processor time of processes that ended
-            subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
-            values.append(sum(os.times()[2:4]) - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return pd.DataFrame([medians | {"ratio": medians["survey_lib"] / medians["torch"]}])
-
-
 def prune_ours(model: nn.Module) -> nn.Module:
     return survey_lib.prune(model, "group-norm", 0.3, example=torch.randn(IMAGE)).model
 
@@ -167,16 +147,6 @@ def prune_peer_checked(model: nn.Module) -> nn.Module:
     return small
 
 
-def prune_kirigami(model: nn.Module) -> nn.Module:
-    """torch-kirigami, to seven tenths of the parameters."""
-    from torch_kirigami import DependencyGraph, pruning
-
-    pruner = pruning.Pruner(model, graph=DependencyGraph.build(model, args=(torch.randn(IMAGE),)))
-    budget = pruning.ParameterBudget(max_params=int(0.7 * _parameters(model)))
-    strategy = pruning.Greedy(pruning.GroupMagnitude(p=2))
-    return pruner.prune(pruner.discover_candidates(), budget=budget, strategy=strategy)[0]
-
-
 def structured() -> pd.DataFrame:
     """Group-norm pruning of 30 % of the channels from end to end; ours also checks masked = cut in float64.
 
@@ -186,15 +156,13 @@ def structured() -> pd.DataFrame:
     rows = []
     for name in ("resnet50", "mobilenet_v2", "densenet121", "vit_b_16", "swin_t"):
         model = fresh(name)
-        lonely = {peer: alone(call, name, CAP_BYTES) for peer, call in PRUNERS.items()}
+        lonely = {peer: alone(call, name) for peer, call in PRUNERS.items()}
         done = {peer: call for peer, call in PRUNERS.items() if lonely[peer]}
         own = {"trace": lambda model: survey_lib.trace(model, torch.randn(IMAGE))}
         more = {"checked peer": prune_peer_checked} if len(done) > 1 else own
         seconds = in_turns(model, done | more, 3)
         ratios = {f"over {peer}": seconds["survey_lib"] / value for peer, value in seconds.items()}
         left = {f"{peer} M": _parameters(call(copy.deepcopy(model))) / 1e6 for peer, call in done.items()}
-        if importlib.util.find_spec("torch_kirigami"):
-            lonely["torch-kirigami"] = alone(prune_kirigami, name, CAP_BYTES)
         found = {f"{peer} alone": result or "no result" for peer, result in lonely.items()}
         rows.append({"model": name} | seconds | ratios | left | found)
         print(rows[-1], flush=True)
@@ -205,62 +173,8 @@ def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def trainer(
-    model: nn.Module, x: torch.Tensor, sparsity: float | None = None, hooks: bool = False
-) -> Callable:
-    """One training step as a call: dense, with held masks, or with the hooks of torch.nn.utils.prune."""
-    if hooks:
-        for layer in model.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                torch_prune.l1_unstructured(layer, "weight", sparsity)
-    optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
-    if sparsity and not hooks:
-        survey_lib.hold(model, survey_lib.prune(model, "magnitude", sparsity).masks, optimizer)
-    target = torch.zeros(len(x), dtype=torch.long)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), target).backward()
-        optimizer.step()
-
-    return step
-
-
-def training(rounds: int = 15) -> pd.DataFrame:
-    """A training step of 32 images of 32x32 with 80 % of the weights held at zero, beside dense and hooks."""
-    rows = []
-    for name, model in (("resnet18", fresh("resnet18")), ("resnet-20", build("resnet-20", 10, (3, 32, 32)))):
-        x = torch.randn(32, 3, 32, 32)
-        steps = {
-            "dense": trainer(copy.deepcopy(model), x),
-            "held": trainer(copy.deepcopy(model), x, 0.8),
-            "torch hooks": trainer(copy.deepcopy(model), x, 0.8, hooks=True),
-        }
-        seconds = in_turns(
-            nn.Identity(), {peer: lambda _, step=step: step() for peer, step in steps.items()}, rounds
-        )
-        over = {
-            f"{peer} over dense": seconds[peer] / seconds["dense"] - 1 for peer in ("held", "torch hooks")
-        }
-        rows.append({"model": name} | seconds | over)
-    return pd.DataFrame(rows)
-
-
-def depth() -> pd.DataFrame:
-    """Time and peak memory of one structured cut against depth: they should grow with the network."""
-    rows = []
-    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
-        model = fresh(name)
-        (seconds, gained), peer = alone(prune_ours, name), alone(prune_peer, name)
-        size = {"layers": len(prunable(model)), "M": _parameters(model) / 1e6}
-        macs = {"GMACs": measure(model, torch.randn(IMAGE))["macs"] / 1e9}
-        times = {"seconds": seconds, "GiB": gained, "torch-pruning": peer[0], "torch-pruning GiB": peer[1]}
-        rows.append({"model": name} | size | macs | times)
-    return pd.DataFrame(rows)
-
-
 PRUNERS = {"survey_lib": prune_ours, "torch-pruning": prune_peer}
-PARTS = {part.__name__: part for part in (selection, imports, structured, training, depth)}
+PARTS = {part.__name__: part for part in (selection, structured)}
 
 
 def main(names: list[str]) -> None:

@@ -43,13 +43,7 @@ transformers:DistilBertForSequenceClassification transformers:LlamaForCausalLM
 segmentation_models_pytorch:Unet segmentation_models_pytorch:DeepLabV3Plus segmentation_models_pytorch:FPN
 ultralytics:yolov8n.yaml ultralytics:yolo11n.yaml""".split()
 SMALL = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
-SMALL |= {
-    "dim": 192,
-    "hidden_dim": 512,
-    "n_layers": 4,
-    "n_heads": 4,
-    "vocab_size": 1000,
-}  # DistilBert's words
+SMALL |= {"dim": 192, "hidden_dim": 512, "n_layers": 4, "n_heads": 4, "vocab_size": 1000}  # DistilBert's
 SPARSITIES = (0.1, 0.3, 0.5)
 HERE = Path(__file__).parent
 
