@@ -125,7 +125,7 @@ REFUSALS = [
     ),
     (
         (*PRUNE, "--model", "torch.nn:Identity"),
-        "torch.nn:Identity on eurosat32-mini: for 1 inputs of 3x32x32 and 10 classes",
+        "torch.nn:Identity on eurosat32-mini: for inputs of 3x32x32 the model returns (1, 3, 32, 32)",
     ),
     ((*PRUNE, "--model", "torch.nn:Flatten", "--finetune", "-1"), "-1"),
     (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),

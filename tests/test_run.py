@@ -169,7 +169,7 @@ def test_b53_a_checkpoint_of_other_preprocessing_is_trained_again(record_of, cac
     monkeypatch.setitem(
         data.SOURCES, "digits", dataclasses.replace(data.SOURCES["digits"], mean=(0.5,), std=(0.5,))
     )
-    data.shared.cache_clear()
+    monkeypatch.setattr(checkpoint, "shared", data.load)
     assert "stored validation accuracy" in run(config, tmp_path)["warnings"][0]
     assert run(config, tmp_path)["warnings"] == []
 

@@ -20,7 +20,6 @@ from survey_lib.cli.show import show
 from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.networks.fitting import check_fit
 from survey_lib.experiment.runs import trained
 from survey_lib.experiment.runs.train import evaluate
 from survey_lib.measure import compare_latency, machine, measure
@@ -77,7 +76,7 @@ def prune_once(
     images = loaders.load(data)
     example, classes = images.train[0][:1], len(images.classes)
     dense = _network(model, weights, example, classes)
-    check_fit(dense, example, classes, f"{model} on {data}")
+    models.check_fit(dense, example, classes, f"{model} on {data}")
     torch.manual_seed(0)
     batches = DataLoader(TensorDataset(*images.train), BATCH_SIZE, shuffle=True)
     result = survey_lib.prune(

@@ -184,9 +184,7 @@ def _digest(path: Path) -> str:
 def _note(source: Path, names: list[str], folder: Path) -> None:
     """Add files, lying in `source` so far, to the list of a folder; one write, so that processes may share it."""
     lines = "".join(f"{_digest(source / name)}  {name}\n" for name in names)
-    with open(
-        os.open(folder / WRITTEN, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a"
-    ) as file:
+    with open(folder / WRITTEN, "a", encoding="utf-8") as file:
         file.write(lines)
 
 

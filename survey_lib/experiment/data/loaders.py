@@ -1,9 +1,10 @@
-"""Data sets as tensors in memory: train, validation and test, normalised with stored statistics."""
+"""Data sets as tensors in memory, normalised with stored statistics; flipped for training, corrupted for tests."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from survey_lib.experiment.data.parts import Arrays, split
@@ -11,6 +12,10 @@ from survey_lib.experiment.data.sources import SOURCES, Source, folder
 from survey_lib.lookup import known
 
 Split = tuple[Tensor, Tensor]
+# of a corrupted test set
+EXAMPLES = 500  # each in three ways
+NOISE = 0.4  # standard deviation, on normalised images
+CONTRAST = 0.5
 
 
 @dataclass(frozen=True)
@@ -152,3 +157,21 @@ def augment(x: Tensor, generator: torch.Generator, flips: tuple[int, ...] = ()) 
         chosen = torch.rand(len(x), generator=generator).lt(0.5).view(-1, 1, 1, 1).to(x.device)
         x = torch.where(chosen, x.flip(axis), x)
     return x
+
+
+def corrupted(split: Split) -> Split:
+    """The first 500 examples with Gaussian noise, then blurred by 3x3 means, then at half the contrast.
+
+    Three of the corruptions of hendrycks2019benchmarking at one mild strength each, always the same draw.
+
+    Examples
+    --------
+    >>> x, y = corrupted((torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])))
+    >>> tuple(x.shape), y.tolist()
+    ((6, 1, 4, 4), [0, 1, 0, 1, 0, 1])
+    """
+    x, y = split[0][:EXAMPLES], split[1][:EXAMPLES]
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return torch.cat([x + NOISE * noise, blurred, mean + CONTRAST * (x - mean)]), y.repeat(3)

@@ -1,14 +1,16 @@
 """Networks for small images: the pruning literature's usual ones, and all of torchvision's."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from survey_lib.chain.checks import reason
 from survey_lib.experiment.networks.pretrained import efficientnet_lite0
 from survey_lib.lookup import known
+from survey_lib.measure.observe import quiet
 
 Shape = tuple[int, int, int]
 
@@ -240,22 +242,17 @@ MODELS: dict[str, Callable[[int, Shape], nn.Module]] = {
 }
 PRETRAINED = {"efficientnet-lite0": efficientnet_lite0}  # their weights are not the seed's
 TORCHVISION = "torchvision:"
-
-
-@cache
-def _known() -> list[str]:
-    """Every name that builds."""
-    import torchvision.models as theirs  # slow to import, and only its own models need it
-
-    return [*MODELS, *PRETRAINED, *(TORCHVISION + model for model in theirs.list_models(theirs))]
+INITS = {"glorot": nn.init.xavier_normal_, "he": nn.init.kaiming_normal_}
 
 
 def check(name: str) -> str:
     """The name if a model has it, or a ValueError that lists near matches."""
-    return name if name in MODELS else known("model", name, _known())
+    if name in MODELS:
+        return name
+    import torchvision.models as theirs  # slow to import, and only its own models need it
 
-
-INITS = {"glorot": nn.init.xavier_normal_, "he": nn.init.kaiming_normal_}
+    listed = [TORCHVISION + model for model in theirs.list_models(theirs)]
+    return known("model", name, [*MODELS, *PRETRAINED, *listed])
 
 
 def build(name: str, classes: int, in_shape: Shape, seed: int = 0, init: str = "own") -> nn.Module:
@@ -290,19 +287,55 @@ def build(name: str, classes: int, in_shape: Shape, seed: int = 0, init: str = "
     check(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reset the GPUs' generators
-        model = _build(name, classes, in_shape)
-        if init != "own":
-            for layer in model.modules():
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    INITS[init](layer.weight)
-                    if layer.bias is not None:
-                        nn.init.zeros_(layer.bias)
+        builder = (MODELS | PRETRAINED).get(name) or partial(_torchvision, name)
+        model = builder(classes, in_shape)
+        for layer in model.modules() if init != "own" else ():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                INITS[init](layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         return model
 
 
-def _build(name: str, classes: int, in_shape: Shape) -> nn.Module:
-    if builder := (MODELS | PRETRAINED).get(name):
-        return builder(classes, in_shape)
+def _torchvision(name: str, classes: int, in_shape: Shape) -> nn.Module:
     import torchvision.models
 
     return torchvision.models.get_model(name.removeprefix(TORCHVISION), weights=None, num_classes=classes)
+
+
+def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> None:
+    """Run the model once, in evaluation mode; its own mode is put back.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Tensor
+        An input of its forward.
+    classes : int
+        Scores that the model must return.
+    names : str
+        Names of model and data, for the message.
+
+    Raises
+    ------
+    ValueError
+        Unless it reads the example and returns `classes` scores.
+
+    Examples
+    --------
+    >>> check_fit(nn.Linear(4, 2), torch.ones(1, 4), 2, "layer on ones")
+    """
+    shape = "x".join(map(str, example.shape[1:]))
+    try:
+        with quiet(model):
+            scores = model(example)
+    except Exception as error:  # whatever a stranger's forward raises
+        why = f"{names}: the model cannot read inputs of {shape} ({reason(error)}); choose another pair"
+        raise ValueError(why) from error
+    wanted = (len(example), classes)
+    got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    if got != wanted:
+        raise ValueError(
+            f"{names}: for inputs of {shape} the model returns {got}, not scores of shape {wanted}; choose another pair"
+        )

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.masks import by_layer
 from survey_lib.chain.training.recalibrate import recalibrate
-from survey_lib.experiment.data.corruption import corrupted
+from survey_lib.experiment.data.loaders import corrupted
 from survey_lib.experiment.environment import environment
 from survey_lib.experiment.records.schema import bits, unpack
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig

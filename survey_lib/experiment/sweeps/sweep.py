@@ -12,7 +12,6 @@ from survey_lib.experiment import files
 from survey_lib.experiment.data.loaders import shared
 from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.networks.fitting import check_fit
 from survey_lib.experiment.runs.checkpoint import data_of, dense
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.record import failed
@@ -143,7 +142,7 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
         except FileNotFoundError:
             continue
         network = models.build(model, len(data.classes), data.in_shape)
-        check_fit(network, data.train[0][:1], len(data.classes), f"{model} on {name}")
+        models.check_fit(network, data.train[0][:1], len(data.classes), f"{model} on {name}")
 
 
 def chains(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:

@@ -1,9 +1,10 @@
-"""Time and memory of the mechanics beside their peers, as ratios measured in one process.
+"""Group-norm pruning of 30 % of the channels from end to end, beside torch-pruning; ours also checks its cut.
 
-    python benchmarks/mechanics.py [selection] [structured]
+    python benchmarks/structured.py
 
-Each part prints a table; without a name both run. Peers take turns round by round, medians of processor time are
-compared, one thread. Peak memory is the resident memory a fresh process gains during the one call.
+Peers take turns round by round in one process, medians of processor time are compared, one thread. "alone" are seconds
+and GiB of resident memory gained in a fresh process. Where torch-pruning has no result within the caps, ours is compared
+with its own trace.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import copy
 import multiprocessing
 import resource
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -24,16 +24,13 @@ import torch
 import torch_pruning
 import torchvision
 from torch import nn
-from torch.nn.utils import prune as torch_prune
 
 import survey_lib
-from survey_lib.chain.masks import Masks, prunable
-from survey_lib.chain.selection import select
 from survey_lib.measure import machine
 
 IMAGE = (1, 3, 224, 224)
 PROCESS = Path("/proc/self")
-CAP_BYTES, CAP_SECONDS = 12 * 2**30, 60  # what a peer may use where it is known to grow without bound
+CAP_BYTES, CAP_SECONDS = 12 * 2**30, 60  # torch-pruning is known to grow without bound
 
 
 def fresh(name: str) -> nn.Module:
@@ -87,34 +84,6 @@ def alone(call: Callable, name: str) -> tuple[float, float] | None:
         process.join()
 
 
-def select_ours(model: nn.Module) -> Masks:
-    return select({name: weight.detach().abs() for name, weight in prunable(model).items()}, 0.8, "global")
-
-
-def magnitude_ours(model: nn.Module) -> nn.Module:
-    return survey_lib.prune(model, "magnitude", 0.8, scope="global").model
-
-
-def select_torch(model: nn.Module) -> None:
-    pairs = [(layer, "weight") for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    torch_prune.global_unstructured(pairs, torch_prune.L1Unstructured, amount=0.8)
-
-
-def selection() -> pd.DataFrame:
-    """Global magnitude of 80 % of ResNet-50's weights: masks alone, the whole `prune` (a new model, masks
-    applied, report), and the peer (masks applied through hooks); Wanda takes half of each row."""
-    peers = {"select": select_ours, "prune": magnitude_ours, "torch": select_torch, "wanda": wanda_ours}
-    seconds = in_turns(fresh("resnet50"), peers, 5)
-    ratios = {f"ratio to {name}": seconds["torch"] / seconds[name] for name in ("select", "prune")}
-    return pd.DataFrame([seconds | ratios])
-
-
-def wanda_ours(model: nn.Module) -> nn.Module:
-    return survey_lib.prune(
-        model, "wanda", 0.5, batches=[(torch.randn(2, 3, 64, 64), torch.zeros(2).long())]
-    ).model
-
-
 def prune_ours(model: nn.Module) -> nn.Module:
     return survey_lib.prune(model, "group-norm", 0.3, example=torch.randn(IMAGE)).model
 
@@ -147,17 +116,16 @@ def prune_peer_checked(model: nn.Module) -> nn.Module:
     return small
 
 
-def structured() -> pd.DataFrame:
-    """Group-norm pruning of 30 % of the channels from end to end; ours also checks masked = cut in float64.
-
-    "alone" are seconds and GiB gained in a fresh process. Where torch-pruning has no result within the caps, ours is
-    compared with its own trace.
-    """
+def main() -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    print(f"{machine()}, torch {torch.__version__}, torch-pruning {version('torch-pruning')}, 1 thread")
+    pruners = {"survey_lib": prune_ours, "torch-pruning": prune_peer}
     rows = []
     for name in ("resnet50", "mobilenet_v2", "densenet121", "vit_b_16", "swin_t"):
         model = fresh(name)
-        lonely = {peer: alone(call, name) for peer, call in PRUNERS.items()}
-        done = {peer: call for peer, call in PRUNERS.items() if lonely[peer]}
+        lonely = {peer: alone(call, name) for peer, call in pruners.items()}
+        done = {peer: call for peer, call in pruners.items() if lonely[peer]}
         own = {"trace": lambda model: survey_lib.trace(model, torch.randn(IMAGE))}
         more = {"checked peer": prune_peer_checked} if len(done) > 1 else own
         seconds = in_turns(model, done | more, 3)
@@ -166,28 +134,12 @@ def structured() -> pd.DataFrame:
         found = {f"{peer} alone": result or "no result" for peer, result in lonely.items()}
         rows.append({"model": name} | seconds | ratios | left | found)
         print(rows[-1], flush=True)
-    return pd.DataFrame(rows)
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format))
 
 
 def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-PRUNERS = {"survey_lib": prune_ours, "torch-pruning": prune_peer}
-PARTS = {part.__name__: part for part in (selection, structured)}
-
-
-def main(names: list[str]) -> None:
-    unknown = sorted(set(names) - set(PARTS))
-    if unknown:
-        raise SystemExit(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    print(f"{machine()}, torch {torch.__version__}, torch-pruning {version('torch-pruning')}, 1 thread")
-    for name in names or PARTS:
-        print(f"\n{name}: {PARTS[name].__doc__}")
-        print(PARTS[name]().to_string(index=False, float_format="{:.3f}".format))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
