@@ -316,7 +316,10 @@ def test_a_study_that_wants_a_gpu_which_is_not_there_says_what_to_do(own):
             STUDY.replace("lenet-300-100", "torchvision:resnet18"),
             "torchvision:resnet18 on digits: the model cannot read inputs of 1x8x8",
         ),
-        (STUDY.replace("lenet-300-100", "lenet-5"), "lenet-5 needs images of at least 16x16"),
+        (
+            STUDY.replace("lenet-300-100", "lenet-5"),
+            "lenet-5 on digits: the model cannot read inputs of 1x8x8",
+        ),
         (STUDY.replace("epochs: 2,", "epochs: two,", 1), "epochs: must be a valid integer, got 'two'"),
         (STUDY.replace("question", "qestion"), "question: is missing; qestion: is not a field here"),
         ("name: [", "no valid YAML"),

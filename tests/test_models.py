@@ -27,7 +27,7 @@ def test_parameter_counts(name, in_shape, count):
 @pytest.mark.parametrize("in_shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8)], ids=str)
 def test_every_model_reads_every_data_set_and_trains(name, in_shape):
     if name.startswith("lenet-5") and in_shape == (1, 8, 8):
-        pytest.skip("refused, see below")
+        pytest.skip("too small for its convolutions")
     model = models.build(name, 7, in_shape)
     scores = model(torch.randn(2, *in_shape, generator=torch.Generator().manual_seed(0)))
     scores.sum().backward()
@@ -65,11 +65,6 @@ def test_unknown_names_list_near_matches():
         models.build("resnet20", 10, (3, 32, 32))
     with pytest.raises(ValueError, match="near: torchvision:resnet50"):
         models.build("torchvision:resnet-50", 10, (3, 32, 32))
-
-
-def test_shapes_a_model_cannot_take_are_refused():
-    with pytest.raises(ValueError, match="at least 16x16, got 8x8"):
-        models.build("lenet-5", 10, (1, 8, 8))
 
 
 def test_efficientnet_lite0_starts_from_imagenet_with_a_new_last_layer():

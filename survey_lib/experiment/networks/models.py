@@ -61,6 +61,8 @@ def lenet_300_100(classes: int, in_shape: Shape) -> nn.Module:
 def lenet_5(classes: int, in_shape: Shape, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
     """The 20-50-500 LeNet-5 of the pruning literature: 431,080 parameters on 28x28 and 10 classes.
 
+    It reads images of at least 16x16.
+
     Parameters
     ----------
     classes : int
@@ -72,10 +74,6 @@ def lenet_5(classes: int, in_shape: Shape, activation: type[nn.Module] = nn.ReLU
     """
     channels, height, width = in_shape
     rows, columns = ((size // 2 - 2 - 4) // 2 for size in (height, width))
-    if min(rows, columns) < 1:
-        raise ValueError(
-            f"lenet-5 needs images of at least 16x16, got {height}x{width}; resnet-8 takes any size"
-        )
     return nn.Sequential(
         nn.Conv2d(channels, 20, 5),
         activation(),
