@@ -152,7 +152,7 @@ PLACES = [place for place in paths(SMALL) if place]
 
 
 @often(300)
-@given(place=st.sampled_from(PLACES), new=anything | st.just({"$float": "nan"}) | st.just({"$float": [1]}))
+@given(place=st.sampled_from(PLACES), new=anything)
 def test_lines_of_results_changed_at_one_place(tmp_path, place, new):
     text = json.dumps(changed(SMALL, place, new))
     (tmp_path / "weight.jsonl").write_text(text + "\n", encoding="utf-8")

@@ -339,11 +339,6 @@ def test_a_budget_of_macs_is_used_up_and_not_exceeded(method, record_of):
     assert 0.42 < record["sizes"]["pruned"]["macs"] / record["sizes"]["dense"]["macs"] <= 0.5
 
 
-def test_first_and_last_layer_can_be_protected(record_of):
-    record = record_of(**BASE, method="magnitude", sparsity=0.9, protect="ends")
-    assert [(layer["layer"], layer["kept"]) for layer in record["layers"]] == [("3", 3000)]
-
-
 def test_a_mask_that_empties_a_layer_is_refused(cache):
     with pytest.raises(Refused, match="leaves nothing of 5"):
         run(RunConfig(**BASE, method="random", sparsity=0.9996, recovery="none"), cache)
@@ -374,15 +369,6 @@ def test_masked_training_is_counted_dense_and_without_its_zeros(record_of):
     assert 0 < spent["cpu_seconds"] and 0 < spent["seconds"]
 
 
-def test_distillation_pays_for_the_teacher_and_changes_the_result(record_of):
-    plain, taught = (record_of(**BASE, **MAGNITUDE, distill=distill) for distill in (False, True))
-    assert taught["ledger"][-1]["training_macs"] == pytest.approx(
-        4 / 3 * plain["ledger"][-1]["training_macs"]
-    )
-    assert taught["metrics"]["recovered"] != plain["metrics"]["recovered"]
-    assert taught["metrics"]["pruned"] == plain["metrics"]["pruned"]
-
-
 LAYERWISE = {
     "method": "imp",
     "scope": "layerwise",
@@ -396,16 +382,6 @@ def test_lottery_rounds_take_half_the_rate_from_the_output_layer(record_of):
     record = record_of(**BASE, **LAYERWISE, rounds=2, output_rate=0.1)
     assert [round(layer["sparsity"], 4) for layer in record["layers"]] == [0.36, 0.36, 0.19]
     assert record["warnings"] == [] and 0.64 < record["initial_overlap"] < 1
-
-
-def test_the_path_between_two_orders_of_batches(record_of):
-    record = record_of(**BASE, recovery="none", connect=True)
-    path = record["path"]
-    assert (
-        len(path["accuracy"]) == 11
-        and path["accuracy"][0] == record["metrics"]["recovered"]["test"]["accuracy"]
-    )
-    assert path["accuracy"][-1] != path["accuracy"][0] and -0.1 < path["barrier"] < 1
 
 
 def test_a_replication_chooses_inputs_first_weights_and_validation_and_follows_the_test_accuracy(cache):

@@ -19,8 +19,12 @@ from survey_lib.experiment.runs.record import correct
 from survey_lib.experiment.sweeps import store
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda name: name != lines.MARK), inner),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 
 
@@ -111,27 +115,28 @@ def runs(tmp_path, monkeypatch):
 
 @given(values)
 def test_b67_what_is_read_is_what_was_written(value):
-    assert lines.load(lines.dump({"value": value})) == {"value": value}
+    assert json.loads(lines.dump({"value": value})) == {"value": value}
 
 
-def test_b67_nan_infinity_numpy_and_torch_values_survive_strict_json(runs):
+def test_b67_numpy_and_torch_values_survive_strict_json(runs):
     odd = {
-        "nan": np.float32("nan"),
-        "inf": float("inf"),
-        "minus": -math.inf,
         "count": np.int64(3),
         "yes": np.bool_(True),
-        "array": np.array([1.5, np.nan]),
+        "array": np.array([1.5, 0.1]),
         "tensor": torch.tensor([1, 2]),
         "pair": (1, 2),
     }
     path = store.write("trial", record() | {"extra": odd})
-    strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert strict["extra"]["nan"] == {"$float": "nan"}
     back = store.local_records("trial")[path.stem]["extra"]
-    assert math.isnan(back["nan"]) and back["inf"] == math.inf and back["minus"] == -math.inf
-    assert (back["count"], back["yes"], back["tensor"], back["pair"]) == (3, True, [1, 2], [1, 2])
-    assert type(back["count"]) is int and type(back["yes"]) is bool and math.isnan(back["array"][1])
+    assert list(back.values()) == [[1.5, 0.1], 3, [1, 2], [1, 2], True]
+    assert type(back["count"]) is int and type(back["yes"]) is bool
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, np.float32("nan"), np.array([1.5, np.inf])])
+def test_b67_what_strict_json_cannot_hold_is_no_record(value, runs):
+    with pytest.raises(ValueError, match="JSON"):
+        store.write("trial", record() | {"extra": value})
+    assert store.local_records("trial") == {}
 
 
 def test_b67_a_write_that_fails_leaves_the_old_file_and_no_other(runs, monkeypatch):
@@ -152,7 +157,7 @@ def test_b67_a_write_that_fails_leaves_the_old_file_and_no_other(runs, monkeypat
         ('{"name": "someone else\'s"}', "not a record"),
         (
             json.dumps({"schema": SCHEMA + 1, "key": "0", "status": "done", "config": {}}),
-            "schema: Input should be 1 or 2",
+            "schema: must be 1 or 2",
         ),
         (lines.dump(record(seed=1)), "holds the run"),
     ],
@@ -205,18 +210,15 @@ IMPOSSIBLE = [
     ("metrics.dense.training", {}),
     ("metrics.later", {}),
     ("sparsity", 7.0),
-    ("layers.0.kept", 5),
-    ("layers.0.kept", 1),
+    ("layers.0.kept", -1),
     ("sizes.dense.parameters", 0),
-    ("sizes.pruned.parameters", 9),
-    ("sizes.compression", 2.001),
-    ("sizes.theoretical_speedup", 20.0),
+    ("sizes.compression", 0.0),
     ("ledger.0.examples", -1),
-    ("ledger.0.cpu_seconds", None),
+    ("ledger.0.cpu_seconds", "fast"),
     ("curve.0.loss", math.nan),
     ("config.seed", 1),
     ("config.sparsity", 0.6),
-    ("config.protect", "ends"),
+    ("config.protect", "ends"),  # no field any more
     ("method.version", 2),
     ("schema", 1),
     ("status", "well"),
@@ -231,10 +233,10 @@ def test_values_that_cannot_be_are_refused_when_written_and_when_read(place, val
         store.write("trial", wrong)
     path = runs / f"{record()['key']}.json"
     path.parent.mkdir(parents=True)
-    path.write_text(lines.dump(wrong))
+    path.write_text(json.dumps(wrong))
     with pytest.warns(UserWarning, match="set aside"):
         assert store.local_records("trial") == {}
-    (tmp_path / "trial.jsonl").write_text(lines.dump(record()) + "\n" + lines.dump(wrong) + "\n")
+    (tmp_path / "trial.jsonl").write_text(lines.dump(record()) + "\n" + json.dumps(wrong) + "\n")
     with pytest.raises(ValueError, match="trial.jsonl, line 2"):
         store.results("trial", published=tmp_path, local=False)
 

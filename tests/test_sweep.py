@@ -1,5 +1,6 @@
 """Sweeps: grids, resuming, deaths, interrupts, shards, engines."""
 
+import json
 import os
 import signal
 import subprocess
@@ -146,7 +147,7 @@ def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_ru
 def timeless(record):
     for entry in record["ledger"]:
         del entry["seconds"], entry["cpu_seconds"]
-    return record_json.load(record_json.dump(record))
+    return json.loads(record_json.dump(record))
 
 
 def test_a_mask_that_empties_a_layer_is_refused_and_counted_apart_and_not_tried_again(trial):

@@ -95,14 +95,6 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_advice(data):
         trained(data, lr=1e30, lr_schedule="constant")
 
 
-def test_a_teacher_with_the_same_weights_pulls_by_labels_alone(data):
-    """KL of a network from itself is zero, with zero gradient: what is left is a tenth of the cross-entropy."""
-    model = network()
-    start = train.evaluate(model, (data.train[0], data.train[1]))["loss"]
-    loss = train._objective(model.eval(), copy.deepcopy(model))(*data.train)
-    assert loss.item() == pytest.approx(0.1 * start, rel=1e-4)
-
-
 def test_the_test_set_joins_the_curve_without_changing_the_training(data):
     (plain, curve), (followed, longer) = trained(data), trained(data, test=data.test)
     assert same(plain, followed)

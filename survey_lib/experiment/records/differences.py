@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-NOT_COMPARED = frozenset(  # of time, machine and code
-    ("schema", "key", "version", "environment", "warnings", "seconds", "cpu_seconds", "uncounted")
+NOT_COMPARED = frozenset(  # what was asked for, which the key tells; of time, machine and code
+    ("schema", "key", "config", "version", "environment", "warnings", "seconds", "cpu_seconds", "uncounted")
 )
-FIXED = frozenset(("config", "method", "status", "reason", "scope"))  # asked for, not found
+FIXED = frozenset(("method", "status", "reason", "scope"))  # asked for, not found
 CHAOS = 1e-4  # from this drift of the losses on, training has taken another way
 LOOSE = 10  # times the tolerance: for values that a share of right answers is steadier than
 FREE = 10.0  # allowed where another processor may find anything
@@ -49,8 +49,8 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
 
     * 0: all else
 
-    A field that only one of the two has is a difference, except in the config, which may gain fields, and
-    where the published record is of an older schema.
+    A field that only one of the two has is a difference, except where the published record is of an older
+    schema.
 
     Parameters
     ----------
@@ -62,11 +62,7 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
         Tolerance of accuracies.
     """
     older = published.get("schema") != now.get("schema")
-    leaves = [
-        (path, a, b)
-        for path, a, b in _leaves(published, now)
-        if not (older and None in (a, b) or path[0] == "config" and a is None)
-    ]
+    leaves = [(path, a, b) for path, a, b in _leaves(published, now) if not (older and None in (a, b))]
     losses = [(a, b) for path, a, b in leaves if "loss" in path[-1] and type(a) is type(b) is float]
     drift = min(1.0, median([abs(a - b) / max(abs(a), 1e-12) for a, b in losses] or [0.0]) / CHAOS)
     shares = [layer["sparsity"] for layer in now.get("layers", ())] or [0.0]

@@ -19,6 +19,8 @@ from survey_lib.experiment.runs.tickets import TICKETS, after_rounds
 from survey_lib.lookup import known
 
 SCHEMA = 2  # of records and keys: raise it when the meaning of a run changes
+# Fields that runs no longer have, with the values of all published runs
+RETIRED = {"connect": False, "distill": False, "protect": "none"}
 
 
 class Trained(BaseModel, frozen=True, strict=True, extra="forbid", allow_inf_nan=False):
@@ -90,13 +92,9 @@ class RunConfig(Frozen):
         that differ in their rounds alone are then computed as one chain.
     output_rate : float | None
         The rate of the last layer, where it has one of its own (Frankle and Carbin 2019: half).
-    protect : Literal['none', 'ends']
-        ends: the first and the last layer stay whole (masks only: a cut never empties a layer).
     recovery : Literal['none', 'finetune', 'rewind', 'lr-rewind', 'scratch-e', 'scratch-b']
         None; finetune; rewind (weights and learning rate back to `rewind_epoch`); lr-rewind (learning
         rate only); scratch-e, scratch-b (new weights; same epochs, same MACs).
-    distill : bool
-        The recovery has the dense network of the seed as its teacher (`survey_lib.finetune`).
     epochs : int
         Epochs of dense training.
     lr : float
@@ -111,8 +109,6 @@ class RunConfig(Frozen):
         Prune this layer alone (a sensitivity scan); None prunes all.
     ticket : Literal[TICKETS]
         Original; shuffled (the mask's entries permuted in each layer); reinitialised (new weights).
-    connect : bool
-        Train once more with the batches in another order, and measure the path between the two.
     init : Literal['own', 'glorot', 'he']
         First weights: the layers' own, Glorot or He.
     inputs : Literal['normalised', 'unit']
@@ -140,9 +136,6 @@ class RunConfig(Frozen):
     when: Literal["before"] | None = None
     rate: float | None = Field(None, gt=0, lt=1)
     output_rate: float | None = Field(None, gt=0, lt=1)
-    protect: Literal["none", "ends"] = "none"
-    distill: bool = False
-    connect: bool = False
     init: Literal["own", "glorot", "he"] = "own"
     inputs: Literal["normalised", "unit"] = "normalised"
     validation: int | None = Field(None, ge=10)
@@ -214,13 +207,13 @@ class RunConfig(Frozen):
 
 
 def identity(config: Mapping) -> dict:
-    """The fields of a config that tell it from others: the frozen ones, and later ones that are not the default."""
+    """The fields that tell a config, as a record of any schema stores it, from others.
+
+    These are the frozen ones, and later ones that are not the default.
+    """
     fields = RunConfig.model_fields
-    return {
-        name: value
-        for name, value in config.items()
-        if name in FROZEN or name not in fields or value != fields[name].default
-    }
+    usual = {name: fields[name].default for name in fields.keys() - FROZEN} | RETIRED
+    return {name: value for name, value in config.items() if name not in usual or value != usual[name]}
 
 
 def key_of(config: Mapping, schema: int, version: int) -> str:

@@ -48,7 +48,7 @@ def _of_rounds(run: RunConfig) -> Iterator[str]:
         )
     if run.when and _in_training(run):
         yield f"when: before is for methods that act after training; {run.method} acts {run.row.when} it anyway"
-    if run.rewind_epoch >= run.epochs and (run.recovery.endswith("rewind") or run.connect):
+    if run.rewind_epoch >= run.epochs and run.recovery.endswith("rewind"):
         yield (
             f"rewind_epoch must lie before epochs={run.epochs}, got {run.rewind_epoch} (1 unless you set it); "
             f"write rewind_epoch: {run.epochs - 1}"
@@ -66,7 +66,7 @@ def _in_training(run: RunConfig) -> bool:
 
 def _of_masks_and_cuts(run: RunConfig) -> Iterator[str]:
     layerwise = run.masks and (run.scope or run.row.scope) == "layerwise"
-    if run.output_rate and not (run.rate and layerwise and run.protect == "none" and not run.layer):
+    if run.output_rate and not (run.rate and layerwise and not run.layer):
         yield "output_rate needs rate, scope layerwise, and a method that masks all layers"
     if run.ticket != "original" and not (run.masks and (run.early == "before" or run.recovery == "rewind")):
         yield (
@@ -75,14 +75,6 @@ def _of_masks_and_cuts(run: RunConfig) -> Iterator[str]:
         )
     if run.macs and (run.masks or run.sparsity or run.schedule != "one-shot"):
         yield f"macs is for a structured method, one-shot, without sparsity; got {run.method} {run.sparsity}"
-    if run.protect != "none" and (not run.masks or run.row.during or run.layer):
-        yield f"protect is for masks chosen before or after training; got {run.method}"
-    if run.distill and run.recovery == "none":
-        yield "distill needs a recovery; got none"
-    if run.connect and run.distill:
-        yield "connect trains its second network without a teacher; leave distill out"
-    if run.connect and run.recovery != ("none" if run.method == DENSE else "rewind"):
-        yield f"connect is for recovery rewind, or for dense with recovery none; got {run.method} {run.recovery}"
 
 
 def _of_stories(run: RunConfig) -> Iterator[str]:

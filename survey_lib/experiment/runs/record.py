@@ -72,7 +72,6 @@ def finished(state: RunState, notes: list[str]) -> dict:
         "ledger": [*state.ledger],
         "warnings": notes,
         "initial_overlap": state.initial_overlap(),
-        "path": state.path,
     }
 
 

@@ -1,65 +1,27 @@
 """A record as one line of strict JSON, and back, checked."""
 
 import json
-import math
-from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
-from torch import Tensor
 
 from survey_lib.experiment.records.schema import Header, Record
-
-MARK = "$float"  # {"$float": "nan"} stands for what strict JSON cannot hold
-
-
-def encode(value: Any) -> Any:
-    """A record as strict JSON can hold it: numpy and torch values become plain ones, nan and inf a marker.
-
-    Examples
-    --------
-    >>> encode({"loss": np.float32("nan"), "n": np.int64(3)})
-    {'loss': {'$float': 'nan'}, 'n': 3}
-    """
-    if isinstance(value, dict):
-        return {str(name): encode(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [encode(inner) for inner in value]
-    if isinstance(value, np.ndarray | Tensor):
-        return encode(value.tolist())
-    if isinstance(value, np.generic):
-        return encode(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return {MARK: str(value)}
-    return value
+from survey_lib.experiment.records.wording import in_words
 
 
 def dump(record: dict) -> str:
-    """One line of strict JSON with sorted names: equal records give equal bytes."""
-    return json.dumps(encode(record), allow_nan=False, sort_keys=True, ensure_ascii=False)
+    """One line of strict JSON with sorted names: equal records give equal bytes.
 
-
-def load(text: str) -> Any:
-    """The inverse of `dump`.
-
-    Raises
-    ------
-    ValueError
-        For anything that is not JSON.
+    Values of numpy and torch become plain ones. ValueError for nan and infinity, which no result of a run is.
 
     Examples
     --------
-    >>> load('{"loss": {"$float": "-inf"}}')
-    {'loss': -inf}
+    >>> import numpy as np
+    >>> dump({"n": np.int64(3), "loss": np.array([0.5])})
+    '{"loss": [0.5], "n": 3}'
     """
-    try:
-        return json.loads(text, object_hook=_unmark)
-    except (RecursionError, TypeError) as error:
-        raise ValueError(f"not a record of a run: {error}") from error
-
-
-def _unmark(value: dict) -> Any:
-    return float(value[MARK]) if value.keys() == {MARK} else value
+    return json.dumps(
+        record, default=lambda value: value.tolist(), allow_nan=False, sort_keys=True, ensure_ascii=False
+    )
 
 
 def parse(text: str, key: str | None = None) -> dict:
@@ -77,14 +39,14 @@ def parse(text: str, key: str | None = None) -> dict:
     ValueError
         For anything else: cut off, foreign, another key, impossible values.
     """
-    record = load(text)
-    finished = isinstance(record, dict) and record.get("status") == "done"
     try:
+        record = json.loads(text)
+        finished = isinstance(record, dict) and record.get("status") == "done"
         found = (Record if finished else Header).model_validate(record)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ValueError(f"not a record of a run: {field}: {first['msg']}") from error
+        raise ValueError(f"not a record of a run: {in_words(error)}") from error
+    except RecursionError as error:
+        raise ValueError(f"not a record of a run: {error}") from error
     if key not in (None, found.key):
         raise ValueError(f"it holds the run {found.key}")
     return record

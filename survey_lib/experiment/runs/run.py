@@ -14,21 +14,17 @@ from survey_lib.catalogue import WITHOUT_DATA
 from survey_lib.chain.masks import Masks, overall_sparsity, prunable
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.environment import one_thread
-from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh, recipe
+from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh
 from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig
-from survey_lib.experiment.runs.record import finished, finished_stories, recalibrated
+from survey_lib.experiment.runs.record import finished, finished_stories
 from survey_lib.experiment.runs.run_state import RunState
 from survey_lib.experiment.runs.stories import prune_stories
-from survey_lib.experiment.runs.tickets import after_rounds, barrier, blend, shuffled
-from survey_lib.experiment.runs.train import evaluate, fit
+from survey_lib.experiment.runs.tickets import after_rounds, shuffled
 from survey_lib.experiment.sweeps import store
 from survey_lib.measure import measure
 from survey_lib.measure.training_costs import Meter, stopwatch
 from survey_lib.prune import during, prune
 from survey_lib.steps.request import BudgetNotMet
-
-OTHER_ORDER = 2_000_003  # added to the seed: an order of batches that no run of a study has
-PATH = 11  # points on the line between two solutions, both ends included
 
 
 class Refused(ValueError):
@@ -90,8 +86,6 @@ def run_chain(
         trunk = longest.model_copy(update={"ticket": "original"})
         state = _start(trunk, data, baseline)
         for end in _walk(state, configs):
-            if end.config.connect:
-                end.path = _path(end)
             write(finished(end, _messages(caught)))
 
 
@@ -142,7 +136,7 @@ def _refuse_empty_layers(state: RunState) -> None:
         config = state.config
         raise Refused(
             f"{config.method} at sparsity {state.sparsity:.4g} leaves nothing of {', '.join(empty)}: "
-            "a network cut in two is no result; protect: ends keeps the first and last layer"
+            "a network cut in two is no result"
         )
 
 
@@ -197,13 +191,9 @@ def _asked(state: RunState, number: int) -> list[tuple[list[str] | None, float |
     if not config.masks:
         return [([config.layer] if config.layer else None, 1 - (1 - steps[number]) / (1 - steps[number - 1]))]
     if config.output_rate:
-        *others, last = _layers(state)
+        *others, last = (name.rpartition(".")[0] for name in prunable(state.model))
         return [(others, steps[number]), ([last], after_rounds(config.output_rate, number))]
     return [([config.layer] if config.layer else None, steps[number])]
-
-
-def _layers(state: RunState) -> list[str]:
-    return [name.rpartition(".")[0] for name in prunable(state.model)]
 
 
 def _prune(state: RunState, number: int) -> None:
@@ -240,7 +230,6 @@ def _pruned(state: RunState, layers: list[str] | None, sparsity: float | None):
         batches=state.training_images(config.evidence),
         scope=config.scope or config.row.scope,
         layers=layers,
-        protect=_layers(state)[:: len(_layers(state)) - 1] if config.protect == "ends" else (),
         masks=_of(state.masks, layers) if config.masks else None,
         seed=config.seed,
     )
@@ -257,16 +246,12 @@ def _recover(state: RunState) -> None:
         state.train("recovery", config.recovery_epochs, config.recovery_lr)
     elif config.recovery in ("rewind", "lr-rewind"):
         if config.recovery == "rewind":
-            state.model = _rewound(state)
+            state.model = state.rebuilt(None if config.ticket == "reinitialised" else state.dense.rewind)
         state.train("recovery", config.epochs, config.lr, first_epoch=config.rewind_epoch)
     elif config.recovery in ("scratch-e", "scratch-b"):
         epochs = config.epochs if config.recovery == "scratch-e" else _same_macs(state)
         state.model = state.rebuilt(None)
         state.train("recovery", epochs, config.lr)
-
-
-def _rewound(state: RunState):
-    return state.rebuilt(None if state.config.ticket == "reinitialised" else state.dense.rewind)
 
 
 def _same_macs(state: RunState) -> int:
@@ -278,25 +263,3 @@ def _same_macs(state: RunState) -> int:
             f"scratch-b trains twice the epochs; equal MACs would be {times:.2f} times", stacklevel=2
         )
     return round(state.config.epochs * min(2.0, times))
-
-
-def _path(state: RunState) -> dict:
-    """Linear mode connectivity (Frankle et al. 2020).
-
-    The same start is trained with its batches in another order, and the test accuracy is measured on the straight
-    line between the two, with new batch-norm statistics at each point.
-    """
-    config, twin = state.config, _rewound(state)
-    order = {"seed": config.seed + OTHER_ORDER}
-    fit(
-        twin,
-        state.data,
-        epochs=config.epochs,
-        lr=config.lr,
-        first_epoch=config.rewind_epoch,
-        masks=state.masks,
-        **recipe(config) | order,
-    )
-    mixed = (recalibrated(blend(state.model, twin, k / (PATH - 1)), state) for k in range(PATH))
-    accuracies = [evaluate(model, state.data.test)["accuracy"] for model in mixed]
-    return {"accuracy": accuracies, "barrier": barrier(accuracies)}

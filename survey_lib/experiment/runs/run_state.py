@@ -39,7 +39,6 @@ class RunState:
     ledger: list[dict] = field(default_factory=list)
     skipped: list = field(default_factory=list)
     sparsity: float = 0.0
-    path: dict | None = None
 
     def branch(self, config: RunConfig) -> RunState:
         """The same network for a config that parts here: training one does not change the other."""
@@ -58,7 +57,7 @@ class RunState:
         order = torch.randperm(len(y), generator=torch.Generator().manual_seed(self.config.seed))
         return [(x[part], y[part]) for part in order[:count].to(y.device).split(BATCH)]
 
-    def charge(self, stage: str, epochs: int, examples: int, spent: dict, teacher: float = 0) -> None:
+    def charge(self, stage: str, epochs: int, examples: int, spent: dict) -> None:
         """Enter a stage in the cost ledger.
 
         MACs of training on dense hardware, and of the non-zero weights alone (theoretical).
@@ -73,13 +72,11 @@ class RunState:
             Examples in an epoch.
         spent : dict
             Seconds, wall and CPU.
-        teacher : float, default 0
-            MACs an example besides.
         """
         size = measure(self.model, self.example)
         macs = {
-            "training_macs": round(examples * (PASSES * size["macs"] + teacher)),
-            "nonzero_training_macs": examples * (PASSES * size["nonzero_macs"] + teacher),
+            "training_macs": round(examples * PASSES * size["macs"]),
+            "nonzero_training_macs": examples * (PASSES * size["nonzero_macs"]),
         }
         self.ledger.append({"stage": stage, "epochs": epochs, "examples": examples} | macs | spent)
 
@@ -100,7 +97,6 @@ class RunState:
             Starts a method that acts while training.
         """
         read = stopwatch()
-        teacher = self.dense.model if self.config.distill and stage == "recovery" else None
         curve = fit(
             self.model,
             self.data,
@@ -109,14 +105,12 @@ class RunState:
             first_epoch=first_epoch,
             masks=self.masks,
             session=session,
-            teacher=teacher,
             test=self.data.test if self.config.track_test else None,
             **recipe(self.config),
         )
         self.curve += [{"stage": stage} | point for point in curve]
         trained = epochs - first_epoch
-        watched = measure(teacher, self.example)["macs"] if teacher else 0
-        self.charge(stage, trained, trained * len(self.data.train[1]), read(), watched)
+        self.charge(stage, trained, trained * len(self.data.train[1]), read())
 
     def rebuilt(self, weights: dict[str, Tensor] | None) -> nn.Module:
         """The pruned shape with other weights: those of `weights`, or new ones of another seed."""

@@ -1,7 +1,7 @@
 """Sanity checks of a mask: whether its place in the network matters, and the weights it was found with."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -108,16 +108,3 @@ def blend(first: nn.Module, second: nn.Module, share: float) -> nn.Module:
         for name, weight in mixed.named_parameters():
             weight.lerp_(other[name], share)
     return mixed
-
-
-def barrier(accuracies: Sequence[float]) -> float:
-    """How far the error rises on the straight path between two solutions: max − mean of the two ends.
-
-    Near 0: the two lie in one basin (Frankle et al. 2020). accuracies: at equal steps from one to the other.
-
-    Examples
-    --------
-    >>> round(barrier([0.9, 0.5, 0.8]), 2)
-    0.35
-    """
-    return (accuracies[0] + accuracies[-1]) / 2 - min(accuracies)

@@ -1,6 +1,5 @@
 """One training loop and one evaluation, for every model and method."""
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 
@@ -10,11 +9,9 @@ from torch import Tensor, nn
 
 from survey_lib.chain import masks as chain_masks
 from survey_lib.chain.training.descent import descend, make_optimizer
-from survey_lib.chain.training.finetune import distillation
 from survey_lib.experiment.data.loaders import Data, Split, augment
 
 BINS = 15  # of the calibration error
-TEMPERATURE, TAUGHT = 4.0, 0.9  # of distillation, as in `survey_lib.finetune`
 
 
 def batches(data: Data, batch_size: int, seed: int) -> Iterator[Split]:
@@ -50,7 +47,6 @@ def fit(
     session: Callable | None = None,
     first_epoch: int = 0,
     on_epoch: Callable[[int, nn.Module], None] | None = None,
-    teacher: nn.Module | None = None,
     test: Split | None = None,
 ) -> list[dict]:
     """Train `model` in place and return its curve.
@@ -86,8 +82,6 @@ def fit(
         Start there on the learning-rate schedule of `epochs` (rewinding).
     on_epoch : Callable[[int, nn.Module], None], optional
         Called with the number of epochs done and the model.
-    teacher : nn.Module, optional
-        A trained network whose scores are learnt besides, at T = 4 and w = 0.9 of `survey_lib.finetune`.
     test : Split, optional
         Its accuracy joins the curve; nothing is chosen by it.
 
@@ -110,7 +104,7 @@ def fit(
         model,
         lambda epoch: batches(data, batch_size, seed * 100_003 + epoch),
         stepper,
-        _objective(model, teacher),
+        lambda x, y: F.cross_entropy(model(x), y),
         lr=lr,
         schedule=lr_schedule,
         epochs=epochs,
@@ -131,21 +125,6 @@ def fit(
         held.remove()
     model.to(memory_format=torch.contiguous_format)
     return curve
-
-
-def _objective(model: nn.Module, teacher: nn.Module | None) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a batch (x, y), with the teacher's share in it."""
-    if teacher is None:
-        return lambda x, y: F.cross_entropy(model(x), y)
-    parent = copy.deepcopy(teacher).eval().to(memory_format=torch.channels_last)
-
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        with torch.no_grad():
-            taught = parent(x)
-        scores = model(x)
-        return (1 - TAUGHT) * F.cross_entropy(scores, y) + TAUGHT * distillation(scores, taught, TEMPERATURE)
-
-    return loss
 
 
 @torch.no_grad()

@@ -20,7 +20,6 @@ MEASURED = {  # column: where it stands in a record
     "recalibrated_accuracy": "metrics.recalibrated.test.accuracy",
     "dense_accuracy": "metrics.dense.test.accuracy",
     "test_n": "metrics.recovered.test.n",
-    "barrier": "path.barrier",
     "initial_overlap": "initial_overlap",
     "loss": "metrics.recovered.test.loss",
     "written_loss": "metrics.recovered.written.loss",

@@ -208,7 +208,7 @@ def results(
     return tidy.frame([tidy.row(study, record) for record in found])
 
 
-def _short(record: dict) -> dict:
+def short(record: dict) -> dict:
     """The record as it is published.
 
     Of its curve, which would be most of the file, the last point of each stage (all points where the test accuracy
@@ -275,7 +275,7 @@ def publish(
             f"`survey sweep {study} --profile {profile}`, or drop them with --prune"
         )
     return files.replace(
-        published_file(study, published), "".join(lines.dump(_short(record)) + "\n" for record in done)
+        published_file(study, published), "".join(lines.dump(short(record)) + "\n" for record in done)
     )
 
 

@@ -1,5 +1,6 @@
 """Published files checked, and some of their runs computed again from nothing and compared."""
 
+import json
 import math
 import random
 import tempfile
@@ -12,11 +13,10 @@ from statistics import fmean
 import pandas as pd
 import torch
 
-from survey_lib.catalogue import find
 from survey_lib.experiment.data.loaders import available
 from survey_lib.experiment.records.differences import NOT_COMPARED, Pair, compare
 from survey_lib.experiment.runs import record_json
-from survey_lib.experiment.runs.config import STORIES, RunConfig
+from survey_lib.experiment.runs.config import STORIES, RunConfig, identity
 from survey_lib.experiment.runs.run import run
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
@@ -69,7 +69,10 @@ def verify(
     report(
         f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of counts and versions"
     )
-    here = _computable(published, report)
+    why = [_left_out(record) for _, record in published]
+    for reason, count in Counter(filter(None, why)).items():
+        report(f"{count} of {len(published)} runs left out: {reason}")
+    here = [pair for pair, reason in zip(published, why, strict=True) if not reason]
     if not (here or rows):
         where = store.published_file(study) if study else store.published_file("*").parent
         raise ValueError(
@@ -103,14 +106,20 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
     records : list[dict]
         Its published lines.
     """
-    configs = [RunConfig(**record["config"]) for record in records]
+    configs = [_config(record) for record in records]
     keys = {config: record["key"] for config, record in zip(configs, records, strict=True)}
     profiles = sorted({config.profile for config in configs} & studies.load(study).profiles.keys())
     asked = {config: key for name in profiles for key, config in studies.by_key(study, name).items()}
     counts, path = Counter(configs), store.published_file(study)
+    old = Counter(
+        f"{_outdated(record)}: survey sweep {study} --profile {config.profile}, "
+        f"then survey publish {study} --profile {config.profile}"
+        for record, config in zip(records, configs, strict=True)
+        if _outdated(record)
+    )
     lines = [record_json.dump(record) + "\n" for record in sorted(records, key=lambda record: record["key"])]
     found = [(r["key"], "a run that failed is not published") for r in records if r["status"] == "failed"]
-    found += _versions(study, records)
+    found += [("", f"{count} runs of {problem}") for problem, count in old.items()]
     found += [(keys[run], f"its config is there {count} times") for run, count in counts.items() if count > 1]
     found += [(keys[run], "the study does not ask for it") for run in keys if run not in asked]
     found += [(asked[run], "the study asks for it, and it is not there") for run in asked if run not in keys]
@@ -119,54 +128,39 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
     return found
 
 
-def _versions(study: str, records: list[dict]) -> list[Fault]:
-    fields = ("method", "profile")
-    old = Counter(
-        (*(record["config"][name] for name in fields), record["method"]["version"])
-        for record in records
-        if _outdated(record)
+def _config(record: dict) -> RunConfig:
+    return RunConfig(**identity(record["config"]))
+
+
+def _outdated(record: dict) -> str:
+    """Which version of its method a record is of, if that cannot be computed any more."""
+    row, version = _config(record).row, record["method"]["version"]
+    if row is None or version == row.version:
+        return ""
+    return (
+        f"{record['config']['method']} are of version {version} of the method, which has version {row.version} "
+        "now, and cannot be compared"
     )
-    return [
-        (
-            "",
-            f"{count} runs of {method} are of version {version} of the method, which has version "
-            f"{find(method).version} now, and cannot be compared: survey sweep {study} --profile {profile}, "
-            f"then survey publish {study} --profile {profile}",
-        )
-        for (method, profile, version), count in old.items()
-    ]
 
 
-def _outdated(record: dict) -> bool:
-    """Whether the method of a record has another version now, so that the run cannot be computed as it was."""
-    row = RunConfig(**record["config"]).row
-    return row is not None and record["method"]["version"] != row.version
-
-
-def _computable(published: list[tuple[str, dict]], report: Callable[[str], None]) -> list[tuple[str, dict]]:
-    """The runs that can be computed here: methods, data and device are at hand. Says how many are left out."""
-    total = len(published)
-    published = [pair for pair in published if not _outdated(pair[1])]
-    if old := total - len(published):
-        report(f"{old} of {total} runs left out: their methods have newer versions")
-    data = Counter(record["config"]["data"] for _, record in published)
-    missing = {name for name in {*data} - {STORIES} if not available(name)}
-    for name in sorted(missing):
-        report(f"{data[name]} of {total} runs left out: {name} is not on this machine")
-    published = [pair for pair in published if pair[1]["config"]["data"] not in missing]
-    gpu = torch.cuda.is_available()
-    here = [pair for pair in published if gpu or pair[1]["config"]["device"] == "cpu"]
-    if left := len(published) - len(here):
-        report(f"{left} of {total} runs left out: they were computed on a GPU, and torch sees none here")
-    return here
+def _left_out(record: dict) -> str:
+    """Why a run cannot be computed here; empty for one that can."""
+    config = record["config"]
+    if _outdated(record):
+        return "their methods have newer versions"
+    if config["data"] != STORIES and not available(config["data"]):
+        return f"{config['data']} is not on this machine"
+    if config["device"] != "cpu" and not torch.cuda.is_available():
+        return "they were computed on a GPU, and torch sees none here"
+    return ""
 
 
 def _again(old: dict, cache: Path, tolerance: float) -> list[Pair]:
     try:
-        new = store._short(run(RunConfig(**old["config"]), cache))
+        new = store.short(run(_config(old), cache))
     except ValueError as error:
         new = old | {"status": "refused", "reason": str(error)}
-    return compare(old, record_json.load(record_json.dump(new)), tolerance)
+    return compare(old, json.loads(record_json.dump(new)), tolerance)
 
 
 def _mean(pairs: list[Pair]) -> Pair:
