@@ -86,7 +86,7 @@ def wait(ready, seconds: float = 180) -> None:
 
 
 def accuracies() -> dict:
-    frame = store.results("trial", published="nowhere")
+    frame = store.results("trial")
     return dict(zip(frame["key"], frame["accuracy"], strict=True))
 
 

@@ -80,7 +80,7 @@ def test_two_sweeps_on_one_store_end_with_each_run_once(trial, child):
     for one in pair:
         one.join()
     assert [one.exitcode for one in pair] == [0, 0]
-    assert len(finished(trial)) == 6 == store.results("trial", published="nowhere")["status"].eq("done").sum()
+    assert len(finished(trial)) == 6 == store.results("trial")["status"].eq("done").sum()
     assert [path.suffix for path in trial.iterdir()] == [".json"] * 6  # no temporary file
 
 
@@ -109,7 +109,7 @@ def test_a_loss_that_becomes_nan_is_a_failed_run_with_its_reason_and_no_result(t
     done = sweep.sweep("trial", "diverging", engine="serial")
     assert (done.done, len(done.failed), done.left) == (1, 1, 0)
     assert "the loss became" in str(done) and "lower lr" in str(done)
-    frame = store.results("trial", published="nowhere").set_index("method")
+    frame = store.results("trial").set_index("method")
     assert frame.loc["random", "status"] == "failed" and math.isnan(frame.loc["random", "accuracy"])
     assert frame.loc["dense", "accuracy"] > 0.5
 
@@ -193,23 +193,24 @@ def test_a_device_that_is_not_there_gives_failed_runs_and_a_summary(device, tria
     study.keys.cache_clear()
     done = serial()
     assert (done.done, len(done.failed), done.left) == (0, 6, 0) and "6 failed" in str(done)
-    assert store.results("trial", published="nowhere")["status"].tolist() == ["failed"] * 6
+    assert store.results("trial")["status"].tolist() == ["failed"] * 6
 
 
-def _read_only(folder, queue):
+def _read_only(queue):
     if os.getuid() == 0:
         os.setuid(65534)  # nobody: root may write anywhere
     try:
         store.write("trial", next(iter(store.local_records("trial").values())))
         queue.put("could write")
     except PermissionError:
-        frame = store.results("trial", folder)
+        frame = store.results("trial")
         queue.put((len(frame), frame["accuracy"].notna().sum()))
 
 
-def test_a_read_only_checkout_still_reads_published_and_local_results(done, tmp_path):
+def test_a_read_only_checkout_still_reads_published_and_local_results(done, tmp_path, monkeypatch):
     """A cut-off file there is left out and named, though it cannot be moved."""
-    store.publish("trial", published=done.parent, profile="quick")
+    monkeypatch.setattr(store, "PUBLISHED", done.parent)
+    store.publish("trial", profile="quick")
     for path in sorted(done.glob("*.json"))[3:]:
         path.unlink()
     (done / "0000000000000000.json").write_text("{")
@@ -223,7 +224,7 @@ def test_a_read_only_checkout_still_reads_published_and_local_results(done, tmp_
         "fork"
     )  # a reader computes no gradients; root must give up its rights first
     queue = fork.Queue()
-    child = fork.Process(target=_read_only, args=(done.parent, queue))
+    child = fork.Process(target=_read_only, args=(queue,))
     child.start()
     child.join()
     for path in (done.parent, done):

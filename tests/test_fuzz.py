@@ -153,10 +153,11 @@ PLACES = [place for place in paths(SMALL) if place]
 
 @often(300)
 @given(place=st.sampled_from(PLACES), new=anything)
-def test_lines_of_results_changed_at_one_place(tmp_path, place, new):
+def test_lines_of_results_changed_at_one_place(tmp_path, monkeypatch, place, new):
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path)
     text = json.dumps(changed(SMALL, place, new))
     (tmp_path / "weight.jsonl").write_text(text + "\n", encoding="utf-8")
-    frame = refused_or_right(lambda: store.results("weight", published=tmp_path, local=False))
+    frame = refused_or_right(lambda: store.results("weight", local=False))
     assert frame is None or len(frame) == 1
 
 
@@ -172,11 +173,12 @@ def test_lines_of_results_that_are_none(text):
 
 @often(100)
 @given(st.text() | st.text(alphabet="\u2028\u2029\x85\x0c\x1c\n\r"))
-def test_any_text_in_a_record_survives_publishing(tmp_path, reason):
+def test_any_text_in_a_record_survives_publishing(tmp_path, monkeypatch, reason):
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path)
     (tmp_path / "trial.jsonl").write_text(
         record_json.dump(SMALL | {"warnings": [reason]}) + "\n", encoding="utf-8", newline=""
     )
-    assert store.records("trial", published=tmp_path, local=False)[0]["warnings"] == [reason]
+    assert store.records("trial", local=False)[0]["warnings"] == [reason]
 
 
 def dense():

@@ -110,6 +110,7 @@ def record(seed=0, accuracy=0.5, status="done", profile="full"):
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path)
     return tmp_path / "runs" / "trial"
 
 
@@ -238,7 +239,7 @@ def test_values_that_cannot_be_are_refused_when_written_and_when_read(place, val
         assert store.local_records("trial") == {}
     (tmp_path / "trial.jsonl").write_text(lines.dump(record()) + "\n" + json.dumps(wrong) + "\n")
     with pytest.raises(ValueError, match="trial.jsonl, line 2"):
-        store.results("trial", published=tmp_path, local=False)
+        store.results("trial", local=False)
 
 
 def test_every_published_line_holds():
@@ -296,18 +297,18 @@ def test_b88_an_unknown_study_is_an_error(runs):
 
 
 def test_a_study_without_runs_is_an_empty_table_with_all_columns(runs):
-    frame = store.results("comparison", published=runs)
+    frame = store.results("comparison")
     assert frame.empty and {"method", "accuracy", "compression"} <= set(frame.columns)
 
 
 def test_local_runs_lie_over_published_ones(runs, tmp_path):
     for seed in (0, 1):
         store.write("trial", record(seed, accuracy=0.5))
-    store.publish("trial", published=tmp_path)
+    store.publish("trial")
     (runs / f"{record(1)['key']}.json").unlink()
     store.write("trial", record(0, accuracy=0.9))
-    assert store.results("trial", published=tmp_path)["accuracy"].tolist() == [0.9, 0.5]
-    assert store.results("trial", published=tmp_path, local=False)["accuracy"].tolist() == [0.5, 0.5]
+    assert store.results("trial")["accuracy"].tolist() == [0.9, 0.5]
+    assert store.results("trial", local=False)["accuracy"].tolist() == [0.5, 0.5]
 
 
 def test_a_profile_can_be_chosen(runs):
@@ -320,9 +321,9 @@ def test_publishing_twice_gives_the_same_sorted_bytes_and_only_finished_runs(run
     for seed in (3, 1, 2):
         store.write("trial", record(seed))
     store.write("trial", record(4, status="failed"))
-    path = store.publish("trial", published=tmp_path)
+    path = store.publish("trial")
     first = path.read_bytes()
-    assert store.publish("trial", published=tmp_path).read_bytes() == first
+    assert store.publish("trial").read_bytes() == first
     lines = [json.loads(line) for line in first.decode().splitlines()]
     assert [line["key"] for line in lines] == sorted(record(seed)["key"] for seed in (1, 2, 3))
 
@@ -333,31 +334,31 @@ def test_refused_runs_are_published_too(runs, tmp_path):
         {k: record()[k] for k in ("schema", "key", "config", "method", "environment")}
         | {"status": "refused", "reason": "nothing is left of conv1"},
     )
-    store.publish("trial", published=tmp_path)
-    assert store.results("trial", published=tmp_path, local=False)["status"].tolist() == ["refused"]
+    store.publish("trial")
+    assert store.results("trial", local=False)["status"].tolist() == ["refused"]
 
 
 def test_published_seconds_are_left_out_where_the_processor_was_shared(runs, tmp_path):
     store.write("trial", record())
-    (line,) = store.publish("trial", published=tmp_path).read_text().splitlines()
+    (line,) = store.publish("trial").read_text().splitlines()
     assert [(s["seconds"], s["cpu_seconds"]) for s in json.loads(line)["ledger"]] == [(1.0, 0.9), (None, 1.0)]
     assert [point["epoch"] for point in json.loads(line)["curve"]] == [2]
-    row = store.results("trial", published=tmp_path, local=False).iloc[0]
+    row = store.results("trial", local=False).iloc[0]
     assert math.isnan(row.seconds) and row.cpu_seconds == 1.9
 
 
 def test_publishing_drops_no_published_run_unless_it_is_told_to(runs, tmp_path, monkeypatch):
     for seed in (0, 1):
         store.write("trial", record(seed))
-    before = store.publish("trial", published=tmp_path).read_bytes()
+    before = store.publish("trial").read_bytes()
     monkeypatch.setattr(store.studies, "keys", lambda _: frozenset({record(1)["key"]}))
     with pytest.raises(
         ValueError, match=f"1 published runs of trial would be dropped: {record(0)['key']}.*--prune"
     ):
-        store.publish("trial", published=tmp_path)
+        store.publish("trial")
     assert (tmp_path / "trial.jsonl").read_bytes() == before
-    store.publish("trial", published=tmp_path, prune=True)
-    assert store.published_records("trial", tmp_path).keys() == {record(1)["key"]}
+    store.publish("trial", prune=True)
+    assert store.published_records("trial").keys() == {record(1)["key"]}
 
 
 def test_a_run_of_another_version_takes_the_place_of_the_published_one(runs, tmp_path):
@@ -365,16 +366,16 @@ def test_a_run_of_another_version_takes_the_place_of_the_published_one(runs, tmp
     old |= {"method": old["method"] | {"version": 2}, "key": key_of(old["config"], SCHEMA, 2)}
     (tmp_path / "trial.jsonl").write_text(lines.dump(old) + "\n")
     store.write("trial", record())
-    store.publish("trial", published=tmp_path)
-    assert store.published_records("trial", tmp_path).keys() == {record()["key"]}
+    store.publish("trial")
+    assert store.published_records("trial").keys() == {record()["key"]}
 
 
 def test_publishing_nothing_says_what_to_do(runs, tmp_path):
     with pytest.raises(ValueError, match="first: survey sweep trial --profile full"):
-        store.publish("trial", published=tmp_path)
+        store.publish("trial")
 
 
-def test_a_damaged_published_line_is_named(tmp_path):
+def test_a_damaged_published_line_is_named(runs, tmp_path):
     (tmp_path / "trial.jsonl").write_text('{"schema": 1\n')
     with pytest.raises(ValueError, match="trial.jsonl, line 1"):
-        store.results("trial", published=tmp_path, local=False)
+        store.results("trial", local=False)

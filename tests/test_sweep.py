@@ -140,7 +140,7 @@ def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_ru
     )
     assert sweep.sweep("trial", engine="serial").done == 4
     assert len(trainings) == 3 + 2  # three rounds, and the last training of each reinitialised ticket
-    chained = {record["key"]: timeless(record) for record in store.records("trial", published="nowhere")}
+    chained = {record["key"]: timeless(record) for record in store.records("trial")}
     assert chained == {config.key(): timeless(run(config)) for config in study.configs("trial", "quick")}
 
 
@@ -166,7 +166,7 @@ def test_b67_a_changed_setting_is_another_run(done):
     (study.FOLDER / "trial.yaml").write_text(YAML.replace("recovery_epochs: 1", "recovery_epochs: 2"))
     study.keys.cache_clear()
     assert sweep.status("trial").iloc[0].left == 6
-    assert store.results("trial", published="nowhere").empty  # what is no longer asked for is not mixed in
+    assert store.results("trial").empty  # what is no longer asked for is not mixed in
 
 
 def test_b55_b63_engines_and_order_give_equal_results_and_a_worker_that_dies_costs_one_run(

@@ -48,14 +48,15 @@ def records(tmp_path_factory):
         patch.setenv("SURVEY_RUNS", str(folder / "runs"))
         study.keys.cache_clear()
         sweep.sweep("trial", engine="serial")
-        text = store.publish("trial", published=folder, profile="quick").read_text()
+        patch.setattr(store, "PUBLISHED", folder)
+        text = store.publish("trial", profile="quick").read_text()
     return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture
 def published(trial, tmp_path, monkeypatch, records):
     """Write lines as the published file of the trial study."""
-    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
     path = store.published_file("trial")
     path.parent.mkdir(parents=True)
     return lambda lines: path.write_text("".join(record_json.dump(line) + "\n" for line in lines))
@@ -347,7 +348,7 @@ def test_runs_of_a_gpu_are_left_out_and_counted_where_there_is_none(tampered, mo
 
 
 def test_verify_without_published_runs_says_so(trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(store, "PUBLISHED", tmp_path / "published")
     with pytest.raises(ValueError, match="survey publish STUDY"):
         verify.verify("trial")
 

@@ -148,9 +148,8 @@ def _costs(one: nn.Module, dense: nn.Module, example: Tensor) -> dict:
 def _timed(
     timed: Mapping[tuple[str, str], nn.Module], images: Tensor, threads: int, seconds: float
 ) -> pd.DataFrame:
-    named = {f"{name}|{runtime}": one for (name, runtime), one in timed.items()}
-    table = compare_latency(named, images, threads=threads, seconds=seconds, rounds=ROUNDS)
-    table[["variant", "runtime"]] = table.pop("model").str.split("|", expand=True).to_numpy()
+    table = compare_latency(timed, images, threads=threads, seconds=seconds, rounds=ROUNDS)
+    table[["variant", "runtime"]] = table.pop("model").tolist()
     slow = {"speedup_measured": "ratio", "speedup_low": "ratio_high", "speedup_high": "ratio_low"}
     return table.assign(**{name: 1 / table[ratio] for name, ratio in slow.items()})
 

@@ -83,15 +83,21 @@ def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
     path = Path(folder) / f"dense-{config.dense_key()}.safetensors"
     if os.path.lexists(path):
         try:
-            return _belonging(config, data, path)
+            return _read(config, data, path)
         except ValueError as error:
             warnings.warn(f"{path.name} is trained again: {error}", stacklevel=2)
-    _train(config, data, path)
-    return _belonging(config, data, path)
+    content = _trained(config, data)
+    if path.is_dir() and not path.is_symlink():
+        files.set_aside(path)
+    files.replace(path, content)
+    return _read(config, data, path)
 
 
-def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """Notes and tensors of a checkpoint; ValueError if it is not the file that `_train` wrote for this config."""
+def _read(config: RunConfig, data: Data, path: Path) -> Dense:
+    """The checkpoint as a network.
+
+    ValueError if it is not the file of this config, or its weights, data and preprocessing do not belong together.
+    """
     files.check_plain(path)
     try:
         with safe_open(path, "pt") as file:
@@ -103,7 +109,20 @@ def _whole(config: RunConfig, path: Path) -> tuple[dict, dict[str, Tensor]]:
         raise ValueError(f"it holds the dense network {stored.get('key')}, not {config.dense_key()}")
     if stored.get("sha256") != _digest(tensors, stored.get("about", "")):
         raise ValueError("its content does not have the stored sha256")
-    return json.loads(stored["about"]), tensors
+    about, model = json.loads(stored["about"]), fresh(config, data, config.seed)
+    model.load_state_dict(_part(tensors, "trained/"))
+    found, accuracy = evaluate(model, data.validation)["accuracy"], about["validation_accuracy"]
+    if about["preprocessing"] != _preprocessing(data) or abs(found - accuracy) > 2 / len(data.validation[1]):
+        raise ValueError(
+            f"stored validation accuracy {accuracy:.4f} with {about['preprocessing']}, measured "
+            f"{found:.4f} with {_preprocessing(data)}"
+        )
+    rewind = {name: tensor.to(config.device) for name, tensor in _part(tensors, "rewind/").items()}
+    return Dense(model, rewind, about["curve"], about["spent"])
+
+
+def _part(tensors: dict[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _digest(tensors: dict[str, Tensor], about: str) -> str:
@@ -115,30 +134,12 @@ def _digest(tensors: dict[str, Tensor], about: str) -> str:
     return digest.hexdigest()
 
 
-def _belonging(config: RunConfig, data: Data, path: Path) -> Dense:
-    """The checkpoint as a network; ValueError where weights, data and preprocessing do not belong together."""
-    about, tensors = _whole(config, path)
-    states: dict[str, dict[str, Tensor]] = {"trained": {}, "rewind": {}}
-    for name, tensor in tensors.items():
-        part, _, inner = name.partition("/")
-        states[part][inner] = tensor.to(config.device)
-    model = fresh(config, data, config.seed)
-    model.load_state_dict(states["trained"])
-    found = evaluate(model, data.validation)["accuracy"]
-    stored, tolerance = about["validation_accuracy"], 2 / len(data.validation[1])
-    if about["preprocessing"] != _preprocessing(data) or abs(found - stored) > tolerance:
-        raise ValueError(
-            f"stored validation accuracy {stored:.4f} with {about['preprocessing']}, measured "
-            f"{found:.4f} with {_preprocessing(data)}"
-        )
-    return Dense(model, states["rewind"], about["curve"], about["spent"])
-
-
 def _preprocessing(data: Data) -> dict:
     return {"data": data.name, "mean": list(data.mean), "std": list(data.std)}
 
 
-def _train(config: RunConfig, data: Data, path: Path) -> None:
+def _trained(config: RunConfig, data: Data) -> bytes:
+    """Train the dense network; the content of its checkpoint."""
     model, early = fresh(config, data, config.seed), {}
 
     def keep(epochs_done: int, model: nn.Module) -> None:
@@ -146,27 +147,19 @@ def _train(config: RunConfig, data: Data, path: Path) -> None:
             early.update(copy.deepcopy(model.state_dict()))  # state_dict shares memory with the model (B15)
 
     keep(0, model)
-    read = stopwatch()
-    curve = fit(
-        model,
-        data,
-        epochs=config.epochs,
-        lr=config.lr,
-        on_epoch=keep,
-        test=data.test if config.track_test else None,
-        **recipe(config),
-    )
+    read, test = stopwatch(), data.test if config.track_test else None
+    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep, test=test, **recipe(config))
     about = {
         "validation_accuracy": curve[-1]["validation_accuracy"],
         "curve": curve,
         "spent": read(),
         "preprocessing": _preprocessing(data),
     }
-    tensors = {f"trained/{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"rewind/{name}": tensor for name, tensor in early.items()}
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    parts = {"trained": model.state_dict(), "rewind": early}
+    tensors = {
+        f"{part}/{name}": tensor.cpu().contiguous()
+        for part, state in parts.items()
+        for name, tensor in state.items()
+    }
     notes = json.dumps(about, allow_nan=False)
-    stored = {"about": notes, "key": config.dense_key(), "sha256": _digest(tensors, notes)}
-    if path.is_dir() and not path.is_symlink():
-        files.set_aside(path)
-    files.replace(path, save(tensors, stored))
+    return save(tensors, {"about": notes, "key": config.dense_key(), "sha256": _digest(tensors, notes)})

@@ -17,6 +17,7 @@ from survey_lib.experiment.runs.train import predict, score_metrics
 from survey_lib.measure import measure, reductions
 
 METHOD = ("category", "structure", "unit", "when", "version")
+BASELINE = dict.fromkeys(METHOD, DENSE) | {"version": 1}
 
 
 def correct(record: dict, stage: str = "recovered") -> np.ndarray:
@@ -52,52 +53,32 @@ def correct(record: dict, stage: str = "recovered") -> np.ndarray:
     return unpack(test["correct"], test["n"])
 
 
-def finished(state: RunState, notes: list[str]) -> dict:
-    """The record of a run that came to its end.
-
-    Parameters
-    ----------
-    state : RunState
-        State of the run.
-    notes : list[str]
-        What is to be said about it.
-    """
+def record(state: RunState) -> dict:
+    """The record of a run that came to its end."""
     models = {"dense": state.dense.model, "pruned": state.model}
-    return _done(state.config, models, state.example) | {
+    return finished(models, state.config, state.example) | {
         "sparsity": state.sparsity,
         "layers": _layers(state),
         "skipped": [list(pair) for pair in state.skipped],
         "metrics": _metrics(state),
         "curve": [*state.curve],
         "ledger": [*state.ledger],
-        "warnings": notes,
         "initial_overlap": state.initial_overlap(),
     }
 
 
-def finished_stories(
-    config: RunConfig, pruned: tuple[dict[str, nn.Module], Tensor, dict], notes: list[str]
-) -> dict:
-    """The record of a run on the language model.
+def finished(models: dict[str, nn.Module], config: RunConfig, example: Tensor) -> dict:
+    """What the record of every finished run says.
 
     Parameters
     ----------
+    models : dict[str, nn.Module]
+        The dense and the pruned network.
     config : RunConfig
         Config of the run.
-    pruned : tuple[dict[str, nn.Module], Tensor, dict]
-        What `prune_stories` returned.
-    notes : list[str]
-        What is to be said about it.
+    example : Tensor
+        An input of their forward.
     """
-    models, example, found = pruned
-    record = _done(config, models, example) | found | {"warnings": notes}
-    for spent in record["ledger"]:
-        macs = spent["examples"] * record["sizes"]["dense"]["macs"]
-        spent |= {"training_macs": macs, "nonzero_training_macs": macs}
-    return record
-
-
-def _done(config: RunConfig, models: dict[str, nn.Module], example: Tensor) -> dict:
     sizes = {stage: measure(model, example) for stage, model in models.items()}
     scope = (config.scope or config.row.scope) if config.row else None
     return header(config) | {
@@ -114,16 +95,9 @@ def header(config: RunConfig) -> dict:
         "schema": SCHEMA,
         "key": config.key(),
         "config": config.model_dump(),
-        "method": method_of(config),
+        "method": {name: getattr(config.row, name) for name in METHOD} if config.row else BASELINE,
         "environment": environment(config.device),
     }
-
-
-def method_of(config: RunConfig) -> dict:
-    """What the catalogue says of a run's method."""
-    if config.row:
-        return {name: getattr(config.row, name) for name in METHOD}
-    return dict.fromkeys(METHOD, DENSE) | {"version": 1}
 
 
 def failed(config: RunConfig, reason: str, status: str = "failed") -> dict:

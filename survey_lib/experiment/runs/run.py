@@ -16,9 +16,9 @@ from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh
 from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig
-from survey_lib.experiment.runs.record import finished, finished_stories
+from survey_lib.experiment.runs.record import record
 from survey_lib.experiment.runs.run_state import RunState
-from survey_lib.experiment.runs.stories import prune_stories
+from survey_lib.experiment.runs.stories import run_stories
 from survey_lib.experiment.runs.tickets import after_rounds, shuffled
 from survey_lib.experiment.sweeps import store
 from survey_lib.measure import measure
@@ -78,7 +78,7 @@ def run_chain(
     with one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         if longest.data == STORIES:
-            write(finished_stories(longest, prune_stories(longest), _messages(caught)))
+            write(run_stories(longest) | {"warnings": _messages(caught)})
             return
         data = data_of(longest)
         baseline = dense(longest, data, Path(cache or store.runs_folder() / "checkpoints"))
@@ -86,7 +86,7 @@ def run_chain(
         trunk = longest.model_copy(update={"ticket": "original"})
         state = _start(trunk, data, baseline)
         for end in _walk(state, configs):
-            write(finished(end, _messages(caught)))
+            write(record(end) | {"warnings": _messages(caught)})
 
 
 def _messages(caught: list[warnings.WarningMessage]) -> list[str]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from survey_lib.chain.masks import apply, by_layer, overall_sparsity
 from survey_lib.experiment.networks import language
 from survey_lib.experiment.runs.config import DENSE, RunConfig
+from survey_lib.experiment.runs.record import finished
 from survey_lib.experiment.runs.train import calibration_error
 from survey_lib.measure.training_costs import stopwatch
 from survey_lib.prune import prune
@@ -15,18 +16,12 @@ from survey_lib.prune import prune
 WINDOW = 128  # tokens a calibration sequence
 
 
-def prune_stories(config: RunConfig) -> tuple[dict[str, nn.Module], Tensor, dict]:
-    """Prune stories260K by the config's method; the seed draws half of the calibration sequences.
+def run_stories(config: RunConfig) -> dict:
+    """Prune stories260K by the config's method; its record. The seed draws half of the calibration sequences.
 
     Unstructured and N:M methods go block by block (`language.prune_language`), structured ones cut the whole
     model at once. The metrics are those of next-token prediction on the texts sampled from the dense model
     (test) and on the stories written by hand (written), and the divergence from the dense model, in nats.
-
-    Returns
-    -------
-    tuple[dict[str, nn.Module], Tensor, dict]
-        The dense and the pruned model, an example of their input, and what the record says: metrics of both,
-        the pruned model's mean loss of each sampled text, and what pruning cost.
     """
     dense, tokenizer = language.load_stories()
     calibration = [tokenizer.encode(text) for text in language.load_texts("calibration")]
@@ -35,7 +30,7 @@ def prune_stories(config: RunConfig) -> tuple[dict[str, nn.Module], Tensor, dict
     chosen = tokens[order[: len(order) // 2]]
     read = stopwatch()
     model, sparsity, layers = _pruned(dense, config, chosen)
-    pruning = {"stage": "pruning", "epochs": 0, "examples": 0 if model is dense else len(chosen)} | read()
+    spent = read()
     metrics, losses = {"dense": {}, "pruned": {}}, {}
     for split in ("test", "written"):
         batches, reference, own = _reference(split)
@@ -43,16 +38,19 @@ def prune_stories(config: RunConfig) -> tuple[dict[str, nn.Module], Tensor, dict
         metrics["pruned"][split], losses[split] = (
             own if model is dense else _metrics(model, batches, reference)
         )
-    found = {
+    found = finished({"dense": dense, "pruned": model}, config, tokens[:1])
+    seen = 0 if model is dense else len(chosen)
+    macs = seen * found["sizes"]["dense"]["macs"]
+    pruning = {"stage": "pruning", "epochs": 0, "examples": seen, "training_macs": macs}
+    return found | {
         "sparsity": sparsity,
         "layers": layers,
         "skipped": [],
         "metrics": metrics | {"recovered": metrics["pruned"]},  # one stage, as nothing is trained
         "losses": [round(loss, 3) for loss in losses["test"]],
         "curve": [],
-        "ledger": [pruning],
+        "ledger": [pruning | {"nonzero_training_macs": macs} | spent],
     }
-    return {"dense": dense, "pruned": model}, tokens[:1], found
 
 
 @cache

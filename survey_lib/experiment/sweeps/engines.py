@@ -1,33 +1,36 @@
-"""Engines of a sweep: the same task over many configs, here, in processes or on a cluster."""
+"""Engines of a sweep: the same task over many chains of runs, here, in processes or on a cluster.
 
-import multiprocessing
+Each yields a chain when its task has ended, or when the process that worked on it has died.
+"""
+
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache
+from contextlib import suppress
 
-from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 
 from survey_lib.experiment.runs.config import RunConfig
 
-Outcome = tuple[str, str | None]  # key and status; None when the worker process died
-Job = list[RunConfig]  # the runs of one chain, mostly a single one
-Task = Callable[[Job], list[Outcome]]
+Chain = list[RunConfig]  # mostly of a single run
+Task = Callable[[Chain], None]
+Ended = tuple[Chain, bool]  # and whether the process that worked on it died
 CONNECT_SECONDS = 10
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
-def serial(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
+def serial(task: Task, chains: list[Chain], jobs: int, scheduler: str | None) -> Iterator[Ended]:
     """One after the other in this process.
 
     Parameters
     ----------
     task : Task
         What a worker does with a chain.
-    chains : list[Job]
+    chains : list[Chain]
         Chains of runs.
     jobs : int
         Not used.
@@ -35,53 +38,48 @@ def serial(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> I
         Not used.
     """
     for chain in chains:
-        yield from task(chain)
+        task(chain)
+        yield chain, False
 
 
-def processes(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
+def processes(task: Task, chains: list[Chain], jobs: int, scheduler: str | None) -> Iterator[Ended]:
     """In `jobs` worker processes; a worker's death costs one chain of runs and never the others (case B63).
 
     Parameters
     ----------
     task : Task
         What a worker does with a chain.
-    chains : list[Job]
+    chains : list[Chain]
         Chains of runs.
     jobs : int
         Worker processes.
     scheduler : str | None
         Not used.
     """
+    pool = get_reusable_executor(jobs, initializer=_begin, initargs=(os.getpid(),), env=ONE_THREAD)
     left = dict(enumerate(chains))
     try:
-        for number, outcomes in _parallel(task, chains, jobs):
-            del left[number]
-            yield from outcomes
-    except BrokenProcessPool:  # tasks start in order, so the one that died is among the first unfinished
-        for number in list(left)[:jobs]:
-            yield from _alone(task, left.pop(number))
-        yield from processes(task, list(left.values()), jobs, scheduler)
+        with suppress(BrokenProcessPool):  # where a worker dies before all chains are handed out
+            futures = {pool.submit(task, chain): number for number, chain in left.items()}
+            for future in as_completed(futures):
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    future.result()
+                    yield left.pop(futures[future]), False
     except BaseException:
-        get_reusable_executor().shutdown(kill_workers=True)
+        pool.shutdown(kill_workers=True)
         raise
+    if left and len(chains) == 1:
+        yield chains[0], True
+    elif left:  # one death ends all workers; chains start in order, so it was among the first that are left
+        first, others = [*left.values()][:jobs], [*left.values()][jobs:]
+        for chain in first:
+            yield from processes(task, [chain], 1, scheduler)
+        yield from processes(task, others, jobs, scheduler)
 
 
-def _parallel(task: Task, chains: list[Job], jobs: int) -> Iterator[tuple[int, list[Outcome]]]:
-    with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        pool = Parallel(batch_size=1, return_as="generator_unordered")
-        yield from pool(delayed(_work)(task, number, chain) for number, chain in enumerate(chains))
-
-
-def _work(task: Task, number: int, chain: Job) -> tuple[int, list[Outcome]]:
-    if multiprocessing.parent_process() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends them
-        _end_with(multiprocessing.parent_process().pid)
-    return number, task(chain)
-
-
-@cache
-def _end_with(parent: int) -> None:
-    """Watch the parent from now on, once in a process: a worker whose sweep was killed ends within a second."""
+def _begin(parent: int) -> None:
+    """In a new worker: Ctrl-C, which reaches all processes, is left to the parent; if that is killed, end too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -91,25 +89,14 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _alone(task: Task, chain: Job) -> list[Outcome]:
-    try:
-        return next(_parallel(task, [chain], 2))[1]  # joblib runs a single job in this process
-    except BrokenProcessPool:
-        return _died(chain)
-
-
-def _died(chain: Job) -> list[Outcome]:
-    return [(config.key(), None) for config in chain]
-
-
-def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
+def dask(task: Task, chains: list[Chain], jobs: int, scheduler: str | None) -> Iterator[Ended]:
     """On the workers of a dask scheduler, which must share the runs folder; a local cluster without one.
 
     Parameters
     ----------
     task : Task
         What a worker does with a chain.
-    chains : list[Job]
+    chains : list[Chain]
         Chains of runs.
     jobs : int
         Workers of the local cluster.
@@ -126,7 +113,8 @@ def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Ite
     import dask.config
 
     dask.config.set({"logging.distributed": "error"})  # read when distributed is first imported
-    from distributed import Client, LocalCluster, as_completed
+    from distributed import Client, LocalCluster
+    from distributed import as_completed as completed
     from distributed.comm import CommClosedError
 
     local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
@@ -135,17 +123,15 @@ def dask(task: Task, chains: list[Job], jobs: int, scheduler: str | None) -> Ite
     except OSError as error:
         raise ConnectionError(f"no dask scheduler answers at {scheduler}") from error
     with connected as client:
-        futures = {
-            client.submit(task, chain, key=f"run-{chain[0].key()}", retries=0): chain for chain in chains
-        }
+        futures = {client.submit(task, chain, key=f"run-{chain[0].key()}"): chain for chain in chains}
         address = client.scheduler.address
         try:
-            for future in as_completed(futures):
+            for future in completed(futures):
                 if future.status == "cancelled":
                     raise CommClosedError("all futures were cancelled")
                 if isinstance(future.exception(), OSError):
                     raise future.exception()
-                yield from _died(futures[future]) if future.status == "error" else future.result()
+                yield futures[future], future.status == "error"
         except CommClosedError as error:  # the loss shows in whatever call comes next
             raise ConnectionError(f"the dask scheduler at {address} is gone") from error
 

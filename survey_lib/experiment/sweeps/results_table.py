@@ -75,19 +75,18 @@ def row(study: str, record: dict) -> dict:
     """
     config = record["config"]
     method, _, pattern = config["method"].partition(":")
-    found = {"study": study, "key": record["key"], "method": method, "pattern": pattern}
-    found |= {name: config[name] for name in CONFIG}
-    found |= {name: config.get(name, RunConfig.model_fields[name].default) for name in LATER}
-    found |= {name: record[name] for name in ("status", "reason")}
+    found = {"study": study, "method": method, "pattern": pattern, "asked_macs": config.get("macs")}
+    found |= {name: config.get(name, RunConfig.model_fields[name].default) for name in (*CONFIG, *LATER)}
+    found |= {name: record[name] for name in ("key", "status", "reason")}
     found |= {name: record["method"][name] for name in METHOD}
     found |= {name: record["environment"][name] for name in ("machine", "commit")}
-    found |= {"asked_macs": config.get("macs"), "when": config.get("when") or found["when"]}
+    found["when"] = config.get("when") or found["when"]
     if record["status"] != "done":
         return found
     densities = [1 - layer["sparsity"] for layer in record["layers"]]
     found |= {"scope": record["scope"], "smallest_layer_density": min(densities, default=1.0)}
-    found |= {"best_test_accuracy": _best(record)}
     found |= {column: _at(record, path) for column, path in MEASURED.items()}
+    found["best_test_accuracy"] = _best(record)
     return found | {column: _total(record["ledger"], *of) for column, of in SPENT.items()}
 
 

@@ -17,6 +17,7 @@ from survey_lib.experiment.runs.config import digest, identity
 from survey_lib.experiment.sweeps import results_table as tidy
 from survey_lib.experiment.sweeps import study as studies
 
+PUBLISHED = REPOSITORY / "data" / "results"
 # Wall over CPU seconds: above it a time says more of the machine's other work than of the run's
 CROWDED = 1.5
 
@@ -45,17 +46,15 @@ def study_folder(study: str) -> Path:
     return runs_folder() / studies.check_name(study)
 
 
-def published_file(study: str, published: str | Path | None = None) -> Path:
+def published_file(study: str) -> Path:
     """The published file of a study.
 
     Parameters
     ----------
     study : str
         Name of the study.
-    published : str | Path, optional
-        folder, data/results if left out.
     """
-    return Path(published or REPOSITORY / "data" / "results") / f"{study}.jsonl"
+    return PUBLISHED / f"{study}.jsonl"
 
 
 def write(study: str, record: dict) -> Path:
@@ -113,35 +112,31 @@ def _read(path: Path) -> dict | None:
     return None
 
 
-def published_records(study: str, published: str | Path | None = None) -> dict[str, dict]:
+def published_records(study: str) -> dict[str, dict]:
     """Published runs by key.
 
     Parameters
     ----------
     study : str
         Name of the study.
-    published : str | Path, optional
-        folder, data/results if left out.
 
     Raises
     ------
     ValueError
         For a damaged one; the text names the file and line.
     """
-    return {record["key"]: record for record in published_lines(study, published)}
+    return {record["key"]: record for record in published_lines(study)}
 
 
-def published_lines(study: str, published: str | Path | None = None) -> list[dict]:
+def published_lines(study: str) -> list[dict]:
     """The record of each line of a published file; errors as of `published_records`.
 
     Parameters
     ----------
     study : str
         Name of the study.
-    published : str | Path, optional
-        folder, data/results if left out.
     """
-    path, found = published_file(studies.check_name(study), published), []
+    path, found = published_file(studies.check_name(study)), []
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
     for number, line in enumerate(written, 1):
@@ -152,9 +147,7 @@ def published_lines(study: str, published: str | Path | None = None) -> list[dic
     return found
 
 
-def records(
-    study: str, published: str | Path | None = None, *, local: bool = True, profile: str | None = None
-) -> list[dict]:
+def records(study: str, *, local: bool = True, profile: str | None = None) -> list[dict]:
     """Full records of a study, sorted by key: local runs over the published ones.
 
     Local runs of configs that the study no longer asks for are left out.
@@ -163,14 +156,12 @@ def records(
     ----------
     study : str
         Name of the study.
-    published : str | Path, optional
-        folder, data/results if left out.
     local : bool, default True
         With the runs of this machine.
     profile : str, optional
         Only the runs of quick or full.
     """
-    found = published_records(study, published)
+    found = published_records(study)
     if local:
         asked = studies.keys(study)
         mine = {key: run for key, run in local_records(study).items() if asked is None or key in asked}
@@ -179,9 +170,7 @@ def records(
     return [run for _, run in sorted(found.items()) if profile in (None, run["config"]["profile"])]
 
 
-def results(
-    study: str, published: str | Path | None = None, *, local: bool = True, profile: str | None = None
-) -> pd.DataFrame:
+def results(study: str, *, local: bool = True, profile: str | None = None) -> pd.DataFrame:
     """One tidy row a run, local runs over the published ones.
 
     Columns: see `results_table.COLUMNS`. Failed runs stand in it with their status and reason.
@@ -190,8 +179,6 @@ def results(
     ----------
     study : str
         Name of the study.
-    published : str | Path, optional
-        folder, data/results if left out.
     local : bool, default True
         False reads only what was published.
     profile : str, optional
@@ -202,7 +189,7 @@ def results(
     ValueError
         For a study that nobody knows.
     """
-    found = records(study, published, local=local, profile=profile)
+    found = records(study, local=local, profile=profile)
     if not found:
         studies.load(study)
     return tidy.frame([tidy.row(study, record) for record in found])
@@ -230,9 +217,7 @@ def _crowded(spent: dict) -> bool:
     return None not in (cpu, wall) and wall > CROWDED * cpu
 
 
-def publish(
-    study: str, published: str | Path | None = None, profile: str = "full", prune: bool = False
-) -> Path:
+def publish(study: str, profile: str = "full", prune: bool = False) -> Path:
     """Write the finished and refused runs of a profile as the study's published file.
 
     The same runs make the same bytes.
@@ -241,8 +226,6 @@ def publish(
     ----------
     study : str
         Name of the study.
-    published : str | Path, optional
-        folder, data/results if left out.
     profile : str, default 'full'
         Quick or full.
     prune : bool, default False
@@ -257,7 +240,7 @@ def publish(
     asked = studies.keys(study)
     done = [
         record
-        for record in records(study, published, profile=profile)
+        for record in records(study, profile=profile)
         if record["status"] != "failed" and (asked is None or record["key"] in asked)
     ]
     if not done:
@@ -266,7 +249,7 @@ def publish(
             f"first: survey sweep {study} --profile {profile}"
         )
     kept = set(map(_same, done))
-    lost = [run for run in published_records(study, published).values() if _same(run) not in kept]
+    lost = [run for run in published_records(study).values() if _same(run) not in kept]
     if lost and not prune:
         named = [f"{run['key']} ({title(run['config'])})" for run in lost[:5]]
         shown = "; ".join([*named, "..."] if len(lost) > 5 else named)
@@ -274,9 +257,8 @@ def publish(
             f"{len(lost)} published runs of {study} would be dropped: {shown}. Compute them first, "
             f"`survey sweep {study} --profile {profile}`, or drop them with --prune"
         )
-    return files.replace(
-        published_file(study, published), "".join(lines.dump(short(record)) + "\n" for record in done)
-    )
+    content = "".join(lines.dump(short(record)) + "\n" for record in done)
+    return files.replace(published_file(study), content)
 
 
 def title(config: dict) -> str:

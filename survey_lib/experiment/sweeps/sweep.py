@@ -18,7 +18,7 @@ from survey_lib.experiment.runs.record import failed
 from survey_lib.experiment.runs.run import Refused, run_chain
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
-from survey_lib.experiment.sweeps.engines import ENGINES, Outcome
+from survey_lib.experiment.sweeps.engines import ENGINES, Chain
 from survey_lib.lookup import known
 
 FINAL = ("done", "refused")  # what a sweep does not try again
@@ -110,8 +110,8 @@ def sweep(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     for folder in (store.study_folder(study), store.runs_folder() / "checkpoints"):
         files.remove_stale(folder)
-    jobs_asked = part(chains(studies.by_key(study, profile).values()), shard)
-    asked = {config.key(): config for chain in jobs_asked for config in chain}
+    wanted = part(chains(studies.by_key(study, profile).values()), shard)
+    asked = {config.key(): config for chain in wanted for config in chain}
     have = store.local_records(study)
     missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") not in FINAL}
     _check_networks(missing.values())
@@ -123,10 +123,11 @@ def sweep(
     with tqdm(total=len(asked), initial=finished, desc=study, unit="run", disable=None) as bar:
         try:
             list(compute(_checkpoint, list(networks.values())))
-            for key, status in compute(partial(attempt, study), chains(missing.values())):
-                if status is None and not (store.study_folder(study) / f"{key}.json").exists():
-                    store.write(study, failed(missing[key], DIED))
-                bar.update()
+            for chain, died in compute(partial(attempt, study), chains(missing.values())):
+                for config in chain:
+                    if died and not (store.study_folder(study) / f"{config.key()}.json").exists():
+                        store.write(study, failed(config, DIED))
+                bar.update(len(chain))
         except KeyboardInterrupt:
             interrupted = "interrupted"
         except OSError as error:  # a full disk, a lost scheduler: what is finished is safe
@@ -145,9 +146,9 @@ def _check_networks(configs: Iterable[RunConfig]) -> None:
         models.check_fit(network, data.train[0][:1], len(data.classes), f"{model} on {name}")
 
 
-def chains(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
+def chains(configs: Iterable[RunConfig]) -> list[Chain]:
     """The runs in groups that share their rounds; a run that shares none is a group by itself."""
-    found: dict[str, list[RunConfig]] = {}
+    found: dict[str, Chain] = {}
     for config in configs:
         found.setdefault(config.chain_key(), []).append(config)
     return list(found.values())
@@ -176,7 +177,7 @@ def part(runs: list, shard: str | None) -> list:
     return runs[int(first) - 1 :: int(count)]
 
 
-def attempt(study: str, chain: list[RunConfig]) -> list[Outcome]:
+def attempt(study: str, chain: Chain) -> None:
     """Do the runs of a chain and write each record when it is done.
 
     A run that raises has a record of status failed or refused, with the reason. A chain that breaks off is
@@ -186,33 +187,32 @@ def attempt(study: str, chain: list[RunConfig]) -> list[Outcome]:
     ----------
     study : str
         Name of the study.
-    chain : list[RunConfig]
+    chain : Chain
         Runs of the chain.
     """
-    outcomes: list[Outcome] = []
+    written = []
 
     def write(record: dict) -> None:
         store.write(study, record)
-        outcomes.append((record["key"], record["status"]))
+        written.append(record["key"])
 
     try:
         run_chain(chain, write)
     except Exception as error:
-        written = dict(outcomes)
-        left = [config for config in chain if config.key() not in written]
         if len(chain) > 1:
-            return outcomes + [end for config in left for end in attempt(study, [config])]
+            for config in chain:
+                if config.key() not in written:
+                    attempt(study, [config])
+            return
         refused = isinstance(error, Refused)
         reason = str(error) if refused else f"{type(error).__name__}: {error}"
-        write(failed(left[0], reason, "refused" if refused else "failed"))
-    return outcomes
+        write(failed(chain[0], reason, "refused" if refused else "failed"))
 
 
-def _checkpoint(job: list[RunConfig]) -> list[Outcome]:
+def _checkpoint(chain: Chain) -> None:
     """Train the dense network of a run; where that fails, the runs that need it say so."""
     with suppress(Exception), one_thread():
-        dense(job[0], data_of(job[0]), store.runs_folder() / "checkpoints")
-    return []
+        dense(chain[0], data_of(chain[0]), store.runs_folder() / "checkpoints")
 
 
 def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
