@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
-from torch import Tensor
 
 from survey_lib.experiment.runs.config import FROZEN, SCHEMA, Frozen, key_of
 
@@ -48,19 +47,6 @@ def unpack(text: str, n: int) -> np.ndarray:
     if len(packed) != -(-n // 8):
         raise ValueError(f"{len(packed)} bytes of bits cannot be {n} examples")
     return np.unpackbits(packed, count=n).astype(bool)
-
-
-def bits(scores: Tensor, y: Tensor) -> dict:
-    """Which examples of a split have their largest score at the label: n and correct of its metrics.
-
-    Parameters
-    ----------
-    scores : Tensor
-        Class scores (n, classes).
-    y : Tensor
-        Labels (n,).
-    """
-    return {"n": len(y), "correct": pack(scores.argmax(1).eq(y).cpu().numpy())}
 
 
 class Part(BaseModel, strict=True, allow_inf_nan=False):

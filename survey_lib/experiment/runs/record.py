@@ -10,7 +10,7 @@ from survey_lib.chain.masks import by_layer
 from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.experiment.data.loaders import corrupted
 from survey_lib.experiment.environment import environment
-from survey_lib.experiment.records.schema import bits, unpack
+from survey_lib.experiment.records.schema import pack, unpack
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.runs.run_state import RunState
 from survey_lib.experiment.runs.train import predict, score_metrics
@@ -139,8 +139,10 @@ def _metrics(state: RunState) -> dict:
         stage: {name: score_metrics(scores(model, name), splits[name][1], reference[name]) for name in names}
         for stage, (model, names) in stages.items()
     }
+    y = splits["test"][1]
     for stage, (model, _) in stages.items():
-        metrics[stage]["test"] |= bits(scores(model, "test"), splits["test"][1])
+        right = scores(model, "test").argmax(1).eq(y).cpu().numpy()
+        metrics[stage]["test"] |= {"n": len(y), "correct": pack(right)}
     return metrics
 
 

@@ -188,12 +188,11 @@ def _asked(state: RunState, number: int) -> list[tuple[list[str] | None, float |
     config, steps = state.config, [0.0, *state.config.steps()]
     if config.macs:
         return [(None, None)]
-    if not config.masks:
-        return [([config.layer] if config.layer else None, 1 - (1 - steps[number]) / (1 - steps[number - 1]))]
     if config.output_rate:
         *others, last = (name.rpartition(".")[0] for name in prunable(state.model))
         return [(others, steps[number]), ([last], after_rounds(config.output_rate, number))]
-    return [([config.layer] if config.layer else None, steps[number])]
+    share = 1 - (1 - steps[number]) / (1 - steps[number - 1])
+    return [([config.layer] if config.layer else None, steps[number] if config.masks else share)]
 
 
 def _prune(state: RunState, number: int) -> None:

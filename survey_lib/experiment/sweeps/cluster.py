@@ -2,7 +2,6 @@
 
 import shlex
 
-from survey_lib.chain.checks import whole
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.store import runs_folder
 
@@ -35,7 +34,7 @@ def slurm_script(
     Raises
     ------
     ValueError
-        For an unknown study, no cores, or memory that is no number of bytes.
+        For an unknown study, or memory that is no number of bytes.
     ModuleNotFoundError
         Without dask-jobqueue.
 
@@ -45,7 +44,6 @@ def slurm_script(
     #SBATCH -J survey-weight
     """
     studies.load(study)
-    whole(cores=cores)
     from dask.utils import parse_bytes
     from dask_jobqueue.slurm import SLURMJob
 
