@@ -26,9 +26,15 @@ STUDY = pd.concat(
 def test_a_control_is_subtracted_seed_by_seed():
     table = controls.against_fine_tuning(STUDY)
     rewound = table.loc["cut, rate rewound"]
-    assert rewound["mean"] == pytest.approx(0.1) and rewound["corrected"] < 0.05 < table.corrected.max()
+    assert rewound["mean"] == pytest.approx(0.1) and 0 < rewound["low"] < 0.1 < rewound["high"]
     assert rewound["seeds"] == pytest.approx((0.11, 0.10, 0.09))
-    assert pd.isna(table.corrected["cut, fine-tuned"])  # nothing is compared with itself
+
+
+def test_one_cut_is_the_one_nearest_to_half_with_its_dense_networks():
+    cuts = pd.DataFrame({"method": "l1-filter", "sparsity": [0.3, 0.55, 0.75], "recovery_lr": 0.1})
+    dense = pd.DataFrame({"method": "dense", "sparsity": 0.0, "recovery_lr": [0.1, 0.2]})
+    kept = controls.one_cut(pd.concat([cuts, dense]))
+    assert kept.sparsity.tolist() == [0.55, 0] and kept.recovery_lr.tolist() == [0.1, 0.1]
 
 
 def test_only_inherited_weights_are_charged_for_their_parent():

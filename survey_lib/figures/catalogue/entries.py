@@ -53,7 +53,7 @@ FIGURES: dict[str, Entry] = {
     "sparse-training": Entry(during_training.moving, "06", "during-training"),
     "three-ideas": Entry(filter_pruning.three_ideas, "07"),
     "choice-and-repair": Entry(channel_pruning.choice_and_repair, "08"),
-    "equal-budgets": Entry(controls.equal_budgets, "16", "controls"),
+    "equal-budgets": Entry(controls.equal_budgets, "16", "comparison-eurosat32"),
     "depth-against-width": Entry(depth_and_heads.depth_against_width, "11", "depth"),
     "taxonomy": Entry(schematics.taxonomy, "00"),
     "story": Entry(anatomy.story, "00"),
