@@ -10,7 +10,15 @@ from survey_lib.catalogue import Method
 from survey_lib.chain.copies import duplicate
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
-from survey_lib.chain.masks import Masks, apply, overall_sparsity, own_matrices, prunable, reparametrised
+from survey_lib.chain.masks import (
+    Masks,
+    apply,
+    overall_sparsity,
+    own_matrices,
+    prunable,
+    reparametrised,
+    tensors,
+)
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
@@ -51,7 +59,9 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in skipped)
         raise ValueError(f"{method.name} finds no layer to prune: {reasons or NOTHING}")
     dense = pruned = apply(duplicate(model), request.masks)
-    masks, goal = dict(request.masks), request.sparsity
+    # masks may have been loaded to the CPU
+    earlier = {name: mask.to(tensors(model)[name].device) for name, mask in request.masks.items()}
+    masks, goal = dict(earlier), request.sparsity
     if request.budget and (method.solve or method.schedule != "one-shot"):
         goal = _counted_sparsity(pruned, names, masks, request)
     for sparsity in round_sparsities(method.schedule, goal, method.rounds):
@@ -67,7 +77,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         )
         if method.revive:
             found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
-            pruned, masks = duplicate(dense), dict(request.masks)
+            pruned, masks = duplicate(dense), dict(earlier)
         if method.solve:
             for name, seen in found.items():
                 masks[name], repaired = method.solve(seen, sparsity, method.pattern)
@@ -77,7 +87,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
             if sparsity is None:
                 sparsity = _sparsity_within(pruned, masks, scores, found, request)
             masks |= _select(scores, found, sparsity, request)
-        masks |= {name: masks[name] & mask for name, mask in request.masks.items()}  # what is gone stays gone
+        masks |= {name: masks[name] & mask for name, mask in earlier.items()}  # what is gone stays gone
         if method.repair:
             for name, seen in found.items():
                 _write(pruned, name, method.repair(seen, masks[name]))
