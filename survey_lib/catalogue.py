@@ -27,7 +27,7 @@ from survey_lib.methods.weight import training as weight_rules
 from survey_lib.repository import LITERATURE
 
 WITHOUT_DATA = COSTS["weights only"] | {"flow"}  # evidence that no training example is looked at for
-CHANNEL_SCOPES = ("layerwise", "global", "erk", "isomorphic")
+CHANNEL_SCOPES = ("layerwise", "global", "isomorphic")
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
 

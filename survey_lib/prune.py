@@ -4,7 +4,7 @@ evidence -> score -> select -> mask -> cut
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.training.during import Session, check_free
 from survey_lib.steps.blocks import prune_blocks
+from survey_lib.steps.budget import Budget, budget_of
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of, listed
+from survey_lib.steps.request import UNSEEN, Request, choose
 from survey_lib.steps.result import PruneResult
 from survey_lib.steps.weights import prune_weights
 
@@ -126,7 +127,7 @@ def prune(
     40
     """
     chosen = find(method)
-    budget = budget_of(sparsity, macs, parameters, cost, at_most)
+    budget = budget_of({"sparsity": sparsity, "macs": macs, "parameters": parameters, "cost": cost}, at_most)
     if not budget:
         check_pattern(chosen, check_sparsity(sparsity))
     elif chosen.unit == "n:m":
@@ -160,7 +161,7 @@ def prune(
             check_values(f"batch {number}", batch)
     for one in [] if example is None else [example, *more]:
         arguments(one)
-    layers, protect = (listed(names, original, chosen.unit == "layer") for names in (layers, protect))
+    layers, protect = (_names(names, original, chosen.unit == "layer") for names in (layers, protect))
     if layers == []:
         raise ValueError("layers= is empty, so nothing would be pruned; leave it out to prune all layers")
     masks = {} if masks is None else masks
@@ -182,21 +183,23 @@ def prune(
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
     # A forward may write to it, and hooks of the caller's may reach it from a copy; blocks are looked for in `bare`
     with torch.inference_mode(False), untouched(original, copies=[bare] if step is not prune_blocks else []):
+        if step is prune_channels and not coupling:
+            coupling = labelled(original, example, *more)
         request = Request(
             chosen,
             sparsity,
-            budget and budget.of(bare, example),
-            example,
-            batches,
-            loss,
             scope or chosen.scope,
-            layers,
-            protect or [],
-            cuttable if cut is None else cut,
-            masks,
-            coupling or (labelled(original, example, *more) if step is prune_channels else None),
-            seed,
-            tuple(more),
+            budget=budget and budget.of(bare, example),
+            example=example,
+            more=tuple(more),
+            batches=batches,
+            loss=loss,
+            layers=layers,
+            protect=protect or [],
+            cut=cuttable if cut is None else cut,
+            masks=masks,
+            coupling=coupling,
+            seed=seed,
         )
         result = step(bare, request)
         while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
@@ -284,6 +287,24 @@ def _check_one_shot(method: Method) -> None:
         f"{method.name} lives in training: use survey_lib.during(model, {method.name!r}, ...)"
         + (later if method.ranking else "")
     )
+
+
+def _names(names: Sequence[str] | None, model: nn.Module, blocks: bool) -> list[str] | None:
+    """`layers` or `protect` as a list of which every name matches a module, or where no blocks are meant a matrix."""
+    if names is None:
+        return None
+    if isinstance(names, Mapping | nn.Module) or not hasattr(names, "__iter__"):
+        raise ValueError(f"layers and protect take a list of names or patterns; got {described(names)}")
+    weights = [name for name, tensor in masking.tensors(model).items() if tensor.dim() >= 2]
+    known = [n.rpartition(".")[0] or n for n in weights] + [n.removesuffix(".weight") for n in weights]
+    known = [name for name, _ in model.named_modules() if name] if blocks else known
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if not isinstance(name, str):
+            near = repr(known[0]) if known else "'conv1'"
+            raise ValueError(f"layers and protect take names, such as {near}; got {described(name)}")
+    choose(list(dict.fromkeys(known)), names)
+    return names
 
 
 def _overspent(result: PruneResult, request: Request, budget: Budget | None) -> float:

@@ -144,7 +144,6 @@ def select(
     scope: str = "layerwise",
     minimum: int = 0,
     *,
-    shapes: dict[str, tuple[int, ...]] | None = None,
     fractions: dict[str, float] | None = None,
 ) -> dict[str, Tensor]:
     """Keep-masks `{name: bool tensor}` that remove `sparsity` of all units under a scope.
@@ -162,8 +161,6 @@ def select(
         layerwise, global, erk or row.
     minimum : int, default 0
         Units that stay in every layer (1 for channel groups, which must not be emptied; 0 for weights).
-    shapes : dict[str, tuple[int, ...]], optional
-        The weights that erk reads, if the scores are not weight-shaped.
     fractions : dict[str, float], optional
         Layer sparsities that are decided already.
 
@@ -183,7 +180,7 @@ def select(
     if scope == "global" and fractions is None:
         return _select_global(scores, sparsity, minimum)
     if scope == "erk" and fractions is None:
-        fractions = erk(shapes or {name: tuple(score.shape) for name, score in scores.items()}, sparsity)
+        fractions = erk({name: tuple(score.shape) for name, score in scores.items()}, sparsity)
     if fractions is None:
         removed = {n: min(round(sparsity * s.numel()), s.numel() - minimum) for n, s in scores.items()}
     else:

@@ -83,35 +83,6 @@ class PruneResult:
         return [(_some(names, shown), why) for why, names in by_reason.items()]
 
 
-def shares(dense: nn.Module, pruned: nn.Module, cut: bool, macs: float) -> dict[str, float]:
-    """What is left of the dense parameters, MACs and bytes.
-
-    Parameters
-    ----------
-    dense : nn.Module
-        The network before.
-    pruned : nn.Module
-        The network after.
-    cut : bool
-        False where it is masked: then all MACs and bytes are left, and the parameters that are not zero.
-    macs : float
-        What is left of the MACs after a cut.
-    """
-
-    def parameters(model: nn.Module) -> int:
-        return sum(t.numel() if cut else int(t.ne(0).count_nonzero()) for t in model.parameters())
-
-    def size(model: nn.Module) -> int:
-        return sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
-
-    total = sum(tensor.numel() for tensor in dense.parameters())
-    return {
-        "parameters": parameters(pruned) / total,
-        "MACs": macs if cut else 1.0,
-        "bytes": size(pruned) / size(dense),
-    }
-
-
 def _row(layer) -> str:
     share = layer.kept / layer.total
     bar = f"<div style='{STYLE.format(100 * share)}'></div>"
