@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
-from survey_lib.chain.evidence.weights import COSTS
+from survey_lib.chain.evidence.base import COSTS
 from survey_lib.chain.patterns import parse
 from survey_lib.chain.selection import SCOPES
 from survey_lib.lookup import known
