@@ -132,14 +132,13 @@ def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
         Weights by name, or what has their shapes.
     """
     matrices = {name: tensor for name, tensor in tensors.items() if tensor.dim() > 1}
-    found: ByProducer = {}
-    for group in subject.groups:
-        for producer in group.producers:
-            parts = [part for part in producer_slices(group, producer) if part.tensor in matrices]
-            own = [channel_rows(matrices[part.tensor], part) for part in parts]
-            one = own[0] if len(own) == 1 else torch.cat([part.flatten(1) for part in own], 1)
-            found[group.name, producer] = one
-    return found
+
+    def own(group: ChannelGroup, producer: str) -> Tensor:
+        parts = [part for part in producer_slices(group, producer) if part.tensor in matrices]
+        found = [channel_rows(matrices[part.tensor], part) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat([one.flatten(1) for one in found], 1)
+
+    return {(group.name, name): own(group, name) for group in subject.groups for name in group.producers}
 
 
 def _collected(need: str, subject: Subject) -> ByProducer:
@@ -187,9 +186,9 @@ def gate_grad(subject: Subject) -> ByGroup:
     return observe.mean({group.name: gates(grads, group) for group in subject.groups} for grads in found)
 
 
-def slices(subject: Subject) -> ByGroup:
+def _slices(subject: Subject, tensors: dict[str, Tensor]) -> ByGroup:
     """(channels, n) for each group."""
-    return {group.name: side_by_side(group, subject.weights) for group in subject.groups}
+    return {group.name: side_by_side(group, tensors) for group in subject.groups}
 
 
 def energy(subject: Subject) -> ByGroup:
@@ -204,12 +203,6 @@ def energy(subject: Subject) -> ByGroup:
         group.name: sum(squares(channel_rows(weights[p.tensor], p)) for p in weight_slices(group, weights))
         for group in subject.groups
     }
-
-
-def slices_grad(subject: Subject) -> ByGroup:
-    """∂L/∂slices, mean over mini-batches."""
-    gradients = subject.of("grad")
-    return {group.name: side_by_side(group, gradients) for group in subject.groups}
 
 
 def gamma(subject: Subject) -> ByGroup:
@@ -232,9 +225,9 @@ NEEDS = {
     "act_out": _maps,
     "act_grad": partial(_maps, gradients=True),
     "gamma": gamma,
-    "slices": slices,
+    "slices": lambda s: _slices(s, s.weights),
     "energy": energy,
-    "slices_grad": slices_grad,
+    "slices_grad": lambda s: _slices(s, s.of("grad")),
     "gate_grad": gate_grad,
     "consumers": lambda s: consumers(s.model, s.dense, s.groups, s.batches),
 }

@@ -34,7 +34,7 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
         found = blocks.blocks(model, example)
     if not found:
         raise ValueError(f"{method.name} leaves out residual blocks, and this model has none")
-    barred = choose(found, request.protect)
+    barred = choose(found, request.protect or [])
     names = [name for name in choose(found, request.layers) if name not in barred]
     seen = blocks.collect(model, names, request.batches)
     scores = torch.zeros(len(names)) if method.solve else torch.stack([method.score(seen[n]) for n in names])

@@ -49,7 +49,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         repaired, keep = ranking.repaired(keep)
         if not request.cut:
             return masked_copy(repaired, group_masks(model, coupling, keep)), keep, None
-        done = surgery.cut(repaired, ranking.coupling, keep, request.example, *request.more)
+        done = surgery.cut(repaired, ranking.coupling, keep, *request.examples)
         return done.model, {name: torch.ones_like(mask) for name, mask in keep.items()} | done.keep, done
 
     def cost(keep: Keep) -> float:
@@ -93,22 +93,12 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     )
 
 
-def _unmentioned(model: nn.Module, coupling: Coupling, skipped: list[tuple[str, str]]) -> list[str]:
-    """Matrices of which nothing is in a group and nothing was said (case B68)."""
-    said = {part.tensor for group in coupling.groups for part in group.slices} | {name for name, _ in skipped}
-    return [
-        name
-        for name in (*prunable(model), *own_matrices(model))
-        if name not in said and said.isdisjoint(accumulate(name.split(".")[:-1], "{}.{}".format))
-    ]
-
-
 def _chosen_groups(
     model: nn.Module, coupling: Coupling, request: Request
 ) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
     """The groups to prune: those the method is about, with a wanted producer and no protected one (case B41)."""
     known = list(dict.fromkeys([*(n for group in coupling.groups for n in group.producers), *coupling.fixed]))
-    wanted, barred = (set(choose(known, names)) for names in (request.layers, request.protect))
+    wanted, barred = (set(choose(known, names)) for names in (request.layers, request.protect or []))
     whole: dict[str, str] = {}
     for group in coupling.groups:
         if request.method.groups and not request.method.groups(group, model):
@@ -200,3 +190,13 @@ class Ranking:
             repaired = self.request.method.repair(self.found[group.name][0], keep[group.name])
             channels.write_consumers(model, group, repaired)
         return model, keep
+
+
+def _unmentioned(model: nn.Module, coupling: Coupling, skipped: list[tuple[str, str]]) -> list[str]:
+    """Matrices of which nothing is in a group and nothing was said (case B68)."""
+    said = {part.tensor for group in coupling.groups for part in group.slices} | {name for name, _ in skipped}
+    return [
+        name
+        for name in (*prunable(model), *own_matrices(model))
+        if name not in said and said.isdisjoint(accumulate(name.split(".")[:-1], "{}.{}".format))
+    ]

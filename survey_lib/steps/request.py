@@ -26,16 +26,20 @@ class Request:
     sparsity: float | None
     scope: str
     budget: Budget | None = None
-    example: object = None
-    more: tuple = ()  # further examples
+    examples: Sequence = ()
     batches: list | None = None
     loss: Callable | None = None
     layers: Sequence[str] | None = None
-    protect: Sequence[str] = ()
+    protect: Sequence[str] | None = None
     cut: bool = True
     masks: Masks | None = None
     coupling: Coupling | None = None
     seed: int = 0
+
+    @property
+    def example(self) -> object:
+        """The first example; None where there is none."""
+        return self.examples[0] if self.examples else None
 
     def result(
         self,

@@ -108,7 +108,7 @@ def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[s
     layer = {name: _layer(name) for name in names} | {name: name.removesuffix(".weight") for name in own}
     names += own if named else []
     owners = list(dict.fromkeys(layer[name] for name in names))
-    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect))
+    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
     computed = reparametrised(model)
     skipped += [(owner, NOT_ASKED) for owner in owners if owner not in wanted | computed.keys()]
     skipped += [(_layer(name), TIED) for name in tied]

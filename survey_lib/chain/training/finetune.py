@@ -76,7 +76,8 @@ def finetune(
     >>> finetune(nn.Linear(1, 2), batches, epochs=5, lr=0.5)(batches[0][0]).argmax(1).tolist()
     [0, 1]
     """
-    for one in (model, *([] if teacher is None else [teacher])):
+    models = [model] if teacher is None else [model, teacher]
+    for one in models:
         check_kind(unwrap(one))
     check_data("finetune", batches, loss)
     _check(model, batches, epochs, lr, temperature, weight)
@@ -106,11 +107,9 @@ def finetune(
     def shown(epoch: int) -> Iterator[tuple]:
         return tqdm(_pairs(batches, student), f"epoch {epoch + 1}/{epochs}", steps, disable=None)
 
-    with untouched(*filter(None, (model, teacher))):
-        for _ in descend(
-            student, shown, optimizer, objective, lr=lr, schedule="one-cycle", epochs=epochs, steps=steps
-        ):
-            pass
+    course = {"lr": lr, "schedule": "one-cycle", "epochs": epochs, "steps": steps}
+    with untouched(*models):
+        list(descend(student, shown, optimizer, objective, **course))
     optimizer.zero_grad()
     for module, mode in modes.items():
         module.training = mode
