@@ -39,7 +39,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     ValueError
         If no channel can be cut; the text has the reason of each layer.
     """
-    coupling, budget = request.coupling, request.budget
+    coupling, sparsity, budget = request.coupling, request.sparsity, request.budget
     coupling.check(model)
     groups, skipped = _chosen_groups(model, coupling, request)
     skipped += [(name, UNSEEN) for name in coupling.unseen]
@@ -60,12 +60,10 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         return parameters(ranking.model, coupling, keep) / budget.dense  # with the biases of a repair
 
     if request.method.search:
-        ranking.search(structured.bracket(ranking.at, budget, cost)[1] if budget else request.sparsity)
+        ranking.search(structured.bracket(ranking.at, budget, cost)[1] if budget else sparsity)
     while True:
-        wanted = (
-            structured.within(ranking.at, coupling, budget, cost) if budget else ranking.at(request.sparsity)
-        )
-        pruned, keep, done = made(wanted)
+        keep = structured.within(ranking.at, coupling, budget, cost) if budget else ranking.at(sparsity)
+        pruned, keep, done = made(keep)
         refused = dict(done.refused) if done else {}
         skipped += refused.items()
         # readers of a refused group must not stay repaired for its loss; a budget must be met by the other groups
@@ -73,24 +71,13 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
             break
         ranking.drop(refused)
     skipped += [(name, WHOLE) for name in _unmentioned(model, coupling, skipped)]
-    rows = [
-        (layer, group.size, int(keep[group.name].sum()), group.name)
-        for group in ranking.groups
-        for layer in group.producers
-    ]
+    rows = [(n, g.size, int(keep[g.name].sum()), g.name) for g in ranking.groups for n in g.producers]
+    masks, macs = group_masks(model, coupling, keep), coupling.macs(keep) / whole if whole else 1.0
     dense = model.state_dict()
     added = [name.removesuffix(".bias") for name in pruned.state_dict() if name not in dense]
-    return request.result(
-        model,
-        pruned,
-        group_masks(model, coupling, keep),
-        done and done.plan | ({"biases": added} if added else {}),
-        rows,
-        overall_sparsity(keep),
-        skipped,
-        coupling.macs(keep) / whole if whole else 1.0,
-        done.over_kept if done else (),
-    )
+    plan = done and done.plan | ({"biases": added} if added else {})
+    over_kept = done.over_kept if done else ()
+    return request.result(model, pruned, masks, plan, rows, overall_sparsity(keep), skipped, macs, over_kept)
 
 
 def _chosen_groups(

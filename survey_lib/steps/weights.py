@@ -65,7 +65,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     masks, goal = dict(earlier), request.sparsity
     if request.budget and (method.solve or method.schedule != "one-shot"):
         goal = _counted_sparsity(pruned, names, masks, request)
-    for sparsity in round_sparsities(method.schedule, goal, method.rounds):
+    for sparsity in round_sparsities(goal, method.rounds):
         found = evidence.collect(
             pruned,
             names,
