@@ -152,8 +152,7 @@ def prune(
         )
     if budget and budget.kind == "macs" and not examples:
         raise ValueError("macs are counted on an input; give example=")
-    original = unwrap(model)
-    check_kind(original)
+    check_kind(original := unwrap(model))
     if batches is not None or chosen.looks_at_data:
         check_data(method, batches, loss)
         batches = list(batches)
