@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
-from survey_lib.chain.evidence.weights import COSTS
+from survey_lib.chain.evidence.base import COSTS
 from survey_lib.chain.patterns import parse
 from survey_lib.chain.selection import SCOPES
 from survey_lib.lookup import known
@@ -27,7 +27,7 @@ from survey_lib.methods.weight import training as weight_rules
 from survey_lib.repository import LITERATURE
 
 WITHOUT_DATA = COSTS["weights only"] | {"flow"}  # evidence that no training example is looked at for
-CHANNEL_SCOPES = ("layerwise", "global", "erk", "isomorphic")
+CHANNEL_SCOPES = ("layerwise", "global", "isomorphic")
 CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
 

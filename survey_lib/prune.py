@@ -4,7 +4,7 @@ evidence -> score -> select -> mask -> cut
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +24,10 @@ from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.training.during import Session, check_free
 from survey_lib.steps.blocks import prune_blocks
+from survey_lib.steps.budget import Budget, budget_of
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import UNSEEN, Budget, Request, budget_of, listed
-from survey_lib.steps.result import PruneResult
+from survey_lib.steps.request import UNSEEN, Request, choose
+from survey_lib.steps.result import PruneResult, some
 from survey_lib.steps.weights import prune_weights
 
 TOLERANCE = 0.02  # realised sparsity further than this from the request is warned about (case B10)
@@ -47,7 +48,7 @@ def prune(
     loss: Callable | None = None,
     scope: str | None = None,
     layers: Sequence[str] | None = None,
-    protect: Sequence[str] = (),
+    protect: Sequence[str] | None = None,
     cut: bool | None = None,
     masks: Masks | None = None,
     coupling: Coupling | None = None,
@@ -91,7 +92,7 @@ def prune(
         the only one of methods that choose and repair at once.
     layers : Sequence[str], optional
         Module names or patterns (`layer1.*`) to prune; all prunable ones if left out.
-    protect : Sequence[str], default ()
+    protect : Sequence[str], optional
         Module names or patterns whose own weights and outputs stay whole, with all that is coupled to
         them.
     cut : bool, optional
@@ -126,7 +127,7 @@ def prune(
     40
     """
     chosen = find(method)
-    budget = budget_of(sparsity, macs, parameters, cost, at_most)
+    budget = budget_of({"sparsity": sparsity, "macs": macs, "parameters": parameters, "cost": cost}, at_most)
     if not budget:
         check_pattern(chosen, check_sparsity(sparsity))
     elif chosen.unit == "n:m":
@@ -140,7 +141,7 @@ def prune(
         raise ValueError(
             "examples= is a list of inputs, each in the form that example= takes, and stands in its place"
         )
-    example, *more = examples or [example]
+    examples = examples or ([] if example is None else [example])
     cuttable = chosen.structure == "structured"
     if not isinstance(cut, bool | None):
         raise ValueError(f"cut must be True, False or None; got {cut!r}")
@@ -149,22 +150,20 @@ def prune(
         raise ValueError(
             f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model"
         )
-    if budget and budget.kind == "macs" and example is None:
+    if budget and budget.kind == "macs" and not examples:
         raise ValueError("macs are counted on an input; give example=")
-    original = unwrap(model)
-    check_kind(original)
+    check_kind(original := unwrap(model))
     if batches is not None or chosen.looks_at_data:
         check_data(method, batches, loss)
         batches = list(batches)
         for number, batch in enumerate(batches, 1):
             check_values(f"batch {number}", batch)
-    for one in [] if example is None else [example, *more]:
+    for one in examples:
         arguments(one)
-    layers, protect = (listed(names, original, chosen.unit == "layer") for names in (layers, protect))
+    layers, protect = (_names(names, original, chosen.unit == "layer") for names in (layers, protect))
     if layers == []:
         raise ValueError("layers= is empty, so nothing would be pruned; leave it out to prune all layers")
-    masks = {} if masks is None else masks
-    masking.check(original, masks)
+    masking.check(original, masks := {} if masks is None else masks)
     with torch.inference_mode(False):
         bare = duplicate(original)
     weights = {name: p for name, p in bare.named_parameters() if p.is_floating_point()}
@@ -177,26 +176,29 @@ def prune(
         raise ValueError(f"coupling= is survey_lib.trace(model, example); got {described(coupling)}")
     if coupling and (not cuttable or chosen.unit == "layer"):
         raise ValueError(f"{method} does not look at coupled channels; leave coupling= out")
-    if cuttable and example is None:
+    if cuttable and not examples:
         raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
     step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
     # A forward may write to it, and hooks of the caller's may reach it from a copy; blocks are looked for in `bare`
     with torch.inference_mode(False), untouched(original, copies=[bare] if step is not prune_blocks else []):
+        if step is prune_channels and not coupling:
+            coupling = labelled(original, *examples)
+        scope, cut = scope or chosen.scope, cuttable if cut is None else cut
+        goal = budget and budget.of(bare, examples and examples[0])
         request = Request(
             chosen,
             sparsity,
-            budget and budget.of(bare, example),
-            example,
+            scope,
+            goal,
+            examples,
             batches,
             loss,
-            scope or chosen.scope,
             layers,
-            protect or [],
-            cuttable if cut is None else cut,
+            protect,
+            cut,
             masks,
-            coupling or (labelled(original, example, *more) if step is prune_channels else None),
+            coupling,
             seed,
-            tuple(more),
         )
         result = step(bare, request)
         while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
@@ -286,6 +288,24 @@ def _check_one_shot(method: Method) -> None:
     )
 
 
+def _names(names: Sequence[str] | None, model: nn.Module, blocks: bool) -> list[str] | None:
+    """`layers` or `protect` as a list of which every name matches a module, or where no blocks are meant a matrix."""
+    if names is None:
+        return None
+    if isinstance(names, Mapping | nn.Module) or not hasattr(names, "__iter__"):
+        raise ValueError(f"layers and protect take a list of names or patterns; got {described(names)}")
+    weights = [name for name, tensor in masking.tensors(model).items() if tensor.dim() >= 2]
+    known = [n.rpartition(".")[0] or n for n in weights] + [n.removesuffix(".weight") for n in weights]
+    known = [name for name, _ in model.named_modules() if name] if blocks else known
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if not isinstance(name, str):
+            near = repr(known[0]) if known else "'conv1'"
+            raise ValueError(f"layers and protect take names, such as {near}; got {described(name)}")
+    choose(list(dict.fromkeys(known)), names)
+    return names
+
+
 def _overspent(result: PruneResult, request: Request, budget: Budget | None) -> float:
     """Measured cost over the limit; 0 where there is nothing to measure: no budget, or channels masked and not cut."""
     if not budget or budget.cost or (request.method.structure == "structured" and not request.cut):
@@ -295,26 +315,21 @@ def _overspent(result: PruneResult, request: Request, budget: Budget | None) -> 
 
 
 def _warn(result: PruneResult, request: Request) -> None:
+    said, report = [], result.report
     if request.sparsity is not None and abs(result.sparsity - request.sparsity) > TOLERANCE:
-        warnings.warn(
-            f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)",
-            stacklevel=3,
-        )
-    # A block left out whole is stepped over, not cut off
-    units = result.report[result.report["unit"] != "layer"]
+        said.append(f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)")
     unused = [name for name, why in result.skipped if why == UNSEEN]
     if unused:
-        names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
-        warnings.warn(
-            f"the example does not use {names}; they stay whole, and the cut is not checked with them",
-            stacklevel=3,
+        names = some(unused, 3)
+        said.append(
+            f"the example does not use {names}; they stay whole, and the cut is not checked with them"
         )
-    empty = list(units.loc[units["kept"] == 0, "layer"])
+    # A block left out whole is stepped over, not cut off
+    empty = list(report.loc[(report["kept"] == 0) & (report["unit"] != "layer"), "layer"])
     if empty:
-        warnings.warn(
-            f"layer collapse: nothing is left of {', '.join(empty)}; the network is cut off there",
-            stacklevel=3,
-        )
+        said.append(f"layer collapse: nothing is left of {', '.join(empty)}; the network is cut off there")
+    for text in said:
+        warnings.warn(text, stacklevel=3)
 
 
 def save(result: PruneResult, path: str | Path) -> Path:
@@ -342,13 +357,8 @@ def save(result: PruneResult, path: str | Path) -> Path:
         raise ValueError(f"save writes what prune returned; got {described(result)}: pass the result")
     if Path(path).is_dir() or not Path(path).parent.is_dir():
         raise ValueError(f"{path} is a folder, or lies in none; name a file in a folder that is there")
-    meta = {
-        "report": result.report.to_dict("split"),
-        "sparsity": result.sparsity,
-        "skipped": result.skipped,
-        "left": result.left,
-        "over_kept": result.over_kept,
-    }
+    meta = {name: getattr(result, name) for name in ("sparsity", "skipped", "left", "over_kept")}
+    meta["report"] = result.report.to_dict("split")
     surgery.save_file(path, result.model, result.plan, None if result.plan else result.masks, meta)
     return Path(path)
 

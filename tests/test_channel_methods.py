@@ -21,19 +21,19 @@ from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
 from survey_lib.methods.channel import training as channel_training
 from survey_lib.methods.depth_and_heads import transformer
-from survey_lib.steps import structured
+from survey_lib.steps.channels import Ranking
 from survey_lib.steps.request import Request
-from survey_lib.steps.structured import Ranking, structure
+from survey_lib.steps.structured import accuracy, structure
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 
 
 def choose(net, method, sparsity=0.5, batches=None, scope=None, seed=0):
     coupling, row = trace(net, EXAMPLE), find(method)
-    request = Request(
-        row, sparsity, None, EXAMPLE, batches, None, scope or row.scope, None, (), True, {}, None, seed
-    )
+    request = Request(row, sparsity, scope or row.scope, batches=batches, seed=seed)
     ranking = Ranking(net, coupling, coupling.groups, request)
+    if row.search:
+        ranking.search(sparsity)
     return ranking.repaired(ranking.at(sparsity))
 
 
@@ -162,7 +162,7 @@ def test_eagleeye_judges_on_batches_that_set_no_statistics(net):
     ]
     coupling, fractions = trace(net, EXAMPLE), {"stem.0": 0.25, "conv1": 0.5}
     scores = channels.score_groups(find("eagleeye").score, channels.collect(net, coupling))
-    found = structured._accuracy(net, coupling, scores, 0.5, batches, fractions)
+    found = accuracy(net, coupling, scores, 0.5, batches, fractions)
     keep = {name: score > score.sort().values[int(fractions[name] * 8) - 1] for name, score in scores.items()}
     candidate = masked_copy(net, group_masks(net, coupling, keep))
     for norm in (candidate.stem[1], candidate.bn1, candidate.bn2):

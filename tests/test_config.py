@@ -24,7 +24,7 @@ BASE = {"data": "digits", "model": "lenet-300-100", "method": "magnitude", "spar
         ({"sparsity": float("nan")}, "finite"),
         ({"sparsity": "0.5"}, "valid number"),
         ({"scope": "local"}, "'layerwise', 'global' or 'erk'"),
-        ({"schedule": "slow"}, "'one-shot', 'iterative' or 'gradual'"),
+        ({"schedule": "slow"}, "'one-shot' or 'iterative'"),
         ({"recovery": "retrain"}, "'finetune'"),
         ({"optimizer": "adan"}, "'sgd', 'heavy-ball', 'adam' or 'adamw'"),
         ({"rounds": 3}, "one-shot has one round"),
@@ -105,7 +105,7 @@ OTHER = {
 
 def test_b67_every_field_changes_the_key():
     together = {
-        "schedule": {"schedule": "gradual"},
+        "schedule": {"schedule": "iterative"},
         "rounds": {"schedule": "iterative", "rounds": 2},
         "ticket": {"ticket": "shuffled", "recovery": "rewind"},
         "macs": {"macs": 0.5, "method": "l1-filter", "sparsity": 0.0},

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import collect, layer_seed
-from survey_lib.chain.evidence.unfold import input_columns
 from survey_lib.chain.masks import prunable
 from survey_lib.chain.repair import damped, least_squares
 
@@ -99,7 +98,7 @@ def test_weight_times_columns_is_the_convolution(groups, kernel, stride, dilatio
     x = torch.randn(2, 4, 7, 6, dtype=torch.float64)
     rows = layer.weight.flatten(1).unflatten(0, (groups, -1))
     expected = layer(x)
-    output = (rows @ input_columns(layer, x)).reshape(8, 2, *expected.shape[2:]).movedim(1, 0)
+    output = (rows @ observe.input_columns(layer, x)).reshape(8, 2, *expected.shape[2:]).movedim(1, 0)
     assert torch.allclose(output, expected, rtol=1e-12, atol=1e-12)
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn.utils import prune as torch_prune
 
 from survey_lib import prune
@@ -157,6 +158,11 @@ def test_permutation_by_hand_brings_the_large_and_the_small_apart():
     score = torch.tensor([[8.0, 7.0, 6.0, 5.0, 1.0, 2.0, 3.0, 4.0]])
     assert kept(score, range(8), 2, 4) == 8 + 7 + 3 + 4
     assert kept(score, channel_permutation(score, 2, 4), 2, 4) == 8 + 7 + 6 + 5
+
+
+def test_permutation_mixes_no_devices():
+    with FakeTensorMode(), pytest.raises(DataDependentOutputException):  # it asks for a value, there is none
+        channel_permutation(torch.empty(6, 8, device="cuda"), 2, 4)
 
 
 @settings(max_examples=15, deadline=None)

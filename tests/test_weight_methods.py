@@ -208,7 +208,7 @@ def test_synflow_keeps_every_layer_where_snip_and_magnitude_empty_one():
     sparsity, row = 0.98, find("synflow")
     assert not prune(model, "magnitude", sparsity, scope="global").masks["4.weight"].any()
     masks = {}
-    for target in round_sparsities(row.schedule, sparsity, row.rounds):
+    for target in round_sparsities(sparsity, row.rounds):
         found = collect(model, list(prunable(model)), row.needs, example=torch.ones(1, 20))
         masks = select({n: row.score(e) for n, e in found.items()}, target, row.scope)
         apply(model, masks)
@@ -218,9 +218,9 @@ def test_synflow_keeps_every_layer_where_snip_and_magnitude_empty_one():
 
 def test_imp_removes_at_most_a_fifth_of_what_is_left_each_round():
     row = METHODS["imp"]
-    kept = [1.0, *(1 - s for s in round_sparsities(row.schedule, 1 - 0.8**4, row.rounds))]
+    kept = [1.0, *(1 - s for s in round_sparsities(1 - 0.8**4, row.rounds))]
     assert [b / a for a, b in zip(kept, kept[1:], strict=False)] == pytest.approx([0.8] * 4)
-    rounds = round_sparsities(row.schedule, 0.5, row.rounds)
+    rounds = round_sparsities(0.5, row.rounds)
     assert len(rounds) == 4 and rounds[-1] == 0.5
 
 

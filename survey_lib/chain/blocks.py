@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from survey_lib.chain.copies import duplicate, unwrap
 from survey_lib.chain.evidence import weights as observe
-from survey_lib.chain.evidence.base import Evidence, layer_seed
+from survey_lib.chain.evidence.base import Evidence, layer_seed, pairs
 from survey_lib.chain.masks import Masks
 from survey_lib.eager import EagerMode
 
@@ -126,7 +126,7 @@ def collect(model: nn.Module, names: Iterable[str], batches: Iterable, seed: int
     for name in seen:
         subject.get_submodule(name).register_forward_hook(partial(watch, name))
     with torch.no_grad(), torch.random.fork_rng():
-        for x, _ in observe.pairs(batches):
+        for x, _ in pairs(batches):
             observe.call(subject, x)
     found = {}
     for name, (before, after) in seen.items():

@@ -9,21 +9,81 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.consumers import consumers
 from survey_lib.chain.copies import unwrap
-from survey_lib.chain.coupling.groups import ChannelGroup, Coupling
+from survey_lib.chain.coupling.groups import ChannelGroup, Coupling, Slice
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Evidence, layer_seed
 from survey_lib.chain.evidence.feature_maps import feature_maps
-from survey_lib.chain.slicing import channel_rows, producer_rows, side_by_side, weight_slices
 
 ByProducer = dict[tuple[str, str], Tensor]  # (group name, producer)
 ByGroup = dict[str, Tensor]
+
+
+def channel_rows(tensor: Tensor, part: Slice) -> Tensor:
+    """The slice of each channel, (size, ...): one row keeps its shape, several are laid flat.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A parameter or buffer.
+    part : Slice
+        The positions of each channel in it.
+    """
+    rows, index = tensor.movedim(part.dim, 0), part.index.ravel()
+    if not np.array_equal(index, np.arange(len(rows))):  # else nothing to gather: a view
+        rows = rows[torch.as_tensor(index, device=tensor.device)]
+    return rows if part.index.shape[1] == 1 else rows.reshape(len(part.index), -1)
+
+
+def producer_slices(group: ChannelGroup, producer: str) -> list[Slice]:
+    """The output rows of a producer: its slices that no consumer contracts.
+
+    A tied embedding is read along the very axis it produces: then that slice is both.
+
+    Parameters
+    ----------
+    group : ChannelGroup
+        A channel group of the model.
+    producer : str
+        One of the group's modules.
+    """
+    read = {(part.tensor, part.dim) for part in group.consumers}
+    mine = [p for p in group.slices if p.tensor.rpartition(".")[0] == producer and "bias" not in p.tensor]
+    return [part for part in mine if (part.tensor, part.dim) not in read] or mine
+
+
+def weight_slices(group: ChannelGroup, tensors: dict[str, Tensor]) -> list[Slice]:
+    """Slices of weights, kernels and norm scales, rows and columns; biases and buffers left out.
+
+    Parameters
+    ----------
+    group : ChannelGroup
+        A channel group of the model.
+    tensors : dict[str, Tensor]
+        Parameters by name.
+    """
+    return [p for p in group.slices if p.tensor in tensors and "bias" not in p.tensor.rpartition(".")[2]]
+
+
+def side_by_side(group: ChannelGroup, tensors: dict[str, Tensor]) -> Tensor:
+    """(channels, n): every weight slice of each channel.
+
+    Parameters
+    ----------
+    group : ChannelGroup
+        A channel group of the model.
+    tensors : dict[str, Tensor]
+        Parameters by name.
+    """
+    parts = [channel_rows(tensors[part.tensor], part) for part in weight_slices(group, tensors)]
+    return torch.cat([part.reshape(group.size, -1) for part in parts], 1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +122,7 @@ class Subject:
 
 
 def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
-    """Each producer's rows of each channel, from weight-shaped tensors.
+    """Each producer's rows of each channel, from weight-shaped tensors: (size, in, kh, kw), or (size, n) if several.
 
     Parameters
     ----------
@@ -71,11 +131,34 @@ def rows(subject: Subject, tensors: dict[str, Tensor]) -> ByProducer:
     tensors : dict[str, Tensor]
         Weights by name, or what has their shapes.
     """
-    return {(g.name, p): producer_rows(g, p, tensors) for g in subject.groups for p in g.producers}
+    matrices = {name: tensor for name, tensor in tensors.items() if tensor.dim() > 1}
+
+    def own(group: ChannelGroup, producer: str) -> Tensor:
+        parts = [part for part in producer_slices(group, producer) if part.tensor in matrices]
+        found = [channel_rows(matrices[part.tensor], part) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat([one.flatten(1) for one in found], 1)
+
+    return {(group.name, name): own(group, name) for group in subject.groups for name in group.producers}
 
 
 def _collected(need: str, subject: Subject) -> ByProducer:
     return rows(subject, subject.of(need))
+
+
+def _maps(subject: Subject, gradients: bool = False) -> ByProducer:
+    """What producers write, or ∂L/∂ of it, where they are called as layers; each group needs one that is."""
+    parts = {
+        (group.name, producer): part
+        for group in subject.groups
+        for producer in group.producers
+        for part in producer_slices(group, producer)
+        if part.tensor == f"{producer}.weight"
+    }
+    found = feature_maps(subject.model, parts, subject.batches, subject.loss, gradients)
+    unseen = ", ".join(sorted({group.name for group in subject.groups} - {name for name, _ in found}))
+    if unseen:
+        raise ValueError(f"no producer of {unseen} is called as a layer to be seen; protect= leaves them out")
+    return found
 
 
 def filter_saliency(subject: Subject) -> ByProducer:
@@ -103,9 +186,9 @@ def gate_grad(subject: Subject) -> ByGroup:
     return observe.mean({group.name: gates(grads, group) for group in subject.groups} for grads in found)
 
 
-def slices(subject: Subject) -> ByGroup:
+def _slices(subject: Subject, tensors: dict[str, Tensor]) -> ByGroup:
     """(channels, n) for each group."""
-    return {group.name: side_by_side(group, subject.weights) for group in subject.groups}
+    return {group.name: side_by_side(group, tensors) for group in subject.groups}
 
 
 def energy(subject: Subject) -> ByGroup:
@@ -120,12 +203,6 @@ def energy(subject: Subject) -> ByGroup:
         group.name: sum(squares(channel_rows(weights[p.tensor], p)) for p in weight_slices(group, weights))
         for group in subject.groups
     }
-
-
-def slices_grad(subject: Subject) -> ByGroup:
-    """∂L/∂slices, mean over mini-batches."""
-    gradients = subject.of("grad")
-    return {group.name: side_by_side(group, gradients) for group in subject.groups}
 
 
 def gamma(subject: Subject) -> ByGroup:
@@ -145,12 +222,12 @@ def gamma(subject: Subject) -> ByGroup:
 NEEDS = {
     **{need: partial(_collected, need) for need in ("grad", "grad_sq", "example_grad_sq", "hess_grad")},
     "filter_saliency": filter_saliency,
-    "act_out": lambda s: feature_maps(s.model, s.groups, s.batches),
-    "act_grad": lambda s: feature_maps(s.model, s.groups, s.batches, s.loss, gradients=True),
+    "act_out": _maps,
+    "act_grad": partial(_maps, gradients=True),
     "gamma": gamma,
-    "slices": slices,
+    "slices": lambda s: _slices(s, s.weights),
     "energy": energy,
-    "slices_grad": slices_grad,
+    "slices_grad": lambda s: _slices(s, s.of("grad")),
     "gate_grad": gate_grad,
     "consumers": lambda s: consumers(s.model, s.dense, s.groups, s.batches),
 }
@@ -188,14 +265,14 @@ def collect(
     dense : nn.Module, optional
         The network that `model` was before it was pruned, for `consumers`; itself if left out.
     """
-    pairs = observe.data(needs, NEEDS, batches)
+    pairs = evidence.data(needs, NEEDS, batches)
     subject = Subject(unwrap(model), unwrap(dense or model), coupling.groups, pairs, loss, seed)
     observed = {need: NEEDS[need](subject) for need in needs}
     found: dict[str, list[Evidence]] = {group.name: [] for group in coupling.groups}
     for (group, producer), weight in rows(subject, subject.weights).items():
         seen = {need: values.get((group, producer), values.get(group)) for need, values in observed.items()}
         if any(value is None for value in seen.values()):
-            continue  # a producer without feature map; `feature_maps` saw to it that the group has another
+            continue  # a producer without feature map; its group has another
         name = f"{group}:{producer}"
         found[group].append(Evidence(name, weight, layer_seed(seed, name), **seen))
     return found

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from survey_lib.chain.coupling.groups import ChannelGroup, Slice
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Consumer, copied
-from survey_lib.chain.evidence.unfold import input_columns
 
 EXAMPLES = 16  # unfolded at once
 
@@ -62,7 +61,7 @@ def _layers(model: nn.Module, dense: nn.Module, names: list[str], batches: list)
         for name in names:
             layer = subjects[0].get_submodule(name)
             for pair in zip(*(seen[name] for seen in inputs), strict=True):
-                mine, theirs = (input_columns(layer, part)[0].double() for part in pair)
+                mine, theirs = (observe.input_columns(layer, part)[0].double() for part in pair)
                 level = mine.abs().view(len(mine), len(pair[0]), -1).mean(2).square().sum(1)
                 sums = mine @ mine.mT, mine @ theirs.mT, mine.sum(1), theirs.sum(1), mine.shape[1], level
                 total[name] = [a + b for a, b in zip(total.get(name, (0,) * 6), sums, strict=True)]

@@ -1,23 +1,19 @@
 """Copies of anyone's model, and the caller's model put back as it was found."""
 
+import contextlib
 import copy
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
 WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
-PICKLING = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 # Numbers that can be compared and zeroed
 RANKED = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-ATOMS = {int, float, bool, str, type(None)}
-TABLES = {dict, OrderedDict, set}
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -79,48 +75,13 @@ def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) ->
     replaced : Mapping[int, object], optional
         Id of a tensor -> what stands for it in the copy.
     """
-    memo = dict(replaced or {})
+    replaced = replaced or {}
+    with contextlib.suppress(Exception):
+        return copy.deepcopy(model, dict(replaced))
     try:
-        return _deepcopy(model, memo)
-    except Exception:
-        memo = _uncopyable(model) | memo
-    try:
-        return _deepcopy(model, memo)
+        return copy.deepcopy(model, _uncopyable(model) | replaced)
     except Exception as error:
         raise ValueError(f"all work is done on a copy, and copy.deepcopy(model) fails: {error!r}") from error
-
-
-def _deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
-    """`copy.deepcopy`, but of modules that are pickled like any other only the values are copied, which is faster."""
-    usual = {_pickling(nn.Module), _pickling(_ConvNd)}  # a convolution only reads old files in another way
-    modules = list(model.modules())
-    plain = {kind for kind in set(map(type, modules)) if _pickling(kind) in usual}
-    memo = memo | {id(module): object.__new__(type(module)) for module in modules if type(module) in plain}
-    for module in reversed(modules):  # the inner ones first: others may ask them while they are copied
-        if type(module) in plain:
-            vars(memo[id(module)]).update(_values(vars(module), memo))
-    return copy.deepcopy(model, memo)
-
-
-def _pickling(kind: type) -> tuple:
-    return tuple(getattr(kind, name, None) for name in PICKLING)
-
-
-def _values(table: dict[str, object], memo: dict[int, object]) -> dict[str, object]:
-    """`copy.deepcopy` of the values, without its detours for numbers, names and the many tables of a module."""
-    copied = {}
-    for name, value in table.items():
-        kind = type(value)
-        if kind in ATOMS or (kind is tuple and ATOMS.issuperset(map(type, value))):
-            copied[name] = value
-        elif id(value) in memo:
-            copied[name] = memo[id(value)]
-        elif kind in TABLES and (not value or ATOMS.issuperset(map(type, value))):
-            memo[id(value)] = copied[name] = new = kind()
-            new.update(value if kind is set else _values(value, memo))
-        else:
-            copied[name] = copy.deepcopy(value, memo)
-    return copied
 
 
 def _uncopyable(model: nn.Module) -> dict[int, object]:
@@ -136,7 +97,7 @@ def _uncopyable(model: nn.Module) -> dict[int, object]:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def untouched(*models: nn.Module, copies: Sequence[nn.Module] = ()) -> Iterator[None]:
     """Put back what is written inside.
 
@@ -152,25 +113,16 @@ def untouched(*models: nn.Module, copies: Sequence[nn.Module] = ()) -> Iterator[
     modules = [module for model in models for module in model.modules()]
     saved = _with_values(copies) or [x.detach().clone() for x in _with_values(models)]
     values = list(zip(_with_values(models), saved, strict=True))
-    attributes = [(module, dict(vars(module))) for module in modules]
-    held = [
-        (v, v.copy())
-        for _, found in attributes
-        for v in found.values()
-        if isinstance(v, (list, dict, set, deque))
-    ]
+    attributes = [vars(module) for module in modules]
+    held = [v for found in attributes for v in found.values() if isinstance(v, (list, dict, set, deque))]
+    containers = [(container, container.copy()) for container in (*attributes, *held)]
     try:
         yield
     finally:
-        for module, found in attributes:
-            vars(module).clear()
-            vars(module).update(found)
-        for container, before in held:
-            # Some cannot be written to, such as frozen dicts
-            if not (container or before) or _entries(container) == _entries(before):
-                continue
-            container.clear()
-            (container.extend if isinstance(container, (list, deque)) else container.update)(before)
+        for container, before in containers:
+            if _entries(container) != _entries(before):  # else let it be: frozen dicts cannot be written to
+                container.clear()
+                (container.extend if isinstance(container, (list, deque)) else container.update)(before)
         for tensor, before in values:
             if tensor.layout is not torch.strided or not torch.equal(tensor, before):
                 tensor.data.copy_(before)

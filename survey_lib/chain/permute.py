@@ -69,8 +69,8 @@ def _reordered(model: nn.Module, group: ChannelGroup, order: Tensor) -> nn.Modul
         if place not in done:
             done.add(place)
             rows = known[part.tensor].movedim(part.dim, 0)
-            index = torch.as_tensor(part.index)
-            rows[index] = rows[index[order]].clone()
+            index = torch.as_tensor(part.index, device=rows.device)
+            rows[index] = rows[index[order.to(rows.device)]].clone()
     return moved
 
 

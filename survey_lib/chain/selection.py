@@ -14,7 +14,6 @@ from torch import Tensor
 from survey_lib.lookup import known
 
 SCOPES = ("layerwise", "global", "erk", "row")
-SCHEDULES = ("one-shot", "iterative", "gradual")
 
 
 def check_sparsity(sparsity: float) -> float:
@@ -144,7 +143,6 @@ def select(
     scope: str = "layerwise",
     minimum: int = 0,
     *,
-    shapes: dict[str, tuple[int, ...]] | None = None,
     fractions: dict[str, float] | None = None,
 ) -> dict[str, Tensor]:
     """Keep-masks `{name: bool tensor}` that remove `sparsity` of all units under a scope.
@@ -162,8 +160,6 @@ def select(
         layerwise, global, erk or row.
     minimum : int, default 0
         Units that stay in every layer (1 for channel groups, which must not be emptied; 0 for weights).
-    shapes : dict[str, tuple[int, ...]], optional
-        The weights that erk reads, if the scores are not weight-shaped.
     fractions : dict[str, float], optional
         Layer sparsities that are decided already.
 
@@ -183,7 +179,7 @@ def select(
     if scope == "global" and fractions is None:
         return _select_global(scores, sparsity, minimum)
     if scope == "erk" and fractions is None:
-        fractions = erk(shapes or {name: tuple(score.shape) for name, score in scores.items()}, sparsity)
+        fractions = erk({name: tuple(score.shape) for name, score in scores.items()}, sparsity)
     if fractions is None:
         removed = {n: min(round(sparsity * s.numel()), s.numel() - minimum) for n, s in scores.items()}
     else:
@@ -213,14 +209,11 @@ def check_finite(scores: dict[str, Tensor]) -> None:
             )
 
 
-def round_sparsities(schedule: str, sparsity: float, rounds: int) -> list[float]:
-    """Cumulative sparsity after each round; the last one always equals `sparsity` (case B07).
+def round_sparsities(sparsity: float, rounds: int) -> list[float]:
+    """Cumulative sparsity after each of n equal *relative* rounds, 1 − (1 − s)^(k/n); the last one is s (case B07).
 
     Parameters
     ----------
-    schedule : str
-        one-shot: [s]. iterative: n equal *relative* rounds, 1 − (1 − s)^(k/n). gradual: the cubic of Zhu
-        and Gupta 2017, s · (1 − (1 − k/n)³).
     sparsity : float
         s, after the last round.
     rounds : int
@@ -229,37 +222,25 @@ def round_sparsities(schedule: str, sparsity: float, rounds: int) -> list[float]
 
     Examples
     --------
-    >>> round_sparsities("iterative", 0.75, 2)
+    >>> round_sparsities(0.75, 2)
     [0.5, 0.75]
-    >>> [round(s, 3) for s in round_sparsities("gradual", 0.8, 4)]
-    [0.463, 0.7, 0.788, 0.8]
     """
-    if known("schedule", schedule, SCHEDULES) == "one-shot":
-        return [sparsity]
-    if rounds == 0 and schedule == "iterative":
+    if rounds == 0:
         rounds = max(1, math.ceil(math.log(1 - sparsity) / math.log(0.8) - 1e-9))
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1; got {rounds}")
-    if schedule == "iterative":
-        steps = [1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)]
-    else:
-        steps = [cubic(k, rounds, sparsity) for k in range(1, rounds)]
-    return [*steps, sparsity]
+    return [*(1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds)), sparsity]
 
 
-def cubic(step: int, last: int, final: float, initial: float = 0.0) -> float:
-    """Cubic sparsity schedule s_f + (s_i − s_f)(1 − t/T)³, held at s_f from step T on (zhu2017prune).
+def cubic(step: float, last: float, final: float) -> float:
+    """Cubic sparsity schedule s (1 − (1 − t/T)³), held at s from step T on (zhu2017prune).
 
     Parameters
     ----------
-    step : int
+    step : float
         Step t.
-    last : int
+    last : float
         Last step T.
     final : float
-        Final sparsity s_f.
-    initial : float, default 0.0
-        Initial sparsity s_i.
+        Final sparsity s.
 
     Examples
     --------
@@ -267,4 +248,4 @@ def cubic(step: int, last: int, final: float, initial: float = 0.0) -> float:
     (0.7000000000000001, 0.8)
     """
     progress = min(max(step / last, 0.0), 1.0) if last > 0 else 1.0
-    return final + (initial - final) * (1 - progress) ** 3
+    return final - final * (1 - progress) ** 3

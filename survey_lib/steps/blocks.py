@@ -9,8 +9,9 @@ from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.measure import measure
-from survey_lib.steps.request import MADE, NOT_ASKED, Request, choose, report_of
-from survey_lib.steps.result import PruneResult, shares
+from survey_lib.steps.budget import MADE
+from survey_lib.steps.request import NOT_ASKED, Request, choose
+from survey_lib.steps.result import PruneResult
 
 
 def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
@@ -28,13 +29,13 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
     ValueError
         For a model without residual blocks, or missing batches.
     """
-    method, budget = request.method, request.budget
-    with running(model, request.example):
-        found = blocks.blocks(model, request.example)
+    method, budget, example = request.method, request.budget, request.example
+    with running(model, example):
+        found = blocks.blocks(model, example)
     if not found:
         raise ValueError(f"{method.name} leaves out residual blocks, and this model has none")
-    names = [n for n in choose(found, request.layers) if n not in choose(found, request.protect)]
-    skipped = [(name, NOT_ASKED) for name in found if name not in names]
+    barred = choose(found, request.protect or [])
+    names = [name for name in choose(found, request.layers) if name not in barred]
     seen = blocks.collect(model, names, request.batches)
     scores = torch.zeros(len(names)) if method.solve else torch.stack([method.score(seen[n]) for n in names])
 
@@ -45,17 +46,15 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
         return [name for name, kept in zip(names, keep.tolist(), strict=True) if not kept]
 
     def cost(sparsity: float) -> float:
-        return budget.spent(blocks.remove(model, gone(sparsity)), request.example)
+        return budget.spent(blocks.remove(model, gone(sparsity)), example)
 
     removed = gone(budget.bracket(cost, MADE)[1] if budget else request.sparsity)
-    keep = {name: torch.tensor([name not in removed]) for name in names}
     masks = blocks.block_masks(model, removed)
+    pruned, plan, macs = masked_copy(model, masks), None, 1.0
     if request.cut:
         pruned, plan = blocks.remove(model, removed), surgery.block_plan(model, removed)
-        macs = [measure(one, request.example, samples=1)["macs"] for one in (pruned, model)]
-    else:
-        pruned, plan, macs = masked_copy(model, masks), None, (1, 1)
-    sparsity = overall_sparsity(keep)
-    report = report_of([(name, 1, int(kept), name) for name, kept in keep.items()], request, sparsity)
-    left = shares(model, pruned, request.cut, macs[0] / macs[1])
-    return PruneResult(pruned, masks, plan, report, sparsity, skipped, left)
+        macs = measure(pruned, example, samples=1)["macs"] / measure(model, example, samples=1)["macs"]
+    keep = {name: torch.tensor([name not in removed]) for name in names}
+    rows = [(name, 1, int(kept), name) for name, kept in keep.items()]
+    skipped = [(name, NOT_ASKED) for name in found if name not in names]
+    return request.result(model, pruned, masks, plan, rows, overall_sparsity(keep), skipped, macs)

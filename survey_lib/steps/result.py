@@ -1,6 +1,6 @@
 """What `prune` returns, and how it is shown: a few lines of text, or a table with a bar a layer in a notebook."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -72,7 +72,7 @@ class PruneResult:
         shares = ", ".join(f"{share:.3f} of the {name}" for name, share in self.left.items())
         lines = [f"{self.sparsity:.1%} of the {unit}s removed, {how}", f"left: {shares}"]
         if self.over_kept:
-            lines.append(f"{OVER_KEPT}: {_some(self.over_kept, 3)}")
+            lines.append(f"{OVER_KEPT}: {some(self.over_kept, 3)}")
         return lines
 
     def _reasons(self, shown: int | None) -> list[tuple[str, str]]:
@@ -80,36 +80,7 @@ class PruneResult:
         by_reason: dict[str, list[str]] = {}
         for name, why in self.skipped:
             by_reason.setdefault(why, []).append(name)
-        return [(_some(names, shown), why) for why, names in by_reason.items()]
-
-
-def shares(dense: nn.Module, pruned: nn.Module, cut: bool, macs: float) -> dict[str, float]:
-    """What is left of the dense parameters, MACs and bytes.
-
-    Parameters
-    ----------
-    dense : nn.Module
-        The network before.
-    pruned : nn.Module
-        The network after.
-    cut : bool
-        False where it is masked: then all MACs and bytes are left, and the parameters that are not zero.
-    macs : float
-        What is left of the MACs after a cut.
-    """
-
-    def parameters(model: nn.Module) -> int:
-        return sum(t.numel() if cut else int(t.ne(0).count_nonzero()) for t in model.parameters())
-
-    def size(model: nn.Module) -> int:
-        return sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
-
-    total = sum(tensor.numel() for tensor in dense.parameters())
-    return {
-        "parameters": parameters(pruned) / total,
-        "MACs": macs if cut else 1.0,
-        "bytes": size(pruned) / size(dense),
-    }
+        return [(some(names, shown), why) for why, names in by_reason.items()]
 
 
 def _row(layer) -> str:
@@ -119,7 +90,15 @@ def _row(layer) -> str:
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _some(names: Iterable[str], shown: int | None) -> str:
-    names = list(names)
+def some(names: Sequence[str], shown: int | None) -> str:
+    """The first few names, and how many more there are.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        All names.
+    shown : int | None
+        How many are shown; all if None.
+    """
     more = len(names) - len(names[:shown])
     return ", ".join(names[:shown]) + (f" and {more} more" if more else "")

@@ -10,12 +10,21 @@ from survey_lib.catalogue import Method
 from survey_lib.chain.copies import duplicate
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
-from survey_lib.chain.masks import Masks, apply, overall_sparsity, own_matrices, prunable, reparametrised
+from survey_lib.chain.masks import (
+    Masks,
+    apply,
+    overall_sparsity,
+    own_matrices,
+    prunable,
+    reparametrised,
+    tensors,
+)
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
-from survey_lib.steps.request import MADE, NOT_ASKED, Request, choose, report_of
-from survey_lib.steps.result import PruneResult, shares
+from survey_lib.steps.budget import MADE
+from survey_lib.steps.request import NOT_ASKED, Request, choose
+from survey_lib.steps.result import PruneResult
 
 OF_NO_LAYER = (
     "a matrix of {}, which is no layer of torch; single weights of it are pruned where layers= names it"
@@ -51,10 +60,12 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in skipped)
         raise ValueError(f"{method.name} finds no layer to prune: {reasons or NOTHING}")
     dense = pruned = apply(duplicate(model), request.masks)
-    masks, goal = dict(request.masks), request.sparsity
+    # masks may have been loaded to the CPU
+    earlier = {name: mask.to(tensors(model)[name].device) for name, mask in request.masks.items()}
+    masks, goal = dict(earlier), request.sparsity
     if request.budget and (method.solve or method.schedule != "one-shot"):
         goal = _counted_sparsity(pruned, names, masks, request)
-    for sparsity in round_sparsities(method.schedule, goal, method.rounds):
+    for sparsity in round_sparsities(goal, method.rounds):
         found = evidence.collect(
             pruned,
             names,
@@ -67,26 +78,26 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         )
         if method.revive:
             found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
-            pruned, masks = duplicate(dense), dict(request.masks)
+            pruned, masks = duplicate(dense), dict(earlier)
+        repaired = {}
         if method.solve:
             for name, seen in found.items():
-                masks[name], repaired = method.solve(seen, sparsity, method.pattern)
-                _write(pruned, name, repaired)
+                masks[name], repaired[name] = method.solve(seen, sparsity, method.pattern)
         else:
             scores = _below({name: method.score(seen) for name, seen in found.items()}, masks)
             if sparsity is None:
                 sparsity = _sparsity_within(pruned, masks, scores, found, request)
             masks |= _select(scores, found, sparsity, request)
-        masks |= {name: masks[name] & mask for name, mask in request.masks.items()}  # what is gone stays gone
+        masks |= {name: masks[name] & mask for name, mask in earlier.items()}  # what is gone stays gone
         if method.repair:
-            for name, seen in found.items():
-                _write(pruned, name, method.repair(seen, masks[name]))
+            repaired = {name: method.repair(seen, masks[name]) for name, seen in found.items()}
+        with torch.no_grad():
+            for name, weight in repaired.items():
+                pruned.get_parameter(name).copy_(weight)
         apply(pruned, masks)
     kept = {name: int(masks[name].count_nonzero()) for name in names}
     rows = [(name.removesuffix(".weight"), masks[name].numel(), kept[name], name) for name in names]
-    sparsity = overall_sparsity(masks)
-    left = shares(model, pruned, cut=False, macs=1.0)
-    return PruneResult(pruned, masks, None, report_of(rows, request, sparsity), sparsity, skipped, left)
+    return request.result(model, pruned, masks, None, rows, overall_sparsity(masks), skipped)
 
 
 def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[str, str]]]:
@@ -97,7 +108,7 @@ def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[s
     layer = {name: _layer(name) for name in names} | {name: name.removesuffix(".weight") for name in own}
     names += own if named else []
     owners = list(dict.fromkeys(layer[name] for name in names))
-    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect))
+    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
     computed = reparametrised(model)
     skipped += [(owner, NOT_ASKED) for owner in owners if owner not in wanted | computed.keys()]
     skipped += [(_layer(name), TIED) for name in tied]
@@ -118,11 +129,6 @@ def _unfit(model: nn.Module, name: str, method: Method) -> str:
         return f"{method.name} watches the inputs of torch's linear and convolution layers, and {owner.__name__} is none"
     weight = model.get_parameter(name)
     return misfit(weight.shape, method.unit, method.pattern) if method.unit != "weight" else ""
-
-
-@torch.no_grad()
-def _write(model: nn.Module, name: str, repaired: Tensor) -> None:
-    model.get_parameter(name).copy_(repaired)
 
 
 def _select(

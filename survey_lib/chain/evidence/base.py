@@ -15,6 +15,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from survey_lib.chain.copies import duplicate, unwrap
 from survey_lib.chain.evidence import weights as observe
 
+# What an evidence field costs to observe, most expensive last
+COSTS = {
+    "weights only": {"gamma", "slices", "energy"},
+    "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
+    "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
+    "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
+}
+BACKWARD = COSTS["forward and backward passes"] | COSTS["a backward pass an example, or two a batch"]
+OF_THE_LOSS = BACKWARD - {"flow"}  # which goes back from the output itself
+
 
 @dataclass(frozen=True)
 class Consumer:
@@ -178,7 +188,7 @@ def collect(
     """
     if set(needs) == {"flow"} and example is not None:
         batches = [(example, None)]
-    batches = observe.data(needs, observe.NEEDS, batches)
+    batches = data(needs, observe.NEEDS, batches)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         subject = copied(model, batch_statistics)
@@ -186,6 +196,40 @@ def collect(
         found = {need: observe.NEEDS[need](subject, weights, batches, loss) for need in needs}
     seen = {name: {need: found[need][name].detach() for need in needs} for name in weights}
     return {n: Evidence(n, w.detach(), layer_seed(seed, n), **seen[n]) for n, w in weights.items()}
+
+
+def pairs(batches: Iterable) -> list[tuple]:
+    """Batches as (x, y), with y None where x stands alone."""
+    return [tuple(b) if isinstance(b, tuple | list) and len(b) == 2 else (b, None) for b in batches]
+
+
+def data(needs: Iterable[str], known: Iterable[str], batches: Iterable | None) -> list[tuple]:
+    """Batches as `pairs`, after a look whether they hold what is needed.
+
+    Parameters
+    ----------
+    needs : Iterable[str]
+        Fields of Evidence.
+    known : Iterable[str]
+        Those that can be collected.
+    batches : Iterable | None
+        (x, y), or x alone where no gradient is needed.
+
+    Raises
+    ------
+    ValueError
+        For an unknown need, and for batches or targets that are not there.
+    """
+    found = [] if batches is None else pairs(batches)
+    for need in needs:
+        if need not in known:
+            raise ValueError(f"evidence {need!r} is unknown; what one can collect here is {', '.join(known)}")
+        if not found and need not in COSTS["weights only"]:
+            wanted = "example=input" if need == "flow" else "batches=[(x, y), ...]"
+            raise ValueError(f"the method needs {need!r}, observed on data; pass {wanted}")
+        if need in OF_THE_LOSS and any(y is None for _, y in found):
+            raise ValueError(f"{need!r} is a gradient of the loss; pass batches of pairs (x, y)")
+    return found
 
 
 def layer_seed(seed: int, name: str) -> int:

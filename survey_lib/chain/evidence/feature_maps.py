@@ -5,7 +5,7 @@ block's) to the first activation: what it returns is the map, before any pooling
 Without an activation on the way it is read as far as it can be followed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
-from survey_lib.chain.coupling.groups import ChannelGroup, Slice
+from survey_lib.chain.coupling.groups import Slice
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import copied
-from survey_lib.chain.slicing import producer_slices
 
 ACTIVATIONS = set(
     "relu relu6 hardtanh leaky_relu prelu elu selu celu gelu silu mish hardswish softplus tanh".split()
@@ -29,7 +28,7 @@ Key = tuple[str, str]  # group name, producer
 
 def feature_maps(
     model: nn.Module,
-    groups: Iterable[ChannelGroup],
+    parts: Mapping[Key, Slice],
     batches: list,
     loss: observe.Loss | None = None,
     gradients: bool = False,
@@ -43,8 +42,8 @@ def feature_maps(
     ----------
     model : nn.Module
         The network.
-    groups : Iterable[ChannelGroup]
-        The groups to observe.
+    parts : Mapping[Key, Slice]
+        The axis of each producer's weight that writes its group.
     batches : list
         (input, target) pairs.
     loss : observe.Loss, optional
@@ -55,12 +54,11 @@ def feature_maps(
     Raises
     ------
     ValueError
-        For a group that is left without any map, and for batches whose maps differ in size.
+        For batches whose maps differ in size.
     """
-    groups, subject, maps = list(groups), copied(model), _Following(gradients)
-    for group in groups:
-        for key, layer, part in _observable(subject, group):
-            layer.register_forward_hook(partial(maps.start, key, part))
+    subject, maps = copied(model), _Following(gradients)
+    for key, part in parts.items():
+        subject.get_submodule(key[1]).register_forward_hook(partial(maps.start, key, part))
     seen: dict[Key, list[Tensor]] = {}
     with torch.random.fork_rng(), torch.set_grad_enabled(gradients):
         subject.requires_grad_(gradients)
@@ -71,17 +69,7 @@ def feature_maps(
                 observe.loss_of(loss, output, y).backward()
             for key, value in maps.taken():
                 seen.setdefault(key, []).append(value)
-    unseen = ", ".join(sorted({group.name for group in groups} - {group for group, _ in seen}))
-    if unseen:
-        raise ValueError(f"no producer of {unseen} is called as a layer to be seen; protect= leaves them out")
     return {key: _joined(key[1], parts) for key, parts in seen.items()}
-
-
-def _observable(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Key, nn.Module, Slice]]:
-    for producer in group.producers:
-        for part in producer_slices(group, producer):
-            if part.tensor == f"{producer}.weight":
-                yield (group.name, producer), model.get_submodule(producer), part
 
 
 class _Map:

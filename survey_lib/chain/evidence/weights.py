@@ -15,21 +15,10 @@ from torch.utils._pytree import tree_map_only
 
 from survey_lib.chain.checks import described, reason
 from survey_lib.chain.copies import duplicate
-from survey_lib.chain.evidence.unfold import input_columns
 from survey_lib.chain.masks import EMBEDDINGS
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
-
-# What an evidence field costs to observe, most expensive last
-COSTS = {
-    "weights only": {"gamma", "slices", "energy"},
-    "forward passes": {"act_norm", "act_in", "act_out", "gram", "consumers"},
-    "forward and backward passes": {"grad", "grad_sq", "flow", "filter_saliency", "slices_grad", "act_grad"},
-    "a backward pass an example, or two a batch": {"example_grad_sq", "fisher", "gate_grad", "hess_grad"},
-}
-BACKWARD = COSTS["forward and backward passes"] | COSTS["a backward pass an example, or two a batch"]
-OF_THE_LOSS = BACKWARD - {"flow"}  # which goes back from the output itself
 
 GRASP_TEMPERATURE = 200.0  # the reference implementation of wang2020picking divides the logits by it
 FISHER_BLOCK = 50  # weights of a block in kurtic2022optimal
@@ -95,40 +84,6 @@ def class_scores(output) -> Tensor:
     if not isinstance(found, Tensor):
         kind = type(output).__name__
         raise ValueError(f"the model returned a {kind}, neither class scores nor `logits`; wrap the model")
-    return found
-
-
-def pairs(batches: Iterable) -> list[tuple]:
-    """Batches as (x, y), with y None where x stands alone."""
-    return [tuple(b) if isinstance(b, tuple | list) and len(b) == 2 else (b, None) for b in batches]
-
-
-def data(needs: Iterable[str], known: Iterable[str], batches: Iterable | None) -> list[tuple]:
-    """Batches as `pairs`, after a look whether they hold what is needed.
-
-    Parameters
-    ----------
-    needs : Iterable[str]
-        Fields of Evidence.
-    known : Iterable[str]
-        Those that can be collected.
-    batches : Iterable | None
-        (x, y), or x alone where no gradient is needed.
-
-    Raises
-    ------
-    ValueError
-        For an unknown need, and for batches or targets that are not there.
-    """
-    found = [] if batches is None else pairs(batches)
-    for need in needs:
-        if need not in known:
-            raise ValueError(f"evidence {need!r} is unknown; what one can collect here is {', '.join(known)}")
-        if not found and need not in COSTS["weights only"]:
-            wanted = "example=input" if need == "flow" else "batches=[(x, y), ...]"
-            raise ValueError(f"the method needs {need!r}, observed on data; pass {wanted}")
-        if need in OF_THE_LOSS and any(y is None for _, y in found):
-            raise ValueError(f"{need!r} is a gradient of the loss; pass batches of pairs (x, y)")
     return found
 
 
@@ -332,6 +287,38 @@ NEEDS = {
     "gram": gram,
     "flow": flow,
 }
+
+
+def input_columns(layer: nn.Module, x: Tensor) -> Tensor:
+    """Inputs X of a linear or convolution layer, (groups, k, positions), with k = in/groups · kh · kw.
+
+    Group by group, `weight.flatten(1) @ X` is the layer's output without bias: a position is a token of a
+    linear layer, a place of the kernel of a convolution (stride, padding and its mode, dilation, groups).
+
+    Parameters
+    ----------
+    layer : nn.Module
+        A linear or convolution layer.
+    x : Tensor
+        Its input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> input_columns(nn.Conv2d(1, 1, 2), torch.arange(9.0).view(1, 1, 3, 3))[0, :, 0]
+    tensor([0., 1., 3., 4.])
+    """
+    if isinstance(layer, nn.Linear):
+        return x.reshape(-1, layer.in_features).mT[None]
+    x = x if x.dim() == layer.weight.dim() else x[None]
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+    flat = isinstance(layer, nn.Conv1d)
+    sizes = (layer.kernel_size, layer.dilation, layer.stride)
+    kernel, dilation, stride = ((1, *size) if flat else size for size in sizes)
+    patches = F.unfold(x.unsqueeze(-2) if flat else x, kernel, dilation, 0, stride)
+    # (examples, in·kh·kw, positions)
+    return patches.movedim(1, 0).reshape(layer.groups, -1, patches.shape[0] * patches.shape[2])
 
 
 @torch.no_grad()

@@ -127,11 +127,18 @@ class Session:
         >>> layer = nn.Linear(4, 4); optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
         >>> from survey_lib import during
         >>> session = during(layer, "gradual", 0.5, optimizer, steps=9); sorted(session.state_dict())
-        ['kind', 'rule', 'step', 'weights']
+        ['identity', 'rule', 'step', 'weights']
         """
         own = {name: value for name, value in vars(self.rule).items() if name not in BORROWED}
-        kind, weights = type(self.rule).__name__, _saved(dict(self.rule.weights))
-        return {"kind": kind, "step": self.step, "weights": weights, "rule": _saved(own)}
+        weights = _saved(dict(self.rule.weights))
+        return {"identity": self._identity(), "step": self.step, "weights": weights, "rule": _saved(own)}
+
+    def _identity(self) -> dict[str, object]:
+        """What must agree between a session and a state of it."""
+        rule = self.rule
+        shapes = {name: tuple(weight.shape) for name, weight in rule.weights.items()}
+        same = {"method": type(rule).__name__, "weights": shapes}
+        return same | {"sparsity": rule.sparsity, "steps": rule.steps, "seed": rule.seed}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping) -> None:
@@ -142,10 +149,7 @@ class Session:
         ValueError
             For a session of another method, model or length.
         """
-        there = {"method": state["kind"], "weights": _shapes(state["weights"])}
-        here = {"method": type(self.rule).__name__, "weights": _shapes(self.rule.weights)}
-        for name in ("sparsity", "steps", "seed"):
-            there[name], here[name] = state["rule"].get(name), getattr(self.rule, name)
+        there, here = state["identity"], self._identity()
         differ = [f"{n} {there[n]} there, {here[n]} here" for n in here if there[n] != here[n]]
         if differ:
             raise ValueError(f"the state is of another session: {differ[0]}; give the same arguments")
@@ -230,10 +234,6 @@ def _loaded(now, saved):
     else:
         return saved
     return now
-
-
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 class MaskedTraining(Rule):

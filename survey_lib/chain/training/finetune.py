@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, class_scores, loss_of
 from survey_lib.chain.training.descent import descend, make_optimizer
 
+TAUGHT, TEMPERATURE = 0.9, 4.0  # the teacher's share of the loss, and how soft its classes are
 MASKED_FROM = 1e-3  # share of exact zeros from which on a weight is taken for a masked one
 
 
@@ -28,8 +28,6 @@ def finetune(
     masks: Mapping[str, Tensor] | None = None,
     teacher: nn.Module | None = None,
     loss: Callable[[object, Tensor], Tensor] | None = None,
-    temperature: float = 4.0,
-    weight: float = 0.9,
 ) -> nn.Module:
     """Return a copy of the model trained on `batches`: the course's own loop, for anyone's model.
 
@@ -37,7 +35,7 @@ def finetune(
     runs through one cycle: a cosine from lr/25 up to `lr` over the first 30 % of the steps, then down to 0.
     With a teacher, usually the dense parent, the model learns the teacher's softened classes as well (Hinton
     et al. 2015, arXiv 1503.02531): (1 − w) · L + w · T² · KL(softmax(z_teacher / T) ‖ softmax(z / T)), a mean
-    over the examples. The factor T² keeps the gradient of the second term at the same size whatever T is.
+    over the examples. The factor T² keeps the gradient of the second term at the same size whatever T is. T = 4, w = 0.9.
 
     Parameters
     ----------
@@ -58,14 +56,11 @@ def finetune(
         model's.
     loss : callable, optional
         loss(output, target); the cross-entropy of the scores if left out.
-    temperature, weight : float
-        T > 0 and w in [0, 1] of the formula; without a teacher they have no effect.
 
     Raises
     ------
     ValueError
-        For batches that are empty, are no pairs or last for one epoch only; for epochs, lr, temperature or
-        weight out of range; for a frozen model; for masks that do not fit it; for a teacher that knows other
+        For batches that are empty, are no pairs or last for one epoch only; for epochs or lr out of range; for a frozen model; for masks that do not fit it; for a teacher that knows other
         classes.
     FloatingPointError
         If the loss is no longer finite.
@@ -76,10 +71,16 @@ def finetune(
     >>> finetune(nn.Linear(1, 2), batches, epochs=5, lr=0.5)(batches[0][0]).argmax(1).tolist()
     [0, 1]
     """
-    for one in (model, *([] if teacher is None else [teacher])):
+    models = [model] if teacher is None else [model, teacher]
+    for one in models:
         check_kind(unwrap(one))
     check_data("finetune", batches, loss)
-    _check(model, batches, epochs, lr, temperature, weight)
+    whole(epochs=epochs)
+    positive(lr=lr)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("every parameter is frozen; call model.requires_grad_(True) first")
+    if iter(batches) is batches:
+        raise ValueError("batches is an iterator, empty after one epoch; pass a list or a DataLoader")
     student = duplicate(unwrap(model))
     modes = {module: module.training for module in student.modules()}
     optimizer = make_optimizer(student, "sgd", lr, weight_decay=5e-4)
@@ -96,7 +97,7 @@ def finetune(
             return value
         with torch.no_grad():
             target = scores(call(parent, x), y)
-        return (1 - weight) * value + weight * distillation(scores(output, y), target, temperature)
+        return (1 - TAUGHT) * value + TAUGHT * distillation(scores(output, y), target, TEMPERATURE)
 
     try:
         steps = len(batches)
@@ -106,11 +107,9 @@ def finetune(
     def shown(epoch: int) -> Iterator[tuple]:
         return tqdm(_pairs(batches, student), f"epoch {epoch + 1}/{epochs}", steps, disable=None)
 
-    with untouched(*filter(None, (model, teacher))):
-        for _ in descend(
-            student, shown, optimizer, objective, lr=lr, schedule="one-cycle", epochs=epochs, steps=steps
-        ):
-            pass
+    course = {"lr": lr, "schedule": "one-cycle", "epochs": epochs, "steps": steps}
+    with untouched(*models):
+        list(descend(student, shown, optimizer, objective, **course))
     optimizer.zero_grad()
     for module, mode in modes.items():
         module.training = mode
@@ -168,19 +167,6 @@ def scores(output, target: Tensor) -> Tensor:
             "classes; use inputs of another length"
         )
     return found.movedim(-1, 1) if last else found
-
-
-def _check(
-    model: nn.Module, batches: Iterable, epochs: int, lr: float, temperature: float, weight: float
-) -> None:
-    whole(epochs=epochs)
-    positive(lr=lr, temperature=temperature)
-    if not isinstance(weight, Real) or not 0 <= weight <= 1:
-        raise ValueError(f"weight is the teacher's share of the loss, in [0, 1]; got {weight!r}")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError("every parameter is frozen; call model.requires_grad_(True) first")
-    if iter(batches) is batches:
-        raise ValueError("batches is an iterator, empty after one epoch; pass a list or a DataLoader")
 
 
 def _pairs(batches: Iterable, model: nn.Module) -> Iterator[tuple]:

@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.checks import check_data, check_values
 from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
-from survey_lib.chain.evidence.weights import call, pairs
+from survey_lib.chain.evidence.base import pairs
+from survey_lib.chain.evidence.weights import call
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ class Frozen(Trained):
     method: str = DENSE
     sparsity: float = Field(0.0, ge=0, lt=1)
     scope: Literal["layerwise", "global", "erk"] | None = None
-    schedule: Literal["one-shot", "iterative", "gradual"] = "one-shot"
+    schedule: Literal["one-shot", "iterative"] = "one-shot"
     rounds: int = Field(1, ge=1)
     recovery: Literal["none", "finetune", "rewind", "lr-rewind", "scratch-e", "scratch-b"] = "finetune"
     recovery_epochs: int = Field(5, ge=1)
@@ -83,8 +83,8 @@ class RunConfig(Frozen):
         layerwise, global or erk; None is the method's own.
     when : Literal['before'] | None
         before: choose the mask on the untrained network, then train; None is the method's own.
-    schedule : Literal['one-shot', 'iterative', 'gradual']
-        one-shot, or `rounds` steps of iterative or gradual, each followed by the recovery.
+    schedule : Literal['one-shot', 'iterative']
+        one-shot, or `rounds` rounds, each followed by the recovery.
     rounds : int
         Number of rounds.
     rate : float | None
@@ -182,7 +182,7 @@ class RunConfig(Frozen):
         """The sparsity after each round; those of a chain do not depend on how many rounds follow."""
         if self.rate:
             return [after_rounds(self.rate, k) for k in range(1, self.rounds + 1)]
-        return round_sparsities(self.schedule, self.sparsity, self.rounds)
+        return round_sparsities(self.sparsity, self.rounds)
 
     @property
     def later(self) -> list[str]:

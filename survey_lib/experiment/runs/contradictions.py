@@ -33,7 +33,7 @@ def _of_dense(run: RunConfig) -> Iterator[str]:
 
 def _of_rounds(run: RunConfig) -> Iterator[str]:
     if run.schedule == "one-shot" and run.rounds > 1:
-        yield f"one-shot has one round, got rounds={run.rounds}; choose schedule iterative or gradual"
+        yield f"one-shot has one round, got rounds={run.rounds}; choose schedule iterative"
     if run.recovery.startswith("scratch") and run.schedule != "one-shot":
         yield f"{run.recovery} trains the final shape once: schedule one-shot; got {run.schedule}"
     if run.early and run.recovery.endswith("rewind"):

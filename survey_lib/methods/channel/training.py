@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain import channels
+from survey_lib.chain.channels import producer_slices, side_by_side, weight_slices
 from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.selection import select
-from survey_lib.chain.slicing import producer_slices, side_by_side, weight_slices
 from survey_lib.chain.training.during import Rule
 from survey_lib.methods.channel.scores import group_norm, slimming
 from survey_lib.methods.filter.scores import l1_filter, l2_filter

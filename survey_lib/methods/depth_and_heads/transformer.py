@@ -8,9 +8,9 @@ reader that no norm or addition touches.
 import torch
 from torch import Tensor, nn
 
+from survey_lib.chain.channels import producer_slices
 from survey_lib.chain.coupling.groups import ChannelGroup
 from survey_lib.chain.evidence.base import Evidence
-from survey_lib.chain.slicing import producer_slices
 
 
 def head_gradient(evidence: Evidence) -> Tensor:

@@ -47,7 +47,7 @@ def channel_permutation(score: Tensor, n: int, m: int) -> Tensor:
     >>> channel_permutation(torch.tensor([[4.0, 3.0, 0.0, 1.0]]), 1, 2)  # 4 and 3 in one group: one must go
     tensor([2, 1, 0, 3])
     """
-    order = torch.arange(score.shape[1])
+    order = torch.arange(score.shape[1], device=score.device)
     others = torch.tensor([[i for i in range(m) if i != left] for left in range(m)])
     same = (order[:, None] // m) == (order // m)
     while n < m:

@@ -1,0 +1,166 @@
+"""How much goes: a budget of `prune` in place of a sparsity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from numbers import Real
+
+from torch import Tensor, nn
+
+from survey_lib.chain.checks import described
+from survey_lib.chain.masks import Masks, masked_copy
+from survey_lib.measure import measure
+from survey_lib.measure.observe import effective
+
+EMPTY = 1 - 1e-9  # a sparsity at which every layer is down to its minimum
+PREDICTED, MADE = 20, 10  # steps of bisection: where the cost is predicted, where a model is run for it
+
+
+class BudgetNotMet(ValueError):
+    """Even the smallest network that the method can make costs more than the budget."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A share of the dense MACs or parameters that may stay, or a limit of the caller's own cost.
+
+    Attributes
+    ----------
+    kind : str
+        macs, parameters or cost.
+    limit : float
+        The share, or the value of `cost` that is allowed.
+    cost : Callable[[nn.Module], float] | None
+        The caller's own cost of a model.
+    dense : float
+        What the dense network costs.
+    """
+
+    kind: str
+    limit: float
+    cost: Callable[[nn.Module], float] | None = None
+    dense: float = 1.0
+
+    def of(self, model: nn.Module, example) -> Budget:
+        """The budget for this dense model.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The dense network.
+        example : tensor, tuple or dict
+            An input of its forward.
+        """
+        return self if self.cost else replace(self, dense=self.spent(model, example))
+
+    def spent(self, model: nn.Module, example, masks: Masks | None = None) -> float:
+        """What a model costs in the unit of `limit`.
+
+        Parameters
+        ----------
+        model : nn.Module
+            A network, dense or pruned.
+        example : tensor, tuple or dict
+            An input of its forward.
+        masks : Masks, optional
+            Count only what is not zero under them.
+
+        Returns
+        -------
+        float
+            In MACs or parameters relative to the dense network, or in the caller's own unit.
+
+        Raises
+        ------
+        ValueError
+            Where the caller's own cost is no finite number.
+        """
+        if self.cost:
+            value = self.cost(masked_copy(model, masks) if masks else model)
+            number = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
+            if not number or not math.isfinite(value):
+                raise ValueError(f"cost(model) must be a finite number; got {described(value)}")
+            return float(value)
+        if self.kind == "macs":
+            counted = measure(model, example, masks, samples=1)
+            return counted["macs" if masks is None else "nonzero_macs"] / self.dense
+        used = effective(model, masks).values()
+        kept = sum(tensor.numel() if masks is None else int(tensor.count_nonzero()) for tensor in used)
+        return kept / self.dense
+
+    def bracket(self, cost: Callable[[float], float], steps: int = PREDICTED) -> tuple[float, float]:
+        """Two neighbouring sparsities: the first costs more than the limit, the second does not.
+
+        Both are 0 where nothing must go.
+
+        Parameters
+        ----------
+        cost : Callable[[float], float]
+            cost(sparsity), in the unit of `limit`; it falls.
+        steps : int, default PREDICTED
+            Steps of bisection.
+
+        Returns
+        -------
+        tuple[float, float]
+            The largest sparsity known to be too mild, and the smallest one known to be enough.
+
+        Raises
+        ------
+        BudgetNotMet
+            If the highest sparsity costs more than the limit.
+
+        Examples
+        --------
+        >>> Budget("parameters", 0.25).bracket(lambda sparsity: 1 - sparsity, steps=3)
+        (0.625, 0.75)
+        """
+        if cost(0.0) <= self.limit:
+            return 0.0, 0.0
+        least = cost(EMPTY)
+        if least > self.limit:
+            raise BudgetNotMet(
+                f"{self.kind} of at most {self.limit:.4g} cannot be met: the smallest result costs {least:.4g}; "
+                "ask for at least that, or see what is protected or left whole"
+            )
+        low, high = 0.0, 1.0
+        for _ in range(steps):
+            middle = (low + high) / 2
+            low, high = (low, middle) if cost(middle) <= self.limit else (middle, high)
+        return low, min(high, EMPTY)
+
+
+def budget_of(wishes: dict[str, object], at_most: float | None) -> Budget | None:
+    """The budget among the wishes of `prune`, or None where a sparsity was given.
+
+    Parameters
+    ----------
+    wishes : dict[str, object]
+        sparsity, macs, parameters and cost, as `prune` takes them.
+    at_most : float | None
+        The limit of `cost`.
+
+    Raises
+    ------
+    ValueError
+        Unless exactly one wish is given, and in its range.
+    """
+    given = {name: value for name, value in wishes.items() if value is not None}
+    if len(given) != 1:
+        raise ValueError(
+            f"give exactly one of sparsity=, macs=, parameters=, or cost= with at_most=; got {', '.join(given) or 'none'}"
+        )
+    ((kind, wish),) = given.items()
+    if (kind == "cost") != (at_most is not None):
+        raise ValueError("cost=callable and at_most=value belong together; give both or neither")
+    if kind == "sparsity":
+        return None
+    if kind == "cost":
+        if not callable(wish) or not isinstance(at_most, Real) or not math.isfinite(at_most):
+            raise ValueError(f"cost must be a function, at_most a finite number; got {wish!r}, {at_most!r}")
+        return Budget("cost", float(at_most), wish)
+    if not isinstance(wish, Real) or wish is True or not 0 < wish <= 1:
+        raise ValueError(f"{kind} is the share of the dense {kind} that may stay, in (0, 1]; got {wish!r}")
+    return Budget(kind, float(wish))
