@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from survey_lib.figures.structured import channel_pruning, filter_pruning, structure_and_surgery
 
@@ -21,11 +22,17 @@ def test_the_weakest_map_comes_first_and_the_removed_are_framed():
     plt.close(figure)
 
 
-def test_three_ideas_names_every_filter_once_an_idea():
-    drawing = filter_pruning.three_ideas()
-    assert drawing.data["filter"].tolist() == list(range(16))
-    labels = [axes.get_xlabel() for axes in drawing.figure.axes]
-    assert all(sorted(map(int, labels[row : row + 16])) == list(range(16)) for row in (0, 16, 32))
+def test_criteria_are_averaged_over_the_seeds_that_all_of_them_have():
+    """Seed 1 lacks taylor-filter, so l1-filter counts with seed 0 only; other sizes do not count at all."""
+    rows = [("l1-filter", "layerwise", 0, 0.3, 0.9), ("l1-filter", "layerwise", 1, 0.3, 0.5)]
+    rows += [("taylor-filter", "global", 0, 0.3, 0.8), ("l1-filter", "layerwise", 0, 0.5, 0.1)]
+    frame = pd.DataFrame(rows, columns=["method", "scope", "seed", "sparsity", "accuracy"])
+    stages = dict.fromkeys(["pruned_accuracy", "recalibrated_accuracy"], 0.4)
+    about = {"category": "filter", "dense_accuracy": 0.95, "model": "resnet-8", "data": "eurosat32"}
+    drawing = filter_pruning.criteria(frame.assign(**stages, **about))
+    found = drawing.data.set_index("method")["after recovery"]
+    assert found.round(6).to_dict() == {"l1-filter": 0.1, "taylor-filter": 0.2}
+    assert "0 with batch norm measured again, 10.0 after recovery" in drawing.says
     plt.close(drawing.figure)
 
 

@@ -51,7 +51,7 @@ FIGURES: dict[str, Entry] = {
     "sanity-checks": Entry(lottery_tickets.early, "04", "before-training"),
     "winning-tickets": Entry(lottery_tickets.winning, "05", "lottery"),
     "sparse-training": Entry(during_training.moving, "06", "during-training"),
-    "three-ideas": Entry(filter_pruning.three_ideas, "07"),
+    "filter-criteria": Entry(filter_pruning.criteria, "07", "comparison-eurosat32"),
     "choice-and-repair": Entry(channel_pruning.choice_and_repair, "08"),
     "equal-budgets": Entry(controls.equal_budgets, "16", "comparison-eurosat32"),
     "depth-against-width": Entry(depth_and_heads.depth_against_width, "11", "depth"),

@@ -5,40 +5,72 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from survey_lib.catalogue import find
-from survey_lib.chain import channels
-from survey_lib.chain.coupling import Coupling, trace
 from survey_lib.charts.export import Drawing, titled
-from survey_lib.charts.looks import PALETTE
-from survey_lib.experiment.data.loaders import load
-from survey_lib.experiment.runs.trained import load_trained
+from survey_lib.charts.looks import DENSE, GREY, PALETTE
 
-IDEAS = {"size": "l1-filter", "content": "hrank", "effect": "taylor-filter"}
-LAYER = "layer1.0.conv1"
+SHARE = 0.3  # of the filters: at larger shares the networks as cut are all close to chance
+STAGES = {
+    "pruned_accuracy": "as cut",
+    "recalibrated_accuracy": "batch norm measured again",
+    "accuracy": "after recovery",
+}
+SCOPES = {"layerwise": "the same share of every layer", "global": "ranked over the network"}
 
 
-def three_ideas() -> Drawing:
-    """The maps of one layer of the course's network for one photograph, sorted by size, content and effect."""
-    network, data = load_trained("resnet-8-eurosat32"), load("eurosat32-mini")
-    chosen = torch.randperm(len(data.train[1]), generator=torch.Generator().manual_seed(0))[:128]
-    batches = [tuple(part[i] for part in data.train) for i in chosen.split(32)]
-    alone, scores = Coupling((trace(network, batches[0][0])[LAYER],), {}), {}
-    for idea, method in IDEAS.items():
-        found = channels.collect(network, alone, find(method).needs, batches)
-        scores[idea] = channels.score_groups(find(method).score, found)[LAYER].numpy()
-    maps = channels.collect(network, alone, ("act_out",), batches[:1])[LAYER][0].act_out[0]
-    figure, removed = sorted_maps(maps.numpy(), scores, 8), 8
-    halves = [set(np.argsort(score, kind="stable")[:removed]) for score in scores.values()]
-    common = len(set.intersection(*halves))
-    says = f"Three ideas of importance: of the {removed} filters that each removes, {common} are common"
-    about = (
-        "The feature maps of one layer of a ResNet-8 for one satellite photograph, the weakest first; "
-        "size: L1 norm of the filter; content: mean rank of the map; effect: first-order change of the loss."
+def criteria(frame: pd.DataFrame) -> Drawing:
+    """Test error of every filter criterion: as cut, with batch norm measured again, and after recovery.
+
+    Criteria that rank filters within each layer stand above those that rank the whole network.
+    """
+    runs = _comparable(frame)
+    error = 1 - runs.groupby(["scope", "method"])[list(STAGES)].mean()
+    error = error.sort_values(["scope", "recalibrated_accuracy"], ascending=[False, True])
+    figure, axes = plt.subplots(figsize=(5.6, 4.4))
+    _rows(runs, error, axes)
+    axes.axvline(1 - runs["dense_accuracy"].mean(), color=DENSE, linestyle="--", linewidth=1, label="dense")
+    ticks = [0.04, 0.1, 0.2, 0.4, 0.7]
+    axes.set(xscale="log", xlabel="test error")
+    axes.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    axes.minorticks_off()
+    figure.legend(loc="outside lower center", ncols=2)
+    cut, measured, recovered = 100 * (error.max() - error.min())
+    says = (
+        f"Criteria are {cut:.0f} points apart as cut, {measured:.0f} with batch norm measured again, "
+        f"{recovered:.1f} after recovery"
     )
-    return titled(figure, says, about, pd.DataFrame(scores).rename_axis("filter").reset_index())
+    about = (
+        f"Test error of {runs['model'].iloc[0]} on {runs['data'].iloc[0]} without {SHARE:.0%} of its filters: means over "
+        f"{runs['seed'].nunique()} seeds, which are the small dots. The upper criteria take this share from every layer; "
+        "the lower ones rank the filters of the whole network."
+    )
+    return titled(figure, says, about, error.rename(columns=STAGES).reset_index())
+
+
+def _comparable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of filter criteria at one share, of the seeds that every criterion has."""
+    runs = frame[(frame["category"] == "filter") & (frame["sparsity"] == SHARE)]
+    runs = runs.assign(method=runs["method"].str.partition(" ")[0])  # one setting each at this share
+    seeds = set.intersection(*(set(group["seed"]) for _, group in runs.groupby("method")))
+    return runs[runs["seed"].isin(seeds)]
+
+
+def _rows(runs: pd.DataFrame, error: pd.DataFrame, axes: Axes) -> None:
+    """A row a criterion, with a mark for the mean of each stage and small dots for its seeds."""
+    scopes, methods = (error.index.get_level_values(name) for name in ("scope", "method"))
+    at = pd.Series(-np.arange(len(error)) - 0.7 * (scopes == "global"), methods)
+    axes.hlines(at, error.min(axis=1), error.max(axis=1), color=GREY, linewidth=1, zorder=1)
+    for (stage, label), marker, colour in zip(STAGES.items(), "osD", PALETTE, strict=False):
+        axes.scatter(1 - runs[stage], runs["method"].map(at), s=6, color=colour, alpha=0.35)
+        axes.plot(error[stage], at, marker, color=colour, label=label)
+    for scope in scopes.unique():
+        where = (0.99, at[scopes == scope].max() + 0.45)
+        axes.text(
+            *where, SCOPES[scope], transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=7
+        )
+    axes.set_yticks(at, methods)
 
 
 def sorted_maps(maps: np.ndarray, scores: Mapping[str, np.ndarray], removed: int) -> Figure:
