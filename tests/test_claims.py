@@ -211,8 +211,8 @@ def test_the_card_of_the_language_model_counts_tokens_and_its_error_is_in_nats()
 def test_the_card_names_the_gpu_of_the_runs_that_had_one():
     table = tables.finished("comparison-eurosat32", local=False)
     chosen = table.query("sparsity == 0.55 or (method == 'dense' and recovery == 'none')")
-    assert "(5 of 15 runs), else a CPU core |" in tables.study_card(chosen)
-    assert "CPU core" not in tables.study_card(table.query("sparsity == 0.55"))
+    assert "(52 of 55 runs), else a CPU core |" in tables.study_card(chosen)
+    assert "(15 of 15 runs)" in tables.study_card(table.query("method == 'hrank'"))
 
 
 @pytest.mark.parametrize("name", ["digits", "eurosat32-mini"])
@@ -254,7 +254,8 @@ def change(runs, first, second):
 @pytest.mark.parametrize("study", ["recovery", "lottery", "comparison-eurosat32"])
 def test_a_dense_network_that_is_trained_a_second_time_gains_less_than_half_a_point(study):
     """Rule 6: the dense networks of the claims have converged, judged on validation images."""
-    runs = claims.store.results(study, local=False).query("method == 'dense' and data != 'digits'")
+    runs = claims.store.results(study, local=False)
+    runs = runs.query("method == 'dense' and data != 'digits' and model != 'resnet-8-narrow'")
     assert abs(change(runs, "recovery == 'lr-rewind'", "recovery == 'none'")) < 0.5
 
 

@@ -22,17 +22,22 @@ def test_the_weakest_map_comes_first_and_the_removed_are_framed():
     plt.close(figure)
 
 
-def test_criteria_are_averaged_over_the_seeds_that_all_of_them_have():
-    """Seed 1 lacks taylor-filter, so l1-filter counts with seed 0 only; other sizes do not count at all."""
-    rows = [("l1-filter", "layerwise", 0, 0.3, 0.9), ("l1-filter", "layerwise", 1, 0.3, 0.5)]
-    rows += [("taylor-filter", "global", 0, 0.3, 0.8), ("l1-filter", "layerwise", 0, 0.5, 0.1)]
-    frame = pd.DataFrame(rows, columns=["method", "scope", "seed", "sparsity", "accuracy"])
-    stages = dict.fromkeys(["pruned_accuracy", "recalibrated_accuracy"], 0.4)
-    about = {"category": "filter", "dense_accuracy": 0.95, "model": "resnet-8", "data": "eurosat32"}
+def test_criteria_are_compared_at_one_share_by_the_error_that_each_stage_leaves():
+    rows = [("l1-filter", "layerwise", 0.3, 0.9), ("l1-filter", "layerwise", 0.3, 0.8)]
+    rows += [("taylor-filter", "global", 0.3, 0.95), ("l1-filter", "layerwise", 0.5, 0.1)]
+    frame = pd.DataFrame(rows, columns=["method", "scope", "sparsity", "accuracy"])
+    stages = {"pruned_accuracy": 0.4, "recalibrated_accuracy": 0.6}
+    about = {
+        "category": "filter",
+        "seed": 0,
+        "dense_accuracy": 0.95,
+        "model": "resnet-8",
+        "data": "eurosat32",
+    }
     drawing = filter_pruning.criteria(frame.assign(**stages, **about))
-    found = drawing.data.set_index("method")["after recovery"]
-    assert found.round(6).to_dict() == {"l1-filter": 0.1, "taylor-filter": 0.2}
-    assert "0 with batch norm measured again, 10.0 after recovery" in drawing.says
+    found = drawing.data.set_index("method").round(6)
+    assert found["after recovery"].to_dict() == {"l1-filter": 0.15, "taylor-filter": 0.05}
+    assert (found["as cut"] == 0.6).all() and "10.0 after recovery" in drawing.says
     plt.close(drawing.figure)
 
 

@@ -151,9 +151,8 @@ def test_two_methods_of_one_study_never_share_a_colour(study):
     methods = named(yaml.safe_load(study.read_text(encoding="utf-8"))) & set(HOME)
     styles = plots.looks(methods)
     assert methods and len({style["color"] for style in styles.values()}) == len(methods)
-    assert len({style["marker"] for style in styles.values()}) > 0.6 * len(
-        methods
-    )  # print may have no colour
+    markers = {style["marker"] for style in styles.values()}  # print may have no colour
+    assert len(markers) > 0.5 * len(methods)
 
 
 def test_every_colour_is_dark_enough_for_white_paper():

@@ -25,7 +25,8 @@ def criteria(frame: pd.DataFrame) -> Drawing:
 
     Criteria that rank filters within each layer stand above those that rank the whole network.
     """
-    runs = _comparable(frame)
+    runs = frame[(frame["category"] == "filter") & (frame["sparsity"] == SHARE)]
+    runs = runs.assign(method=runs["method"].str.partition(" ")[0])  # one setting each at this share
     error = 1 - runs.groupby(["scope", "method"])[list(STAGES)].mean()
     error = error.sort_values(["scope", "recalibrated_accuracy"], ascending=[False, True])
     figure, axes = plt.subplots(figsize=(5.6, 4.4))
@@ -47,14 +48,6 @@ def criteria(frame: pd.DataFrame) -> Drawing:
         "the lower ones rank the filters of the whole network."
     )
     return titled(figure, says, about, error.rename(columns=STAGES).reset_index())
-
-
-def _comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs of filter criteria at one share, of the seeds that every criterion has."""
-    runs = frame[(frame["category"] == "filter") & (frame["sparsity"] == SHARE)]
-    runs = runs.assign(method=runs["method"].str.partition(" ")[0])  # one setting each at this share
-    seeds = set.intersection(*(set(group["seed"]) for _, group in runs.groupby("method")))
-    return runs[runs["seed"].isin(seeds)]
 
 
 def _rows(runs: pd.DataFrame, error: pd.DataFrame, axes: Axes) -> None:
