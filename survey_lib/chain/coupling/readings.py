@@ -13,7 +13,7 @@ from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.rules.table import rule_of
-from survey_lib.chain.coupling.sizes import Hint, Size, Sizes
+from survey_lib.chain.coupling.sizes import Size, Sizes
 from survey_lib.eager import EagerMode
 
 
@@ -44,7 +44,7 @@ class LabelledRun(EagerMode):
         self.products: list[tuple[int, tuple[np.ndarray, ...]]] = []
         self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
         self.head_width = 0  # inside multi-head attention
-        self.hint: Hint | None = None
+        self.hint: tuple[int, ...] | None = None  # the sizes that the call under way states
         self.seen: set[int] = set()
         self.stack: list[str] = [""]
         self.widths: dict[str, dict[tuple, np.ndarray]] = {}
@@ -63,6 +63,11 @@ class LabelledRun(EagerMode):
                 self.labels.fix_all(self.labels.axes(tensor), why)
         return output
 
+    @property
+    def module(self) -> nn.Module:
+        """The module under way."""
+        return self.model.get_submodule(self.stack[-1])
+
     def _watch(self) -> None:
         """Keep the names of the modules under way."""
         for name, module in self.model.named_modules():
@@ -80,9 +85,10 @@ class LabelledRun(EagerMode):
             if decomposed is not NotImplemented:
                 return decomposed
         name = str(func.overloadpacket).removeprefix("aten.")
-        arguments = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+        arguments = {a.name: a.default_value for a in func._schema.arguments}
+        arguments |= dict(zip(arguments, args, strict=False)) | kwargs
         out = self.execute(func, args, kwargs, arguments)
-        self._follow(rule, Call(out, name, arguments, self.hint, self.labels, self), args, kwargs)
+        self._follow(rule, Call(func, out, name, arguments, self.labels, self), args, kwargs)
         return out
 
     def execute(self, func, args, kwargs, arguments):
@@ -160,7 +166,7 @@ class LabelledRun(EagerMode):
         channels
             labels, or a tuple of them.
         """
-        if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple, list)):
+        if isinstance(getattr(self.module, name, None), (int, tuple, list)):
             self.attributes[self.stack[-1], name] = channels
 
     def record_axis(self, size: int | None, vector: np.ndarray) -> None:
@@ -175,7 +181,7 @@ class LabelledRun(EagerMode):
         """
         computed = size if isinstance(size, Size) else None
         self.choices[-1] = replace(self.choices[-1], width=len(vector), size=computed)
-        for name, value in vars(self.model.get_submodule(self.stack[-1])).items():
+        for name, value in vars(self.module).items():
             if type(value) is int and type(size) is int and value == size:
                 self.attributes[self.stack[-1], name] = vector
 

@@ -67,8 +67,7 @@ class MaskedSteps(OverKept):
     def _groups(self, tensors: list[Tensor]) -> frozenset[str]:
         there = np.zeros(len(self.names) + 1, bool)  # the last for what is in no group
         for vector in (vector for x in tensors for vector in self.labels.axes(x).values()):
-            labels = vector[(vector > 0) & (vector < self.labels.of_parameters)]
-            there[self.member[labels]] = True
+            there[self.member[vector[vector > 0]]] = True
         return frozenset(self.names[n] for n in np.flatnonzero(there[:-1]))
 
     def _kept(self, x: Tensor) -> Tensor | None:

@@ -19,9 +19,8 @@ from survey_lib.chain.coupling.rules.grouped import group_norm
 from survey_lib.chain.coupling.rules.table import (
     batch_norm,
     layer_norm,
-    other_axes,
+    named_axes,
     reduce,
-    reduced,
     rule_of,
 )
 
@@ -40,7 +39,7 @@ class OverKept(LabelledRun):
         """Run an operation, over the kept channels alone where it is flagged."""
         rule, plain = rule_of(func), func(*args, **kwargs)
         if rule is reduce:
-            dims = self._partial(args[0], reduced(arguments, args[0]))
+            dims = self._partial(args[0], named_axes(arguments, args[0]))
             return self._either(plain, func(narrow(args[0], dims), *args[1:], **kwargs) if dims else plain)
         if rule is layer_norm:
             return self._either(plain, self._layer_norm(func, *args))
@@ -61,8 +60,7 @@ class OverKept(LabelledRun):
         """Kept positions of the axes that lose some."""
         found = {}
         for dim in dims:
-            vector = self.labels.vector(x, dim)
-            kept = self.alive[np.where(vector < self.labels.of_parameters, vector, 0)]
+            kept = self.alive[self.labels.vector(x, dim)]
             if not kept.all():
                 found[dim] = torch.from_numpy(np.flatnonzero(kept)).to(x.device)
         return found
@@ -77,7 +75,7 @@ class OverKept(LabelledRun):
         return _widen(result, dims, x.shape), *others
 
     def _batch_norm(self, func, x, *others):
-        dims = self._partial(x, other_axes(x))
+        dims = self._partial(x, [dim for dim in range(x.dim()) if dim != 1])
         result, *statistics = func(narrow(x, dims), *others)
         return _widen(result, dims, x.shape), *statistics
 

@@ -73,7 +73,7 @@ def _place(call: Call, grid, wide, result: Axes) -> None:
     order = [0] if len(wide) == 1 else _order(call, grid, wide)
     axis = call.run.choose(order, grid)
     rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
-    vector = call.labels.tie_rows(rows, f"{call.name} splits the channel axis unevenly")
+    vector = call.labels.tie(rows, f"{call.name} splits the channel axis unevenly")
     if len(order) > 1:
         call.run.record_axis(_size(call, wide[axis]), vector)
     other = result.get(wide[axis])
@@ -85,8 +85,8 @@ def _place(call: Call, grid, wide, result: Axes) -> None:
 
 def _size(call: Call, dim: int):
     """What the caller wrote for this axis, None if unknown."""
-    known = call.hint and call.hint.kind == "view" and len(call.hint.sizes) == call.out.dim()
-    return call.hint.sizes[dim] if known else None
+    sizes = call.run.hint or ()
+    return sizes[dim] if len(sizes) == call.out.dim() else None
 
 
 def _order(call: Call, grid, wide) -> list[int]:
