@@ -12,8 +12,6 @@ from torch import Tensor
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.sizes import Size
 
-NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them
-
 if TYPE_CHECKING:
     from survey_lib.chain.coupling.readings import LabelledRun
 
@@ -61,11 +59,9 @@ class Call:
 
     def stated(self, parts: Sequence[np.ndarray]) -> bool:
         """Do attributes of the module under way hold the sizes of these parts of an axis? If so they follow a cut."""
-        sizes, held = [len(part) for part in parts], set()
+        sizes = [len(part) for part in parts]
+        held = self.run.follow(dict(zip(sizes[::-1], parts[::-1], strict=True)))
         for name, value in vars(self.run.module).items():
-            if type(value) is int and value in sizes and name not in NO_WIDTHS:
-                self.run.attribute(name, parts[sizes.index(value)])
-                held.add(value)
             if type(value) in (list, tuple) and list(value) == sizes:
                 self.run.attribute(name, parts)
                 held.update(sizes)

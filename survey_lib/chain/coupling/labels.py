@@ -166,8 +166,8 @@ class Labels:
         self.flags.append((vector[vector > 0], why))
         self.read.append(vector)
 
-    def contract(self, first: Tensor, second: Tensor, dims: tuple[int, int], why: str) -> None:
-        """Sum over the product of two axes: tie them, and note that somebody reads the channel.
+    def contract(self, first: Tensor, second: Tensor, dims: tuple[int, int], why: str) -> np.ndarray:
+        """Sum over the product of two axes: tie them, note that somebody reads the channel, return its labels.
 
         Parameters
         ----------
@@ -181,11 +181,11 @@ class Labels:
             The operation, for the reason.
         """
         vectors = [self.vector(x, dim) for x, dim in zip((first, second), dims, strict=True)]
-        self.read_axis(*vectors, why)
         self.read_weights += [v for x, v in zip((first, second), vectors, strict=True) if self.axes(x).weight]
+        return self.read_axis(*vectors, why)
 
-    def read_axis(self, left: np.ndarray, right: np.ndarray, why: str) -> None:
-        """Tie two axes that are multiplied and summed, and note that somebody reads the channel.
+    def read_axis(self, left: np.ndarray, right: np.ndarray, why: str) -> np.ndarray:
+        """Tie two axes that are multiplied and summed, note that somebody reads the channel, return its labels.
 
         Parameters
         ----------
@@ -199,7 +199,8 @@ class Labels:
         for vector, other in ((left, right), (right, left)):
             if (vector == UNTIED).any() and (vector != UNTIED).any():  # UNTIED beside labels counts as fixed
                 self.fix(other[vector == UNTIED], why)
-        self.read.append(self.tie([left, right], why))
+        self.read.append(merged := self.tie([left, right], why))
+        return merged
 
     def produce(self, weight: Tensor, vector: np.ndarray) -> None:
         """Note that an operand writes these channels, if it is a weight.

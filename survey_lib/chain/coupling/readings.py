@@ -1,7 +1,8 @@
 """One run of a model with labels carried beside every tensor."""
 
 import contextlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,15 +17,17 @@ from survey_lib.chain.coupling.rules.table import rule_of
 from survey_lib.chain.coupling.sizes import Size, Sizes
 from survey_lib.eager import EagerMode
 
+NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them
+
 
 @dataclass(frozen=True)
 class Choice:
-    """An operation that could be read in two ways, and the axis that took the labels if it was a split."""
+    """An operation that could be read in two ways; of a split, the axis that took the labels, as the forward states it."""
 
     labels: np.ndarray
     module: str
-    width: int = 0
-    size: Size | None = None
+    width: int
+    size: int | None
 
 
 class LabelledRun(EagerMode):
@@ -127,7 +130,7 @@ class LabelledRun(EagerMode):
             if vector.max() > 0:
                 seen.setdefault((len(vector), int(vector[0]), int(vector[-1])), vector)
 
-    def choose(self, order: list[int], labels: np.ndarray) -> int:
+    def choose(self, order: list[int], labels: np.ndarray, sizes: Sequence[int | None] = ()) -> int:
         """The first of the ways to read an operation, or the second where an earlier run asked for it.
 
         Parameters
@@ -136,11 +139,14 @@ class LabelledRun(EagerMode):
             The ways to read it.
         labels : np.ndarray
             The labels that the operation is about.
+        sizes : Sequence[int | None], default ()
+            Of a split: as the forward states the size of each axis that may take the labels, None if it does not.
         """
         if len(order) == 1 or not (labels > 0).any():
             return order[0]
         pick = order[len(self.choices) in self.second]
-        self.choices.append(Choice(np.unique(labels), self.stack[-1]))
+        split = (labels.shape[pick], sizes[pick]) if sizes else (0, None)
+        self.choices.append(Choice(np.unique(labels), self.stack[-1], *split))
         return pick
 
     def multiply(self, macs: int, *vectors: np.ndarray) -> None:
@@ -169,21 +175,24 @@ class LabelledRun(EagerMode):
         if isinstance(getattr(self.module, name, None), (int, tuple, list)):
             self.attributes[self.stack[-1], name] = channels
 
-    def record_axis(self, size: int | None, vector: np.ndarray) -> None:
-        """The axis that took the labels in the last choice; attributes that state its size follow it.
+    def follow(self, axes: dict[int, np.ndarray]) -> set[int]:
+        """Integer attributes of the module under way that state the size of one of these axes follow a cut of it.
 
         Parameters
         ----------
-        size : int | None
-            Size of the axis.
-        vector : np.ndarray
-            Labels of the axis.
+        axes : dict[int, np.ndarray]
+            Labels of each axis, by its size.
+
+        Returns
+        -------
+        set[int]
+            The sizes that are stated.
         """
-        computed = size if isinstance(size, Size) else None
-        self.choices[-1] = replace(self.choices[-1], width=len(vector), size=computed)
-        for name, value in vars(self.module).items():
-            if type(value) is int and type(size) is int and value == size:
-                self.attributes[self.stack[-1], name] = vector
+        held = {
+            n: v for n, v in vars(self.module).items() if type(v) is int and v in axes and n not in NO_WIDTHS
+        }
+        self.attributes |= {(self.stack[-1], name): axes[value] for name, value in held.items()}
+        return set(held.values())
 
 
 _SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}

@@ -6,10 +6,13 @@ A view, slice or split that gets one adapts to a cut by itself; one with a plain
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 STATED = set("view reshape unflatten split split_with_sizes __getitem__ narrow".split())
 TO_PYTHON = set("tolist numpy __array__ __dlpack__ data_ptr".split())
@@ -134,11 +137,8 @@ class Sizes(TorchFunctionMode):
             self.run.head_width = 0
 
 
-def _numbers(items):
-    for item in items:
-        if isinstance(item, slice):
-            yield from _numbers([item.start, item.stop])
-        elif isinstance(item, (tuple, list)):
-            yield from _numbers(item)
-        elif isinstance(item, int):
-            yield item
+def _numbers(items) -> Iterator[int]:
+    """All ints in nested arguments, the bounds of slices included."""
+    for item in pytree.tree_leaves(items):
+        bounds = (item.start, item.stop) if isinstance(item, slice) else (item,)
+        yield from (one for one in bounds if isinstance(one, int))

@@ -12,12 +12,15 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from survey_lib.chain.checks import reason
 from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import UNTIED, Labels
 from survey_lib.chain.coupling.readings import LabelledRun
 from survey_lib.chain.surgery.masked_norms import OverKept, narrow
 
+DIFFERS = "the cut model computes something else than the masked one"
+FAILS = "the cut model fails: {}"
 TOLERANCE, SMALL = 1e-9, 1e-3  # of the largest value, of values of about one
 
 
@@ -26,7 +29,7 @@ class Step:
     """What an operation of the masked model returned, over kept positions.
 
     out: a tensor or several; None for one whose labels do not say what the cut model returns.
-    numbers: what it was called with beside tensors. groups: those it saw. ended: those that its results lack.
+    numbers: what it was called with beside tensors. groups: those it saw.
     """
 
     name: str
@@ -34,16 +37,10 @@ class Step:
     out: list[Tensor | None]
     several: bool
     groups: frozenset[str]
-    ended: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Blame:
-    """A step that differs, whether its numbers were the same, so that it differs for its groups, and what it raised."""
-
-    step: Step
-    local: bool
-    error: BaseException | None
+# A step that differs; whether its numbers were the same, so that it differs for its groups; what is wrong
+Blamed = tuple[Step, bool, str]
 
 
 class MaskedSteps(OverKept):
@@ -56,19 +53,18 @@ class MaskedSteps(OverKept):
 
     def _follow(self, rule, call, args, kwargs) -> None:
         operands, results = list(leaves([args, kwargs])), list(leaves(call.out))
-        labelled, seen = any(map(self.labels.axes, operands)), self._groups(operands)
+        labelled = any(map(self.labels.axes, operands))
+        seen = self._groups(operands)
         super()._follow(rule, call, args, kwargs)
         known = [bool(operands) and (not labelled or x in self.labels.known) for x in results]
         kept = [self._kept(x) if sure else None for x, sure in zip(results, known, strict=True)]
-        passed, several = self._groups(results), isinstance(call.out, (list, tuple))
-        numbers = _numbers(args, kwargs)
-        self.steps.append(Step(call.name, numbers, kept, several, seen | passed, seen - passed))
+        several = isinstance(call.out, (list, tuple))
+        groups = seen | self._groups(results)
+        self.steps.append(Step(call.name, _numbers(args, kwargs), kept, several, groups))
 
     def _groups(self, tensors: list[Tensor]) -> frozenset[str]:
-        there = np.zeros(len(self.names) + 1, bool)  # the last for what is in no group
-        for vector in (vector for x in tensors for vector in self.labels.axes(x).values()):
-            there[self.member[vector[vector > 0]]] = True
-        return frozenset(self.names[n] for n in np.flatnonzero(there[:-1]))
+        found = [np.unique(self.member[v[v > 0]]) for x in tensors for v in self.labels.axes(x).values()]
+        return frozenset(self.names[n] for one in found for n in one.tolist() if n >= 0)
 
     def _kept(self, x: Tensor) -> Tensor | None:
         if any((vector == UNTIED).any() for vector in self.labels.axes(x).values()):
@@ -82,15 +78,18 @@ class CutSteps(LabelledRun):
 
     def __init__(self, model: nn.Module, steps: list[Step]):
         super().__init__(model, Labels(model))
-        self.rest, self.blamed = iter(steps), []
+        self.rest, self.step = iter(steps), None
+        self.blamed: list[Blamed] = []
 
     def _watch(self) -> None:
         """Nothing here asks for the module under way."""
 
     def execute(self, func, args, kwargs, arguments):
+        """Run an operation; where it differs from the step of the masked model, that one's results count."""
         step, error = next(self.rest), None
         if step.name != str(func.overloadpacket).removeprefix("aten."):
             raise LookupError("the cut model runs other operations than the masked one")
+        self.step = step
         try:
             out = func(*args, **kwargs)
         except Exception as raised:  # whatever a wrong width makes an operation raise
@@ -100,7 +99,8 @@ class CutSteps(LabelledRun):
         found = list(leaves(out))
         if error is None and all(map(_equal, step.out, found)):
             return out
-        self.blamed.append(Blame(step, step.numbers == _numbers(args, kwargs), error))
+        why = FAILS.format(reason(error)) if error else DIFFERS
+        self.blamed.append((step, step.numbers == _numbers(args, kwargs), why))
         if func._schema.is_mutable:
             return out.copy_(step.out[0])
         instead = [b if a is None else a for a, b in zip(step.out, found or step.out, strict=True)]

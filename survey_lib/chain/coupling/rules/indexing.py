@@ -48,19 +48,20 @@ def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
     addressed = [vector[:b] if b > 0 else vector[b:] for b in bounds]
     if step != 1:
         call.labels.fix(vector, f"{call.name} takes every {step}th channel")
-    elif call.run.hint is not None and all(map(call.computed, bounds)):
-        tie_parts(call, vector, math.gcd(size, *bounds))
-    elif not _balanced(call, vector, addressed):
+    elif not _shares(call, vector, addressed, call.run.hint is not None and all(map(call.computed, bounds))):
         for bound, part in zip(bounds, addressed, strict=True):
             why = f"with a constant bound ({bound}) on the channel axis{call.held([bound])}"
             call.labels.fix(part, f"{call.name} {why}")
     return axes | {dim: vector[first:last:step]}
 
 
-def _balanced(call: Call, vector, parts) -> bool:
-    """Constant sizes that attributes hold, as shares of an axis: its equal parts are tied, the attributes follow."""
+def _shares(call: Call, vector, parts, computed: bool) -> bool:
+    """Whether these parts of an axis follow its size: computed ones, or constants that attributes hold, if not too small.
+
+    Then equal parts are tied, and the attributes follow.
+    """
     width = math.gcd(len(vector), *map(len, parts))
-    if len(vector) > MOST_PARTS * width or not call.stated(parts):
+    if not computed and (len(vector) > MOST_PARTS * width or not call.stated(parts)):
         return False
     tie_parts(call, vector, width)
     return True
@@ -88,10 +89,7 @@ def split(call: Call, x, size, dim=0) -> list[Axes]:
     if dim not in axes:
         return [axes] * len(sizes)
     parts = np.split(axes[dim], np.cumsum(sizes)[:-1])
-    constant = call.run.hint is not None and not any(map(call.computed, sizes))
-    if not constant:
-        tie_parts(call, axes[dim], math.gcd(*sizes))
-    elif not _balanced(call, axes[dim], parts):
+    if not _shares(call, axes[dim], parts, call.run.hint is None or any(map(call.computed, sizes))):
         why = f"{call.name} with constant sizes on the channel axis{call.held(sizes)}"
         call.labels.fix(axes[dim], why)
     return [axes | {dim: part} for part in parts]

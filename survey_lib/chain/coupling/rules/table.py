@@ -33,17 +33,12 @@ def pointwise(call: Call, *operands, **named) -> Axes:
 def matmul(call: Call, a, b) -> Axes:
     """(m, k) @ (k, n) or (batch, m, k) @ (batch, k, n)."""
     labels, rank = call.labels, a.dim()
-    labels.contract(a, b, (rank - 1, rank - 2), call.name)
+    shared = labels.contract(a, b, (rank - 1, rank - 2), call.name)
     rows, columns = labels.vector(a, rank - 2), labels.vector(b, rank - 1)
     axes = Axes({rank - 2: rows, rank - 1: columns})
     if rank == 3:
         axes[0] = labels.tie([labels.vector(a, 0), labels.vector(b, 0)], call.name)
-    shared = labels.vector(a, -1)
-    call.run.multiply(
-        call.out.numel() * a.shape[-1],
-        *axes.values(),
-        shared if shared.any() else labels.vector(b, rank - 2),
-    )
+    call.run.multiply(call.out.numel() * a.shape[-1], shared, *axes.values())
     if not (call.axes(a).weight and call.axes(b).weight):
         labels.produce(a, rows)
         labels.produce(b, columns)

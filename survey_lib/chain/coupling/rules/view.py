@@ -70,12 +70,13 @@ def _place(call: Call, grid, wide, result: Axes) -> None:
         for dim in wide:
             result.setdefault(dim, np.full(call.out.shape[dim], UNTIED))
         return
-    order = [0] if len(wide) == 1 else _order(call, grid, wide)
-    axis = call.run.choose(order, grid)
+    sizes = [_size(call, dim) for dim in wide]
+    order = [0] if len(wide) == 1 else _order(call, grid, wide, sizes)
+    axis = call.run.choose(order, grid, sizes)
     rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
     vector = call.labels.tie(rows, f"{call.name} splits the channel axis unevenly")
-    if len(order) > 1:
-        call.run.record_axis(_size(call, wide[axis]), vector)
+    if len(order) > 1 and type(sizes[axis]) is int:
+        call.run.follow({sizes[axis]: vector})
     other = result.get(wide[axis])
     if other is not None:  # two labelled axes merged: a position goes with one of them only
         call.labels.fix(vector[other > 0], f"{call.name} merges two channel axes")
@@ -89,10 +90,9 @@ def _size(call: Call, dim: int):
     return sizes[dim] if len(sizes) == call.out.dim() else None
 
 
-def _order(call: Call, grid, wide) -> list[int]:
+def _order(call: Call, grid, wide, sizes) -> list[int]:
     """Axes that may take the labels, best first."""
     places = list(range(len(wide)))
-    sizes = [_size(call, dim) for dim in wide]
     adapting = [p for p in places if isinstance(sizes[p], Size)] + [p for p in places if sizes[p] == -1]
     alone = [
         p for p in places if (grid == grid[tuple(slice(None) if q == p else slice(1) for q in places)]).all()
