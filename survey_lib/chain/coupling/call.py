@@ -84,13 +84,14 @@ class Call:
             Shape of the broadcast operands where it is not the output's.
         """
         shape = self.out.shape if shape is None else shape
+        labelled = [(x, self.axes(x)) for x in tensors]
         result = Axes()
-        result.weight = all(self.axes(x).weight for x in tensors)
+        result.weight = all(axes.weight for _, axes in labelled)
         for dim, size in enumerate(shape):
-            places = [(x, dim - len(shape) + x.dim()) for x in tensors]
-            full = [(x, p) for x, p in places if p >= 0 and x.shape[p] == size > 1]
-            if any(p in self.axes(x) for x, p in full):
-                vectors = [self.labels.vector(x, p) for x, p in full]
+            places = [(axes, dim - len(shape) + x.dim(), x.shape) for x, axes in labelled]
+            full = [axes.get(p) for axes, p, own in places if p >= 0 and own[p] == size > 1]
+            if any(vector is not None for vector in full):
+                vectors = [np.zeros(size, int) if vector is None else vector for vector in full]
                 result[dim] = self.labels.tie(vectors, f"meets an axis in {self.name} that cannot go")
         return result
 

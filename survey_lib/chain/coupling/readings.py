@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -38,9 +39,9 @@ class LabelledRun(EagerMode):
 
     looked = False  # at values that were not computed
 
-    def __init__(self, model: nn.Module, labels: Labels, second: frozenset[int] = frozenset()):
+    def __init__(self, model: nn.Module, second: frozenset[int] = frozenset()):
         super().__init__()
-        self.model, self.labels, self.second = model, labels, second
+        self.model, self.labels, self.second = model, Labels(model), second
         self.choices: list[Choice] = []
         self.counting = True
         # Multiply-adds, and the axes they scale with
@@ -88,8 +89,8 @@ class LabelledRun(EagerMode):
             if decomposed is not NotImplemented:
                 return decomposed
         name = str(func.overloadpacket).removeprefix("aten.")
-        arguments = {a.name: a.default_value for a in func._schema.arguments}
-        arguments |= dict(zip(arguments, args, strict=False)) | kwargs
+        defaults = _defaults(func)
+        arguments = defaults | dict(zip(defaults, args, strict=False)) | kwargs
         out = self.execute(func, args, kwargs, arguments)
         self._follow(rule, Call(func, out, name, arguments, self.labels, self), args, kwargs)
         return out
@@ -193,6 +194,12 @@ class LabelledRun(EagerMode):
         }
         self.attributes |= {(self.stack[-1], name): axes[value] for name, value in held.items()}
         return set(held.values())
+
+
+@cache
+def _defaults(operation) -> dict[str, object]:
+    """The arguments of an operation, by name, as they are where nobody states them."""
+    return {argument.name: argument.default_value for argument in operation._schema.arguments}
 
 
 _SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}

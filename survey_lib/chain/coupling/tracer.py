@@ -126,14 +126,8 @@ def _attempt(model: nn.Module, inputs: list, second: frozenset[int]) -> Attempt:
 
 
 def _ran(kind: type[LabelledRun], model: nn.Module, inputs: list, second: frozenset[int]) -> LabelledRun:
-    probe = structure(model)
-    run = kind(probe, Labels(probe), second)
-    _run(run, inputs)
-    return run
-
-
-def _run(run: LabelledRun, inputs: list) -> None:
     """All inputs in evaluation mode, and the first in training mode too where that alone uses some parameters."""
+    run = kind(structure(model), second)
     with torch.random.fork_rng(devices=[]):
         run.model.eval()
         for number, one in enumerate(inputs):
@@ -145,6 +139,7 @@ def _run(run: LabelledRun, inputs: list) -> None:
                 with contextlib.suppress(Exception):
                     run(_copies(inputs[0], times))
                     break
+    return run
 
 
 def _copies(inputs, times: int):

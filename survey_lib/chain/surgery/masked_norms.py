@@ -13,16 +13,8 @@ from torch import Tensor, nn
 
 from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.groups import Coupling
-from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.readings import LabelledRun
-from survey_lib.chain.coupling.rules.grouped import group_norm
-from survey_lib.chain.coupling.rules.table import (
-    batch_norm,
-    layer_norm,
-    named_axes,
-    reduce,
-    rule_of,
-)
+from survey_lib.chain.coupling.rules import table
 
 
 class OverKept(LabelledRun):
@@ -32,25 +24,25 @@ class OverKept(LabelledRun):
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]):
-        super().__init__(model, Labels(model), coupling.second)
+        super().__init__(model, coupling.second)
         self.alive, self.needed = coupling.alive(keep), {}
 
     def execute(self, func, args, kwargs, arguments):
         """Run an operation, over the kept channels alone where it is flagged."""
-        rule, plain = rule_of(func), func(*args, **kwargs)
+        rule, plain = table.rule_of(func), func(*args, **kwargs)
         over = OVER.get(rule)
         dims = self._partial(args[0], over(arguments, args[0])) if over else {}
-        if not dims or (rule is group_norm and _whole_groups(dims[1], args[4], args[6])):
+        if not dims or (rule is table.group_norm and _whole_groups(dims[1], args[4], args[6])):
             return plain
         x, *others = args
         short = narrow(x, dims)
-        if rule is layer_norm:
+        if rule is table.layer_norm:
             first = x.dim() - len(others[0])
             others = [short.shape[first:], *_parameters(others[1:], dims, first)]
-        if rule is group_norm:
+        if rule is table.group_norm:
             others = [*_parameters(others[:3], dims, 1), short.shape[1], *others[4:]]
         kept = func(short, *others, **kwargs)
-        if rule is not reduce:
+        if rule is not table.reduce:
             kept = (_widen(kept[0], dims, x.shape), *kept[1:])
         if all(torch.allclose(a, b, 1e-13, 0) for a, b in zip(leaves(plain), leaves(kept), strict=True)):
             return plain
@@ -65,10 +57,10 @@ class OverKept(LabelledRun):
 
 # Each rule that flags, and the axes that it flags of an operation with these arguments
 OVER = {
-    reduce: named_axes,
-    layer_norm: lambda arguments, x: range(x.dim() - len(arguments["normalized_shape"]), x.dim()),
-    batch_norm: lambda arguments, x: [0, *range(2, x.dim())] if arguments.get("training") else [],
-    group_norm: lambda arguments, x: [1],
+    table.reduce: table.named_axes,
+    table.layer_norm: lambda arguments, x: range(x.dim() - len(arguments["normalized_shape"]), x.dim()),
+    table.batch_norm: lambda arguments, x: [0, *range(2, x.dim())] if arguments.get("training") else [],
+    table.group_norm: lambda arguments, x: [1],
 }
 
 

@@ -18,15 +18,11 @@ STATED = {
     nn.RNNBase: {"input_size": ("weight_ih_l0", 1), "hidden_size": ("weight_hh_l0", 1)},
 }
 PROJECTED = {"hidden_size": ("weight_hr_l0", 1), "proj_size": ("weight_hr_l0", 0)}  # LSTM with proj_size
-# start of an attribute's name -> the axes of weights whose size it states
+# axes of weights -> starts of the names of attributes that state their size
 WIDTHS = {
-    "in_": (1,),
-    "out_": (0,),
-    "groups": (0,),
-    "num_features": (0, 1),
-    "embed_dim": (0, 1),
-    "head_hidden_size": (0, 1),
-    "hidden_size": (0, 1),
+    (0,): ("out_", "groups"),
+    (1,): ("in_",),
+    (0, 1): ("num_features", "embed_dim", "head_hidden_size", "hidden_size"),
 }
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -143,7 +139,7 @@ def unread(model: nn.Module, small: nn.Module) -> Attributes:
     for (name, module), shrunk in zip(model.named_modules(), small.modules(), strict=True):
         for attribute, old in vars(module).items():
             if type(old) is int and old > 1 and vars(shrunk)[attribute] == old:
-                side = next((axes for key, axes in WIDTHS.items() if attribute.startswith(key)), ())
+                side = next((axes for axes, starts in WIDTHS.items() if attribute.startswith(starts)), ())
                 new = _nearest(module, shrunk, old, side) if side else old
                 if new != old:
                     changes[name, attribute] = new

@@ -14,20 +14,11 @@ from torch.utils import _pytree as pytree
 
 from survey_lib.chain.checks import arguments, reason
 from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
-from survey_lib.chain.surgery.blame import DIFFERS, FAILS, Blamed, CutSteps, MaskedSteps
+from survey_lib.chain.surgery import resize
+from survey_lib.chain.surgery.blame import DIFFERS, FAILS, TOLERANCE, Blamed, CutSteps, MaskedSteps, error
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
-from survey_lib.chain.surgery.resize import (
-    Removed,
-    new_attributes,
-    repair,
-    shorten,
-    slim,
-    structure,
-    unread,
-)
 
-TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
 ROUNDS = 12
 SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # large images, for the check
 
@@ -57,9 +48,9 @@ class Check:
         """
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
         masked, over_kept = self._masked(keep, gone)
-        for widths in (unread, lambda *_: {}):  # without them, where the two differ so
-            attributes = new_attributes(self.model, self.coupling, gone, alive)
-            self.tried = small = slim(self.model, gone, attributes)
+        for widths in (resize.unread, lambda *_: {}):  # without them, where the two differ so
+            attributes = resize.new_attributes(self.model, self.coupling, gone, alive)
+            self.tried = small = resize.slim(self.model, gone, attributes)
             attributes |= (stated := widths(self.model, small))
             found, problem = self._repaired(small, gone, alive, attributes)
             problem = problem or ("" if equal(masked, found) else DIFFERS)
@@ -69,22 +60,22 @@ class Check:
                 break
         return problem
 
-    def _repaired(self, small: nn.Module, gone: Removed, alive, attributes) -> tuple[list[Tensor], str]:
+    def _repaired(self, small: nn.Module, gone: Mapping, alive, attributes) -> tuple[list[Tensor], str]:
         """What the cut model computes, once its attributes are repaired, or why it fails."""
         for _ in range(ROUNDS):
             try:
-                copy = structure(small).eval()
+                copy = resize.structure(small).eval()
                 return [x for (inputs,) in self.inputs for x in run(copy, inputs, self._shortened(gone))], ""
-            except Exception as error:  # whatever a wrong width makes a forward raise
-                change = repair(error, small, self.coupling, alive, attributes)
+            except Exception as raised:  # whatever a wrong width makes a forward raise
+                change = resize.repair(raised, small, self.coupling, alive, attributes)
                 attributes |= change
                 if not change:
-                    return [], FAILS.format(reason(error))
+                    return [], FAILS.format(reason(raised))
         return [], "the cut model still fails after repairing its attributes"
 
-    def _masked(self, keep: Mapping[str, Tensor], gone: Removed) -> tuple[list[Tensor], tuple[str, ...]]:
+    def _masked(self, keep: Mapping[str, Tensor], gone: Mapping) -> tuple[list[Tensor], tuple[str, ...]]:
         """Outputs of the dense model with zeros where `group_masks` has them, and where norms ran over kept ones."""
-        model, outputs, needed = structure(self.model).eval(), [], {}
+        model, outputs, needed = resize.structure(self.model).eval(), [], {}
         flagged = any(self.coupling[name].flags for name in keep)
         for number, sizes in enumerate(self.inputs):
             for inputs in sizes:
@@ -92,11 +83,11 @@ class Check:
                 try:
                     outputs += run(model, inputs, self._zeroed(gone), over_kept)
                     break
-                except Exception as refused:  # a model may take one size only
-                    error = refused
+                except Exception as raised:  # a model may take one size only
+                    refused = raised
             else:
-                why = f"the model does not run on its example in float64: {reason(error)}"
-                raise ValueError(why) from error
+                why = f"the model does not run on its example in float64: {reason(refused)}"
+                raise ValueError(why) from refused
             self.inputs[number] = [inputs]
             needed |= over_kept.needed if over_kept else {}
         return outputs, tuple(needed)
@@ -105,32 +96,32 @@ class Check:
         """The operations that make the last cut model, which was refused, differ from the masked one."""
         gone, found = removed(self.coupling, keep), []
         for (inputs,) in self.inputs:
-            masked = MaskedSteps(structure(self.model).eval(), self.coupling, keep)
+            masked = MaskedSteps(resize.structure(self.model).eval(), self.coupling, keep)
             run(masked.model, inputs, self._zeroed(gone), masked)
-            cut = CutSteps(structure(self.tried).eval(), masked.steps)
+            cut = CutSteps(resize.structure(self.tried).eval(), masked.steps)
             try:
                 run(cut.model, inputs, self._shortened(gone), cut)
             except (
                 Exception
-            ) as error:  # where they part ways, what was found before counts, and the last step
-                cut.blamed += [(cut.step, False, FAILS.format(reason(error)))] if cut.step else []
+            ) as raised:  # where they part ways: what was found before counts, and the last step
+                cut.blamed += [(cut.step, False, FAILS.format(reason(raised)))] if cut.step else []
             found += cut.blamed
         return found
 
-    def _zeroed(self, gone: Removed) -> Callable[[str, Tensor], Tensor]:
+    def _zeroed(self, gone: Mapping) -> Callable[[str, Tensor], Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
             axes = {} if name.rpartition(".")[2] in STATISTICS else gone.get(name, {})
             return zero(self._double(name, tensor, {}), axes)
 
         return value
 
-    def _shortened(self, gone: Removed) -> Callable[[str, Tensor], Tensor]:
+    def _shortened(self, gone: Mapping) -> Callable[[str, Tensor], Tensor]:
         return lambda name, tensor: self._double(name, tensor, gone.get(name, {}))
 
     def _double(self, name: str, tensor: Tensor, gone: Mapping[int, np.ndarray]) -> Tensor:
         """The float64 value of a tensor of the model; of those that are random, without some positions."""
         if name in self.random:
-            return shorten(self.random[name], gone)
+            return resize.shorten(self.random[name], gone)
         value = double(name, tensor)
         return value.mul_(self.gains[name]) if name in self.gains else value
 
@@ -148,22 +139,6 @@ def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
     if [x.shape for x in expected] != [x.shape for x in found]:
         return False
     return all(error(a, b) <= TOLERANCE for a, b in zip(expected, found, strict=True) if a.numel())
-
-
-def error(expected: Tensor, found: Tensor) -> float:
-    """Largest difference, `max |a − b| / max |a|`; infinite where something is not finite.
-
-    Parameters
-    ----------
-    expected : Tensor
-        An output of the masked model.
-    found : Tensor
-        The same of the cut model.
-    """
-    if not (torch.isfinite(expected).all() and torch.isfinite(found).all()):
-        return float("inf")
-    expected, found = expected.double(), found.double()
-    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
 def random_values(model: nn.Module) -> dict[str, Tensor]:

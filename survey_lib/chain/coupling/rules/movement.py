@@ -14,11 +14,6 @@ from survey_lib.chain.coupling.labels import UNTIED, Axes
 from survey_lib.chain.coupling.rules.indexing import PLACE, move, tie_parts, without
 
 
-def same(call: Call, x, *_, **__) -> Axes:
-    """The labels pass."""
-    return call.axes(x)
-
-
 def view_of(call: Call, x, *args, **kwargs) -> list[Axes]:
     """Axes in another order, new or left out: in a tensor without values they are known again by their strides.
 

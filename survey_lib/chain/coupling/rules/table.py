@@ -156,11 +156,11 @@ RULES = {
     pointwise: (
         "hardswish hardswish_ hardtanh hardtanh_ leaky_relu_ rrelu_with_noise prelu _prelu_kernel "
         "log_sigmoid_forward dropout native_dropout bernoulli bernoulli_ normal_ uniform_ fill_ zero_ "
-        "masked_fill masked_fill_ where clone copy_ _to_copy contiguous detach alias lift_fresh"
+        "masked_fill masked_fill_ where clone copy_ _to_copy contiguous detach alias lift_fresh "
+        "zeros_like ones_like empty_like full_like rand_like randn_like"
     ),
     glu: "glu",
     reshape: "view reshape _unsafe_view _reshape_alias",
-    movement.same: "zeros_like ones_like empty_like full_like rand_like randn_like",
     movement.fresh: "zeros ones full empty new_zeros new_ones new_full new_empty rand randn",
     movement.as_strided: "as_strided_",
     movement.view_of: "permute transpose t unsqueeze squeeze expand select unbind",

@@ -7,6 +7,10 @@ because that one shrinks by itself; else the one the labels already depend on al
 multi-head attention: the heads. The trace comes back with the next choice where one turns out dead.
 """
 
+from bisect import bisect_left
+from itertools import accumulate
+from operator import mul
+
 import numpy as np
 
 from survey_lib.chain.coupling.call import Call
@@ -29,19 +33,12 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], 
     >>> blocks((2, 6, 5), (2, 3, 2, 5))
     [([0], [0]), ([1], [1, 2]), ([2], [3])]
     """
-    found, mine, theirs, left, right = [], [], [], 1, 1
-    i = j = 0
-    while i < len(old) or j < len(new):
-        if j == len(new) or (i < len(old) and left <= right):
-            mine.append(i)
-            left, i = left * old[i], i + 1
-        else:
-            theirs.append(j)
-            right, j = right * new[j], j + 1
-        if left == right and mine and theirs:
-            found.append((mine, theirs))
-            mine, theirs, left, right = [], [], 1, 1
-    return [*found, (mine, theirs)] if mine or theirs else found
+    ends = [list(accumulate((max(size, 1) for size in shape), mul)) for shape in (old, new)]
+    common = sorted(set(ends[0]).intersection(ends[1]))  # products of sizes where a block of both ends
+    return [
+        tuple([dim for dim, end in enumerate(one) if bisect_left(common, end) == number] for one in ends)
+        for number in range(len(common))
+    ]
 
 
 def reshape(call: Call, x, *_, **__) -> Axes:
