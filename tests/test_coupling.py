@@ -805,7 +805,7 @@ def test_operations_of_ones_own_get_a_rule(monkeypatch):
 
     def rule(call, x):
         halves = call.labels.vector(x, 1).reshape(2, -1)
-        label = call.labels.tie_rows(halves, "swap_halves")
+        label = call.labels.tie(halves, "swap_halves")
         return {1: np.concatenate([label, label])}
 
     monkeypatch.setattr(table, "TABLE", dict(table.TABLE))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce as fold
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from survey_lib.chain.coupling.labels import Axes, Labels
-from survey_lib.chain.coupling.sizes import Hint
-
-NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them
+from survey_lib.chain.coupling.sizes import Size
 
 if TYPE_CHECKING:
     from survey_lib.chain.coupling.readings import LabelledRun
@@ -25,24 +22,24 @@ class Call:
 
     Attributes
     ----------
+    operation : Callable
+        The overload of torch.ops.
     out : Tensor | Sequence[Tensor]
         What it returned: a tensor or several.
     name : str
         Its name without the namespace, such as "convolution".
     arguments : dict[str, object]
-        What it was called with, by the names of its schema.
-    hint : Hint | None
-        How the model's code stated the sizes of a view, slice or split; else None.
+        What it was called with, by the names of its schema, defaults included.
     labels : Labels
         Where a rule ties channels, fixes them, and notes who reads and writes them.
     run : LabelledRun
         The run under way: for ambiguous operations, module attributes and counts of multiply-adds.
     """
 
+    operation: Callable
     out: Tensor | Sequence[Tensor]
     name: str
     arguments: dict[str, object]
-    hint: Hint | None
     labels: Labels
     run: LabelledRun
 
@@ -56,60 +53,61 @@ class Call:
             self.labels.fix_all(self.axes(tensor), f"unknown operation {self.name}, see survey_lib.register")
         return Axes()
 
+    def computed(self, number: int) -> bool:
+        """Whether the model's code computed this bound or length from a labelled axis."""
+        return any(isinstance(size, Size) and int(size) == number for size in self.run.hint or ())
+
     def stated(self, parts: Sequence[np.ndarray]) -> bool:
         """Do attributes of the module under way hold the sizes of these parts of an axis? If so they follow a cut."""
-        sizes, held = [len(part) for part in parts], set()
-        for name, value in vars(self.run.model.get_submodule(self.run.stack[-1])).items():
-            if type(value) is int and value in sizes and name not in NO_WIDTHS:
-                self.run.attribute(name, parts[sizes.index(value)])
-                held.add(value)
+        sizes = [len(part) for part in parts]
+        held = self.run.follow(dict(zip(sizes[::-1], parts[::-1], strict=True)))
+        for name, value in vars(self.run.module).items():
             if type(value) in (list, tuple) and list(value) == sizes:
                 self.run.attribute(name, parts)
                 held.update(sizes)
         return held == set(sizes)
 
     def held(self, sizes: Sequence[int]) -> str:
-        """Which attributes of the module under way hold these constant sizes (case B91).
+        """Which attributes of the module under way hold these constant sizes, for the reason of a refusal (case B91)."""
+        values = {n: v if type(v) in (list, tuple) else [v] for n, v in vars(self.run.module).items()}
+        names = [n for n, found in values.items() if any(type(one) is int and one in sizes for one in found)]
+        return f", held by {', '.join(names)} of {self.run.stack[-1] or 'the model'}" if names else ""
 
-        For the reason of a refusal.
-        """
-        where = self.run.stack[-1]
-        values = {
-            name: v if isinstance(v, (list, tuple)) else [v]
-            for name, v in vars(self.run.model.get_submodule(where)).items()
-        }
-        names = [
-            name for name, found in values.items() if any(type(one) is int and one in sizes for one in found)
-        ]
-        return f", held by {', '.join(names)} of {where or 'the model'}" if names else ""
-
-    def paired(self, tensors, skip: int | None = None, shape=None, given: dict | None = None) -> Axes:
+    def paired(self, tensors: Sequence[Tensor], shape: Sequence[int] | None = None) -> Axes:
         """Tie the labels of operands position by position under broadcasting, and return those of the output.
 
         Parameters
         ----------
-        tensors
+        tensors : Sequence[Tensor]
             The operands.
-        skip : int, optional
-            An axis to leave out.
-        shape : optional
+        shape : Sequence[int], optional
             Shape of the broadcast operands where it is not the output's.
-        given : dict, optional
-            Labels that stand for those of an operand.
         """
         shape = self.out.shape if shape is None else shape
-        known = [(given or {}).get(x, self.axes(x)) for x in tensors]
+        labelled = [(x, self.axes(x)) for x in tensors]
         result = Axes()
-        result.weight = all(axes.weight for axes in known)
-        why = f"meets an axis in {self.name} that cannot go"
-        for dim in range(len(shape)):
-            places = [dim - len(shape) + x.dim() for x in tensors]
-            full = [
-                (x, axes, p)
-                for x, axes, p in zip(tensors, known, places, strict=True)
-                if p >= 0 and x.shape[p] == shape[dim] > 1
-            ]
-            if dim != skip and any(p in axes for _, axes, p in full):
-                vectors = [axes.get(p, np.zeros(shape[dim], int)) for _, axes, p in full]
-                result[dim] = fold(lambda a, b: self.labels.tie(a, b, why), vectors)
+        result.weight = all(axes.weight for _, axes in labelled)
+        for dim, size in enumerate(shape):
+            places = [(axes, dim - len(shape) + x.dim(), x.shape) for x, axes in labelled]
+            full = [axes.get(p) for axes, p, own in places if p >= 0 and own[p] == size > 1]
+            if any(vector is not None for vector in full):
+                vectors = [np.zeros(size, int) if vector is None else vector for vector in full]
+                result[dim] = self.labels.tie(vectors, f"meets an axis in {self.name} that cannot go")
         return result
+
+    def with_parameters(self, x: Tensor, dim: int, *parameters) -> np.ndarray:
+        """The labels of an axis, tied to parameters or buffers that have an entry for each position of it.
+
+        Parameters
+        ----------
+        x : Tensor
+            An operand.
+        dim : int
+            The axis.
+        *parameters
+            Each a tensor with one axis, or what stands for none.
+        """
+        tensors = [p for p in parameters if isinstance(p, Tensor)]
+        return self.labels.tie(
+            [self.labels.vector(x, dim), *(self.labels.vector(p, 0) for p in tensors)], self.name
+        )

@@ -139,13 +139,12 @@ class Coupling:
             If it is not.
         """
         here = shapes(model)
-        for name in sorted(here.keys() ^ self.shapes.keys()) + [
-            n for n in here if here[n] != self.shapes.get(n)
-        ]:
-            raise ValueError(
-                f"coupling= is that of another model: {name!r} has shape {self.shapes.get(name)} there and "
-                f"{here.get(name)} here; trace this model, after one run if its forward makes layers"
-            )
+        for name in {**here, **self.shapes}:
+            if here.get(name) != self.shapes.get(name):
+                raise ValueError(
+                    f"coupling= is that of another model: {name!r} has shape {self.shapes.get(name)} there and "
+                    f"{here.get(name)} here; trace this model, after one run if its forward makes layers"
+                )
 
     def balance(
         self, keep: Mapping[str, Tensor], scores: Mapping[str, Tensor] | None = None
@@ -190,9 +189,7 @@ class Coupling:
     def masks(self, keep: Mapping[str, Tensor]) -> Masks:
         """Masks of the traced model's tensors that zero every slice of what `keep` removes, see `group_masks`."""
         check_keep(self, keep)
-        gone = removed(self, keep)
-        parts = [name for name in gone if name.rpartition(".")[2] not in STATISTICS]
-        return {name: zero(torch.ones(self.shapes[name], dtype=torch.bool), gone[name]) for name in parts}
+        return position_masks(self.shapes, removed(self, keep))
 
     def macs(self, keep: Mapping[str, Tensor]) -> float:
         """Multiply-adds on the example with only these channels kept, as `measure` counts them."""
@@ -297,26 +294,24 @@ def group_masks(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]
     keep : Mapping[str, Tensor]
         {group name: (size,) bool}, True = kept.
     """
-    check_keep(coupling, keep)
-    return position_masks(model, removed(coupling, keep))
+    known = masks.tensors(model)
+    return {name: mask.to(known[name].device) for name, mask in coupling.masks(keep).items()}
 
 
-def position_masks(model: nn.Module, gone: Mapping[str, Mapping[int, np.ndarray]]) -> Masks:
+def position_masks(
+    shapes: Mapping[str, tuple[int, ...]], gone: Mapping[str, Mapping[int, np.ndarray]]
+) -> Masks:
     """Masks that zero the removed positions of each tensor, norm statistics left out.
 
     Parameters
     ----------
-    model : nn.Module
-        The network.
+    shapes : Mapping[str, tuple[int, ...]]
+        Shapes by tensor.
     gone : Mapping[str, Mapping[int, np.ndarray]]
         Removed positions by tensor and axis.
     """
-    known, result = masks.tensors(model), {}
-    for name, axes in gone.items():
-        if name.rpartition(".")[2] not in STATISTICS:
-            whole = torch.ones(known[name].shape, dtype=torch.bool, device=known[name].device)
-            result[name] = zero(whole, axes)
-    return result
+    zeroed = [name for name in gone if name.rpartition(".")[2] not in STATISTICS]
+    return {name: zero(torch.ones(shapes[name], dtype=torch.bool), gone[name]) for name in zeroed}
 
 
 def zero(tensor: Tensor, axes: Mapping[int, np.ndarray]) -> Tensor:

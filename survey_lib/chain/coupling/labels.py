@@ -8,6 +8,8 @@ grown from 1, a fresh constant). An axis without a vector is FIXED throughout.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
@@ -47,12 +49,10 @@ class Labels:
         self.produced: list[np.ndarray] = []
         self.counted: list[tuple[np.ndarray, np.ndarray]] = []
         self.reparametrised: dict[str, str] = {}  # layer -> how to fold it
-        self._reasons: dict[str, int] = {}
         self.buffers = {name for name, _ in model.named_buffers()}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if tensor.is_floating_point() and tensor not in self.known:
                 self.known[tensor] = self._label(name, tensor)
-        self.of_parameters = self.total
 
     def _label(self, name: str, tensor: Tensor) -> Axes:
         axes = Axes()
@@ -105,37 +105,19 @@ class Labels:
             for dim, vector in axes.items():
                 axes[dim] = np.where(vector == UNTIED, FIXED, vector)
 
-    def tie(self, first: np.ndarray, second: np.ndarray, why: str) -> np.ndarray:
-        """Tie positions that go together, and return the labels of the result.
+    def tie(self, rows: Sequence[np.ndarray], why: str) -> np.ndarray:
+        """Tie positions that go together, the entries of each column, and return the labels of the result.
 
         A label next to FIXED is fixed, next to UNTIED it is alone, next to a label the two are one channel.
 
         Parameters
         ----------
-        first : np.ndarray
-            Labels.
-        second : np.ndarray
-            As many labels.
+        rows : Sequence[np.ndarray]
+            Labels, (vectors to tie, positions).
         why : str
             The operation, for the reason.
         """
-        both = (first > 0) & (second > 0) & (first != second)
-        if both.any():
-            self.ties.append((np.stack([first[both], second[both]]), self.here))
-        self.fix(first[(second == FIXED) & (first > 0)], why)
-        self.fix(second[(first == FIXED) & (second > 0)], why)
-        return np.where(first > 0, first, np.maximum(first, second))
-
-    def tie_rows(self, rows: np.ndarray, why: str) -> np.ndarray:
-        """Tie the entries of each column of a matrix of labels; returns one label for each column.
-
-        Parameters
-        ----------
-        rows : np.ndarray
-            Labels (ties, channels).
-        why : str
-            The operation, for the reason.
-        """
+        rows = np.asarray(rows)
         best = np.where(rows[0] > 0, rows[0], rows.max(0))
         whole = np.broadcast_to(best, rows.shape)
         differs = (rows > 0) & (rows != whole)
@@ -182,37 +164,28 @@ class Labels:
             The operation, for the reason.
         """
         self.flags.append((vector[vector > 0], why))
-        self.read.append(vector[vector > 0])
+        self.read.append(vector)
 
-    def contract(
-        self, first: Axes, second: Axes, dims: tuple[int, int], sizes: tuple[int, int], why: str
-    ) -> None:
-        """Sum over the product of two axes: tie them, and note that somebody reads the channel.
+    def contract(self, first: Tensor, second: Tensor, dims: tuple[int, int], why: str) -> np.ndarray:
+        """Sum over the product of two axes: tie them, note that somebody reads the channel, return its labels.
 
         Parameters
         ----------
-        first : Axes
-            Labels of the one operand.
-        second : Axes
-            Labels of the other operand.
+        first : Tensor
+            The one operand.
+        second : Tensor
+            The other operand.
         dims : tuple[int, int]
             The axis of each that is summed over.
-        sizes : tuple[int, int]
-            Sizes of these axes.
         why : str
             The operation, for the reason.
         """
-        left, right = (
-            axes.get(dim, np.zeros(size, int))
-            for axes, dim, size in zip((first, second), dims, sizes, strict=True)
-        )
-        self.read_axis(left, right, why)
-        for axes, vector in ((first, left), (second, right)):
-            if axes.weight:
-                self.read_weights.append(vector[vector > 0])
+        vectors = [self.vector(x, dim) for x, dim in zip((first, second), dims, strict=True)]
+        self.read_weights += [v for x, v in zip((first, second), vectors, strict=True) if self.axes(x).weight]
+        return self.read_axis(*vectors, why)
 
-    def read_axis(self, left: np.ndarray, right: np.ndarray, why: str) -> None:
-        """Tie two axes that are multiplied and summed, and note that somebody reads the channel.
+    def read_axis(self, left: np.ndarray, right: np.ndarray, why: str) -> np.ndarray:
+        """Tie two axes that are multiplied and summed, note that somebody reads the channel, return its labels.
 
         Parameters
         ----------
@@ -226,29 +199,21 @@ class Labels:
         for vector, other in ((left, right), (right, left)):
             if (vector == UNTIED).any() and (vector != UNTIED).any():  # UNTIED beside labels counts as fixed
                 self.fix(other[vector == UNTIED], why)
-        merged = self.tie(left, right, why)
-        self.read.append(merged[merged > 0])
+        self.read.append(merged := self.tie([left, right], why))
+        return merged
 
-    def produce(self, axes: Axes, vector: np.ndarray) -> None:
-        """Note that a weight writes these channels; the rows of its first axis.
+    def produce(self, weight: Tensor, vector: np.ndarray) -> None:
+        """Note that an operand writes these channels, if it is a weight.
 
         Parameters
         ----------
-        axes : Axes
-            The labels of an operand.
+        weight : Tensor
+            An operand.
         vector : np.ndarray
             Labels of the output.
         """
-        if axes.weight:
-            self.produced.append(vector[vector > 0])
-
-    def reason(self, why: str) -> int:
-        """A label that is fixed for this reason, for positions such as a constant pad."""
-        if why not in self._reasons:
-            self._reasons[why] = self.total
-            self.fixed.append((np.array([self.total]), why))
-            self.total += 1
-        return self._reasons[why]
+        if self.axes(weight).weight:
+            self.produced.append(vector)
 
 
 _NONE = Axes()

@@ -1,7 +1,9 @@
 """One run of a model with labels carried beside every tensor."""
 
 import contextlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,18 +15,20 @@ from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.rules.table import rule_of
-from survey_lib.chain.coupling.sizes import Hint, Size, Sizes
+from survey_lib.chain.coupling.sizes import Size, Sizes
 from survey_lib.eager import EagerMode
+
+NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An operation that could be read in two ways, and the axis that took the labels if it was a split."""
+    """An operation that could be read in two ways; of a split, the axis that took the labels, as the forward states it."""
 
     labels: np.ndarray
     module: str
-    width: int = 0
-    size: Size | None = None
+    width: int
+    size: int | None
 
 
 class LabelledRun(EagerMode):
@@ -35,16 +39,16 @@ class LabelledRun(EagerMode):
 
     looked = False  # at values that were not computed
 
-    def __init__(self, model: nn.Module, labels: Labels, second: frozenset[int] = frozenset()):
+    def __init__(self, model: nn.Module, second: frozenset[int] = frozenset()):
         super().__init__()
-        self.model, self.labels, self.second = model, labels, second
+        self.model, self.labels, self.second = model, Labels(model), second
         self.choices: list[Choice] = []
         self.counting = True
         # Multiply-adds, and the axes they scale with
         self.products: list[tuple[int, tuple[np.ndarray, ...]]] = []
         self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
         self.head_width = 0  # inside multi-head attention
-        self.hint: Hint | None = None
+        self.hint: tuple[int, ...] | None = None  # the sizes that the call under way states
         self.seen: set[int] = set()
         self.stack: list[str] = [""]
         self.widths: dict[str, dict[tuple, np.ndarray]] = {}
@@ -63,6 +67,11 @@ class LabelledRun(EagerMode):
                 self.labels.fix_all(self.labels.axes(tensor), why)
         return output
 
+    @property
+    def module(self) -> nn.Module:
+        """The module under way."""
+        return self.model.get_submodule(self.stack[-1])
+
     def _watch(self) -> None:
         """Keep the names of the modules under way."""
         for name, module in self.model.named_modules():
@@ -80,9 +89,10 @@ class LabelledRun(EagerMode):
             if decomposed is not NotImplemented:
                 return decomposed
         name = str(func.overloadpacket).removeprefix("aten.")
-        arguments = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+        defaults = _defaults(func)
+        arguments = defaults | dict(zip(defaults, args, strict=False)) | kwargs
         out = self.execute(func, args, kwargs, arguments)
-        self._follow(rule, Call(out, name, arguments, self.hint, self.labels, self), args, kwargs)
+        self._follow(rule, Call(func, out, name, arguments, self.labels, self), args, kwargs)
         return out
 
     def execute(self, func, args, kwargs, arguments):
@@ -121,7 +131,7 @@ class LabelledRun(EagerMode):
             if vector.max() > 0:
                 seen.setdefault((len(vector), int(vector[0]), int(vector[-1])), vector)
 
-    def choose(self, order: list[int], labels: np.ndarray) -> int:
+    def choose(self, order: list[int], labels: np.ndarray, sizes: Sequence[int | None] = ()) -> int:
         """The first of the ways to read an operation, or the second where an earlier run asked for it.
 
         Parameters
@@ -130,11 +140,14 @@ class LabelledRun(EagerMode):
             The ways to read it.
         labels : np.ndarray
             The labels that the operation is about.
+        sizes : Sequence[int | None], default ()
+            Of a split: as the forward states the size of each axis that may take the labels, None if it does not.
         """
         if len(order) == 1 or not (labels > 0).any():
             return order[0]
         pick = order[len(self.choices) in self.second]
-        self.choices.append(Choice(np.unique(labels), self.stack[-1]))
+        split = (labels.shape[pick], sizes[pick]) if sizes else (0, None)
+        self.choices.append(Choice(np.unique(labels), self.stack[-1], *split))
         return pick
 
     def multiply(self, macs: int, *vectors: np.ndarray) -> None:
@@ -160,24 +173,33 @@ class LabelledRun(EagerMode):
         channels
             labels, or a tuple of them.
         """
-        if isinstance(getattr(self.model.get_submodule(self.stack[-1]), name, None), (int, tuple, list)):
+        if isinstance(getattr(self.module, name, None), (int, tuple, list)):
             self.attributes[self.stack[-1], name] = channels
 
-    def record_axis(self, size: int | None, vector: np.ndarray) -> None:
-        """The axis that took the labels in the last choice; attributes that state its size follow it.
+    def follow(self, axes: dict[int, np.ndarray]) -> set[int]:
+        """Integer attributes of the module under way that state the size of one of these axes follow a cut of it.
 
         Parameters
         ----------
-        size : int | None
-            Size of the axis.
-        vector : np.ndarray
-            Labels of the axis.
+        axes : dict[int, np.ndarray]
+            Labels of each axis, by its size.
+
+        Returns
+        -------
+        set[int]
+            The sizes that are stated.
         """
-        computed = size if isinstance(size, Size) else None
-        self.choices[-1] = replace(self.choices[-1], width=len(vector), size=computed)
-        for name, value in vars(self.model.get_submodule(self.stack[-1])).items():
-            if type(value) is int and type(size) is int and value == size:
-                self.attributes[self.stack[-1], name] = vector
+        held = {
+            n: v for n, v in vars(self.module).items() if type(v) is int and v in axes and n not in NO_WIDTHS
+        }
+        self.attributes |= {(self.stack[-1], name): axes[value] for name, value in held.items()}
+        return set(held.values())
+
+
+@cache
+def _defaults(operation) -> dict[str, object]:
+    """The arguments of an operation, by name, as they are where nobody states them."""
+    return {argument.name: argument.default_value for argument in operation._schema.arguments}
 
 
 _SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}

@@ -19,17 +19,7 @@ def group(one: ChannelGroup) -> str:
 
 def coupling(found: Coupling) -> str:
     """One line a group, then what is fixed, tied by count, or was not used by the run."""
-    rows = [
-        (
-            one.name,
-            str(one.size),
-            str(len(one.slices)),
-            _some(one.producers),
-            _some(piece.tensor.rpartition(".")[0] for piece in one.consumers),
-            _some(one.flags),
-        )
-        for one in found.groups
-    ]
+    rows = [_row(one) for one in found.groups]
     heads = ("group", "channels", "tensors", "written by", "read by", "over channels")
     return "\n".join(
         [
@@ -40,6 +30,12 @@ def coupling(found: Coupling) -> str:
             *(f"unseen: {name}" for name in found.unseen),
         ]
     )
+
+
+def _row(one: ChannelGroup) -> tuple[str, ...]:
+    readers = (piece.tensor.rpartition(".")[0] for piece in one.consumers)
+    counts = str(one.size), str(len(one.slices))
+    return one.name, *counts, _some(one.producers), _some(readers), _some(one.flags)
 
 
 def _size(channels: int, positions: int) -> str:

@@ -6,17 +6,16 @@ A view, slice or split that gets one adapts to a cut by itself; one with a plain
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
-VIEWS = {"view", "reshape", "unflatten"}
-SPLITS = {"split", "split_with_sizes", "__getitem__", "narrow"}
-CHUNKS = {"chunk", "tensor_split"}
-TO_PYTHON = {"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"}
+STATED = set("view reshape unflatten split split_with_sizes __getitem__ narrow".split())
+TO_PYTHON = set("tolist numpy __array__ __dlpack__ data_ptr".split())
 
 
 class Size(int):
@@ -42,26 +41,28 @@ class Size(int):
         size.labels, size.numbers = labels, numbers
         return size
 
-    def _next(self, value: int, multiple: bool) -> Size:
-        return Size.of(value, self.labels if multiple else None, self.numbers)
+    def _next(self, value, multiple: bool):
+        """What arithmetic gives, a Size too if it is an int."""
+        known = isinstance(value, int)
+        return Size.of(value, self.labels if multiple else None, self.numbers) if known else value
 
     def __mul__(self, other):
-        return self._next(int(self) * int(other), True) if isinstance(other, int) else int(self) * other
+        return self._next(int(self) * other, True)
 
     def __floordiv__(self, other):
-        return self._next(int(self) // int(other), int(self) % int(other) == 0)
+        return self._next(int(self) // other, int(self) % other == 0)
 
     def __add__(self, other):
-        return self._next(int(self) + int(other), False) if isinstance(other, int) else int(self) + other
+        return self._next(int(self) + other, False)
 
     def __sub__(self, other):
-        return self._next(int(self) - int(other), False) if isinstance(other, int) else int(self) - other
+        return self._next(int(self) - other, False)
 
     def __rsub__(self, other):
-        return self._next(int(other) - int(self), False) if isinstance(other, int) else other - int(self)
+        return self._next(other - int(self), False)
 
     def __mod__(self, other):
-        return self._next(int(self) % int(other), False)
+        return self._next(int(self) % other, False)
 
     def __neg__(self):
         return self._next(-int(self), True)
@@ -82,20 +83,8 @@ class Size(int):
         return other / float(self)
 
 
-@dataclass(frozen=True)
-class Hint:
-    """How the current call states its sizes: as a chunk, or by which of its numbers are computed."""
-
-    kind: str
-    sizes: tuple = ()
-
-    def computed(self, number: int) -> bool:
-        """Whether this bound or length was computed from a labelled axis."""
-        return any(isinstance(size, Size) and int(size) == number for size in self.sizes)
-
-
 class Sizes(TorchFunctionMode):
-    """Tags sizes of labelled axes and passes the dispatcher a hint on the call under way."""
+    """Tags sizes of labelled axes and notes how the call under way states its sizes."""
 
     def __init__(self, run):
         super().__init__()
@@ -112,8 +101,10 @@ class Sizes(TorchFunctionMode):
             return self._multi_head(func, args, kwargs)
         if name in TO_PYTHON:
             self.run.look()
-        if name in VIEWS | SPLITS | CHUNKS:
-            self.run.hint = self._hint(name, args, kwargs)
+        if name in STATED:
+            sizes = tuple(_numbers([*args[1:], *kwargs.values()]))
+            front = (1,) * (sizes[0] % args[0].dim()) if name == "unflatten" else None
+            self.run.hint = sizes if front is None else front + sizes[1:]
         try:
             return func(*args, **kwargs)
         finally:
@@ -125,16 +116,6 @@ class Sizes(TorchFunctionMode):
             dim = (args[0] if args else kwargs["dim"]) % tensor.dim()
             return Size.of(sizes, axes[dim], numbers) if dim in axes else sizes
         return torch.Size([Size.of(n, axes[d], numbers) if d in axes else n for d, n in enumerate(sizes)])
-
-    def _hint(self, name: str, args, kwargs) -> Hint:
-        if name in CHUNKS:
-            return Hint("chunk")
-        if name in VIEWS:
-            sizes = tuple(_numbers([*args[1:], *kwargs.values()]))
-            return Hint(
-                "view", (1,) * (sizes[0] % args[0].dim()) + sizes[1:] if name == "unflatten" else sizes
-            )
-        return Hint("split", tuple(_numbers([*args[1:], *kwargs.values()])))
 
     def _attention(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
         if scale is None:
@@ -156,11 +137,8 @@ class Sizes(TorchFunctionMode):
             self.run.head_width = 0
 
 
-def _numbers(items):
-    for item in items:
-        if isinstance(item, slice):
-            yield from _numbers([item.start, item.stop])
-        elif isinstance(item, (tuple, list)):
-            yield from _numbers(item)
-        elif isinstance(item, int):
-            yield item
+def _numbers(items) -> Iterator[int]:
+    """All ints in nested arguments, the bounds of slices included."""
+    for item in pytree.tree_leaves(items):
+        bounds = (item.start, item.stop) if isinstance(item, slice) else (item,)
+        yield from (one for one in bounds if isinstance(one, int))

@@ -89,19 +89,6 @@ def labelled(model: nn.Module, example, *more) -> Coupling:
     return coupling(best.run, best.classes)
 
 
-def _best(model: nn.Module, inputs: list) -> Attempt:
-    """The run whose readings of ambiguous operations leave most to prune."""
-    found = [_attempt(model, inputs, frozenset())]
-    dead = found[0].dead
-    if dead:
-        found.append(_attempt(model, inputs, dead))
-        stuck = dead & found[1].dead
-        for second in (dead | found[0].siblings(stuck), dead - stuck) if stuck else ():
-            if second not in (dead, frozenset()) and len(found[-1].dead) > 0:
-                found.append(_attempt(model, inputs, second))
-    return min(found, key=lambda attempt: len(attempt.dead))
-
-
 @dataclass(frozen=True)
 class Attempt:
     """One traced run; `dead` are the ambiguous operations whose reading leaves nothing to prune."""
@@ -110,13 +97,23 @@ class Attempt:
     classes: Classes
     dead: frozenset[int]
 
-    def siblings(self, numbers: frozenset[int]) -> frozenset[int]:
-        """All ambiguous operations in the modules of these."""
-        modules = {self.run.choices[n].module for n in numbers}
-        return frozenset(n for n, choice in enumerate(self.run.choices) if choice.module in modules)
+
+def _best(model: nn.Module, inputs: list) -> Attempt:
+    """The run whose readings of ambiguous operations leave most to prune."""
+    found = [_attempt(model, inputs, frozenset())]
+    dead = found[0].dead
+    if dead:
+        found.append(_attempt(model, inputs, dead))
+        stuck, choices = dead & found[1].dead, found[0].run.choices
+        modules = {choices[n].module for n in stuck}
+        siblings = frozenset(n for n, choice in enumerate(choices) if choice.module in modules)
+        for second in (dead | siblings, dead - stuck):
+            if second not in (dead, frozenset()) and found[-1].dead:
+                found.append(_attempt(model, inputs, second))
+    return min(found, key=lambda attempt: len(attempt.dead))
 
 
-def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> Attempt:
+def _attempt(model: nn.Module, inputs: list, second: frozenset[int]) -> Attempt:
     run = None
     with contextlib.suppress(Exception):  # the run with all values says what is wrong
         run = _ran(ShapesRun, model, inputs, second)
@@ -124,20 +121,13 @@ def _attempt(model: nn.Module, inputs, second: frozenset[int]) -> Attempt:
         run = _ran(LabelledRun, model, inputs, second)
     _refuse_reparametrised(run.model, run.labels)
     classes = Classes(run.labels)
-    return Attempt(
-        run, classes, frozenset(n for n, one in enumerate(run.choices) if _dead(one, run.numbers, classes))
-    )
+    dead = (n for n, choice in enumerate(run.choices) if _dead(choice, run.numbers, classes))
+    return Attempt(run, classes, frozenset(dead))
 
 
 def _ran(kind: type[LabelledRun], model: nn.Module, inputs: list, second: frozenset[int]) -> LabelledRun:
-    probe = structure(model)
-    run = kind(probe, Labels(probe), second)
-    _run(run, inputs)
-    return run
-
-
-def _run(run: LabelledRun, inputs: list) -> None:
     """All inputs in evaluation mode, and the first in training mode too where that alone uses some parameters."""
+    run = kind(structure(model), second)
     with torch.random.fork_rng(devices=[]):
         run.model.eval()
         for number, one in enumerate(inputs):
@@ -149,6 +139,7 @@ def _run(run: LabelledRun, inputs: list) -> None:
                 with contextlib.suppress(Exception):
                     run(_copies(inputs[0], times))
                     break
+    return run
 
 
 def _copies(inputs, times: int):
@@ -160,15 +151,12 @@ def _copies(inputs, times: int):
 
 def _dead(choice: Choice, numbers: list[Size], classes: Classes) -> bool:
     """Nothing can go the way an operation was read, or the width that would shrink is used as a number."""
+    own = [choice.size.labels] if isinstance(choice.size, Size) else []
     return not classes.useful(choice.labels) or any(
-        int(n) == choice.width
-        and (
-            choice.size is not None
-            and n.labels is choice.size.labels
-            or n.labels is not None
-            and classes.meet(n.labels, choice.labels)
-        )
+        any(n.labels is one for one in own)
+        or (n.labels is not None and classes.meet(n.labels, choice.labels))
         for n in numbers
+        if int(n) == choice.width
     )
 
 

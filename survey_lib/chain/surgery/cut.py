@@ -18,12 +18,12 @@ from survey_lib.chain import blocks
 from survey_lib.chain import masks as masking
 from survey_lib.chain.checks import reason
 from survey_lib.chain.copies import duplicate
-from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks
+from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, shapes
 from survey_lib.chain.masks import Masks
-from survey_lib.chain.surgery.blame import Blame
+from survey_lib.chain.surgery.blame import Blamed
 from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
 from survey_lib.chain.surgery.resize import slim
-from survey_lib.chain.surgery.verify import DIFFERS, FAILS, Check
+from survey_lib.chain.surgery.verify import Check
 
 BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # layers that can be given a bias
 
@@ -103,7 +103,7 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
         if guilty:
             refused.extend((name, why) for number, why in guilty.items() for name in units[number])
             return grow([unit for number, unit in enumerate(units) if number not in guilty])
-        first, second = _apart(units, coupling, "" if known else check.failing, suspects)
+        first, second = _apart(units, suspects)
         before = len(refused)
         grow(first)
         same = len(refused) == before and (len(second) == 1 or not suspects)
@@ -114,38 +114,25 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
 
 
-def _judged(units: list[list[str]], blamed: list[Blame]) -> tuple[dict[int, str], Counter]:
+def _judged(units: list[list[str]], blamed: list[Blamed]) -> tuple[dict[int, str], Counter]:
     """Units that alone make an operation differ, with what is wrong; how often each other one may be what does."""
     number = {name: n for n, unit in enumerate(units) for name in unit}
     guilty, suspects = {}, Counter()
-    for one in blamed:
-        seen, ended = (
-            {number[n] for n in names & number.keys()} for names in (one.step.groups, one.step.ended)
-        )
-        if one.local and len(seen) == 1:
-            guilty[seen.pop()] = FAILS.format(reason(one.error)) if one.error else DIFFERS
-        suspects.update(ended or seen)
+    for step, local, why in blamed:
+        seen = {number[name] for name in step.groups & number.keys()}
+        if local and len(seen) == 1:
+            guilty[min(seen)] = why
+        suspects.update(seen)
     return guilty, suspects
 
 
-def _apart(units: list, coupling: Coupling, failing: str, suspects: Counter) -> tuple[list, list]:
-    """The units that have nothing to do with what fails and those that have; halves where nothing is known.
-
-    Suspects are known from operations that differ: all of them, or where all units are, the most frequent one.
-    """
-
-    def there(unit: list[str]) -> bool:
-        return any(
-            f"{part.tensor}.".startswith(f"{failing}.") for name in unit for part in coupling[name].slices
-        )
-
+def _apart(units: list[list[str]], suspects: Counter) -> tuple[list, list]:
+    """The other units and the suspects, of whom the most frequent one alone where all are; halves where there are none."""
     if len(suspects) == len(units):
         suspects = dict(suspects.most_common(1))
-    found = suspects or {n for n, unit in enumerate(units) if failing and there(unit)}
-    first, second = ([unit for n, unit in enumerate(units) if (n in found) is side] for side in (False, True))
-    if first and second:
-        return first, second
-    return units[: len(units) // 2], units[len(units) // 2 :]
+    first, second = ([u for n, u in enumerate(units) if (n in suspects) is side] for side in (False, True))
+    half = len(units) // 2
+    return (first, second) if first and second else (units[:half], units[half:])
 
 
 def replay(model: nn.Module, plan: Mapping) -> nn.Module:
@@ -230,7 +217,7 @@ def plan_masks(model: nn.Module, plan: Mapping) -> Masks:
     """
     model = _with_biases(model, plan)
     check_plan(model, plan)
-    return position_masks(model, changes(plan)[0]) | blocks.block_masks(model, plan.get("blocks", []))
+    return position_masks(shapes(model), changes(plan)[0]) | blocks.block_masks(model, plan.get("blocks", []))
 
 
 def save_file(
@@ -284,41 +271,36 @@ def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | Non
     """
     try:
         with safetensors.safe_open(str(path), "pt") as file:
-            notes = (file.metadata() or {}).get("survey_lib")
-            stored = {name: file.get_tensor(name) for name in file.keys()} if notes else {}
-    except (safetensors.SafetensorError, OSError) as error:
-        if not Path(path).exists():
-            raise
-        raise ValueError(
-            f"{path} is not a safetensors file ({error}); files of survey_lib.save are"
-        ) from error
-    if notes is None:
+            text = (file.metadata() or {}).get("survey_lib")
+            stored = {name: file.get_tensor(name) for name in file.keys()} if text else {}
+    except safetensors.SafetensorError as error:
+        why = f"{path} is not a safetensors file ({error}); files of survey_lib.save are"
+        raise ValueError(why) from error
+    if text is None:
         raise ValueError(
             f"{path} was not written by survey_lib.save; use safetensors.torch.load_file for its tensors"
         )
-    notes = _notes(notes, path)
-    small = replay(model, notes["plan"]) if notes["plan"] else slim(model, {}, {})
-    _load_weights(
-        small, {n.removeprefix("weight:"): t for n, t in stored.items() if n.startswith("weight:")}, path
+    plan, meta = _notes(text, path)
+    small = replay(model, plan) if plan else slim(model, {}, {})
+    weights, masks = (
+        {name.removeprefix(kind): t for name, t in stored.items() if name.startswith(kind)}
+        for kind in ("weight:", "mask:")
     )
-    masks = {name.removeprefix("mask:"): t for name, t in stored.items() if name.startswith("mask:")}
+    _load_weights(small, weights, path)
     masking.check(small, masks)
-    return small, notes["plan"], masks, notes["meta"]
+    return small, plan, masks, meta
 
 
-def _notes(text: str, path) -> dict:
-    """Schema, plan and meta of a file of `save_file`, from the JSON in its metadata."""
+def _notes(text: str, path) -> tuple[dict | None, dict]:
+    """Plan and meta of a file of `save_file`, from the JSON in its metadata."""
     try:
         notes = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} holds damaged notes ({error}); save it again") from error
-    if not isinstance(notes, dict) or not {"schema", "plan", "meta"} <= notes.keys():
-        raise ValueError(f"{path} holds damaged notes (schema, plan and meta are missing); save it again")
-    if notes["schema"] != SCHEMA:
-        raise ValueError(
-            f"{path} has schema {notes['schema']}, this version reads {SCHEMA}; update survey_lib"
-        )
-    return notes
+        schema, plan, meta = notes["schema"], notes["plan"], notes["meta"]
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} holds damaged notes ({reason(error)}); save it again") from error
+    if schema != SCHEMA:
+        raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}; update survey_lib")
+    return plan, meta
 
 
 def _owners(model: nn.Module) -> dict[str, str]:

@@ -127,13 +127,9 @@ def run(
     """
     default = torch.get_default_dtype()
     inputs = pytree.tree_map_only(Tensor, torch.clone, inputs)
-    with contextlib.ExitStack() as stack:
-        stack.callback(torch.set_default_dtype, default)
-        torch.set_default_dtype(torch.float64)
-        for mode in (
-            torch.random.fork_rng(devices=[]),
-            Double(model, value, over_kept),
-            plain_kernels(model),
-        ):
-            stack.enter_context(mode)
-        return list(leaves(over_kept(inputs) if over_kept else model(*inputs[0], **inputs[1])))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.random.fork_rng(devices=[]), Double(model, value, over_kept), plain_kernels(model):
+            return list(leaves(over_kept(inputs) if over_kept else model(*inputs[0], **inputs[1])))
+    finally:
+        torch.set_default_dtype(default)

@@ -13,17 +13,8 @@ from torch import Tensor, nn
 
 from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.groups import Coupling
-from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.readings import LabelledRun
-from survey_lib.chain.coupling.rules.grouped import group_norm
-from survey_lib.chain.coupling.rules.table import (
-    batch_norm,
-    layer_norm,
-    other_axes,
-    reduce,
-    reduced,
-    rule_of,
-)
+from survey_lib.chain.coupling.rules import table
 
 
 class OverKept(LabelledRun):
@@ -33,25 +24,26 @@ class OverKept(LabelledRun):
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]):
-        super().__init__(model, Labels(model), coupling.second)
+        super().__init__(model, coupling.second)
         self.alive, self.needed = coupling.alive(keep), {}
 
     def execute(self, func, args, kwargs, arguments):
         """Run an operation, over the kept channels alone where it is flagged."""
-        rule, plain = rule_of(func), func(*args, **kwargs)
-        if rule is reduce:
-            dims = self._partial(args[0], reduced(arguments, args[0]))
-            return self._either(plain, func(narrow(args[0], dims), *args[1:], **kwargs) if dims else plain)
-        if rule is layer_norm:
-            return self._either(plain, self._layer_norm(func, *args))
-        if rule is batch_norm and arguments.get("training"):
-            return self._either(plain, self._batch_norm(func, *args))
-        if rule is group_norm:
-            return self._either(plain, self._group_norm(func, *args))
-        return plain
-
-    def _either(self, plain, kept):
-        """The plain result where the two are the same but for rounding."""
+        rule, plain = table.rule_of(func), func(*args, **kwargs)
+        over = OVER.get(rule)
+        dims = self._partial(args[0], over(arguments, args[0])) if over else {}
+        if not dims or (rule is table.group_norm and _whole_groups(dims[1], args[4], args[6])):
+            return plain
+        x, *others = args
+        short = narrow(x, dims)
+        if rule is table.layer_norm:
+            first = x.dim() - len(others[0])
+            others = [short.shape[first:], *_parameters(others[1:], dims, first)]
+        if rule is table.group_norm:
+            others = [*_parameters(others[:3], dims, 1), short.shape[1], *others[4:]]
+        kept = func(short, *others, **kwargs)
+        if rule is not table.reduce:
+            kept = (_widen(kept[0], dims, x.shape), *kept[1:])
         if all(torch.allclose(a, b, 1e-13, 0) for a, b in zip(leaves(plain), leaves(kept), strict=True)):
             return plain
         self.needed[self.stack[-1] or f"the forward of {type(self.model).__name__}"] = None
@@ -59,40 +51,29 @@ class OverKept(LabelledRun):
 
     def _partial(self, x: Tensor, dims) -> dict[int, Tensor]:
         """Kept positions of the axes that lose some."""
-        found = {}
-        for dim in dims:
-            vector = self.labels.vector(x, dim)
-            kept = self.alive[np.where(vector < self.labels.of_parameters, vector, 0)]
-            if not kept.all():
-                found[dim] = torch.from_numpy(np.flatnonzero(kept)).to(x.device)
-        return found
+        kept = {dim: self.alive[self.labels.vector(x, dim)] for dim in dims}
+        return {d: torch.from_numpy(np.flatnonzero(k)).to(x.device) for d, k in kept.items() if not k.all()}
 
-    def _layer_norm(self, func, x, shape, *parameters):
-        first = x.dim() - len(shape)
-        dims = self._partial(x, range(first, x.dim()))
-        inner = {dim - first: index for dim, index in dims.items()}
-        parameters = [narrow(p, inner) if isinstance(p, Tensor) else p for p in parameters]
-        kept = narrow(x, dims)
-        result, *others = func(kept, kept.shape[first:], *parameters)
-        return _widen(result, dims, x.shape), *others
 
-    def _batch_norm(self, func, x, *others):
-        dims = self._partial(x, other_axes(x))
-        result, *statistics = func(narrow(x, dims), *others)
-        return _widen(result, dims, x.shape), *statistics
+# Each rule that flags, and the axes that it flags of an operation with these arguments
+OVER = {
+    table.reduce: table.named_axes,
+    table.layer_norm: lambda arguments, x: range(x.dim() - len(arguments["normalized_shape"]), x.dim()),
+    table.batch_norm: lambda arguments, x: [0, *range(2, x.dim())] if arguments.get("training") else [],
+    table.group_norm: lambda arguments, x: [1],
+}
 
-    def _group_norm(self, func, x, weight, bias, batch, channels, positions, groups, eps):
-        dims = self._partial(x, [1])
-        if dims:
-            kept = np.isin(np.arange(channels), dims[1].cpu().numpy()).reshape(groups, -1)
-            if (kept != kept[0]).any():  # whole groups are exact as they are
-                dims = {}
-        weight, bias = (
-            None if p is None else narrow(p, {d - 1: i for d, i in dims.items()}) for p in (weight, bias)
-        )
-        kept = narrow(x, dims).contiguous()
-        result, *others = func(kept, weight, bias, batch, kept.shape[1], positions, groups, eps)
-        return _widen(result, dims, x.shape), *others
+
+def _parameters(values: list, dims: dict[int, Tensor], first: int) -> list:
+    """Parameters of a norm, whose axes are those of its operand from this one on, at the kept positions."""
+    inner = {dim - first: index for dim, index in dims.items()}
+    return [narrow(one, inner) if isinstance(one, Tensor) else one for one in values]
+
+
+def _whole_groups(kept: Tensor, channels: int, groups: int) -> bool:
+    """Whether not the same positions are kept in every group: then whole groups go, which are exact as they are."""
+    grid = torch.zeros(channels, dtype=torch.bool).index_fill(0, kept.cpu(), True).view(groups, -1)
+    return bool((grid != grid[0]).any())
 
 
 def narrow(x: Tensor, dims: dict[int, Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from survey_lib.chain import masks
-from survey_lib.chain.coupling.call import NO_WIDTHS
+from survey_lib.chain.coupling.readings import NO_WIDTHS
 from survey_lib.chain.surgery.resize import Attributes, Removed
 
 SCHEMA = 1
@@ -27,7 +27,7 @@ def make_plan(model: nn.Module, removed: Removed, attributes: Attributes) -> dic
     """
     changed: dict[str, dict] = {}
     for (module, attribute), value in sorted(attributes.items()):
-        changed.setdefault(module, {})[attribute] = list(value) if isinstance(value, tuple) else value
+        changed.setdefault(module, {})[attribute] = value if type(value) is int else list(value)
     return {
         "schema": SCHEMA,
         "shapes": _shapes(model),
@@ -39,12 +39,7 @@ def make_plan(model: nn.Module, removed: Removed, attributes: Attributes) -> dic
 def changes(plan: Mapping) -> tuple[Removed, Attributes]:
     """What `slim` needs, from a plan that was checked."""
     removed = {t: {int(d): np.array(i, int) for d, i in axes.items()} for t, axes in plan["removed"].items()}
-    attributes = {
-        (module, name): tuple(value) if isinstance(value, list) else value
-        for module, row in plan["attributes"].items()
-        for name, value in row.items()
-    }
-    return removed, attributes
+    return removed, {(m, name): value for m, row in plan["attributes"].items() for name, value in row.items()}
 
 
 def check_plan(model: nn.Module, plan: Mapping) -> None:
@@ -62,11 +57,12 @@ def check_plan(model: nn.Module, plan: Mapping) -> None:
     ValueError
         If anything does not fit: schema, model, a name, a position, an attribute; the text says what.
     """
-    if not isinstance(plan, Mapping) or not PARTS <= plan.keys():
-        raise ValueError(f"not a plan: it must hold {', '.join(sorted(PARTS))}")
-    if plan["schema"] != SCHEMA:
+    if isinstance(plan, Mapping) and plan.get("schema", SCHEMA) != SCHEMA:
         raise ValueError(f"plan of schema {plan['schema']}, this version reads {SCHEMA}; update survey_lib")
-    _check_form(plan)
+    if not _has_form(plan):
+        raise ValueError(
+            "not a plan: shapes, removed and attributes are tables by name, blocks a list of names"
+        )
     shapes = _shapes(model)
     for name in sorted(shapes.keys() | plan["shapes"].keys()):
         if shapes.get(name) != plan["shapes"].get(name):
@@ -95,16 +91,14 @@ def check_plan(model: nn.Module, plan: Mapping) -> None:
                 )
 
 
-def _check_form(plan: Mapping) -> None:
-    """JSON of another form than `make_plan` writes."""
-    tables = [plan[part] for part in ("shapes", "removed", "attributes")]
+def _has_form(plan: object) -> bool:
+    """Whether this is JSON of the form that `make_plan` writes."""
+    if not isinstance(plan, Mapping) or not PARTS <= plan.keys():
+        return False
+    tables, blocks = [plan[part] for part in ("shapes", "removed", "attributes")], plan.get("blocks", [])
     rows = [row for table in tables[1:] if isinstance(table, dict) for row in table.values()]
-    blocks = plan.get("blocks", [])
     names = isinstance(blocks, list) and all(isinstance(name, str) for name in blocks)
-    if not all(isinstance(table, dict) for table in [*tables, *rows]) or not names:
-        raise ValueError(
-            "not a plan: shapes, removed and attributes are tables by name, blocks a list of names"
-        )
+    return names and all(isinstance(table, dict) for table in [*tables, *rows])
 
 
 def _check_positions(name: str, dim: str, index, shapes: dict[str, list[int]]) -> None:

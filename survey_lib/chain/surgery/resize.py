@@ -1,5 +1,6 @@
 """The small model: tensors cut to the kept positions, integer attributes set to the new widths."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -17,15 +18,11 @@ STATED = {
     nn.RNNBase: {"input_size": ("weight_ih_l0", 1), "hidden_size": ("weight_hh_l0", 1)},
 }
 PROJECTED = {"hidden_size": ("weight_hr_l0", 1), "proj_size": ("weight_hr_l0", 0)}  # LSTM with proj_size
-# start of an attribute's name -> the axes of weights whose size it states
+# axes of weights -> starts of the names of attributes that state their size
 WIDTHS = {
-    "in_": (1,),
-    "out_": (0,),
-    "groups": (0,),
-    "num_features": (0, 1),
-    "embed_dim": (0, 1),
-    "head_hidden_size": (0, 1),
-    "hidden_size": (0, 1),
+    (0,): ("out_", "groups"),
+    (1,): ("in_",),
+    (0, 1): ("num_features", "embed_dim", "head_hidden_size", "hidden_size"),
 }
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -51,10 +48,14 @@ def slim(model: nn.Module, removed: Removed, attributes: Attributes) -> nn.Modul
     for tensor in plain_tensors(model):
         replaced[id(tensor)] = tensor.detach().clone()
     small = duplicate(model, replaced)
-    for (module, attribute), value in attributes.items():
-        owner = small.get_submodule(module)
-        setattr(owner, attribute, list(value) if isinstance(getattr(owner, attribute), list) else value)
+    _set(small, attributes)
     return small
+
+
+def _set(model: nn.Module, attributes: Attributes) -> None:
+    for (module, attribute), value in attributes.items():
+        owner = model.get_submodule(module)
+        setattr(owner, attribute, type(getattr(owner, attribute))(value))
 
 
 def structure(model: nn.Module) -> nn.Module:
@@ -120,30 +121,6 @@ def _stated(module: nn.Module) -> dict[str, tuple[str, int]]:
     return found | PROJECTED if getattr(module, "proj_size", 0) else found
 
 
-def resized(
-    small: nn.Module, names: Iterable[tuple[str, str]], coupling: Coupling, alive: np.ndarray
-) -> Attributes:
-    """Set these attributes, which an earlier cut of the model needed repaired, to the widths of this one.
-
-    Parameters
-    ----------
-    small : nn.Module
-        The cut model; it is changed.
-    names : Iterable[tuple[str, str]]
-        Pairs (module, attribute).
-    coupling : Coupling
-        What `trace` returned for the model.
-    alive : np.ndarray
-        For each label of the trace, whether it stays.
-    """
-    changes: Attributes = {}
-    for name in {name for name, _ in names}:
-        module = small.get_submodule(name)
-        values = {attribute: getattr(module, attribute) for owner, attribute in names if owner == name}
-        changes |= _changed(module, name, values, coupling, alive)
-    return changes
-
-
 def unread(model: nn.Module, small: nn.Module) -> Attributes:
     """Set the widths that modules state and no forward reads (case B94).
 
@@ -162,11 +139,11 @@ def unread(model: nn.Module, small: nn.Module) -> Attributes:
     for (name, module), shrunk in zip(model.named_modules(), small.modules(), strict=True):
         for attribute, old in vars(module).items():
             if type(old) is int and old > 1 and vars(shrunk)[attribute] == old:
-                side = next((axes for key, axes in WIDTHS.items() if attribute.startswith(key)), ())
+                side = next((axes for axes, starts in WIDTHS.items() if attribute.startswith(starts)), ())
                 new = _nearest(module, shrunk, old, side) if side else old
                 if new != old:
                     changes[name, attribute] = new
-                    setattr(shrunk, attribute, new)
+    _set(small, changes)
     return changes
 
 
@@ -202,22 +179,24 @@ def repair(
     done : Attributes
         Those that have their new width; it may be the old one of another axis.
     """
-    for kind in dict.fromkeys(type(module) for module in failing_modules(error)):
-        changes = {}
+    for kind in dict.fromkeys(map(type, _failing_modules(error))):
+        changes: Attributes = {}
         for name, module in small.named_modules():
             if type(module) is kind:
-                numbers = {
-                    attribute: value
-                    for attribute, value in vars(module).items()
-                    if whole_numbers(value) and (name, attribute) not in done
-                }
-                changes |= _changed(module, name, numbers, coupling, alive)
+                widths = _new_widths(coupling.widths.get(name, ()), alive)
+                for attribute, old in vars(module).items():
+                    several = type(old) in (tuple, list) and all(type(one) is int for one in old)
+                    new = type(old)(widths.get(one, one) for one in old) if several else old
+                    new = widths.get(old, old) if type(old) is int else new
+                    if new != old and (name, attribute) not in done:
+                        changes[name, attribute] = new
         if changes:
+            _set(small, changes)
             return changes
     return {}
 
 
-def failing_modules(error: BaseException) -> list[nn.Module]:
+def _failing_modules(error: BaseException) -> list[nn.Module]:
     """Modules whose code was running, innermost first."""
     found, frame = [], error.__traceback__
     while frame:
@@ -228,48 +207,20 @@ def failing_modules(error: BaseException) -> list[nn.Module]:
     return found
 
 
-def whole_numbers(value) -> bool:
-    """An integer, or several such as `normalized_shape`."""
-    return type(value) is int or (
-        type(value) in (tuple, list) and bool(value) and all(type(one) is int for one in value)
-    )
-
-
-def _changed(module: nn.Module, name: str, values: dict, coupling: Coupling, alive: np.ndarray) -> Attributes:
-    """Set the widths among these attributes to what became of them; returns those that changed."""
-    vectors = coupling.widths.get(name, ()) if values else ()
-    axes = [(len(vector), int(alive[vector].sum()), *_distinct(vector, alive)) for vector in vectors]
-    changes: Attributes = {}
-    for attribute, old in values.items():
-        several = isinstance(old, (tuple, list))
-        new = type(old)(_new_width(axes, one) for one in old) if several else _new_width(axes, old)
-        if new != old:
-            changes[name, attribute] = new
-            setattr(module, attribute, new)
-    return changes
-
-
-def _distinct(vector: np.ndarray, alive: np.ndarray) -> tuple[int, int, bool]:
-    """How many distinct labels an axis has, how many of them stay, and whether each is one run."""
-    distinct = np.unique(vector)
-    runs = 1 + int((vector[1:] != vector[:-1]).sum())
-    return len(distinct), int(alive[distinct].sum()), runs == len(distinct)
-
-
-def _new_width(axes: list[tuple[int, int, int, int, bool]], old: int) -> int:
-    """What became of a width: axes of distinct labels or whole runs, or a number of distinct channels.
+def _new_widths(vectors: Iterable[np.ndarray], alive: np.ndarray) -> dict[int, int]:
+    """What became of each width: axes of distinct labels or whole runs, and numbers of distinct channels.
 
     Tiled labels (batch · heads) count by their distinct channels, and as a whole axis (heads · head width) only where
     nothing else has this width: no axis, and no run such as the width of a head, which stays where whole heads go.
     """
-    new, tiled, run = set(), set(), False
-    for size, stays, distinct, distinct_stay, whole in axes:
-        if size == old and whole:
-            new.add(stays)
-        if distinct == old:
-            new.add(distinct_stay)
-        if size == old:
-            tiled.add(stays)
-        run |= whole and size == old * distinct
-    new = (new or (set() if run else tiled)) - {old}
-    return new.pop() if len(new) == 1 else old
+    sure, tiled, runs = defaultdict(set), defaultdict(set), set()
+    for vector in vectors:
+        distinct, stays = np.unique(vector), int(alive[vector].sum())
+        if 1 + (vector[1:] != vector[:-1]).sum() == len(distinct):
+            sure[len(vector)].add(stays)
+            runs.add(len(vector) / len(distinct))
+        else:
+            tiled[len(vector)].add(stays)
+        sure[len(distinct)].add(int(alive[distinct].sum()))
+    found = {old: new for old, new in tiled.items() if old not in runs} | sure
+    return {old: max(new - {old}) for old, new in found.items() if len(new - {old}) == 1}

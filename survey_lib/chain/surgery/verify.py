@@ -5,34 +5,21 @@ layer scales are randomised and small matrices scaled up first, because zeros, o
 hide errors.
 """
 
-import contextlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from survey_lib.chain.checks import arguments, reason
 from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
-from survey_lib.chain.surgery.blame import Blame, CutSteps, MaskedSteps
+from survey_lib.chain.surgery import resize
+from survey_lib.chain.surgery.blame import DIFFERS, FAILS, TOLERANCE, Blamed, CutSteps, MaskedSteps, error
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
-from survey_lib.chain.surgery.resize import (
-    Removed,
-    failing_modules,
-    new_attributes,
-    repair,
-    resized,
-    shorten,
-    slim,
-    structure,
-    unread,
-)
 
-TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
 ROUNDS = 12
-DIFFERS = "the cut model computes something else than the masked one"
-FAILS = "the cut model fails: {}"
 SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # large images, for the check
 
 
@@ -40,8 +27,7 @@ class Check:
     """Compares the masked and the cut model for sets of groups.
 
     problem(keep) is empty where the two agree; then `small` is the cut model, `attributes` what it needed,
-    and `over_kept` names the modules whose norms had to be taken over the kept channels. Where the cut model
-    raises, `failing` names the module that did.
+    and `over_kept` names the modules whose norms had to be taken over the kept channels.
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling, examples: Iterable):
@@ -51,113 +37,93 @@ class Check:
         # From the first run on: one that the model takes
         self.inputs = [variants(arguments(one)) for one in examples]
         self.small, self.gone, self.attributes, self.over_kept = None, {}, {}, ()
-        self.settled, self.repaired, self.failing = False, set(), ""
 
-    def problem(self, keep: Mapping[str, Tensor], widths: Callable = unread, masked: tuple = ()) -> str:
+    def problem(self, keep: Mapping[str, Tensor]) -> str:
         """Why the masked and the cut model differ; empty where they agree.
 
         Parameters
         ----------
         keep : Mapping[str, Tensor]
             {group name: (size,) bool}, True = kept.
-        widths : Callable, default unread
-            Sets widths that no forward seems to read (case B94); where the two differ so, they are compared without.
-        masked : tuple, default ()
-            What `_masked` returned, where it is known.
         """
         gone, alive = removed(self.coupling, keep), self.coupling.alive(keep)
-        flagged, self.failing = any(self.coupling[name].flags for name in keep), ""
-        masked = masked if self.settled else self._masked(keep, gone, flagged)
-        attributes = new_attributes(self.model, self.coupling, gone, alive)
-        self.tried = small = slim(self.model, gone, attributes)
-        attributes |= resized(small, self.repaired - attributes.keys(), self.coupling, alive)
-        attributes |= (stated := widths(self.model, small))
-        found, problem = self._repaired(small, gone, alive, attributes)
-        if not problem:
-            expected, over_kept = masked = masked or self._masked(keep, gone, flagged)
-            if not equal(expected, found):
-                plain = bool(over_kept) and equal(self._masked(keep, gone, False)[0], found)
-                over_kept, problem = (), "" if plain else DIFFERS
-        if problem:
-            return self.problem(keep, lambda *_: {}, masked) if stated else problem
-        self.small, self.gone, self.attributes, self.over_kept = small, gone, attributes, over_kept
-        self.repaired |= attributes.keys() - stated.keys()
-        return ""
+        masked, over_kept = self._masked(keep, gone)
+        for widths in (resize.unread, lambda *_: {}):  # without them, where the two differ so
+            attributes = resize.new_attributes(self.model, self.coupling, gone, alive)
+            self.tried = small = resize.slim(self.model, gone, attributes)
+            attributes |= (stated := widths(self.model, small))
+            found, problem = self._repaired(small, gone, alive, attributes)
+            problem = problem or ("" if equal(masked, found) else DIFFERS)
+            if not problem:
+                self.small, self.gone, self.attributes, self.over_kept = small, gone, attributes, over_kept
+            if not problem or not stated:
+                break
+        return problem
 
-    def _repaired(self, small: nn.Module, gone: Removed, alive, attributes) -> tuple[list[Tensor], str]:
+    def _repaired(self, small: nn.Module, gone: Mapping, alive, attributes) -> tuple[list[Tensor], str]:
         """What the cut model computes, once its attributes are repaired, or why it fails."""
         for _ in range(ROUNDS):
             try:
-                return self._cut(small, gone), ""
-            except Exception as error:  # whatever a wrong width makes a forward raise
-                change = repair(error, small, self.coupling, alive, attributes)
+                copy = resize.structure(small).eval()
+                return [x for (inputs,) in self.inputs for x in run(copy, inputs, self._shortened(gone))], ""
+            except Exception as raised:  # whatever a wrong width makes a forward raise
+                change = resize.repair(raised, small, self.coupling, alive, attributes)
                 attributes |= change
                 if not change:
-                    self.failing = self._name(failing_modules(error))
-                    return [], FAILS.format(reason(error))
+                    return [], FAILS.format(reason(raised))
         return [], "the cut model still fails after repairing its attributes"
 
-    def _name(self, modules: list[nn.Module]) -> str:
-        """The innermost module that failed, by its name in the model."""
-        names = {id(module): name for name, module in self.running.named_modules()}
-        return next((names[id(module)] for module in modules if id(module) in names), "")
-
-    def _masked(self, keep, gone: Removed, flagged: bool) -> tuple[list[Tensor], tuple[str, ...]]:
+    def _masked(self, keep: Mapping[str, Tensor], gone: Mapping) -> tuple[list[Tensor], tuple[str, ...]]:
         """Outputs of the dense model with zeros where `group_masks` has them, and where norms ran over kept ones."""
-        model, outputs, needed = structure(self.model).eval(), [], {}
+        model, outputs, needed = resize.structure(self.model).eval(), [], {}
+        flagged = any(self.coupling[name].flags for name in keep)
         for number, sizes in enumerate(self.inputs):
-            found, over_kept, self.inputs[number] = self._first(
-                model, sizes, self._zeroed(gone), keep if flagged else None
-            )
-            outputs += found
-            needed |= over_kept
-        self.settled = True
+            for inputs in sizes:
+                over_kept = OverKept(model, self.coupling, keep) if flagged else None
+                try:
+                    outputs += run(model, inputs, self._zeroed(gone), over_kept)
+                    break
+                except Exception as raised:  # a model may take one size only
+                    refused = raised
+            else:
+                why = f"the model does not run on its example in float64: {reason(refused)}"
+                raise ValueError(why) from refused
+            self.inputs[number] = [inputs]
+            needed |= over_kept.needed if over_kept else {}
         return outputs, tuple(needed)
 
-    def _first(self, model: nn.Module, sizes: Iterable, value, keep) -> tuple[list[Tensor], dict, list]:
-        """Outputs on the first of the inputs that the model takes, where norms ran over kept ones, and that input."""
-        for inputs in sizes:
-            over_kept = OverKept(model, self.coupling, keep) if keep else None
-            try:
-                return run(model, inputs, value, over_kept), over_kept.needed if keep else {}, [inputs]
-            except Exception as refused:  # a model may take one size only
-                error = refused
-        raise ValueError(f"the model does not run on its example in float64: {reason(error)}") from error
-
-    def blame(self, keep: Mapping[str, Tensor]) -> list[Blame]:
+    def blame(self, keep: Mapping[str, Tensor]) -> list[Blamed]:
         """The operations that make the last cut model, which was refused, differ from the masked one."""
         gone, found = removed(self.coupling, keep), []
         for (inputs,) in self.inputs:
-            masked = MaskedSteps(structure(self.model).eval(), self.coupling, keep)
+            masked = MaskedSteps(resize.structure(self.model).eval(), self.coupling, keep)
             run(masked.model, inputs, self._zeroed(gone), masked)
-            cut = CutSteps(structure(self.tried).eval(), masked.steps)
-            with contextlib.suppress(Exception):  # where they part ways, what was found before counts
+            cut = CutSteps(resize.structure(self.tried).eval(), masked.steps)
+            try:
                 run(cut.model, inputs, self._shortened(gone), cut)
+            except (
+                Exception
+            ) as raised:  # where they part ways: what was found before counts, and the last step
+                cut.blamed += [(cut.step, False, FAILS.format(reason(raised)))] if cut.step else []
             found += cut.blamed
         return found
 
-    def _zeroed(self, gone: Removed) -> Callable[[str, Tensor], Tensor]:
+    def _zeroed(self, gone: Mapping) -> Callable[[str, Tensor], Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
             axes = {} if name.rpartition(".")[2] in STATISTICS else gone.get(name, {})
-            return zero(self._double(name, self.random.get(name, tensor)), axes)
+            return zero(self._double(name, tensor, {}), axes)
 
         return value
 
-    def _double(self, name: str, tensor: Tensor) -> Tensor:
+    def _shortened(self, gone: Mapping) -> Callable[[str, Tensor], Tensor]:
+        return lambda name, tensor: self._double(name, tensor, gone.get(name, {}))
+
+    def _double(self, name: str, tensor: Tensor, gone: Mapping[int, np.ndarray]) -> Tensor:
+        """The float64 value of a tensor of the model; of those that are random, without some positions."""
+        if name in self.random:
+            return resize.shorten(self.random[name], gone)
         value = double(name, tensor)
         return value.mul_(self.gains[name]) if name in self.gains else value
-
-    def _shortened(self, gone: Removed) -> Callable[[str, Tensor], Tensor]:
-        def value(name: str, tensor: Tensor) -> Tensor:
-            if name in self.random:
-                return shorten(self.random[name], gone.get(name, {}))
-            return self._double(name, tensor)
-
-        return value
-
-    def _cut(self, small: nn.Module, gone: Removed) -> list[Tensor]:
-        self.running, value = structure(small).eval(), self._shortened(gone)
-        return [x for (inputs,) in self.inputs for x in run(self.running, inputs, value)]
 
 
 def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
@@ -173,22 +139,6 @@ def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
     if [x.shape for x in expected] != [x.shape for x in found]:
         return False
     return all(error(a, b) <= TOLERANCE for a, b in zip(expected, found, strict=True) if a.numel())
-
-
-def error(expected: Tensor, found: Tensor) -> float:
-    """Largest difference, `max |a − b| / max |a|`; infinite where something is not finite.
-
-    Parameters
-    ----------
-    expected : Tensor
-        An output of the masked model.
-    found : Tensor
-        The same of the cut model.
-    """
-    if not (torch.isfinite(expected).all() and torch.isfinite(found).all()):
-        return float("inf")
-    expected, found = expected.double(), found.double()
-    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
 def random_values(model: nn.Module) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import numpy as np
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
 
-NOTHING = np.zeros(0, int)
+PLACE = "takes a constant place of the channel axis"
 MOST_PARTS = 8  # into which an axis may be split by constants; more are no shares of it
 
 
@@ -30,28 +30,12 @@ def move(axes: Axes, to: dict[int, int]) -> Axes:
     return moved
 
 
-def without(call: Call, x, *dims, why="takes a constant place of the channel axis") -> Axes:
+def without(call: Call, x, *dims, why: str = "over the channel axis") -> Axes:
     """Fix these axes; the others pass."""
     axes = call.axes(x) | {}
     for dim in dims:
-        call.labels.fix(axes.pop(dim % x.dim(), NOTHING), f"{call.name} {why}")
+        call.labels.fix(axes.pop(dim % x.dim(), np.zeros(0, int)), f"{call.name} {why}")
     return axes
-
-
-def roll(call: Call, x, shifts, dims=()) -> Axes:
-    """Positions move along the axis, by a constant: it is fixed."""
-    return without(call, x, *(dims or range(x.dim())))
-
-
-def select(call: Call, x, dim, index) -> Axes:
-    """One place of an axis, which is fixed and goes."""
-    dim %= x.dim()
-    return move(without(call, x, dim), {d: d - (d > dim) for d in range(x.dim())})
-
-
-def unbind(call: Call, x, dim=0) -> list[Axes]:
-    """Every place of an axis, which is fixed, as an output of its own."""
-    return [select(call, x, dim, 0)] * len(call.out)
 
 
 def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
@@ -64,19 +48,20 @@ def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
     addressed = [vector[:b] if b > 0 else vector[b:] for b in bounds]
     if step != 1:
         call.labels.fix(vector, f"{call.name} takes every {step}th channel")
-    elif call.hint and call.hint.kind == "split" and all(map(call.hint.computed, bounds)):
-        tie_parts(call, vector, math.gcd(size, *bounds))
-    elif not _balanced(call, vector, addressed):
+    elif not _shares(call, vector, addressed, call.run.hint is not None and all(map(call.computed, bounds))):
         for bound, part in zip(bounds, addressed, strict=True):
             why = f"with a constant bound ({bound}) on the channel axis{call.held([bound])}"
             call.labels.fix(part, f"{call.name} {why}")
     return axes | {dim: vector[first:last:step]}
 
 
-def _balanced(call: Call, vector, parts) -> bool:
-    """Constant sizes that attributes hold, as shares of an axis: its equal parts are tied, the attributes follow."""
+def _shares(call: Call, vector, parts, computed: bool) -> bool:
+    """Whether these parts of an axis follow its size: computed ones, or constants that attributes hold, if not too small.
+
+    Then equal parts are tied, and the attributes follow.
+    """
     width = math.gcd(len(vector), *map(len, parts))
-    if len(vector) > MOST_PARTS * width or not call.stated(parts):
+    if not computed and (len(vector) > MOST_PARTS * width or not call.stated(parts)):
         return False
     tie_parts(call, vector, width)
     return True
@@ -94,7 +79,7 @@ def tie_parts(call: Call, vector, width: int) -> None:
     width : int
         Width of a part.
     """
-    call.labels.tie_rows(vector.reshape(-1, width), f"{call.name} into parts of {width}")
+    call.labels.tie(vector.reshape(-1, width), f"{call.name} into parts of {width}")
 
 
 def split(call: Call, x, size, dim=0) -> list[Axes]:
@@ -104,10 +89,7 @@ def split(call: Call, x, size, dim=0) -> list[Axes]:
     if dim not in axes:
         return [axes] * len(sizes)
     parts = np.split(axes[dim], np.cumsum(sizes)[:-1])
-    constant = call.hint and call.hint.kind == "split" and not any(map(call.hint.computed, sizes))
-    if not constant:
-        tie_parts(call, axes[dim], math.gcd(*sizes))
-    elif not _balanced(call, axes[dim], parts):
+    if not _shares(call, axes[dim], parts, call.run.hint is None or any(map(call.computed, sizes))):
         why = f"{call.name} with constant sizes on the channel axis{call.held(sizes)}"
         call.labels.fix(axes[dim], why)
     return [axes | {dim: part} for part in parts]
@@ -123,16 +105,10 @@ def index(call: Call, x, indices) -> Axes:
     start = taken[0] if adjacent else 0
     left = [d for d in range(x.dim()) if d not in taken]
     places = [p for p in range(call.out.dim()) if not start <= p < start + lead]
-    return move(without(call, x, *taken), dict(zip(left, places, strict=True)))
-
-
-def index_select(call: Call, x, dim, _) -> Axes:
-    """Constant places of an axis, which is fixed."""
-    return without(call, x, dim)
+    return move(without(call, x, *taken, why=PLACE), dict(zip(left, places, strict=True)))
 
 
 def embedding(call: Call, table, ids, *_) -> Axes:
     """Rows are addressed; the columns are what the embedding produces."""
-    axes = without(call, table, 0, why="looks rows up")
-    call.labels.produce(axes, axes.get(1, NOTHING))
-    return Axes(move(axes, {1: call.out.dim() - 1}))
+    call.labels.produce(table, call.labels.vector(table, 1))
+    return Axes(move(without(call, table, 0, why="looks rows up"), {1: call.out.dim() - 1}))

@@ -6,15 +6,35 @@ A rule takes the call and the operation's own arguments, and returns the labels 
 import math
 
 import numpy as np
+import torch
 
+from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import UNTIED, Axes
-from survey_lib.chain.coupling.rules.indexing import move, tie_parts, without
+from survey_lib.chain.coupling.rules.indexing import PLACE, move, tie_parts, without
 
 
-def same(call: Call, x, *_, **__) -> Axes:
-    """The labels pass."""
-    return call.axes(x)
+def view_of(call: Call, x, *args, **kwargs) -> list[Axes]:
+    """Axes in another order, new or left out: in a tensor without values they are known again by their strides.
+
+    One that has grown from 1 is UNTIED; one of which a single place is left is fixed.
+    """
+    whole = torch.empty(x.shape, device="meta")
+    strides = {stride: dim for dim, stride in enumerate(whole.stride()) if x.shape[dim] > 1}
+    found = []
+    for view in leaves(call.operation(whole, *args, **kwargs)):
+        wide = {place: stride for place, stride in enumerate(view.stride()) if view.shape[place] > 1}
+        to = {strides[stride]: place for place, stride in wide.items() if stride}
+        grown = {place: np.full(view.shape[place], UNTIED) for place, stride in wide.items() if not stride}
+        taken = without(call, x, *strides.values() - to.keys(), why=PLACE)
+        found.append(move(taken, to) | grown)
+    return found
+
+
+def transpose_in_place(call: Call, x, first, second) -> Axes:
+    """Two axes change places."""
+    first, second = first % x.dim(), second % x.dim()
+    return move(call.axes(x), {d: d for d in range(x.dim())} | {first: second, second: first})
 
 
 def as_strided(call: Call, x, size, stride, *_) -> Axes:
@@ -25,67 +45,25 @@ def as_strided(call: Call, x, size, stride, *_) -> Axes:
     return call.unknown(x)
 
 
-def permute(call: Call, x, dims) -> Axes:
-    """The axes in another order."""
-    return move(call.axes(x), {dim % x.dim(): place for place, dim in enumerate(dims)})
-
-
-def transpose(call: Call, x, first, second) -> Axes:
-    """Two axes change places."""
-    order = list(range(x.dim()))
-    order[first], order[second] = order[second], order[first]
-    return permute(call, x, order)
-
-
-def t(call: Call, x) -> Axes:
-    """Rows and columns change places."""
-    return permute(call, x, list(range(x.dim()))[::-1])
-
-
-def unsqueeze(call: Call, x, dim) -> Axes:
-    """A new axis of length 1."""
-    dim %= x.dim() + 1
-    return move(call.axes(x), {d: d + (d >= dim) for d in range(x.dim())})
-
-
-def squeeze(call: Call, x, dims=None) -> Axes:
-    """Axes of length 1 go."""
-    dims = range(x.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
-    gone = {d % x.dim() for d in dims if x.shape[d] == 1}
-    left = [d for d in range(x.dim()) if d not in gone]
-    return move(call.axes(x), {d: place for place, d in enumerate(left)})
-
-
-def expand(call: Call, x, size, **_) -> Axes:
-    """Axes grown from 1 and new ones in front are UNTIED."""
-    shape, lead = call.out.shape, call.out.dim() - x.dim()
-    axes = move(call.axes(x), {d: d + lead for d in range(x.dim())})
-    for dim, length in enumerate(shape):
-        if length > 1 and (dim < lead or x.shape[dim - lead] == 1):
-            axes[dim] = np.full(length, UNTIED)
-    return axes
-
-
 def repeat(call: Call, x, repeats) -> Axes:
     """Copies side by side carry the same labels."""
     lead = len(repeats) - x.dim()
-    axes = move(call.axes(x), {d: d + lead for d in range(x.dim())})
-    return Axes({d: np.tile(vector, repeats[d]) for d, vector in axes.items()})
+    return Axes({d + lead: np.tile(vector, repeats[d + lead]) for d, vector in call.axes(x).items()})
 
 
 def cat(call: Call, tensors, dim=0) -> Axes:
     """Labels one after another along `dim`; the other axes are tied."""
     tensors = [x for x in tensors if x.numel() or x.dim() == call.out.dim()]
-    dim %= call.out.dim()
-    axes = call.paired(tensors, skip=dim)
-    axes[dim] = np.concatenate([call.labels.vector(x, dim) for x in tensors])
-    return axes
+    shape = list(call.out.shape)
+    shape[dim] = 1
+    joined = np.concatenate([call.labels.vector(x, dim) for x in tensors])
+    return call.paired(tensors, shape) | {dim % call.out.dim(): joined}
 
 
 def stack(call: Call, tensors, dim=0) -> Axes:
     """All axes are tied, and a new one is put in at `dim`."""
     dim %= call.out.dim()
-    axes = call.paired(tensors, shape=tensors[0].shape)
+    axes = call.paired(tensors, tensors[0].shape)
     return move(axes, {d: d + (d >= dim) for d in range(call.out.dim() - 1)})
 
 
@@ -102,26 +80,20 @@ def pad(call: Call, x, padding, *_) -> Axes:
         dim = x.dim() - 1 - place
         if dim in axes and min(before, after) < 0:
             call.labels.fix(axes.pop(dim), f"{call.name} crops a constant number of channels")
-        elif dim in axes and before + after:
-            constant = call.labels.reason("added to a constant pad")
-            axes[dim] = np.pad(axes[dim], (before, after), constant_values=constant)
+        elif dim in axes:
+            axes[dim] = np.pad(axes[dim], (before, after))
     return axes
 
 
 def pixel_shuffle(call: Call, x, factor) -> Axes:
     """(…, C·r², H, W) -> (…, C, H·r, W·r): the r² sources of a channel go together."""
-    dim = x.dim() - 3
-    axes = without(call, x, -1, -2)
-    if dim in axes:
-        why = f"{call.name} by {factor}"
-        axes[dim] = call.labels.tie_rows(axes[dim].reshape(-1, factor**2).T, why)
-    return axes
+    rows = call.labels.vector(x, -3).reshape(-1, factor**2).T
+    return without(call, x, -1, -2) | {x.dim() - 3: call.labels.tie(rows, f"{call.name} by {factor}")}
 
 
 def pixel_unshuffle(call: Call, x, factor) -> Axes:
     """(…, C, H·r, W·r) -> (…, C·r², H, W): each channel becomes r² of the same label."""
-    axes = without(call, x, -1, -2)
-    return axes | {d: np.repeat(v, factor**2) for d, v in axes.items() if d == x.dim() - 3}
+    return without(call, x, -1, -2) | {x.dim() - 3: np.repeat(call.labels.vector(x, -3), factor**2)}
 
 
 def channel_shuffle(call: Call, x, groups) -> Axes:

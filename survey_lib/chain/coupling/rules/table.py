@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import torch
 
 from survey_lib.chain.checks import reason
@@ -18,7 +17,7 @@ from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
 from survey_lib.chain.coupling.rules import indexing, movement
 from survey_lib.chain.coupling.rules.grouped import convolution, group_norm
-from survey_lib.chain.coupling.rules.indexing import NOTHING, move, without
+from survey_lib.chain.coupling.rules.indexing import PLACE, move, without
 from survey_lib.chain.coupling.rules.view import reshape
 
 
@@ -33,29 +32,29 @@ def pointwise(call: Call, *operands, **named) -> Axes:
 
 def matmul(call: Call, a, b) -> Axes:
     """(m, k) @ (k, n) or (batch, m, k) @ (batch, k, n)."""
-    first, second, rank = call.axes(a), call.axes(b), a.dim()
-    call.labels.contract(first, second, (rank - 1, rank - 2), (a.shape[-1], b.shape[-2]), call.name)
-    axes = Axes(move(first, {rank - 2: rank - 2}) | move(second, {rank - 1: rank - 1}))
-    either = [first.get(dim, second.get(other, NOTHING)) for dim, other in ((0, 0), (rank - 1, rank - 2))]
-    call.run.multiply(call.out.numel() * a.shape[-1], *axes.values(), *either[3 - rank :])
-    if not (first.weight and second.weight):
-        call.labels.produce(first, axes.get(rank - 2, NOTHING))
-        call.labels.produce(second, axes.get(rank - 1, NOTHING))
-    if rank == 3 and (0 in first or 0 in second):
-        axes[0] = call.labels.tie(call.labels.vector(a, 0), call.labels.vector(b, 0), call.name)
+    labels, rank = call.labels, a.dim()
+    shared = labels.contract(a, b, (rank - 1, rank - 2), call.name)
+    rows, columns = labels.vector(a, rank - 2), labels.vector(b, rank - 1)
+    axes = Axes({rank - 2: rows, rank - 1: columns})
+    if rank == 3:
+        axes[0] = labels.tie([labels.vector(a, 0), labels.vector(b, 0)], call.name)
+    call.run.multiply(call.out.numel() * a.shape[-1], shared, *axes.values())
+    if not (call.axes(a).weight and call.axes(b).weight):
+        labels.produce(a, rows)
+        labels.produce(b, columns)
     return axes
 
 
 def add_matmul(call: Call, bias, a, b, **_) -> Axes:
     """A bias beside the product of two matrices."""
-    return call.paired([bias, call.out], given={call.out: matmul(call, a, b)})
+    call.labels.put(call.out, matmul(call, a, b))
+    return call.paired([bias, call.out])
 
 
 def matvec(call: Call, a, vector) -> Axes:
     """(m, k) @ (k,) or (k,) · (k,)."""
-    first, second = call.axes(a), call.axes(vector)
-    call.labels.contract(first, second, (a.dim() - 1, 0), (a.shape[-1], len(vector)), call.name)
-    return Axes({0: first[0]}) if a.dim() == 2 and 0 in first else Axes()
+    call.labels.contract(a, vector, (a.dim() - 1, 0), call.name)
+    return Axes({0: call.labels.vector(a, 0)}) if a.dim() == 2 else Axes()
 
 
 def batch_norm(call: Call, x, *parameters, **_) -> Axes:
@@ -63,91 +62,74 @@ def batch_norm(call: Call, x, *parameters, **_) -> Axes:
 
     Over a weight (standardisation, NF networks) they run over the channels that it reads: flagged.
     """
-    vector = call.labels.vector(x, 1)
-    for dim in other_axes(x) if call.arguments.get("training") else ():
-        call.labels.flag(call.axes(x).get(dim, NOTHING), f"{call.name} over channels")
-    for tensor in parameters[:4]:
-        if isinstance(tensor, torch.Tensor):
-            vector = call.labels.tie(vector, call.labels.vector(tensor, 0), call.name)
+    for dim in range(x.dim()) if call.arguments.get("training") else ():
+        if dim != 1:
+            call.labels.flag(call.labels.vector(x, dim), f"{call.name} over channels")
+    vector = call.with_parameters(x, 1, *parameters[:4])
     call.run.attribute("num_features", vector)
     return call.axes(x) | {1: vector}
-
-
-def other_axes(x) -> list[int]:
-    """All but the channel axis of an input of batch norm."""
-    return [dim for dim in range(x.dim()) if dim != 1]
 
 
 def layer_norm(call: Call, x, shape, weight=None, bias=None, *_) -> Axes:
     """Statistics run over the channels: flagged."""
     axes = call.axes(x) | {}
     first = x.dim() - len(shape)
-    for tensor in (weight, bias):
-        for dim in range(len(shape)) if tensor is not None else ():
-            vector = call.labels.vector(tensor, dim)
-            axes[first + dim] = call.labels.tie(call.labels.vector(x, first + dim), vector, call.name)
     for dim in range(first, x.dim()):
-        call.labels.flag(axes.get(dim, NOTHING), f"{call.name} over channels")
-    widths = [axes.get(dim, np.zeros(x.shape[dim], int)) for dim in range(first, x.dim())]
-    call.run.attribute("normalized_shape", widths)
+        vectors = [call.labels.vector(p, dim - first) for p in (weight, bias) if isinstance(p, torch.Tensor)]
+        axes[dim] = call.labels.tie([call.labels.vector(x, dim), *vectors], call.name)
+        call.labels.flag(axes[dim], f"{call.name} over channels")
+    call.run.attribute("normalized_shape", [axes[dim] for dim in range(first, x.dim())])
     return axes
 
 
 def reduce(call: Call, x, *_, **__) -> Axes | list[Axes]:
     """Reduced axes are flagged, the others pass."""
-    dims = reduced(call.arguments, x)
+    dims = named_axes(call.arguments, x)
     for dim in dims:
-        call.labels.flag(call.axes(x).get(dim, NOTHING), f"{call.name} over channels")
+        call.labels.flag(call.labels.vector(x, dim), f"{call.name} over channels")
     return _kept_axes(call, x, dims)
 
 
-def reduce_fixed(call: Call, x, *_, **__) -> Axes | list[Axes]:
-    """Reduced axes are fixed, the others pass."""
-    dims = reduced(call.arguments, x)
-    without(call, x, *dims, why="over the channel axis")
+def along(call: Call, x, *_, why: str = "over the channel axis", **__) -> Axes | list[Axes]:
+    """softmax, cumsum, argmax: a result that depends on all of an axis, which is fixed; the others pass."""
+    dims = named_axes(call.arguments, x)
+    without(call, x, *dims, why=why)
     return _kept_axes(call, x, dims)
 
 
-def reduced(bound: dict, x) -> list[int]:
-    """The axes that an operation reduces, all if it names none.
+def named_axes(arguments: dict, x) -> list[int]:
+    """The axes that an operation names, all if it names none.
 
     Parameters
     ----------
-    bound : dict
+    arguments : dict
         Its arguments by name.
     x : Tensor
         Operand of the operation.
     """
-    dims = bound.get("dim")
-    dims = range(x.dim()) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
+    dims = arguments.get("dim", arguments.get("dims"))
+    dims = [dims] if isinstance(dims, int) else dims or range(x.dim())
     return [d % x.dim() for d in dims]
 
 
 def _kept_axes(call: Call, x, dims) -> Axes | list[Axes]:
+    """The labels of the axes beside these, in an output that may lack these."""
+    outs = call.out if isinstance(call.out, (tuple, list)) else [call.out]
     left = [d for d in range(x.dim()) if d not in dims]
-    places = left if call.arguments.get("keepdim") else range(len(left))
-    axes = move(call.axes(x), dict(zip(left, places, strict=True)))
-    return [axes] * len(call.out) if isinstance(call.out, (tuple, list)) else axes
-
-
-def along(call: Call, x, dim=-1, *_, **__) -> Axes:
-    """softmax, cumsum: the result at one position depends on the others."""
-    return without(call, x, dim, why="over the channel axis")
+    places = left if outs[0].dim() == x.dim() else range(len(left))
+    return [move(call.axes(x), dict(zip(left, places, strict=True)))] * len(outs)
 
 
 def spatial(call: Call, x, *_, **__) -> Axes:
     """Pooling and resizing act on the last axes; the channel passes."""
     count = int(re.search(r"(\d)d", call.name)[1])
-    return without(call, x, *range(-count, 0), why="over the channel axis")
+    return without(call, x, *range(-count, 0))
 
 
 def glu(call: Call, x, dim=-1) -> Axes:
     """Two halves of an axis, one a gate of the other, are tied position by position."""
-    axes = call.axes(x) | {}
-    if dim % x.dim() in axes:
-        vector = axes[dim % x.dim()]
-        axes[dim % x.dim()] = call.labels.tie_rows(vector.reshape(2, -1), call.name)
-    return axes
+    halves = call.labels.vector(x, dim).reshape(2, -1)
+    return call.axes(x) | {dim % x.dim(): call.labels.tie(halves, call.name)}
 
 
 # Each rule, and the operations of torch.ops.aten that it is the rule of
@@ -162,8 +144,8 @@ RULES = {
     layer_norm: "native_layer_norm _fused_rms_norm",
     group_norm: "native_group_norm",
     reduce: "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm norm prod",
-    reduce_fixed: "logsumexp argmax argmin any all median",
-    along: "_softmax _safe_softmax _log_softmax cumsum cumprod sort",
+    along: "_softmax _safe_softmax _log_softmax cumsum cumprod sort logsumexp argmax argmin any all median",
+    partial(along, why=PLACE): "roll index_select",
     spatial: (
         "max_pool1d max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d avg_pool1d avg_pool2d "
         "avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d "
@@ -174,19 +156,15 @@ RULES = {
     pointwise: (
         "hardswish hardswish_ hardtanh hardtanh_ leaky_relu_ rrelu_with_noise prelu _prelu_kernel "
         "log_sigmoid_forward dropout native_dropout bernoulli bernoulli_ normal_ uniform_ fill_ zero_ "
-        "masked_fill masked_fill_ where clone copy_ _to_copy contiguous detach alias lift_fresh"
+        "masked_fill masked_fill_ where clone copy_ _to_copy contiguous detach alias lift_fresh "
+        "zeros_like ones_like empty_like full_like rand_like randn_like"
     ),
     glu: "glu",
     reshape: "view reshape _unsafe_view _reshape_alias",
-    movement.same: "zeros_like ones_like empty_like full_like rand_like randn_like",
     movement.fresh: "zeros ones full empty new_zeros new_ones new_full new_empty rand randn",
     movement.as_strided: "as_strided_",
-    movement.permute: "permute",
-    movement.transpose: "transpose transpose_",
-    movement.t: "t t_",
-    movement.unsqueeze: "unsqueeze",
-    movement.squeeze: "squeeze",
-    movement.expand: "expand",
+    movement.view_of: "permute transpose t unsqueeze squeeze expand select unbind",
+    movement.transpose_in_place: "transpose_",
     movement.repeat: "repeat",
     movement.cat: "cat",
     movement.stack: "stack",
@@ -195,13 +173,9 @@ RULES = {
     movement.pixel_shuffle: "pixel_shuffle",
     movement.pixel_unshuffle: "pixel_unshuffle",
     movement.channel_shuffle: "channel_shuffle native_channel_shuffle",
-    indexing.roll: "roll",
-    indexing.select: "select",
-    indexing.unbind: "unbind",
     indexing.narrow: "slice",
     indexing.split: "split split_with_sizes unsafe_split unsafe_split_with_sizes",
     indexing.index: "index",
-    indexing.index_select: "index_select",
     indexing.embedding: "embedding",
 }
 TABLE = {getattr(torch.ops.aten, name): rule for rule, names in RULES.items() for name in names.split()}

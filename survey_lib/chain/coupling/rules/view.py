@@ -7,6 +7,10 @@ because that one shrinks by itself; else the one the labels already depend on al
 multi-head attention: the heads. The trace comes back with the next choice where one turns out dead.
 """
 
+from bisect import bisect_left
+from itertools import accumulate
+from operator import mul
+
 import numpy as np
 
 from survey_lib.chain.coupling.call import Call
@@ -29,19 +33,12 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], 
     >>> blocks((2, 6, 5), (2, 3, 2, 5))
     [([0], [0]), ([1], [1, 2]), ([2], [3])]
     """
-    found, mine, theirs, left, right = [], [], [], 1, 1
-    i = j = 0
-    while i < len(old) or j < len(new):
-        if j == len(new) or (i < len(old) and left <= right):
-            mine.append(i)
-            left, i = left * old[i], i + 1
-        else:
-            theirs.append(j)
-            right, j = right * new[j], j + 1
-        if left == right and mine and theirs:
-            found.append((mine, theirs))
-            mine, theirs, left, right = [], [], 1, 1
-    return [*found, (mine, theirs)] if mine or theirs else found
+    ends = [list(accumulate((max(size, 1) for size in shape), mul)) for shape in (old, new)]
+    common = sorted(set(ends[0]).intersection(ends[1]))  # products of sizes where a block of both ends
+    return [
+        tuple([dim for dim, end in enumerate(one) if bisect_left(common, end) == number] for one in ends)
+        for number in range(len(common))
+    ]
 
 
 def reshape(call: Call, x, *_, **__) -> Axes:
@@ -70,12 +67,13 @@ def _place(call: Call, grid, wide, result: Axes) -> None:
         for dim in wide:
             result.setdefault(dim, np.full(call.out.shape[dim], UNTIED))
         return
-    order = [0] if len(wide) == 1 else _order(call, grid, wide)
-    axis = call.run.choose(order, grid)
+    sizes = [_size(call, dim) for dim in wide]
+    order = [0] if len(wide) == 1 else _order(call, grid, wide, sizes)
+    axis = call.run.choose(order, grid, sizes)
     rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
-    vector = call.labels.tie_rows(rows, f"{call.name} splits the channel axis unevenly")
-    if len(order) > 1:
-        call.run.record_axis(_size(call, wide[axis]), vector)
+    vector = call.labels.tie(rows, f"{call.name} splits the channel axis unevenly")
+    if len(order) > 1 and type(sizes[axis]) is int:
+        call.run.follow({sizes[axis]: vector})
     other = result.get(wide[axis])
     if other is not None:  # two labelled axes merged: a position goes with one of them only
         call.labels.fix(vector[other > 0], f"{call.name} merges two channel axes")
@@ -85,14 +83,13 @@ def _place(call: Call, grid, wide, result: Axes) -> None:
 
 def _size(call: Call, dim: int):
     """What the caller wrote for this axis, None if unknown."""
-    known = call.hint and call.hint.kind == "view" and len(call.hint.sizes) == call.out.dim()
-    return call.hint.sizes[dim] if known else None
+    sizes = call.run.hint or ()
+    return sizes[dim] if len(sizes) == call.out.dim() else None
 
 
-def _order(call: Call, grid, wide) -> list[int]:
+def _order(call: Call, grid, wide, sizes) -> list[int]:
     """Axes that may take the labels, best first."""
     places = list(range(len(wide)))
-    sizes = [_size(call, dim) for dim in wide]
     adapting = [p for p in places if isinstance(sizes[p], Size)] + [p for p in places if sizes[p] == -1]
     alone = [
         p for p in places if (grid == grid[tuple(slice(None) if q == p else slice(1) for q in places)]).all()
