@@ -91,7 +91,7 @@ class Request:
 
 
 def _bytes(model: nn.Module) -> int:
-    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
 
 
 def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
