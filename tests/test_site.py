@@ -152,9 +152,18 @@ def test_methods_page_leads_to_every_card():
     assert all(f'href="{name}.html"' in text for name in METHODS)
 
 
+<<<<<<< HEAD
 def test_a_figure_has_a_page_with_its_data_command_and_reference(tmp_path):
     page = figure_page("taxonomy", tmp_path)
     assert page.startswith(f"# {plain(questions()['taxonomy'])}\n")
+=======
+def test_a_figure_has_a_page_with_its_data_command_and_reference(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "FIGURES", {"taxonomy": pages.FIGURES["taxonomy"]})
+    made = pages.figure_pages(tmp_path)
+    page, index = made["figures/taxonomy.md"], made["figures/index.md"]
+    assert page.startswith(f"# {plain(pages.FIGURES['taxonomy'].asks)}\n")
+    assert "(taxonomy.md)" in index and "taxonomy.png" in index
+>>>>>>> 0b9e7a4 (Figures and charts: shared drawing, seaborn, one selection of runs; fewer lines)
     for part in (
         "taxonomy.json",
         "survey figure taxonomy",
