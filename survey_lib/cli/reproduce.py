@@ -50,18 +50,9 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     own = out / "figures" / profile
     faults += [] if _drawn(FIRST, own, profile, say) else [FIRST]
     say(f"4/4  your own runs: open {(own / FIRST).as_uri()}.png; test accuracy, spread and number of seeds")
-<<<<<<< HEAD
-    table = results_table(finished(STUDY, local=True, profile=profile))
-    say(table.round(3).to_string(index=False, na_rep=""))
-    say(f"for the notebooks: jupyter lab {out / 'notebooks'}; every run: {store.runs_folder() / STUDY}")
-=======
     table = results_table(distinct(finished(STUDY, local=True, profile=profile)))
     say(table.round(3).to_string(index=False, na_rep=""))
-    say(
-        f"open {(out / 'figures').as_uri()} for the figures, and jupyter lab {out / 'notebooks'} for the notebooks"
-    )
-    say(f"every run: {store.runs_folder() / STUDY}")
->>>>>>> 0b9e7a4 (Figures and charts: shared drawing, seaborn, one selection of runs; fewer lines)
+    say(f"for the notebooks: jupyter lab {out / 'notebooks'}; every run: {store.runs_folder() / STUDY}")
     return not summary.failed and not faults and not any(run.failure for run in runs)
 
 
