@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -86,9 +87,8 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
         return found
     at = branch.at or at_compression(found, metric="lost", x=branch.x).name
     seeds = {seed: at_compression(rows, at, "lost", branch.x) for seed, rows in found.groupby("seed")}
-    lost = pd.DataFrame(seeds).T.dropna(
-        axis=1
-    )  # (seeds, methods); none if no method ran on both sides of `at`
+    # (seeds, methods); no column if no method ran on both sides of `at`
+    lost = pd.DataFrame(seeds).T.dropna(axis=1)
     means = lost.mean().sort_values()
     rivals = lost[means.index[1:]].apply(lambda each: interval(each - lost[means.index[0]]).p)
     fields = {"need": branch.need, "recover": branch.recover, "study": branch.study, "x": branch.x, "at": at}
@@ -97,7 +97,7 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
         | {
             "method": means.index,
             "lost": means.to_numpy(),
-            "best": means.index == means.index[:1],
+            "best": np.arange(len(means)) == 0,
             "tied": holm(rivals).ge(0.05).reindex(means.index, fill_value=True).to_numpy(),
             "n": len(lost),
         }
