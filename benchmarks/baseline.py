@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.run import run
-from survey_lib.figures.catalogue.draw import FIGURES, drawn
+from survey_lib.figures.catalogue import FIGURES, drawn
 
 STORED = Path(__file__).with_suffix(".json")
 DENSE = {"data": "digits", "model": "lenet-300-100", "epochs": 2, "recovery_epochs": 1, "batch_size": 64}

@@ -12,7 +12,7 @@ import survey_lib
 from survey_lib.analysis import address as addresses
 from survey_lib.analysis.address import Address
 from survey_lib.course.prose import faults
-from survey_lib.figures.catalogue import draw
+from survey_lib.figures import catalogue
 from survey_lib.site import readme
 from survey_lib.site.readme import PARTS, README, generated
 
@@ -66,7 +66,7 @@ def test_without_an_address_nothing_is_launched_and_no_placeholder_stands_in(now
         readme.notebooks(),
         readme.colab(),
         readme.bibtex(),
-        draw.cite("tradeoff"),
+        catalogue.cite("tradeoff"),
     ]
     assert not [
         text for text in texts if "github.com" in text or "mybinder" in text or PLACEHOLDER.search(text)
@@ -98,7 +98,7 @@ def test_the_citation_file_names_the_version_and_the_authors_of_the_package():
 
 
 def test_a_figure_is_cited_by_the_commit_of_its_publication_and_its_sha256(published):
-    text = draw.cite("tradeoff")
+    text = catalogue.cite("tradeoff")
     commit = re.search(
         r"url = \{https://github.com/someone/pruning/blob/([0-9a-f]{40})/docs/figures/tradeoff.png\}", text
     )[1]

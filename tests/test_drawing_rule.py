@@ -7,7 +7,7 @@ import nbformat
 import pytest
 import yaml
 
-from survey_lib.figures.catalogue.entries import FIGURES
+from survey_lib.figures.catalogue import FIGURES
 from survey_lib.repository import REPOSITORY
 
 NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb"))}

@@ -13,6 +13,7 @@ from survey_lib.analysis.equal_compression import (
     against,
     compare,
     contrast,
+    difference,
     gain_over_twin,
     gaps,
 )
@@ -182,3 +183,16 @@ def test_a_run_without_its_twin_is_named():
     table = pd.DataFrame([recovered(key="abc"), recovered(method="dense", seed=1)])
     with pytest.raises(ValueError, match="l1-filter, run abc: one dense twin is needed .*seed 0.*found 0"):
         gain_over_twin(table)
+
+
+def test_a_difference_of_methods_is_paired_by_seed():
+    """b is 0.1, 0.2 and 0.3 above a, whose level changes from seed to seed; c has another seed."""
+    frames = [
+        runs({"a": {2: 0.4 + level}, "b": {2: 0.5 + 0.1 * seed + level}}, seed)
+        for seed, level in enumerate((0.1, 0.3, 0.2))
+    ]
+    table = pd.concat([*frames, runs({"c": {2: 0.5}}, 7)])
+    found = difference(table, "b", "a")
+    assert (found.mean, found.n) == (pytest.approx(0.2), 3)
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3))
+    assert difference(table, "b", "c").n == 0

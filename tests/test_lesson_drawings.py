@@ -10,7 +10,7 @@ from survey_lib.figures.structured import channel_pruning, filter_pruning, struc
 def test_the_padded_shortcut_moves_four_labels_and_fixes_the_others():
     drawing = structure_and_surgery.travelling_labels()
     assert drawing.data["after the sum"].tolist() == ["p", "q", "a = r", "b = s", "c = t", "d = u", "v", "w"]
-    assert "Channel 1 of the stem is channel 3" in drawing.caption
+    assert "Channel 1 of the stem is channel 3" in drawing.says
     plt.close(drawing.figure)
 
 

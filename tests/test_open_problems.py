@@ -61,5 +61,5 @@ def test_the_figure_counts_each_verdict_of_its_table():
     ours = drawing.data[drawing.data["source"] == open_problems.OURS]
     assert set(ours["claim"]) <= claims().keys()
     assert not ours["claim"].duplicated().any()  # or a difference would count twice
-    assert f"{(ours['verdict'] == 'tie').sum()} are ties" in drawing.caption
+    assert f"{(ours['verdict'] == 'tie').sum()} are ties" in drawing.says
     assert len(drawing.figure.axes[0].get_yticklabels()) == drawing.data["says"].nunique()

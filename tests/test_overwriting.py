@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from survey_lib.cli import main, reproduce
 from survey_lib.course import classroom, notebooks
 from survey_lib.experiment import files
-from survey_lib.figures.catalogue import draw
+from survey_lib.figures import catalogue
 from survey_lib.site import source as site
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -44,7 +44,7 @@ def command(request, tmp_path, monkeypatch):
     monkeypatch.setattr(site, "_write", lambda out, *_: (out / "index.md").write_text("a page"))
     monkeypatch.setattr(classroom, "with_points", lambda *_: 1)
     monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "no notebooks")
-    monkeypatch.setattr(reproduce, "FIGURES", {"patterns": draw.FIGURES["patterns"]})
+    monkeypatch.setattr(reproduce, "FIGURES", {"patterns": catalogue.FIGURES["patterns"]})
     monkeypatch.setattr(reproduce, "finished", lambda *_, **__: pd.DataFrame())
     monkeypatch.setattr(reproduce, "FIRST", "patterns")
     monkeypatch.setattr(reproduce, "results_table", lambda frame: frame)

@@ -51,7 +51,7 @@ def test_a_sparsity_at_which_only_magnitude_ran_is_left_out(frame):
 
 def test_the_range_of_criteria_leaves_random_out(frame):
     drawing = saliency_gains.before_and_after(frame)
-    assert "criteria differ by 11.0 without recovery, 0.0 after recovery (points)" in drawing.caption
+    assert "criteria differ by 11.0 without recovery, 0.0 after recovery (points)" in drawing.says
     assert drawing.data.query("method == 'obs, layerwise' and stage == 'without recovery'")[
         "mean"
     ].item() == pytest.approx(0.39)

@@ -38,11 +38,6 @@ def runs() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_the_gap_is_paired_by_seed():
-    found = depth_and_heads.gap(runs())
-    assert (found.mean, found.low, found.high) == pytest.approx((0.02, 0.02, 0.02))
-
-
 def test_the_title_holds_both_gaps_and_each_panel_its_stage():
     drawing = depth_and_heads.depth_against_width(runs())
     assert drawing.says == (

@@ -20,7 +20,7 @@ from survey_lib.analysis.literature import papers, published
 from survey_lib.catalogue import METHODS
 from survey_lib.course import lesson
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.figures.catalogue.draw import questions
+from survey_lib.figures.catalogue import FIGURES
 from survey_lib.site import cards
 from survey_lib.site.cards import card, formulas, source
 from survey_lib.site.literature_tables import numbers_table, paper, papers_table, reported, title
@@ -154,7 +154,7 @@ def test_methods_page_leads_to_every_card():
 
 def test_a_figure_has_a_page_with_its_data_command_and_reference(tmp_path):
     page = figure_page("taxonomy", tmp_path)
-    assert page.startswith(f"# {plain(questions()['taxonomy'])}\n")
+    assert page.startswith(f"# {plain(FIGURES['taxonomy'].asks)}\n")
     for part in (
         "taxonomy.json",
         "survey figure taxonomy",

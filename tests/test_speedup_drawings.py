@@ -60,12 +60,6 @@ def test_the_figure_has_a_bar_a_step_and_says_how_fast_aligned_cuts_are(monkeypa
     assert "is 2.5 to 2.5 times as fast" in drawing.says
 
 
-def test_the_resolution_is_the_range_of_models_that_do_the_dense_work():
-    table = chain()
-    small = table.assign(batch=1, speedup_measured=0.5)  # too short to time well
-    assert from_mask_to_speed.resolution(pd.concat([table, small])) == (0.9, 0.9)
-
-
 def test_kinds_of_operators_are_compared_dense_over_aligned():
     rows = [
         ("dense", "norm", 8.0, 6.0),

@@ -41,9 +41,9 @@ def test_a_mask_trained_from_the_start_is_no_damage_to_a_trained_network():
         [
             runs(method=method, data="digits", recovery=recovery, scope="erk")
             for method, recovery in (
-                ("random (erk)", "scratch-e"),
+                ("random", "scratch-e"),
                 ("random", "finetune"),
-                ("rigl (none)", "none"),
+                ("rigl", "none"),
             )
         ]
     )

@@ -98,12 +98,32 @@ def compare(weighted: pd.DataFrame, metric: str = "accuracy") -> Estimate:
     """
     by_seed = gaps(weighted, metric)
     values = by_example(weighted["study"].iloc[0], metric) if "study" in weighted and len(by_seed) > 1 else {}
-    if not set(weighted.get("key", [None])) <= values.keys():
+    if not values or set(weighted["key"]) - values.keys():
         return interval(by_seed)
     examples = [
         sum(row.weight * values[row.key] for row in runs.itertuples()) for _, runs in weighted.groupby("seed")
     ]
     return crossed_interval(np.array(examples))
+
+
+def difference(
+    runs: pd.DataFrame, first: str, second: str, along: str = "", metric: str = "accuracy"
+) -> Estimate:
+    """The mean gap between two methods of a table of runs.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Runs of one data set and one model.
+    first, second : str
+        Names of the methods; the second is subtracted.
+    along : str, default ''
+        As in `contrast`.
+    metric : str, default 'accuracy'
+        A column or an expression of columns.
+    """
+    sides = (runs[runs["method"] == name] for name in (first, second))
+    return compare(contrast(*sides, along), metric)
 
 
 @cache

@@ -1,13 +1,18 @@
 """Which method for which need: branches of a decision guide, settled by the runs of studies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+import yaml
 
 from survey_lib.analysis.equal_compression import gain_over_twin
 from survey_lib.analysis.statistics import at_compression, holm, interval
 from survey_lib.analysis.tables import distinct
+from survey_lib.repository import REPOSITORY
 
+SOURCE = REPOSITORY / "data" / "guide.yaml"
 RATIOS = {"compression": "compression", "speedup_theoretical": "fewer MACs"}
 TRAINING = {True: "you can train afterwards", False: "you cannot train afterwards"}
 
@@ -35,48 +40,20 @@ class Branch:
     recover: bool = True
 
 
-AFTER = "`when` in ['after', 'any']"
-BRANCHES = (
-    Branch("fewer parameters, zeros anywhere", "comparison", "method != 'dense'", at=4),
-    Branch("as above, sparse from the first step", "comparison", "`when` == 'before'", at=4),
-    Branch("a pattern that sparse tensor cores read (2:4)", "comparison", "pattern == '2:4'"),
-    Branch(
-        "fewer MACs, cut out (time is another measurement)",
-        "comparison",
-        "structure == 'structured'",
-        "speedup_theoretical",
-        3,
-    ),
-    Branch("fewer parameters, zeros anywhere", "comparison-eurosat32", AFTER, at=4, recover=False),
-    Branch(
-        "a small fully connected network, with data",
-        "saliency",
-        f"{AFTER} and recovery == 'none' and evidence == 250",
-        at=8,
-        recover=False,
-    ),
-    Branch(
-        "a language model, zeros anywhere", "language", "structure == 'unstructured'", at=1.5, recover=False
-    ),
-    Branch(
-        "a language model, cut out: fewer MACs",
-        "language",
-        "structure == 'structured'",
-        "speedup_theoretical",
-        recover=False,
-    ),
-)
+def needs() -> list[Branch]:
+    """The branches of data/guide.yaml."""
+    return [Branch(**fields) for fields in yaml.safe_load(SOURCE.read_text(encoding="utf-8"))]
 
 
-def settle(runs: pd.DataFrame, branches: tuple[Branch, ...] = BRANCHES) -> pd.DataFrame:
+def settle(runs: pd.DataFrame, branches: Sequence[Branch] = ()) -> pd.DataFrame:
     """Points of accuracy each method loses in each branch, the least loss marked `best`.
 
     Parameters
     ----------
     runs : pd.DataFrame
         May be those of several studies.
-    branches : tuple[Branch, ...], default BRANCHES
-        The needs; those without runs are left out.
+    branches : Sequence[Branch], default ()
+        The needs, by default those of data/guide.yaml; those without runs are left out.
 
     Returns
     -------
@@ -91,44 +68,36 @@ def settle(runs: pd.DataFrame, branches: tuple[Branch, ...] = BRANCHES) -> pd.Da
     ValueError
         If that leaves no branch.
     """
-    there = [one for one in branches if one.study in set(runs["study"])]
-    settled = [_settle(_lost(runs[runs["study"] == one.study], one), one) for one in there]
+    branches, there = branches or needs(), set(runs["study"])
+    settled = [_settle(runs[runs["study"] == one.study], one) for one in branches if one.study in there]
     found = [table for table in settled if not table.empty]
     if not found:
         raise ValueError(f"no runs of {', '.join(sorted({one.study for one in branches}))} among those given")
     return pd.concat(found, ignore_index=True)
 
 
-def _lost(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
-    """The runs of a branch, with what each has `lost`."""
+def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
     if branch.recover:
-        lost = gain_over_twin(runs).eval("lost = -100 * gain")
+        found = gain_over_twin(runs).eval("lost = -100 * gain")
     else:
         cut = runs["recalibrated_accuracy"].astype(float).fillna(runs["pruned_accuracy"])
-        lost = runs.assign(lost=100 * (runs["dense_accuracy"] - cut))
-    return distinct(lost.query(branch.where))
-
-
-def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
-    if runs.empty:
-        return pd.DataFrame()
-    at = branch.at or at_compression(runs, metric="lost", x=branch.x).name
-    seeds = {seed: at_compression(rows, at, "lost", branch.x) for seed, rows in runs.groupby("seed")}
-    lost = pd.DataFrame(seeds).T.dropna(axis=1)  # (seeds, methods)
-    if lost.empty:  # no method was run on both sides of `at`
-        return pd.DataFrame()
+        found = runs.assign(lost=100 * (runs["dense_accuracy"] - cut))
+    found = distinct(found.query(branch.where))
+    if found.empty:
+        return found
+    at = branch.at or at_compression(found, metric="lost", x=branch.x).name
+    seeds = {seed: at_compression(rows, at, "lost", branch.x) for seed, rows in found.groupby("seed")}
+    # (seeds, methods); no column if no method ran on both sides of `at`
+    lost = pd.DataFrame(seeds).T.dropna(axis=1)
     means = lost.mean().sort_values()
     rivals = lost[means.index[1:]].apply(lambda each: interval(each - lost[means.index[0]]).p)
+    fields = {"need": branch.need, "recover": branch.recover, "study": branch.study, "x": branch.x, "at": at}
     return pd.DataFrame(
-        {
-            "need": branch.need,
-            "recover": branch.recover,
-            "study": branch.study,
-            "x": branch.x,
-            "at": at,
+        fields
+        | {
             "method": means.index,
             "lost": means.to_numpy(),
-            "best": means.index == means.index[0],
+            "best": np.arange(len(means)) == 0,
             "tied": holm(rivals).ge(0.05).reindex(means.index, fill_value=True).to_numpy(),
             "n": len(lost),
         }

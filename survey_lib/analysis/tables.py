@@ -30,7 +30,6 @@ VARIANTS = (
     *LATER,
 )
 INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
-BASELINES = ("random", "magnitude", "random-filter", "l1-filter")
 TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mnist": 10_000}  # images
 CHOICES = {
     "category": CATEGORIES,
@@ -78,7 +77,7 @@ def matching(
 
 
 def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataFrame:
-    """Finished runs of a study as the figures read them: variants of a method are named apart.
+    """Finished runs of a study as the figures read them.
 
     Parameters
     ----------
@@ -95,14 +94,14 @@ def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataF
         With near matches for an unknown study, or how to get runs when there are none.
     """
     frame = store.results(study, local=local, profile=profile)
-    done = frame[frame["status"] == "done"].copy()
+    done = frame[frame["status"] == "done"]
     if profile is None and (done["profile"] == "full").any():  # recipes of two profiles are never averaged
         done = done[done["profile"] == "full"]
     if done.empty:
         raise ValueError(
             f"study {study} has no finished runs; first: survey sweep {study} --profile {profile or 'quick'}"
         )
-    return distinct(done)
+    return done
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:
@@ -131,11 +130,6 @@ def main_setting(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     labels = frame["data"] + ", " + frame["model"]
     label = labels.value_counts().sort_index().idxmax()
     return label, frame[labels == label]
-
-
-def is_control(frame: pd.DataFrame) -> pd.Series:
-    """Whether a run is the control "train longer": the dense network with the recovery's training on top."""
-    return (frame["method"] == "dense") & (frame["recovery"] == "finetune")
 
 
 def results_table(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:

@@ -45,8 +45,8 @@ def headline(figure: Figure, text: str) -> None:
     figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
 
 
-def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFrame:
-    """Mean, standard deviation and n over seeds of x and metric, for each method and sparsity.
+def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy", by: str = "method") -> pd.DataFrame:
+    """Mean, standard deviation and n over seeds of x and metric, for each line and sparsity.
 
     Parameters
     ----------
@@ -56,21 +56,23 @@ def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy") -> pd.DataFram
         A column.
     metric : str, default 'accuracy'
         A column.
+    by : str, default 'method'
+        The column that names the lines.
 
     Raises
     ------
     ValueError
         If a seed has two runs at one point: such settings must not be averaged.
     """
-    twice = frame.duplicated(["method", "sparsity", "seed"], keep=False)
+    twice = frame.duplicated([by, "sparsity", "seed"], keep=False)
     if twice.any():
         differ = [name for name in SETTINGS if name in frame and frame.loc[twice, name].nunique() > 1]
         raise ValueError(
             f"two runs of one seed at one point; choose one value first of: {', '.join(differ) or 'key'}"
         )
-    groups = frame.groupby(["method", "sparsity"])
+    groups = frame.groupby([by, "sparsity"], observed=True)
     table = groups.agg(x=(x, "mean"), mean=(metric, "mean"), std=(metric, "std"), n=(metric, "count"))
-    return table.fillna({"std": 0.0}).reset_index().sort_values(["method", "x"], ignore_index=True)
+    return table.fillna({"std": 0.0}).reset_index()
 
 
 def lines(
@@ -78,10 +80,11 @@ def lines(
     axes: Axes,
     x: str,
     y: str,
+    by: str = "method",
     err_style: str = "band",
     styles: Mapping[str, dict] | None = None,
 ) -> pd.DataFrame:
-    """A line a method through the means over seeds of each sparsity, with one standard deviation, and n in the corner.
+    """Lines through the means over seeds of each sparsity, with one standard deviation, and n in the corner.
 
     Parameters
     ----------
@@ -91,47 +94,31 @@ def lines(
         Where to draw.
     x, y : str
         Columns; the runs of one sparsity are drawn at their mean x.
+    by : str, default 'method'
+        The column that names the lines.
     err_style : str, default 'band'
         How the deviation is drawn: band or bars.
     styles : Mapping[str, dict], optional
-        Method -> its look; each method has its own.
+        Line -> its look; each method has its own.
 
     Returns
     -------
     pd.DataFrame
         The plotted numbers.
     """
-    table = spread(runs, x, y)
-    placed = runs.merge(table[["method", "sparsity", "x"]], on=["method", "sparsity"])
-    for name, style in (styles or looks(set(runs["method"]))).items():
-        band(placed[placed["method"] == name], axes, "x", y, err_style, label=name, **style)
+    import seaborn as sns  # a second to import, and most users of this module draw no lines
+
+    table = spread(runs, x, y, by)
+    placed = runs.merge(table[[by, "sparsity", "x"]], on=[by, "sparsity"])
+    edges = {"alpha": 0.15, "linewidth": 0} if err_style == "band" else {"capsize": 2}
+    look = {"errorbar": "sd", "err_style": err_style, "err_kws": edges, "legend": False}
+    for name, style in (styles or looks(set(runs[by]))).items():
+        edge = {"markeredgecolor": style["color"], "label": name}
+        sns.lineplot(placed[placed[by] == name], x="x", y=y, ax=axes, **look, **edge, **style)
     scale(axes, x)
     axes.set_ylabel(LABELS.get(y, y))
     note_n(axes, table["n"])
     return table
-
-
-def band(runs: pd.DataFrame, axes: Axes, x: str, y: str, err_style: str = "band", **style) -> None:
-    """A line through the means over seeds, with one standard deviation.
-
-    Parameters
-    ----------
-    runs : pd.DataFrame
-        The runs of one line.
-    axes : Axes
-        Where it is drawn.
-    x, y : str
-        Columns; runs of one x are averaged.
-    err_style : str, default 'band'
-        How the deviation is drawn: band or bars.
-    **style
-        color, marker and label of the line.
-    """
-    import seaborn as sns  # a second to import, and most users of this module draw no bands
-
-    edges = {"alpha": 0.15, "linewidth": 0} if err_style == "band" else {"capsize": 2}
-    look = {"markeredgecolor": style["color"], "err_style": err_style, "err_kws": edges, "legend": False}
-    sns.lineplot(runs, x=x, y=y, errorbar="sd", ax=axes, **look, **style)
 
 
 def dense_line(axes: Axes, level: float) -> None:

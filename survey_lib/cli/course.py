@@ -108,8 +108,8 @@ def figure(name: str, out: Path) -> None:
 
     Written are NAME.png, .svg, .pdf, and NAME.json: caption, data, and the runs behind them.
     """
-    from survey_lib.figures.catalogue.draw import FIGURES
-    from survey_lib.figures.catalogue.draw import figure as draw
+    from survey_lib.figures.catalogue import FIGURES
+    from survey_lib.figures.catalogue import figure as draw
 
     for one in FIGURES if name == "all" else [name]:
         click.echo(f"{one}: {', '.join(str(path) for path in draw(one, out))}")
@@ -119,7 +119,7 @@ def figure(name: str, out: Path) -> None:
 @click.argument("name")
 def cite(name: str) -> None:
     """Print BibTeX for the figure, or for the paper, called NAME."""
-    from survey_lib.figures.catalogue.draw import cite as entry
+    from survey_lib.figures.catalogue import cite as entry
 
     click.echo(entry(name))
 
@@ -164,7 +164,7 @@ def generate() -> None:
     """
     from survey_lib.analysis.claims import write as write_findings
     from survey_lib.analysis.literature import write_bibliography
-    from survey_lib.figures.catalogue.draw import thumbnails
+    from survey_lib.figures.catalogue import thumbnails
     from survey_lib.site import readme
 
     written = [write_findings(), *readme.update(), write_bibliography()]

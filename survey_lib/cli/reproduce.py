@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from survey_lib.analysis.statistics import TooFew
-from survey_lib.analysis.tables import finished, results_table
+from survey_lib.analysis.tables import distinct, finished, results_table
 from survey_lib.course.notebooks import FOLDER, run_all
 from survey_lib.experiment.sweeps import store, sweep
-from survey_lib.figures.catalogue.draw import FIGURES, figure
+from survey_lib.figures.catalogue import FIGURES, figure
 
 STUDY, FIRST = "comparison", "tradeoff"
 
@@ -50,7 +50,7 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     own = out / "figures" / profile
     faults += [] if _drawn(FIRST, own, profile, say) else [FIRST]
     say(f"4/4  your own runs: open {(own / FIRST).as_uri()}.png; test accuracy, spread and number of seeds")
-    table = results_table(finished(STUDY, local=True, profile=profile))
+    table = results_table(distinct(finished(STUDY, local=True, profile=profile)))
     say(table.round(3).to_string(index=False, na_rep=""))
     say(f"for the notebooks: jupyter lab {out / 'notebooks'}; every run: {store.runs_folder() / STUDY}")
     return not summary.failed and not faults and not any(run.failure for run in runs)

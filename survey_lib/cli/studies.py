@@ -96,10 +96,10 @@ def results(study: str, metric: str) -> None:
 
     Local runs take the place of published ones of the same settings.
     """
-    from survey_lib.analysis.tables import finished, results_table
+    from survey_lib.analysis.tables import distinct, finished, results_table
     from survey_lib.lookup import known
 
-    frame = finished(study, local=True)
+    frame = distinct(finished(study, local=True))
     numbers = frame.select_dtypes("number").dropna(axis=1, how="all")
     table = results_table(frame, known("column of numbers", metric, numbers))
     show(table.round(4))

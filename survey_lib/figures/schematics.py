@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 
 from survey_lib.analysis.tables import matching
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, PALETTE
 from survey_lib.charts.schematic import EMPTY, arrow, box, layer
 
@@ -55,9 +55,8 @@ def taxonomy() -> Drawing:
     box(axes, 0, rows["y"].mean(), "pruning", DENSE)
     axes.set(xlim=(-0.1, 1.9), ylim=(0.7 - len(rows), 0.7))
     axes.axis("off")
-    about = "The methods of the catalogue by structure and category of the unit that is removed."
     says = f"{len(table)} methods in {len(rows)} categories"
-    return titled(figure, says, about, table[["method", "category", "when"]])
+    return Drawing(figure, says, table[["method", "category", "when"]])
 
 
 def patterns() -> Drawing:
@@ -78,8 +77,7 @@ def patterns() -> Drawing:
         sns.heatmap(mask, ax=axes, xticklabels=False, yticklabels=False, **look)
         axes.set_title(f"{name}: {kept[name]:.0%}")
     data = pd.DataFrame({"granularity": list(kept), "magnitude_kept": list(kept.values())})
-    about = "One 8×16 matrix, half kept by magnitude at five granularities; titles: magnitude kept."
-    return titled(figure, "The coarser the unit, the less magnitude is kept at the same density", about, data)
+    return Drawing(figure, "The coarser the unit, the less magnitude is kept at the same density", data)
 
 
 def _largest(weight: np.ndarray, block: tuple[int, int]) -> np.ndarray:
@@ -103,11 +101,6 @@ def coupled_channels() -> Drawing:
         axes.set(title=title, xlim=(-0.5, 9.6), ylim=(0, 6.3))
         axes.axis("off")
     grid[1, 1].text(3.9, 0.4, "2 zero channels on each side", fontsize=8, ha="center")
-    about = (
-        "One channel removed (coloured). A sum ties the channels of both its inputs and all layers on the "
-        "trunk; a concatenation shifts the channel in what follows; a depthwise convolution has one filter a "
-        "channel, which goes with it."
-    )
     rows = [
         ("sum", "stem, conv, next"),
         ("concat", "b, and next three positions further"),
@@ -115,4 +108,4 @@ def coupled_channels() -> Drawing:
         ("padded shortcut", "stage 1, conv and next two positions further"),
     ]
     data = pd.DataFrame(rows, columns=["joint", "layers that lose the channel"])
-    return titled(figure, "Channels that a joint ties together go together", about, data)
+    return Drawing(figure, "Channels that a joint ties together go together", data)

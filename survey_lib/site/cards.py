@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from survey_lib.analysis.tables import finished, results_table
+from survey_lib.analysis.tables import distinct, finished, results_table
 from survey_lib.catalogue import METHODS, Method, chapter, cost
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import store
@@ -133,7 +133,7 @@ def _measured(method: str) -> str:
     """The accuracy of a method in each published study that runs it, over seeds."""
     parts = []
     for study, runs in published().items():
-        mine = runs[runs["method"].str.partition(" (")[0] == method]  # variants are named apart
+        mine = distinct(runs[runs["method"] == method])
         if len(mine):
             parts.append(
                 f"Test accuracy in study `{study}`, over seeds:\n\n{html_table(results_table(mine))}"

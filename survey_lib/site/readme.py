@@ -12,7 +12,7 @@ from survey_lib.analysis.literature import entry
 from survey_lib.analysis.tables import markdown, matching
 from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.figures.catalogue.draw import FIGURES, questions
+from survey_lib.figures.catalogue import FIGURES
 
 README = REPOSITORY / "README.md"
 METHOD_COLUMNS = ["method", "category", "when", "cost", "what it does", "paper", "notebook"]
@@ -72,9 +72,9 @@ def bibtex() -> str:
 def figures_table() -> str:
     """One row a figure: thumbnail, name, what it asks, the notebook that discusses it, the study it is drawn from."""
     rows = []
-    for name, asked in questions().items():
-        picture, entry = f'<img src="{name}.png" width="220" alt="{asked}">', FIGURES[name]
-        rows.append((picture, f"[{name}]({name}.png)", asked, entry.notebook, entry.study or "none"))
+    for name, one in FIGURES.items():
+        picture = f'<img src="{name}.png" width="220" alt="{one.asks}">'
+        rows.append((picture, f"[{name}]({name}.png)", one.asks, one.notebook, one.study or "none"))
     return markdown(pd.DataFrame(rows, columns=["", "figure", "asks", "notebook", "study"]))
 
 

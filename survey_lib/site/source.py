@@ -12,7 +12,7 @@ from survey_lib.analysis.tables import matching
 from survey_lib.course.notebooks import FOLDER
 from survey_lib.experiment import files
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.figures.catalogue.draw import FIGURES, cite, figure, questions
+from survey_lib.figures.catalogue import FIGURES, cite, figure
 from survey_lib.site import literature_tables
 from survey_lib.site.cards import write_cards
 from survey_lib.site.readme import METHOD_COLUMNS, README, generated
@@ -94,7 +94,7 @@ def figure_page(name: str, folder: Path) -> str:
     source = f"study {entry.study}, {len(sheet['run_keys'])} runs" if entry.study else "no study"
     picture = f":alt: {' '.join(sheet['alt'].split())}\n\n{plain(sheet['caption'])}"
     return (
-        f"# {plain(questions()[name])}\n\n{fence(f'{{figure}} ../_static/figures/{name}.svg', picture)}\n"
+        f"# {plain(FIGURES[name].asks)}\n\n{fence(f'{{figure}} ../_static/figures/{name}.svg', picture)}\n"
         f"Drawn from {source}; explained in [notebook {entry.notebook}](../notebooks/{lesson.name}). "
         f"The data sheet, and the picture in three formats: {kinds}.\n\n"
         f"{fence('bash', f'survey figure {name}')}\n{fence('bibtex', cite(name))}"

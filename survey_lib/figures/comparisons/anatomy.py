@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from survey_lib.analysis.numbers import timing
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
 from survey_lib.charts.schematic import EMPTY
 from survey_lib.experiment.runs.trained import load_trained
@@ -42,13 +42,10 @@ def story() -> Drawing:
     clock.set(title="4. The time", ylabel="ms for 16 images", ymargin=0.12)
     clock.grid(axis="x", visible=False)
     assert time["masked"] > 0.9 * time["dense"] > time["cut"]
-    about = (
-        f"The weights of {LAYER} in the trained ResNet-8 (dark: large), without the smallest 80 %, and with half "
-        f"of its filters and inputs cut out. Times: {TIMED} with half of its filters."
-    )
     stored = [layer.size for layer in layers.values()]
     data = pd.DataFrame({"stored": stored, "ms": list(time.values())}, list(time))
-    return titled(figure, "Zeros take as long as other numbers; only the cut is faster", about, data)
+    says = "Zeros take as long as other numbers; only the cut is faster"
+    return Drawing(figure, says, data, {"layer": LAYER, "timed": TIMED})
 
 
 def chain() -> Drawing:
@@ -63,12 +60,8 @@ def chain() -> Drawing:
     says = (
         f"Half removed both times: the masked matrix still stores {WEIGHT.size} numbers, the cut one {stored}"
     )
-    about = (
-        "The chain of every method: a score for each unit, the lowest half selected, a mask. Single weights "
-        "stay in memory as zeros; rows can be cut out."
-    )
     data = pd.DataFrame({"unit": ["weight", "row"], "removed": [0.5, 0.5], "stored": [WEIGHT.size, stored]})
-    return titled(figure, says, about, data)
+    return Drawing(figure, says, data)
 
 
 def _row(axes: np.ndarray, score: np.ndarray) -> int:

@@ -3,52 +3,44 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.analysis.equal_compression import contrast, gaps
-from survey_lib.analysis.tables import BASELINES, is_control, main_setting
+from survey_lib.analysis.equal_compression import difference
+from survey_lib.analysis.tables import TESTS, distinct, main_setting
 from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing, titled
-from survey_lib.charts.intervals import whiskers
-from survey_lib.charts.looks import looks
-from survey_lib.experiment.data.loaders import load
+from survey_lib.charts.export import Drawing
 
 RATIOS = ("compression", "speedup_theoretical")
+SIMPLE = ("random", "magnitude", "random-filter", "l1-filter")
+DENSE = {"none": ("dense", "--"), "finetune": ("dense, trained longer", ":")}  # by recovery
 
 
 def tradeoff(frame: pd.DataFrame) -> Drawing:
     """Test error of magnitude, the L1 norm of filters and their random twins, at equal size and at equal MACs."""
-    where, main = main_setting(frame)
-    known = main["test_n"].dropna()
-    examples = int(known.iloc[0]) if len(known) else len(load(main["data"].iloc[0]).test[1])
-    simple = main[main["method"].str.partition(" ")[0].isin(BASELINES)]
+    where, main = main_setting(distinct(frame))
+    examples = int(main["test_n"].fillna(main["data"].map(TESTS)).iloc[0])
+    simple = main[main["method"].str.partition(" ")[0].isin(SIMPLE)]
+    tables = {x: levels(simple, x, examples) for x in RATIOS}
     figure, grid = plt.subplots(1, 2, figsize=(9, 4.4), sharey=True)
-    tables = {}
-    for axes, x in zip(grid, RATIOS, strict=True):
-        tables[x] = levels(simple, x, examples)
-        for name, style in looks(set(simple["method"])).items():
-            rows = tables[x][tables[x]["method"] == name]
+    for axes, (x, table) in zip(grid, tables.items(), strict=True):
+        for name, style in plots.looks(set(simple["method"])).items():
+            rows = table[table["method"] == name]
             line = "--" if "global" in name or name == "random-filter" else "-"
             thick = {"elinewidth": 2.5, "linewidth": 1, "markersize": 4, "linestyle": line, "label": name}
-            pale = {"linestyle": "", "color": style["color"], "alpha": 0.35}
-            for error, look in (("both", pale), ("seeds", thick | style)):
-                ends = rows["error"] - rows[error], rows["error"] + rows[error]
-                whiskers(rows["x"], rows["error"], *ends, axes, capsize=0, **look)
-        for longer, runs in main[main["method"] == "dense"].groupby(is_control(main)):
-            label, line = ("dense, trained longer", ":") if longer else ("dense", "--")
-            level = 1 - runs["accuracy"].mean()
+            pale = {"fmt": "none", "ecolor": style["color"], "alpha": 0.35}
+            axes.errorbar(rows["x"], rows["error"], rows["both"], **pale)
+            axes.errorbar(rows["x"], rows["error"], rows["seeds"], **thick | style)
+        for recovery, (label, line) in DENSE.items():
+            dense = main[(main["method"] == "dense") & (main["recovery"] == recovery)]
+            level = 1 - dense["accuracy"].mean()
             axes.axhline(level, color=plots.DENSE, linewidth=1, linestyle=line, label=label)
         plots.scale(axes, x)
     grid[0].set(yscale="log", ylabel="test error")
-    grid[0].yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
-    grid[0].yaxis.set_minor_formatter(lambda value, position: f"{value:.0%}" if value < 0.5 else "")
+    grid[0].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    grid[0].yaxis.set_minor_formatter(lambda value, _: f"{value:.0%}" if value < 0.5 else "")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     size, macs = (_gap(main, x) for x in RATIOS)
     says = f"Magnitude keeps {size} than l1-filter at equal size, and {macs} at equal MACs"
-    about = (
-        f"Test error on {where}: mean over seeds. Thick bars: one standard error over seeds; pale bars: over seeds and "
-        f"{examples:,} test images, which more seeds cannot shorten. MACs of masks count only weights that are not zero. "
-        "Differences are means over the range that both cover."
-    )
-    return titled(figure, says, about, pd.concat(tables, names=["x_axis"]).reset_index("x_axis"))
+    data = pd.concat(tables, names=["x_axis"]).reset_index("x_axis")
+    return Drawing(figure, says, data, {"where": where, "examples": examples})
 
 
 def levels(runs: pd.DataFrame, x: str, examples: int) -> pd.DataFrame:
@@ -73,9 +65,7 @@ def levels(runs: pd.DataFrame, x: str, examples: int) -> pd.DataFrame:
 
 
 def _gap(runs: pd.DataFrame, x: str) -> str:
-    """How far magnitude is from l1-filter at equal x, in words."""
-    # Layerwise, if several
+    """How far magnitude, layerwise if there are several, is from l1-filter at equal x, in words."""
     weights = max(name for name in set(runs["method"]) if name.startswith("magnitude"))
-    first, second = (runs[runs["method"] == name] for name in (weights, "l1-filter"))
-    found = 100 * gaps(contrast(first, second, x)).mean()
+    found = 100 * difference(runs, weights, "l1-filter", x).mean
     return f"{abs(found):.1f} points {'more' if found > 0 else 'less'}"

@@ -6,7 +6,7 @@ import pandas as pd
 
 from survey_lib.analysis.equal_compression import compare, contrast, gaps
 from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.intervals import intervals, names
 
 REFERENCE = "cut, fine-tuned"
@@ -75,8 +75,4 @@ def equal_budgets(frame: pd.DataFrame) -> Drawing:
     plots.note_n(right, table["n"])
     back, cost = (100 * table["mean"][name] for name in ("cut, rate rewound", "dense"))
     says = f"A long recovery brings back {back:.1f} of the {cost:.1f} points that a short one leaves lost"
-    about = (
-        f"Training cost of one cut (l1-filter, sparsity {runs['sparsity'].max():g}) and of its controls, and their "
-        "accuracy minus that of the fine-tuned cut, paired by seed, with 95 % intervals that are not corrected for their number."
-    )
-    return titled(figure, says, about, table.reset_index(names="control"))
+    return Drawing(figure, says, table.reset_index(names="control"), {"sparsity": runs["sparsity"].max()})

@@ -10,7 +10,7 @@ from survey_lib.analysis import literature
 from survey_lib.analysis.claims import LESS_IS_BETTER, UNITS
 from survey_lib.analysis.numbers import finding
 from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.intervals import intervals
 
 SOURCE = literature.FOLDER / "open_problems.yaml"
@@ -38,11 +38,9 @@ def evidence() -> pd.DataFrame:
 
 def _ours(name: str, favoured: str) -> dict:
     found = finding(name)
-    sign = (favoured == "first") * 2 - 1
-    if found.metric.endswith(LESS_IS_BETTER):
-        sign = -sign
-    ends = [sign * value * 100 / UNITS[found.unit] for value in (found.low, found.mean, found.high)]
-    low, mean, high = sorted(ends)
+    speaks = (favoured == "first") != found.metric.endswith(LESS_IS_BETTER)
+    unit = (1 if speaks else -1) * 100 / UNITS[found.unit]
+    low, mean, high = sorted(unit * end for end in (found.low, found.mean, found.high))
     verdict = "tie" if found.verdict == "tie" else "for" if mean > 0 else "against"
     return {"source": OURS, "claim": name, "mean": mean, "low": low, "high": high, "verdict": verdict}
 
@@ -79,8 +77,4 @@ def open_problems() -> Drawing:
         f"Of {counts.drop('').sum()} differences that we measured, {counts.get('tie', 0)} are ties, "
         f"{counts.get('for', 0)} speak for the sentence and {counts.get('against', 0)} against it"
     )
-    about = (
-        "Differences behind sentences about pruning. Circles: measured in this course, with 95 % intervals, hollow where the "
-        "methods tie after correction. Squares: differences of two published numbers, which have no interval."
-    )
-    return titled(figure, says, about, table)
+    return Drawing(figure, says, table)

@@ -5,7 +5,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import PALETTE
 from survey_lib.charts.schematic import arrow, box
 
@@ -32,5 +32,4 @@ def faults() -> Drawing:
     axes.axis("off")
     rows = [(step, fault) for step, found in FAULTS.items() for fault in found]
     says = f"{len(rows)} faults, at least one in every step, and none of them raises an error"
-    data = pd.DataFrame(rows, columns=["step", "fault"])
-    return titled(figure, says, "The steps of pruning, and the faults of the lesson that sit in each.", data)
+    return Drawing(figure, says, pd.DataFrame(rows, columns=["step", "fault"]))

@@ -10,7 +10,7 @@ from survey_lib.chain import channels
 from survey_lib.chain.coupling import Coupling, trace
 from survey_lib.chain.evidence.base import Consumer
 from survey_lib.chain.selection import keep_largest
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.trained import load_trained
 from survey_lib.methods.channel.reconstruction import contributions, lasso, thinet
@@ -48,11 +48,7 @@ def choice_and_repair() -> Drawing:
     says = "The choice divides what is lost by {:.0f}, the full repair by {:.0f}, both by {:.0f}".format(
         *gains
     )
-    about = (
-        f"Share of the output of the next layer that is lost when {REMOVED} of {len(size)} channels go "
-        "(ResNet-8, 128 unseen satellite photographs; chance: mean of ten draws)."
-    )
-    return titled(figure, says, about, table.reset_index())
+    return Drawing(figure, says, table.reset_index())
 
 
 def _lost(reader: Consumer, keep: Tensor, gram: Tensor) -> dict[str, float]:

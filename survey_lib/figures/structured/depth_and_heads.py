@@ -3,20 +3,17 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.analysis.equal_compression import compare, contrast
-from survey_lib.analysis.statistics import Estimate
+from survey_lib.analysis.equal_compression import difference
 from survey_lib.analysis.tables import main_setting
 from survey_lib.charts import plots
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 
-DEPTH, WIDTH = "block-influence", "l1-filter"
 STAGES = {"right after the cut": "pruned_accuracy", "after recovery": "accuracy"}
 
 
 def depth_against_width(frame: pd.DataFrame) -> Drawing:
     """Error against theoretical speed-up right after the cut and after recovery, on the pair of most runs."""
-    tuned = frame[(frame["recovery"] == "finetune") & (frame["structure"] == "structured")]
-    label, main = main_setting(tuned.assign(method=tuned["method"].str.partition(" (")[0]))
+    where, main = main_setting(frame.query("recovery == 'finetune' and structure == 'structured'"))
     figure, grid = plt.subplots(2, 1, figsize=(5.6, 6), sharex=True, sharey=True)
     tables, words = {}, []
     for axes, (title, metric) in zip(grid, STAGES.items(), strict=True):
@@ -25,35 +22,17 @@ def depth_against_width(frame: pd.DataFrame) -> Drawing:
         plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
         axes.set(title=title, yscale="log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-        words.append(f"{title} {_verdict(gap(main, metric))}")
+        words.append(f"{title} {_verdict(main, metric)}")
     grid[0].set_xlabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1)
     says = "; ".join(words)
-    about = (
-        f"Test error against the theoretical speed-up of the cut network ({label}), mean and standard deviation over "
-        "seeds; dense level dashed, random filters grey. Methods are compared at equal MACs, with 95 % intervals."
-    )
     data = pd.concat(tables, names=["panel"]).reset_index("panel")
-    return titled(figure, says[0].upper() + says[1:], about, data)
+    return Drawing(figure, says[0].upper() + says[1:], data, {"where": where})
 
 
-def gap(frame: pd.DataFrame, metric: str = "accuracy") -> Estimate:
-    """Accuracy of blocks left out minus that of narrowed layers over equal MACs.
-
-    Parameters
-    ----------
-    frame : pd.DataFrame
-        Table of runs.
-    metric : str, default 'accuracy'
-        A column.
-    """
-    runs = frame.assign(accuracy=frame[metric])
-    sides = (runs[runs["method"] == name] for name in (DEPTH, WIDTH))
-    return compare(contrast(*sides, "speedup_theoretical"))
-
-
-def _verdict(found: Estimate) -> str:
+def _verdict(runs: pd.DataFrame, metric: str) -> str:
     """What the interval says of blocks left out, against layers narrowed at equal MACs."""
+    found = difference(runs, "block-influence", "l1-filter", "speedup_theoretical", metric)
     if found.low <= 0 <= found.high:
         return "leaving out blocks and narrowing layers tie"
     word = "better" if found.mean > 0 else "worse"

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
 
 SHARE = 0.3  # of the filters: at larger shares the networks as cut are all close to chance
@@ -42,12 +42,13 @@ def criteria(frame: pd.DataFrame) -> Drawing:
         f"Criteria are {cut:.0f} points apart as cut, {measured:.0f} with batch norm measured again, "
         f"{recovered:.1f} after recovery"
     )
-    about = (
-        f"Test error of {runs['model'].iloc[0]} on {runs['data'].iloc[0]} without {SHARE:.0%} of its filters: means over "
-        f"{runs['seed'].nunique()} seeds, which are the small dots. The upper criteria take this share from every layer; "
-        "the lower ones rank the filters of the whole network."
-    )
-    return titled(figure, says, about, error.rename(columns=STAGES).reset_index())
+    about = {
+        "model": runs["model"].iloc[0],
+        "data": runs["data"].iloc[0],
+        "share": SHARE,
+        "seeds": runs["seed"].nunique(),
+    }
+    return Drawing(figure, says, error.rename(columns=STAGES).reset_index(), about)
 
 
 def _rows(runs: pd.DataFrame, error: pd.DataFrame, axes: Axes) -> None:

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, PALETTE
 from survey_lib.charts.schematic import arrow, layer
 
@@ -31,9 +31,5 @@ def travelling_labels() -> Drawing:
     axes.set(xlim=(-0.6, 10.5), ylim=(-0.7, 5.0))
     axes.axis("off")
     at = PADDED.index("b")
-    about = (
-        f"The shortcut puts two zero channels on each side, the sum ties label b to label {BRANCH[at]}, and what "
-        "meets a zero must stay (white)."
-    )
     data = pd.DataFrame({"shortcut": list(PADDED), "branch": list(BRANCH), "after the sum": TIED})
-    return titled(figure, f"Channel 1 of the stem is channel {at} behind the padded sum", about, data)
+    return Drawing(figure, f"Channel 1 of the stem is channel {at} behind the padded sum", data)

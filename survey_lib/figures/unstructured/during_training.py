@@ -4,27 +4,29 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, PALETTE
 from survey_lib.charts.plots import note_n
 
+LINES = {
+    "random, fixed": "method == 'random' and recovery == 'scratch-e'",
+    "set": "method == 'set' and recovery == 'none'",
+    "rigl": "method == 'rigl' and recovery == 'none'",
+    "gradual": "method == 'gradual' and recovery == 'none'",
+    "layerwise magnitude after": "method == 'magnitude' and scope == 'layerwise'",
+    "global magnitude after": "method == 'magnitude' and scope == 'global'",
+}
+
 
 def lines_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The runs of each row of the figure; methods may carry the names of their variants in brackets."""
-    pruned = frame[(frame["sparsity"] > 0) & (frame["inputs"] == "normalised")]
-    method, recovery = pruned["method"].str.split(" ").str[0], pruned["recovery"]
-    lines = {"random, fixed": pruned[(method == "random") & (recovery == "scratch-e")]}
-    lines |= {name: pruned[(method == name) & (recovery == "none")] for name in ("set", "rigl", "gradual")}
-    after = {"layerwise magnitude after": "layerwise", "global magnitude after": "global"}
-    magnitude = pruned[method == "magnitude"]
-    return lines | {name: magnitude[magnitude["scope"] == scope] for name, scope in after.items()}
+    """The runs of each row of the figure."""
+    pruned = frame.query("sparsity > 0 and inputs == 'normalised'")
+    return {name: pruned.query(where) for name, where in LINES.items()}
 
 
 def moving(frame: pd.DataFrame) -> Drawing:
     """Test error of masks that never move, that move, and that thin a dense network: the figure of notebook 06."""
-    rows = pd.concat([runs.assign(line=name) for name, runs in lines_of(frame).items()]).eval(
-        "error = 1 - accuracy"
-    )
+    rows = pd.concat(lines_of(frame), names=["line"]).reset_index("line").eval("error = 1 - accuracy")
     rows["kept"] = [f"{1 - sparsity:.0%} of the weights" for sparsity in rows["sparsity"]]
     table = rows.groupby(["line", "sparsity", "kept"])["error"].agg(["mean", "std", "count"]).reset_index()
     last = table[table["sparsity"] == table["sparsity"].max()].set_index("line")["mean"].sort_values()
@@ -39,6 +41,4 @@ def moving(frame: pd.DataFrame) -> Drawing:
     note_n(axes, table["count"])
     named = {"random, fixed": "a fixed mask", "rigl": "RigL", "set": "SET"}
     errors = ", ".join(f"{name} {last[line]:.1%}" for line, name in named.items())
-    says = f"Wrong with {1 - table['sparsity'].max():.0%} of the weights: {errors}"
-    about = "Test error, mean and standard deviation over seeds, dense level dashed."
-    return titled(figure, says, about, table)
+    return Drawing(figure, f"Wrong with {1 - table['sparsity'].max():.0%} of the weights: {errors}", table)

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts import plots
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import GREY, MARKERS, PALETTE
-from survey_lib.charts.plots import band, dense_line, note_n
 
 TICKETS = ("original", "shuffled", "reinitialised")
 
@@ -32,24 +32,23 @@ def over_sparsity(lines: Mapping[str, pd.DataFrame], axes: Axes) -> pd.DataFrame
     pd.DataFrame
         What was drawn.
     """
-    tables = []
-    for index, (name, runs) in enumerate(lines.items()):
-        runs = runs.assign(kept=1 - runs["sparsity"], error=1 - runs["accuracy"])
-        colour = GREY if name.startswith("random") else PALETTE[index]
-        band(runs, axes, "kept", "error", label=name, color=colour, marker=MARKERS[index])
-        rows = runs.groupby("sparsity")["error"].agg(mean="mean", std="std", n="count").fillna({"std": 0.0})
-        tables.append(rows.reset_index().assign(line=name))
-    dense_line(axes, 1 - pd.concat(lines.values())["dense_accuracy"].mean())
-    table = pd.concat(tables, ignore_index=True)
-    kept_axis(axes, sorted(table["sparsity"].unique()))
+    runs = pd.concat(lines, names=["line"]).reset_index("line")
+    order = pd.Categorical(runs["line"], list(lines))
+    runs = runs.assign(line=order, kept=1 - runs["sparsity"], error=1 - runs["accuracy"])
+    styles = {
+        name: {"color": GREY if name.startswith("random") else PALETTE[place], "marker": MARKERS[place]}
+        for place, name in enumerate(lines)
+    }
+    table = plots.lines(runs, axes, "kept", "error", "line", styles=styles)
+    plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
+    kept_axis(axes, table["sparsity"].unique())
     axes.set_ylabel("test error, %")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1, symbol=""))
     if table["mean"].max() > 3 * table["mean"].min():
         axes.set_yscale("log")
         axes.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 0.9], ["2", "5", "10", "20", "50", "90"])
         axes.yaxis.set_minor_locator(NullLocator())
-    note_n(axes, table["n"])
-    return table
+    return table[["sparsity", "mean", "std", "n", "line"]]
 
 
 def kept_axis(axes: Axes, sparsities: list[float]) -> None:
@@ -75,31 +74,26 @@ def kept_axis(axes: Axes, sparsities: list[float]) -> None:
 
 def winning(frame: pd.DataFrame) -> Drawing:
     """Winning tickets, their masks shuffled and with new weights, over sparsity: the figure of notebook 05."""
-    frame = frame[frame["data"] == frame["data"].mode().iloc[0]]
-    imp = frame[(frame["method"].str.split(" ").str[0] == "imp") & (frame["recovery"] == "rewind")]
+    imp = frame[frame["data"] == frame["data"].mode().iloc[0]].query(
+        "method == 'imp' and recovery == 'rewind'"
+    )
     # The sweep of rewind points is another figure
     imp = imp[imp["rewind_epoch"] == imp["rewind_epoch"].mode().iloc[0]]
-    lines = {ticket: imp[imp["ticket"] == ticket] for ticket in TICKETS}
     figure, axes = plt.subplots(figsize=(6.4, 3.7))
-    table = over_sparsity(lines, axes)
+    table = over_sparsity({ticket: imp[imp["ticket"] == ticket] for ticket in TICKETS}, axes)
     axes.legend()
-    end = lines["shuffled"]["sparsity"].max()  # the rounds go on without controls
+    end = imp.loc[imp["ticket"] == "shuffled", "sparsity"].max()  # the rounds go on without controls
     last = table[table["sparsity"] == end].set_index("line")["mean"]
     says = (
         f"With {1 - end:.0%} of the weights the ticket gets {last['original']:.1%} wrong, "
         f"its mask on new weights {last['reinitialised']:.1%}, shuffled {last['shuffled']:.1%}"
     )
-    about = (
-        "Test error of tickets of iterative magnitude pruning with rewinding, of the same masks shuffled in each layer, "
-        "and of the same masks on new weights; mean and standard deviation over seeds, dense level dashed."
-    )
-    return titled(figure, says, about, table)
+    return Drawing(figure, says, table)
 
 
 def early(frame: pd.DataFrame) -> Drawing:
     """Masks found before training, as found, shuffled and on new weights: the figure of notebook 04."""
     toy = frame[frame["data"] == frame["data"].mode().iloc[0]]
-    toy = toy.assign(method=toy["method"].str.split(" ").str[0])
     methods = sorted(set(toy.loc[toy["ticket"] == "shuffled", "method"]))
     random = toy.query("method == 'random' and recovery == 'scratch-e' and scope == 'layerwise'")
     figure, grid = plt.subplots(1, len(methods), figsize=(2.9 * len(methods), 3.4), sharey=True)
@@ -111,14 +105,8 @@ def early(frame: pd.DataFrame) -> Drawing:
         axes.set(title=method, ylabel="test error, %" if method == methods[0] else "")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     table = pd.concat(tables, ignore_index=True)
-    means = table[table["sparsity"] == table["sparsity"].max()].pivot_table("mean", "method", "line")
+    end = table["sparsity"].max()
+    means = table[table["sparsity"] == end].pivot_table("mean", "method", "line", observed=True)
     costs = 100 * (means["shuffled"] - means["original"])
-    says = (
-        f"With {1 - table['sparsity'].max():.0%} of the weights, shuffling a mask costs "
-        f"{costs.min():.0f} to {costs.max():.0f} points"
-    )
-    about = (
-        "Test error of networks pruned at initialisation: the mask as found, shuffled within each layer, and on new weights; "
-        "mean and standard deviation over seeds, dense level dashed."
-    )
-    return titled(figure, says, about, table)
+    says = f"With {1 - end:.0%} of the weights, shuffling a mask costs {costs.min():.0f} to {costs.max():.0f} points"
+    return Drawing(figure, says, table)

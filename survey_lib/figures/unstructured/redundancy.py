@@ -6,7 +6,7 @@ import seaborn as sns
 import torch
 from torch import nn
 
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.trained import load_trained
@@ -48,24 +48,16 @@ def stale_statistics() -> Drawing:
     right.set_xlabel("true mean − stored mean, in stored deviations")
     sizes = table.assign(shift=table["shift"].abs()).groupby("network")["shift"].mean()
     assert sizes["80 % removed"] > 5 * sizes["dense"]
-    about = (
-        "ResNet-8 with and without 80 % of its weights, 100 photographs. The means are off by "
-        f"{sizes['80 % removed']:.1f} stored deviations on average, and by {sizes['dense']:.2f} in the dense network."
-    )
     says = "After pruning, batch norm subtracts means that are no longer true"
-    return titled(figure, says, about, table)
+    return Drawing(figure, says, table, {"pruned": sizes["80 % removed"], "dense": sizes["dense"]})
 
 
 @torch.no_grad()
 def _inputs_of_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """What each batch norm is given: name -> (images, channels, height, width)."""
-    norms = {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     found: dict[str, torch.Tensor] = {}
-    hooks = [
-        module.register_forward_pre_hook(lambda _, given, name=name: found.update({name: given[0]}))
-        for name, module in norms.items()
-    ]
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda _, given, name=name: found.update({name: given[0]}))
     model(images)
-    for hook in hooks:
-        hook.remove()
     return found

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from survey_lib.charts.export import Drawing, titled
+from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import PALETTE
 from survey_lib.charts.plots import dense_line
 from survey_lib.figures.unstructured.lottery_tickets import kept_axis
@@ -12,7 +12,7 @@ from survey_lib.figures.unstructured.lottery_tickets import kept_axis
 
 def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
     """Test error of magnitude under each scope and schedule over the kept share: a figure of notebook 02."""
-    runs = frame[frame["method"].str.split(" ").str[0] == "magnitude"]
+    runs = frame[frame["method"] == "magnitude"]
     runs = runs.assign(kept=1 - runs["sparsity"], error=100 * (1 - runs["accuracy"]))
     figure, axes = plt.subplots(figsize=(7.2, 3.8))
     scopes = {"hue": "scope", "hue_order": ["erk", "global", "layerwise"], "palette": PALETTE[:3]}
@@ -27,6 +27,5 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
         f"With {least['kept'].iloc[0]:.0%} of the weights left, equal densities cost "
         f"{errors['layerwise'] - errors['erk']:.1f} points more than ERK"
     )
-    about = "Test error of magnitude pruning by scope and schedule; mean and standard deviation over seeds, dense level dashed."
     groups = runs.groupby(["schedule", "scope", "sparsity"])["accuracy"]
-    return titled(figure, says, about, groups.agg(["mean", "std", "count"]).reset_index())
+    return Drawing(figure, says, groups.agg(["mean", "std", "count"]).reset_index())

@@ -1,8 +1,11 @@
-"""Figures that can be made again by name, and cited."""
+"""Figures that can be made again by name, and cited: those of catalogue.yaml, with titles computed from their data."""
 
 import hashlib
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
 import matplotlib.pyplot as plt
 import yaml
@@ -11,12 +14,31 @@ from survey_lib.analysis import literature
 from survey_lib.analysis.address import about, address
 from survey_lib.analysis.tables import finished
 from survey_lib.charts.export import Drawing, save_figure
-from survey_lib.charts.plots import house_style
-from survey_lib.figures.catalogue.entries import FIGURES, Entry
+from survey_lib.charts.plots import headline, house_style
 from survey_lib.lookup import known
 from survey_lib.repository import REPOSITORY, needed
 
 THUMBNAILS = REPOSITORY / "docs" / "figures"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a figure asks, how it is drawn, its caption, which notebook explains it, and whose runs it shows."""
+
+    asks: str
+    draw: Callable[..., Drawing]
+    caption: str
+    notebook: str
+    study: str = ""
+
+
+def _read() -> dict[str, Entry]:
+    table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    functions = {name: resolve_name(f"survey_lib.figures.{row['draw']}") for name, row in table.items()}
+    return {name: Entry(**row | {"draw": functions[name]}) for name, row in table.items()}
+
+
+FIGURES = _read()
 
 
 def figure(name: str, out: str | Path = "figures", profile: str = "published") -> list[Path]:
@@ -42,14 +64,16 @@ def figure(name: str, out: str | Path = "figures", profile: str = "published") -
         For an unknown name; the text lists near matches.
     """
     drawing, keys = drawn(name, profile)
+    entry = find(name)
+    caption = f"{entry.caption.format(**drawing.about)} {drawing.says}."
     try:
-        return save_figure(drawing, name, out, study=find(name).study, profile=profile, keys=keys)
+        return save_figure(drawing, name, caption, out, run_keys=keys, study=entry.study, profile=profile)
     finally:
         plt.close(drawing.figure)
 
 
 def drawn(name: str, profile: str = "published") -> tuple[Drawing, list[str]]:
-    """A figure of the catalogue, and the keys of the runs it was drawn from.
+    """A figure of the catalogue under its title, and the keys of the runs it was drawn from.
 
     Parameters
     ----------
@@ -60,11 +84,13 @@ def drawn(name: str, profile: str = "published") -> tuple[Drawing, list[str]]:
     """
     entry = find(name)
     house_style()
-    if not entry.study:
-        return entry.draw(), []
-    live = profile != "published"
-    results = finished(entry.study, local=live, profile=profile if live else None)
-    return entry.draw(results), sorted(results["key"])
+    runs = []
+    if entry.study:
+        live = profile != "published"
+        runs = [finished(entry.study, local=live, profile=profile if live else None)]
+    drawing = entry.draw(*runs)
+    headline(drawing.figure, drawing.says)
+    return drawing, sorted(key for table in runs for key in table["key"])
 
 
 def thumbnails(folder: Path = THUMBNAILS) -> list[Path]:
@@ -76,11 +102,6 @@ def thumbnails(folder: Path = THUMBNAILS) -> list[Path]:
         picture.savefig(path, dpi=100, metadata={"Software": None})
         plt.close(picture)
     return list(paths.values())
-
-
-def questions() -> dict[str, str]:
-    """Figure -> what it asks."""
-    return yaml.safe_load((REPOSITORY / "docs" / "questions.yaml").read_text(encoding="utf-8"))
 
 
 def find(name: str) -> Entry:
@@ -111,7 +132,7 @@ def cite(name: str) -> str:
         )
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     fields = {
-        "title": f"{{{questions()[name]}}}",
+        "title": f"{{{find(name).asks}}}",
         "author": " and ".join(f"{{{author['name']}}}" for author in about()["authors"]),
         "year": date[:4],
         "howpublished": f"Figure \\texttt{{{name}}} of survey\\_lib, notebook {find(name).notebook}",
