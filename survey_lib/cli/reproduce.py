@@ -48,7 +48,7 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     say(f"3/4  figures, into {out / 'figures'}")
     faults = [name for name in FIGURES if not _drawn(name, out / "figures", shown, say)]
     own = out / "figures" / profile
-    faults += [] if _drawn(FIRST, own, profile, say) else [FIRST]
+    faults += [] if _drawn(FIRST, own, profile, say, STUDY) else [FIRST]
     say(f"4/4  your own runs: open {(own / FIRST).as_uri()}.png; test accuracy, spread and number of seeds")
     table = results_table(distinct(finished(STUDY, local=True, profile=profile)))
     say(table.round(3).to_string(index=False, na_rep=""))
@@ -56,13 +56,13 @@ def reproduce(profile: str, jobs: int, out: str | Path, say: Callable[[str], Non
     return not summary.failed and not faults and not any(run.failure for run in runs)
 
 
-def _drawn(name: str, folder: Path, profile: str, say: Callable[[str], None]) -> bool:
+def _drawn(name: str, folder: Path, profile: str, say: Callable[[str], None], study: str = "") -> bool:
     """Draw one figure; a refusal is said and the others go on.
 
     With one seed, as in the quick profile, figures of intervals are refused by right: that is no fault.
     """
     try:
-        figure(name, folder, profile)
+        figure(name, folder, profile, study)
     except ValueError as error:
         say(f"{name}: not drawn, {error}")
         return isinstance(error, TooFew) and profile == "quick"

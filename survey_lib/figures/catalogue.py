@@ -41,7 +41,7 @@ def _read() -> dict[str, Entry]:
 FIGURES = _read()
 
 
-def figure(name: str, out: str | Path = "figures", profile: str = "published") -> list[Path]:
+def figure(name: str, out: str | Path = "figures", profile: str = "published", study: str = "") -> list[Path]:
     """Draw a figure of the catalogue from the store and save it with its data sheet.
 
     Parameters
@@ -52,6 +52,8 @@ def figure(name: str, out: str | Path = "figures", profile: str = "published") -
         Folder of the files.
     profile : str, default 'published'
         published, quick or full.
+    study : str, default ''
+        Another study than the figure's own.
 
     Returns
     -------
@@ -63,16 +65,17 @@ def figure(name: str, out: str | Path = "figures", profile: str = "published") -
     ValueError
         For an unknown name; the text lists near matches.
     """
-    drawing, keys = drawn(name, profile)
     entry = find(name)
+    study = study or entry.study
+    drawing, keys = drawn(name, profile, study)
     caption = f"{entry.caption.format(**drawing.about)} {drawing.says}."
     try:
-        return save_figure(drawing, name, caption, out, run_keys=keys, study=entry.study, profile=profile)
+        return save_figure(drawing, name, caption, out, run_keys=keys, study=study, profile=profile)
     finally:
         plt.close(drawing.figure)
 
 
-def drawn(name: str, profile: str = "published") -> tuple[Drawing, list[str]]:
+def drawn(name: str, profile: str = "published", study: str = "") -> tuple[Drawing, list[str]]:
     """A figure of the catalogue under its title, and the keys of the runs it was drawn from.
 
     Parameters
@@ -81,13 +84,15 @@ def drawn(name: str, profile: str = "published") -> tuple[Drawing, list[str]]:
         Name of the figure.
     profile : str, default 'published'
         published, quick or full.
+    study : str, default ''
+        Another study than the figure's own.
     """
     entry = find(name)
     house_style()
     runs = []
-    if entry.study:
+    if study := study or entry.study:
         live = profile != "published"
-        runs = [finished(entry.study, local=live, profile=profile if live else None)]
+        runs = [finished(study, local=live, profile=profile if live else None)]
     drawing = entry.draw(*runs)
     headline(drawing.figure, drawing.says)
     return drawing, sorted(key for table in runs for key in table["key"])

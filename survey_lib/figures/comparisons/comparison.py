@@ -15,7 +15,8 @@ DENSE = {"none": ("dense", "--"), "finetune": ("dense, trained longer", ":")}  #
 
 def tradeoff(frame: pd.DataFrame) -> Drawing:
     """Test error of magnitude, the L1 norm of filters and their random twins, at equal size and at equal MACs."""
-    where, main = main_setting(distinct(frame))
+    recipe = frame["recovery"].isin(DENSE) & (frame["recovery_lr"] == frame["recovery_lr"].mode()[0])
+    where, main = main_setting(distinct(frame[recipe]))
     examples = int(main["test_n"].fillna(main["data"].map(TESTS)).iloc[0])
     simple = main[main["method"].str.partition(" ")[0].isin(SIMPLE)]
     tables = {x: levels(simple, x, examples) for x in RATIOS}
