@@ -33,8 +33,12 @@ def test_a_control_is_subtracted_seed_by_seed():
 def test_one_cut_is_the_one_nearest_to_half_with_its_dense_networks():
     cuts = pd.DataFrame({"method": "l1-filter", "sparsity": [0.3, 0.55, 0.75], "recovery_lr": 0.1})
     dense = pd.DataFrame({"method": "dense", "sparsity": 0.0, "recovery_lr": [0.1, 0.2]})
-    kept = controls.one_cut(pd.concat([cuts, dense]))
-    assert kept.sparsity.tolist() == [0.55, 0] and kept.recovery_lr.tolist() == [0.1, 0.1]
+    masks = pd.DataFrame({"method": "magnitude", "sparsity": [0.55], "recovery_lr": 0.1})
+    kept = controls.one_cut(pd.concat([cuts, dense, masks]))
+    assert kept[["method", "sparsity", "recovery_lr"]].values.tolist() == [
+        ["l1-filter", 0.55, 0.1],
+        ["dense", 0.0, 0.1],
+    ]
 
 
 def test_only_inherited_weights_are_charged_for_their_parent():

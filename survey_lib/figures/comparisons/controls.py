@@ -25,10 +25,11 @@ CONTROLS = {
 
 
 def one_cut(frame: pd.DataFrame) -> pd.DataFrame:
-    """The dense networks and the cut that is nearest to half of the filters, at the rate that most runs recover with."""
-    cuts = frame.loc[frame["method"] == "l1-filter", "sparsity"]
-    half = min(cuts, key=lambda share: abs(share - 0.5))
-    return frame[frame["sparsity"].isin([0, half]) & (frame["recovery_lr"] == frame["recovery_lr"].mode()[0])]
+    """The dense networks and the cuts nearest to half of the filters, at the rate that most runs recover with."""
+    runs = frame[frame["recovery_lr"] == frame["recovery_lr"].mode()[0]]
+    cuts = runs["method"].isin(["l1-filter", "random-filter"])
+    half = min(runs.loc[cuts, "sparsity"], key=lambda share: abs(share - 0.5))
+    return runs[(runs["method"] == "dense") | cuts & (runs["sparsity"] == half)]
 
 
 def against_fine_tuning(runs: pd.DataFrame) -> pd.DataFrame:
