@@ -87,8 +87,9 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
         return found
     at = branch.at or at_compression(found, metric="lost", x=branch.x).name
     seeds = {seed: at_compression(rows, at, "lost", branch.x) for seed, rows in found.groupby("seed")}
-    # (seeds, methods); no column if no method ran on both sides of `at`
-    lost = pd.DataFrame(seeds).T.dropna(axis=1)
+    lost = pd.DataFrame(seeds).T.dropna(axis=1)  # (seeds, methods)
+    if lost.empty:  # no method was run on both sides of `at`
+        return pd.DataFrame()
     means = lost.mean().sort_values()
     rivals = lost[means.index[1:]].apply(lambda each: interval(each - lost[means.index[0]]).p)
     fields = {"need": branch.need, "recover": branch.recover, "study": branch.study, "x": branch.x, "at": at}

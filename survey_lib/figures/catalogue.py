@@ -53,7 +53,7 @@ def figure(name: str, out: str | Path = "figures", profile: str = "published", s
     profile : str, default 'published'
         published, quick or full.
     study : str, default ''
-        Another study than the figure's own.
+        Another study than the figure's own, for a figure that has one.
 
     Returns
     -------
@@ -85,14 +85,14 @@ def drawn(name: str, profile: str = "published", study: str = "") -> tuple[Drawi
     profile : str, default 'published'
         published, quick or full.
     study : str, default ''
-        Another study than the figure's own.
+        Another study than the figure's own, for a figure that has one.
     """
     entry = find(name)
     house_style()
     runs = []
-    if study := study or entry.study:
+    if entry.study:
         live = profile != "published"
-        runs = [finished(study, local=live, profile=profile if live else None)]
+        runs = [finished(study or entry.study, local=live, profile=profile if live else None)]
     drawing = entry.draw(*runs)
     headline(drawing.figure, drawing.says)
     return drawing, sorted(key for table in runs for key in table["key"])
