@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -83,13 +82,11 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
         cut = runs["recalibrated_accuracy"].astype(float).fillna(runs["pruned_accuracy"])
         found = runs.assign(lost=100 * (runs["dense_accuracy"] - cut))
     found = distinct(found.query(branch.where))
-    if found.empty:
-        return found
     at = branch.at or at_compression(found, metric="lost", x=branch.x).name
     seeds = {seed: at_compression(rows, at, "lost", branch.x) for seed, rows in found.groupby("seed")}
     lost = pd.DataFrame(seeds).T.dropna(axis=1)  # (seeds, methods)
-    if lost.empty:  # no method was run on both sides of `at`
-        return pd.DataFrame()
+    if lost.empty:  # no run, or no method with runs on both sides of `at`
+        return lost
     means = lost.mean().sort_values()
     rivals = lost[means.index[1:]].apply(lambda each: interval(each - lost[means.index[0]]).p)
     fields = {"need": branch.need, "recover": branch.recover, "study": branch.study, "x": branch.x, "at": at}
@@ -98,7 +95,7 @@ def _settle(runs: pd.DataFrame, branch: Branch) -> pd.DataFrame:
         | {
             "method": means.index,
             "lost": means.to_numpy(),
-            "best": np.arange(len(means)) == 0,
+            "best": means.index == means.index[0],
             "tied": holm(rivals).ge(0.05).reindex(means.index, fill_value=True).to_numpy(),
             "n": len(lost),
         }

@@ -185,7 +185,7 @@ def at_compression(
     """
     points = frame[frame["method"] != "dense"].groupby(["method", "sparsity"])[[x, metric]].mean()
     curves = {name: rows.sort_values(x).to_numpy().T for name, rows in points.groupby(level="method")}
-    at = min(places[-1] for places, _ in curves.values()) if at is None else at
+    at = min((places[-1] for places, _ in curves.values()), default=np.nan) if at is None else at
     values = {
         name: np.interp(np.log(at), np.log(places), y)
         for name, (places, y) in curves.items()
