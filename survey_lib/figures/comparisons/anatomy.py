@@ -1,4 +1,6 @@
-"""What pruning does: the chain of every method on one small matrix, and the story from network to time on a real layer."""
+"""What pruning is: a tree of methods, the chain of each on a small matrix, and the story of a real layer."""
+
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,14 +9,36 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from survey_lib.analysis.numbers import timing
+from survey_lib.analysis.tables import matching
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
-from survey_lib.charts.schematic import EMPTY
+from survey_lib.charts.schematic import EMPTY, box
 from survey_lib.experiment.runs.trained import load_trained
 
 WEIGHT = np.array([[0.0, 0.3, 1.0], [-1.1, 2.0, -2.1], [0.5, -3.0, 0.9], [4.0, 0.1, -0.2]])
 STEPS = ("weight", "score", "select", "mask", "what is left")
 LAYER, TIMED = "layer2.0.conv2.weight", "resnet-20-b"  # drawn; and timed once on a quiet machine
+
+
+def taxonomy() -> Drawing:
+    """The catalogue as a tree: structure, category, methods."""
+    table = matching()
+    rows = table.groupby(["structure", "category"], sort=False)["method"].agg(", ".join).reset_index()
+    rows["y"] = -rows.index
+    figure, axes = plt.subplots(figsize=(9, 0.55 * len(rows) + 0.8))
+    for colour, (structure, twigs) in zip(PALETTE, rows.groupby("structure", sort=False), strict=False):
+        middle = twigs["y"].mean()
+        axes.plot([0, 0.32], [rows["y"].mean(), middle], color=colour, zorder=1)
+        box(axes, 0.32, middle, structure, colour)
+        for twig in twigs.itertuples():
+            axes.plot([0.32, 0.58], [middle, twig.y], color=colour, zorder=1)
+            axes.text(0.6, twig.y, twig.category, fontsize=8, va="center", color=colour, weight="bold")
+            axes.text(0.76, twig.y, textwrap.fill(twig.method, 80), fontsize=7, va="center")
+    box(axes, 0, rows["y"].mean(), "pruning", DENSE)
+    axes.set(xlim=(-0.1, 1.9), ylim=(0.7 - len(rows), 0.7))
+    axes.axis("off")
+    says = f"{len(table)} methods in {len(rows)} categories"
+    return Drawing(figure, says, table[["method", "category", "when"]])
 
 
 def story() -> Drawing:
