@@ -28,7 +28,6 @@ from survey_lib.repository import LITERATURE
 
 WITHOUT_DATA = COSTS["weights only"] | {"flow"}  # evidence that no training example is looked at for
 CHANNEL_SCOPES = ("layerwise", "global", "isomorphic")
-CATEGORIES = ("weight", "pattern", "filter", "channel", "depth", "head")
 
 
 @dataclass(frozen=True)

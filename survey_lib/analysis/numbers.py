@@ -1,7 +1,6 @@
 """Numbers that prose may state, each computed from what is published: findings, levels, rows of papers."""
 
 import json
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pandas as pd
@@ -9,18 +8,10 @@ import pandas as pd
 from survey_lib.analysis import literature
 from survey_lib.analysis.claims import FILE
 from survey_lib.analysis.replication import replications
+from survey_lib.analysis.tables import finished
 from survey_lib.experiment import speed
-from survey_lib.experiment.sweeps import results_table, store
+from survey_lib.experiment.sweeps import results_table
 from survey_lib.lookup import known
-
-
-@dataclass(frozen=True)
-class Level:
-    """Mean of a metric over the seeds of one configuration, standard deviation, number of seeds."""
-
-    mean: float
-    std: float
-    n: int
 
 
 def finding(name: str) -> SimpleNamespace:
@@ -49,8 +40,8 @@ def finding(name: str) -> SimpleNamespace:
     return SimpleNamespace(**stored[known("finding", name, stored)])
 
 
-def level(study: str, where: str, metric: str = "accuracy", stage: str = "recovered") -> Level:
-    """The level that published runs of one configuration reach.
+def level(study: str, where: str, metric: str = "accuracy", stage: str = "recovered") -> SimpleNamespace:
+    """The level that published runs of one configuration reach: mean, std and n over its seeds.
 
     Parameters
     ----------
@@ -75,8 +66,7 @@ def level(study: str, where: str, metric: str = "accuracy", stage: str = "recove
     3
     """
     column = metric if stage == "recovered" else f"{stage}_{metric}"
-    runs = store.results(study, local=False)
-    runs = runs[(runs["status"] == "done") & (runs["profile"] == "full")].query(where)
+    runs = finished(study, local=False, profile="full").query(where)
     if column not in runs or runs[column].isna().any():
         raise ValueError(f"study {study} has no {column!r} for these runs; columns: {', '.join(runs)}")
     if runs.empty or runs["seed"].duplicated().any():
@@ -85,7 +75,7 @@ def level(study: str, where: str, metric: str = "accuracy", stage: str = "recove
             f"a level needs one run a seed; {where!r} leaves {len(runs)} runs of {runs['seed'].nunique()} "
             f"seeds of study {study}, which differ in: {', '.join(values[values > 1].index) or 'method only'}"
         )
-    return Level(float(runs[column].mean()), float(runs[column].std(ddof=1)), len(runs))
+    return SimpleNamespace(mean=float(runs[column].mean()), std=float(runs[column].std()), n=len(runs))
 
 
 def published(paper: str, **fields: object) -> SimpleNamespace:
@@ -108,10 +98,8 @@ def published(paper: str, **fields: object) -> SimpleNamespace:
     >>> float(published("lin2020hrank", model="ResNet-56", flops_reduction_pct=50).pruned_metric)
     93.17
     """
-    rows = literature.published()
-    rows = rows[rows["paper_key"] == paper]
-    for name, value in fields.items():
-        rows = rows[rows[name] == value]
+    rows, key = literature.published(), {"paper_key": paper} | fields
+    rows = rows[(rows[list(key)] == pd.Series(key)).all(axis=1)]
     if len(rows) != 1:
         shown = rows[["method", "dataset", "model", "sparsity_pct", "flops_reduction_pct"]].head(5)
         raise ValueError(

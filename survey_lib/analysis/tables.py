@@ -4,38 +4,16 @@ from statistics import fmean, stdev
 
 import pandas as pd
 
-from survey_lib.catalogue import CATEGORIES, METHODS
 from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.results_table import LATER
 from survey_lib.lookup import known
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
-VARIANTS = (
-    "pattern",
-    "scope",
-    "schedule",
-    "recovery",
-    "recovery_lr",
-    "rewind_epoch",
-    "evidence",
-    "layer",
-    "ticket",
-    "rounds",
-    "recovery_epochs",
-    "epochs",
-    "lr",
-    "when",
-    "asked_macs",
-    *LATER,
-)
+VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer")
+VARIANTS += ("ticket", "rounds", "recovery_epochs", "epochs", "lr", "when", "asked_macs", *LATER)
 INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
 TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mnist": 10_000}  # images
-CHOICES = {
-    "category": CATEGORIES,
-    "when": ("before", "during", "after", "any"),
-    "needs": ("nothing", *sorted({name for method in METHODS.values() for name in method.needs})),
-}
 
 
 def matching(
@@ -62,18 +40,16 @@ def matching(
     ValueError
         For a category, a moment or an evidence that does not exist.
     """
+    every = table = catalogue().reset_index()
     for field, chosen in (("category", category), ("when", when), ("needs", needs)):
         if chosen:
-            known(field, chosen, CHOICES[field])
-    table = catalogue().reset_index()
-    keep = (table["category"] == (category or table["category"])) & (
-        table["when"].isin([when, "any"]) | (when is None)
-    )
-    if needs:
-        keep &= table["needs"].map(lambda found: needs in found.split())
+            values = every[field].str.split()
+            fits = {known(field, chosen, sorted(set(values.explode()))), "any"}  # of `when`
+            table = table[[not fits.isdisjoint(found) for found in values[table.index]]]
     for word in words:
-        keep &= (table["method"] + " " + table["what it does"]).str.contains(word, case=False, regex=False)
-    return table[keep].reset_index(drop=True)
+        said = table["method"] + " " + table["what it does"]
+        table = table[said.str.contains(word, case=False, regex=False)]
+    return table.reset_index(drop=True)
 
 
 def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataFrame:

@@ -44,12 +44,9 @@ def looks(methods: Iterable[str]) -> dict[str, dict]:
     for name in sorted(methods, key=lambda name: (name not in HOME, name)):
         colour, marker = _home(name)
         markers = RANDOM_MARKERS if colour == GREY else MARKERS
-        while (style := {"color": colour, "marker": markers[marker % len(markers)]}) in styles.values():
-            marker += 1
-            if marker > 2 * len(markers):  # more variants of one method than there are markers
-                every = list(COLOURS)
-                colour, marker = every[(every.index(colour) + 1) % len(every)], 0
-        styles[name] = style
+        markers = markers[marker:] + markers[:marker]
+        free = ({"color": one, "marker": mark} for one in (colour, *COLOURS) for mark in markers)
+        styles[name] = next(style for style in free if style not in styles.values())
     return {name: styles[name] for name in sorted(styles)}
 
 
