@@ -58,18 +58,3 @@ def test_the_figure_has_a_bar_a_step_and_says_how_fast_aligned_cuts_are(monkeypa
     bars = drawing.figure.axes[0].patches[1:]  # the first is the band
     assert [bar.get_width() for bar in bars] == pytest.approx([1.0, 0.9, 2.0, 2.5])
     assert "is 2.5 to 2.5 times as fast" in drawing.says
-
-
-def test_kinds_of_operators_are_compared_dense_over_aligned():
-    rows = [
-        ("dense", "norm", 8.0, 6.0),
-        ("aligned", "norm", 4.0, 3.0),
-        ("dense", "convolution", 16.0, 18.0),
-        ("aligned", "convolution", 4.0, 6.0),
-        ("cut", "norm", 9.0, 9.0),
-    ]
-    frame = pd.DataFrame(rows, columns=["variant", "kind", "flops", "seconds"]).assign(model="m", bytes=2.0)
-    table = from_mask_to_speed.by_kind(frame).loc["m"]
-    assert table["flops"].to_dict() == {"convolution": 4, "norm": 2}
-    assert table["seconds"].to_dict() == {"convolution": 3, "norm": 2}
-    assert table["share"].to_dict() == {"convolution": 0.75, "norm": 0.25}

@@ -89,14 +89,3 @@ def _gains(table: pd.DataFrame, axes: Axes) -> None:
     axes.axvline(1, color=DENSE, linestyle="--", linewidth=1)
     axes.set(xlabel="speed-up over dense, same runtime", ylim=(len(table) - 0.5, -0.5))
     axes.grid(axis="y", visible=False)
-
-
-def by_kind(roofed: pd.DataFrame) -> pd.DataFrame:
-    """How many times less each kind of operator computes, moves and takes once aligned, and its share of dense time."""
-    pair = roofed[roofed["variant"].isin(["dense", "aligned"])]
-    sums = pair.groupby(["model", "kind", "variant"])[["flops", "bytes", "seconds"]].sum().unstack("variant")
-    table = pd.DataFrame(
-        {name: sums[name]["dense"] / sums[name]["aligned"] for name in ("flops", "bytes", "seconds")}
-    )
-    seconds = sums["seconds"]["dense"]
-    return table.assign(share=seconds / seconds.groupby("model").transform("sum"))
