@@ -158,8 +158,8 @@ def test_friedman_sees_a_fixed_order_and_no_order():
 
 
 def test_a_ranking_needs_methods_and_common_blocks():
-    with pytest.raises(ValueError, match="no block .* has every method"):
-        ranking(pd.concat([frame({"a": [0.5]}), frame({"b": [0.5]}).assign(seed=7)]))
+    with pytest.raises(TooFew, match="with every method; got 0"):
+        ranking(pd.concat([frame({"a": [0.5], "b": [0.4]}), frame({"c": [0.5]}).assign(seed=7)]))
     with pytest.raises(ValueError, match="3 methods; got a, b"):
         ranking(frame({"a": [0.5, 0.4], "b": [0.4, 0.3]}))
     with pytest.raises(TooFew, match="two blocks"):

@@ -135,7 +135,8 @@ def ranking(frame: pd.DataFrame) -> Ranking:
     """
     from scipy import stats  # only here, see above
 
-    ranks = _values(frame).rank(axis=1, ascending=False)
+    values = pd.DataFrame({block: at_compression(rows) for block, rows in frame.groupby(BLOCK)}).T
+    ranks = values.dropna().rank(axis=1, ascending=False)
     n, methods = ranks.shape
     if methods < 3:
         raise ValueError(f"a ranking needs 3 methods; got {', '.join(ranks.columns)}")
@@ -146,17 +147,6 @@ def ranking(frame: pd.DataFrame) -> Ranking:
     distance = q * np.sqrt(methods * (methods + 1) / (6 * n)) if enough else np.nan
     p_value = stats.friedmanchisquare(*ranks.to_numpy().T).pvalue
     return Ranking(ranks.mean().sort_values(), n, float(p_value), float(distance))
-
-
-def _values(frame: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy at equal compression: one row a block that has every method, one column a method."""
-    values = {block: at_compression(rows) for block, rows in frame.groupby(BLOCK)}
-    table = pd.DataFrame(values).T.dropna()
-    if table.empty:
-        raise ValueError(
-            "no block (data, model, seed) has every method; run `survey status STUDY` to see what is missing"
-        )
-    return table
 
 
 def at_compression(

@@ -77,7 +77,7 @@ def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataF
         raise ValueError(
             f"study {study} has no finished runs; first: survey sweep {study} --profile {profile or 'quick'}"
         )
-    return done
+    return done.reset_index(drop=True)
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:

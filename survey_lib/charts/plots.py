@@ -86,6 +86,8 @@ def lines(
 ) -> pd.DataFrame:
     """Lines through the means over seeds of each sparsity, with one standard deviation, and n in the corner.
 
+    An error stands beside that of the dense network.
+
     Parameters
     ----------
     runs : pd.DataFrame
@@ -115,6 +117,8 @@ def lines(
     for name, style in (styles or looks(set(runs[by]))).items():
         edge = {"markeredgecolor": style["color"], "label": name}
         sns.lineplot(placed[placed[by] == name], x="x", y=y, ax=axes, **look, **edge, **style)
+    if y == "error":
+        dense_line(axes, 1 - runs["dense_accuracy"].mean())
     scale(axes, x)
     axes.set_ylabel(LABELS.get(y, y))
     note_n(axes, table["n"])

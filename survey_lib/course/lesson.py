@@ -14,9 +14,9 @@ from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
 from PIL import Image
 
-from survey_lib.analysis.tables import study_card
+from survey_lib.analysis.tables import finished, study_card
 from survey_lib.charts.plots import house_style
-from survey_lib.experiment.sweeps import store, sweep
+from survey_lib.experiment.sweeps import sweep
 from survey_lib.lookup import known
 
 PROFILES = ("published", "quick", "full")
@@ -79,14 +79,9 @@ def study(name: str, profile: str) -> pd.DataFrame:
         Where there are no runs; the text says how to get them.
     """
     if profile == "published":
-        runs = store.results(name, local=False)
-    else:
-        sweep.sweep(name, profile, jobs=os.cpu_count() or 1)
-        runs = store.results(name, profile=profile)
-    done = runs[runs["status"] == "done"].reset_index(drop=True)
-    if done.empty:
-        raise ValueError(f"study {name} has no finished run of profile {profile}; see: survey status {name}")
-    return done
+        return finished(name, local=False)
+    sweep.sweep(name, profile, jobs=os.cpu_count() or 1)
+    return finished(name, local=True, profile=profile)
 
 
 def card(runs: pd.DataFrame) -> None:

@@ -19,7 +19,6 @@ def depth_against_width(frame: pd.DataFrame) -> Drawing:
     for axes, (title, metric) in zip(grid, STAGES.items(), strict=True):
         runs = main.assign(error=1 - main[metric])
         tables[title] = plots.lines(runs, axes, "speedup_theoretical", "error")
-        plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
         axes.set(title=title, yscale="log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
         words.append(f"{title} {_verdict(main, metric)}")

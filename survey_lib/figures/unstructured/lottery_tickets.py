@@ -40,7 +40,6 @@ def over_sparsity(lines: Mapping[str, pd.DataFrame], axes: Axes) -> pd.DataFrame
         for place, name in enumerate(lines)
     }
     table = plots.lines(runs, axes, "kept", "error", "line", styles=styles)
-    plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
     kept_axis(axes, table["sparsity"].unique())
     axes.set_ylabel("test error, %")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1, symbol=""))

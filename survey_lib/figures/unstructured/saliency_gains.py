@@ -33,8 +33,7 @@ def before_and_after(frame: pd.DataFrame) -> Drawing:
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
         runs = main[(main["recovery"] == stage) & (main["method"] != "dense")]
         tables[title] = table = plots.lines(runs, axes, "compression", "error", styles=_styles(runs))
-        plots.dense_line(axes, 1 - runs["dense_accuracy"].mean())
-        axes.set(title=title, yscale="log", ylabel="test error", ylim=(0.085, 1))
+        axes.set(title=title, yscale="log", ylim=(0.085, 1))
         chosen = table[~table["method"].str.startswith("random")]
         ends = chosen.loc[chosen["sparsity"] == chosen["sparsity"].max(), "mean"]
         apart.append(f"{100 * (ends.max() - ends.min()):.1f} {title}")
