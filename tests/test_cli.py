@@ -130,7 +130,7 @@ REFUSALS = [
     ((*PRUNE, "--model", "torch.nn:Flatten", "--finetune", "-1"), "-1"),
     (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),
     (("methods", "no-such-method"), "no method matches"),
-    (("methods", "--needs", "foo"), "unknown needs 'foo'; near: flow; allowed: nothing, act_grad, act_in"),
+    (("methods", "--needs", "foo"), "unknown needs 'foo'; near: flow; allowed: nothing"),
     (("notebooks", "run", "07", "--jobs", "0"), "0 is not in the range x>=1"),
     (("reproduce", "--profile", "fast"), "'fast' is not one of 'quick', 'full'"),
     (("student", "README.md"), "Directory 'README.md' is a file"),

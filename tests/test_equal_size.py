@@ -41,15 +41,6 @@ def test_curves_without_a_common_compression_have_no_gap():
     assert mean_gap(runs({"a": {2: 0.9, 4: 0.8}, "b": {8: 0.8, 16: 0.7}}), "b", "a").empty
 
 
-def test_equal_sparsity_and_equal_compression_may_disagree_in_sign():
-    """c removes the same shares as a but with each is twice as small, and less accurate."""
-    frame = runs({"a": {2: 0.9, 4: 0.8, 8: 0.7}})
-    other = frame.assign(method="c", compression=2 * frame["compression"], accuracy=frame["accuracy"] - 0.02)
-    both = pd.concat([frame, other], ignore_index=True)
-    assert mean_gap(both, "c", "a", "sparsity").item() == pytest.approx(-0.02)
-    assert mean_gap(both, "c", "a").item() == pytest.approx(0.08)
-
-
 def test_the_interval_counts_seeds_not_points():
     frames = [
         runs({"a": {2: 0.9, 8: 0.9}, "b": {2: 0.9 + gap, 8: 0.9 + gap}}, seed)

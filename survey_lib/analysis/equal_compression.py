@@ -19,7 +19,7 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.D
 
     Weighted metrics of a seed add up to first minus second. Without `along`, a side is the mean of its runs
     of the seed. Along x, a side is its curve, interpolated between its runs and averaged over the x that both
-    curves cover, `low` to `high`; x counts by its logarithm, sparsity as it is. Nothing is extrapolated:
+    curves cover, `low` to `high`; x counts by its logarithm. Nothing is extrapolated:
     seeds without a common range, or with one side only, are left out.
 
     Parameters
@@ -29,7 +29,7 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.D
     second : pd.DataFrame
         Runs of the other.
     along : str, default ''
-        x: compression, speedup_theoretical, training_macs or sparsity.
+        x: compression, speedup_theoretical or training_macs.
 
     Raises
     ------
@@ -44,24 +44,15 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.D
     parts = []
     for seed in sorted(set(first["seed"]) & set(second["seed"])):
         sides = [side[side["seed"] == seed] for side in (first, second)]
-        places = [_place(side, along) for side in sides]
+        places = [np.log(side[along].to_numpy(float)) if along else np.zeros(len(side)) for side in sides]
         low, high = max(place.min() for place in places), min(place.max() for place in places)
         if low <= high:
             grid = np.linspace(low, high, POINTS if along else 1)
-            ends = (low, high) if along == "sparsity" else np.exp((low, high))
-            parts += [
-                side.assign(weight=sign * _shares(place, grid), low=ends[0], high=ends[1])
-                for side, place, sign in zip(sides, places, (1, -1), strict=True)
-            ]
-    return (
-        pd.concat(parts, ignore_index=True) if parts else both.iloc[:0].assign(weight=0.0, low=0.0, high=0.0)
-    )
-
-
-def _place(side: pd.DataFrame, x: str) -> np.ndarray:
-    if not x:
-        return np.zeros(len(side))
-    return side[x].to_numpy() if x == "sparsity" else np.log(side[x].to_numpy(dtype=float))
+            for side, place, sign in zip(sides, places, (1, -1), strict=True):
+                weight = sign * _shares(place, grid)
+                parts.append(side.assign(weight=weight, low=np.exp(low), high=np.exp(high)))
+    none = both.iloc[:0].assign(weight=0.0, low=0.0, high=0.0)
+    return pd.concat(parts, ignore_index=True) if parts else none
 
 
 def _shares(places: np.ndarray, grid: np.ndarray) -> np.ndarray:

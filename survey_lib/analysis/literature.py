@@ -78,8 +78,8 @@ def baselines() -> pd.DataFrame:
     return found.sort_values("spread", ascending=False).reset_index()
 
 
-def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
-    """Published points to lay over our curves.
+def overlay(dataset: str, model: str) -> pd.DataFrame:
+    """What the authors of methods claim on one network.
 
     Parameters
     ----------
@@ -87,8 +87,6 @@ def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
         As in the literature data.
     model : str
         As in the literature data.
-    own : bool, default True
-        Only what a method's authors claim; otherwise only what others measured.
 
     Returns
     -------
@@ -100,7 +98,7 @@ def overlay(dataset: str, model: str, own: bool = True) -> pd.DataFrame:
     ValueError
         For a pair without points; the text lists near matches.
     """
-    table = published().query("metric == 'top1 %' and own == @own")
+    table = published().query("metric == 'top1 %' and own")
     networks = table["dataset"] + " " + table["model"]
     wanted = known("network with published points", f"{dataset} {model}", sorted(set(networks)))
     chosen = table[networks == wanted]

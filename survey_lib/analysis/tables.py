@@ -44,7 +44,7 @@ def matching(
     for field, chosen in (("category", category), ("when", when), ("needs", needs)):
         if chosen:
             values = every[field].str.split()
-            fits = {known(field, chosen, sorted(set(values.explode()))), "any"}  # of `when`
+            fits = {known(field, chosen, values.explode().unique()), "any"}  # of `when`
             table = table[[not fits.isdisjoint(found) for found in values[table.index]]]
     for word in words:
         said = table["method"] + " " + table["what it does"]

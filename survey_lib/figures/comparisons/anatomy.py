@@ -56,18 +56,17 @@ def story() -> Drawing:
     for axes, (title, layer) in zip(pictures, layers.items(), strict=True):
         mosaic = layer.transpose(0, 2, 1, 3).reshape(3 * layer.shape[0], -1)  # a kernel is a tile of 3x3
         axes.imshow(mosaic, cmap="Blues", vmin=0, vmax=np.quantile(weight, 0.98))
-        axes.set(title=title, xlim=(-0.5, 95.5), ylim=(95.5, -0.5), xticks=[], yticks=[])
-        axes.set_xlabel(f"{layer.size:,} numbers stored")
+        axes.set(title=title, xlabel=f"{layer.size:,} numbers stored", xticks=[], yticks=[])
+        axes.set(xlim=(-0.5, 95.5), ylim=(95.5, -0.5))
         axes.spines[:].set_visible(False)
         axes.grid(False)
-    time = {name: 1000 * timing(TIMED, name).median_s for name in ("dense", "masked", "cut")}
-    clock.bar(list(time), list(time.values()), color=[GREY, PALETTE[0], PALETTE[1]], width=0.6)
-    clock.bar_label(clock.containers[0], [f"{value:.0f}" for value in time.values()], fontsize=8)
+    time = pd.Series({name: 1000 * timing(TIMED, name).median_s for name in ("dense", "masked", "cut")})
+    clock.bar(time.index, time, color=[GREY, PALETTE[0], PALETTE[1]], width=0.6)
+    clock.bar_label(clock.containers[0], fmt="%.0f", fontsize=8)
     clock.set(title="4. The time", ylabel="ms for 16 images", ymargin=0.12)
     clock.grid(axis="x", visible=False)
     assert time["masked"] > 0.9 * time["dense"] > time["cut"]
-    stored = [layer.size for layer in layers.values()]
-    data = pd.DataFrame({"stored": stored, "ms": list(time.values())}, list(time))
+    data = pd.DataFrame({"stored": [layer.size for layer in layers.values()], "ms": time})
     says = "Zeros take as long as other numbers; only the cut is faster"
     return Drawing(figure, says, data, {"layer": LAYER, "timed": TIMED})
 
@@ -81,11 +80,9 @@ def chain() -> Drawing:
         axes.set_title(step)
     grid[0, 0].set_ylabel("magnitude\n(weights, masked)")
     grid[1, 0].set_ylabel("l1-filter\n(rows, cut out)")
-    says = (
-        f"Half removed both times: the masked matrix still stores {WEIGHT.size} numbers, the cut one {stored}"
-    )
+    sizes = f"the masked matrix still stores {WEIGHT.size} numbers, the cut one {stored}"
     data = pd.DataFrame({"unit": ["weight", "row"], "removed": [0.5, 0.5], "stored": [WEIGHT.size, stored]})
-    return Drawing(figure, says, data)
+    return Drawing(figure, f"Half removed both times: {sizes}", data)
 
 
 def _row(axes: np.ndarray, score: np.ndarray) -> int:
@@ -111,8 +108,8 @@ def _cells(axes: Axes, values: np.ndarray, keep: np.ndarray) -> None:
 def _ranked(axes: Axes, ordered: np.ndarray) -> None:
     """Scores in ascending order; the lower half is hatched, left of the line."""
     half, top = len(ordered) // 2, ordered.max()
-    axes.bar(range(half), ordered[:half], color=GREY, hatch="///", edgecolor="white")
-    axes.bar(range(half, 2 * half), ordered[half:], color=PALETTE[0])
+    look = {"color": [GREY] * half + [PALETTE[0]] * half, "hatch": ["///"] * half + [""] * half}
+    axes.bar(range(2 * half), ordered, edgecolor="white", **look)
     axes.axvline(half - 0.5, color=DENSE, linestyle="--", linewidth=1)
     axes.text(half - 0.5, top, "removed  ", ha="right", va="top", fontsize=7)
     axes.text(half - 0.5, top, "  kept", ha="left", va="top", fontsize=7)
