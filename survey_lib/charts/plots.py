@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from survey_lib.charts.looks import DENSE, GREY, MARKERS, PALE, PALETTE, looks  # noqa: F401
 
@@ -152,6 +153,26 @@ def scale(axes: Axes, x: str) -> None:
     if x in ("compression", "speedup_theoretical"):
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}×")
+
+
+def logarithm(axes: Axes, which: str, unit: str = "") -> None:
+    """Make an axis logarithmic, with plain numbers at 1, 2 and 5 of each power of ten.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    which : str
+        x or y.
+    unit : str, default ''
+        % for shares.
+    """
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    factor = 100 if unit == "%" else 1
+    axis.set_major_formatter(lambda value, _: f"{factor * value:g}{unit}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def note_n(axes: Axes, counts: pd.Series) -> None:

@@ -34,9 +34,8 @@ def tradeoff(frame: pd.DataFrame) -> Drawing:
             level = 1 - dense["accuracy"].mean()
             axes.axhline(level, color=plots.DENSE, linewidth=1, linestyle=line, label=label)
         plots.scale(axes, x)
-    grid[0].set(yscale="log", ylabel="test error")
-    grid[0].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    grid[0].yaxis.set_minor_formatter(lambda value, _: f"{value:.0%}" if value < 0.5 else "")
+    plots.logarithm(grid[0], "y", "%")
+    grid[0].set_ylabel("test error")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     size, macs = (_gap(main, x) for x in RATIOS)
     says = f"Magnitude keeps {size} than l1-filter at equal size, and {macs} at equal MACs"

@@ -3,8 +3,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
@@ -24,9 +22,10 @@ def losses(frame: pd.DataFrame) -> Drawing:
     for (metric, label), axes in zip(METRICS.items(), grid, strict=True):
         table = plots.lines(pruned, axes, "sparsity", metric, err_style="bars")
         tables.append(table.assign(metric=metric))
-        _logarithmic(axes, label)
+        plots.logarithm(axes, "y")
+        axes.set_ylabel(label)
     plots.dense_line(grid[0], frame.loc[frame["method"] == "dense", "written_loss"].mean())
-    grid[0].set_yticks([1, 2, 4, 8, 16])
+    grid[0].set_ylim(1)
     grid[1].set_xlabel("sparsity of the linear layers")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     half = pruned[np.isclose(pruned["sparsity"], 0.5) & (pruned["method"] != "random")]
@@ -48,8 +47,8 @@ def structures(frame: pd.DataFrame) -> Drawing:
     figure, axes = plt.subplots(figsize=(5.6, 4.6))
     table = plots.lines(pruned, axes, "compression", "loss", err_style="bars", styles=styles)
     plots.dense_line(axes, frame.loc[frame["method"] == "dense", "loss"].mean())
-    _logarithmic(axes, "loss, nats a token")
-    axes.set(xscale="linear", yticks=[1, 2, 4, 8])
+    plots.logarithm(axes, "y")
+    axes.set(xscale="linear", ylabel="loss, nats a token", ylim=(1, None))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     figure.legend(loc="outside lower center", ncols=3)
     parts = table[table["method"].isin(cut)]
@@ -58,10 +57,3 @@ def structures(frame: pd.DataFrame) -> Drawing:
     share = "every size" if more == len(parts) else f"{more} of {len(parts)} sizes"
     says = f"At {share}, cutting out parts adds more loss than removing single weights by magnitude"
     return Drawing(figure, says, table)
-
-
-def _logarithmic(axes: Axes, label: str) -> None:
-    """A logarithmic axis with plain numbers at its large ticks."""
-    axes.set(yscale="log", ylabel=label)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -19,8 +19,8 @@ def depth_against_width(frame: pd.DataFrame) -> Drawing:
     for axes, (title, metric) in zip(grid, STAGES.items(), strict=True):
         runs = main.assign(error=1 - main[metric])
         tables[title] = plots.lines(runs, axes, "speedup_theoretical", "error")
-        axes.set(title=title, yscale="log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+        axes.set_title(title)
+        plots.logarithm(axes, "y", "%")
         words.append(f"{title} {_verdict(main, metric)}")
     grid[0].set_xlabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1)

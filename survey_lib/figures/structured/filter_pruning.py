@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
+from survey_lib.charts.plots import logarithm
 
 SHARE = 0.3  # of the filters: at larger shares the networks as cut are all close to chance
 STAGES = {
@@ -32,10 +33,8 @@ def criteria(frame: pd.DataFrame) -> Drawing:
     figure, axes = plt.subplots(figsize=(5.6, 4.4))
     _rows(runs, error, axes)
     axes.axvline(1 - runs["dense_accuracy"].mean(), color=DENSE, linestyle="--", linewidth=1, label="dense")
-    ticks = [0.04, 0.1, 0.2, 0.4, 0.7]
-    axes.set(xscale="log", xlabel="test error")
-    axes.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
-    axes.minorticks_off()
+    logarithm(axes, "x", "%")
+    axes.set_xlabel("test error")
     figure.legend(loc="outside lower center", ncols=2)
     cut, measured, recovered = 100 * (error.max() - error.min())
     says = (

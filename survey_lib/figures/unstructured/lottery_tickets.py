@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
@@ -40,35 +40,19 @@ def over_sparsity(lines: Mapping[str, pd.DataFrame], axes: Axes) -> pd.DataFrame
         for place, name in enumerate(lines)
     }
     table = plots.lines(runs, axes, "kept", "error", "line", styles=styles)
-    kept_axis(axes, table["sparsity"].unique())
-    axes.set_ylabel("test error, %")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1, symbol=""))
+    kept_axis(axes)
+    axes.set_ylabel("test error")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     if table["mean"].max() > 3 * table["mean"].min():
-        axes.set_yscale("log")
-        axes.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 0.9], ["2", "5", "10", "20", "50", "90"])
-        axes.yaxis.set_minor_locator(NullLocator())
+        plots.logarithm(axes, "y", "%")
     return table[["sparsity", "mean", "std", "n", "line"]]
 
 
-def kept_axis(axes: Axes, sparsities: list[float]) -> None:
-    """The kept share on a logarithm, much kept on the left.
-
-    Parameters
-    ----------
-    axes : Axes
-        Where to draw.
-    sparsities : list[float]
-        Those that were run; ticks are at those that leave room for a number.
-    """
-    kept = sorted(1 - sparsity for sparsity in sparsities)
-    ticks = kept[:1]
-    for share in kept:
-        ticks += [share] if share > 1.5 * ticks[-1] else []
-    axes.set_xscale("log")
-    axes.set_xlim(max(kept) * 1.2, min(kept) / 1.2)
-    axes.set_xticks(ticks, [f"{100 * share:.2g}" for share in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("kept weights, %")
+def kept_axis(axes: Axes) -> None:
+    """The kept share on a logarithm, much kept on the left."""
+    plots.logarithm(axes, "x", "%")
+    axes.invert_xaxis()
+    axes.set_xlabel("kept weights")
 
 
 def winning(frame: pd.DataFrame) -> Drawing:
@@ -101,7 +85,7 @@ def early(frame: pd.DataFrame) -> Drawing:
         rows = toy[toy["method"] == method]
         lines = {ticket: rows[rows["ticket"] == ticket] for ticket in TICKETS}
         tables.append(over_sparsity(lines | {"random, from the start": random}, axes).assign(method=method))
-        axes.set(title=method, ylabel="test error, %" if method == methods[0] else "")
+        axes.set(title=method, ylabel="test error" if method == methods[0] else "")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     table = pd.concat(tables, ignore_index=True)
     end = table["sparsity"].max()

@@ -33,12 +33,11 @@ def before_and_after(frame: pd.DataFrame) -> Drawing:
     for axes, (stage, title) in zip(grid, STAGES.items(), strict=True):
         runs = main[(main["recovery"] == stage) & (main["method"] != "dense")]
         tables[title] = table = plots.lines(runs, axes, "compression", "error", styles=_styles(runs))
-        axes.set(title=title, yscale="log", ylim=(0.085, 1))
+        plots.logarithm(axes, "y", "%")
+        axes.set(title=title, ylim=(0.085, 1))
         chosen = table[~table["method"].str.startswith("random")]
         ends = chosen.loc[chosen["sparsity"] == chosen["sparsity"].max(), "mean"]
         apart.append(f"{100 * (ends.max() - ends.min()):.1f} {title}")
-    grid[0].set_yticks([0.1, 0.2, 0.5, 1], ["10 %", "20 %", "50 %", "100 %"])
-    grid[0].minorticks_off()
     grid[1].set_ylabel("")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     says = f"With {1 - main['sparsity'].max():.0%} of the weights left, criteria differ by {', '.join(apart)} (points)"

@@ -19,7 +19,7 @@ def scope_and_schedule(frame: pd.DataFrame) -> Drawing:
     schedules = {"style": "schedule", "style_order": ["one-shot", "iterative"], "markers": True}
     sns.lineplot(runs, x="kept", y="error", errorbar="sd", err_style="bars", **scopes, **schedules, ax=axes)
     dense_line(axes, 100 * (1 - runs["dense_accuracy"].mean()))
-    kept_axis(axes, sorted(runs["sparsity"].unique()))
+    kept_axis(axes)
     axes.set(ylabel="test error, %")
     least = runs[(runs["sparsity"] == runs["sparsity"].max()) & (runs["schedule"] == "one-shot")]
     errors = least.groupby("scope")["error"].mean()
