@@ -74,7 +74,8 @@ def slurm(**wishes: object) -> None:
 def status(study: str | None) -> None:
     """Count the runs of STUDY, or of every study: done and left.
 
-    `published` are in data/results; done, failed, refused and left are counted on this machine. `minutes` is what one worker needs for those that are left, if they cost what finished runs did.
+    `published` are in data/results; done, failed, refused and left are counted on this machine.
+    `minutes` is what one worker needs for those that are left, if they cost what finished runs did.
     """
     import pandas as pd
 

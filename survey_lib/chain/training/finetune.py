@@ -35,7 +35,8 @@ def finetune(
     runs through one cycle: a cosine from lr/25 up to `lr` over the first 30 % of the steps, then down to 0.
     With a teacher, usually the dense parent, the model learns the teacher's softened classes as well (Hinton
     et al. 2015, arXiv 1503.02531): (1 − w) · L + w · T² · KL(softmax(z_teacher / T) ‖ softmax(z / T)), a mean
-    over the examples. The factor T² keeps the gradient of the second term at the same size whatever T is. T = 4, w = 0.9.
+    over the examples. The factor T² keeps the gradient of the second term at the same size whatever
+    T is. T = 4 and w = 0.9.
 
     Parameters
     ----------
@@ -60,8 +61,9 @@ def finetune(
     Raises
     ------
     ValueError
-        For batches that are empty, are no pairs or last for one epoch only; for epochs or lr out of range; for a frozen model; for masks that do not fit it; for a teacher that knows other
-        classes.
+        For batches that are empty, are no pairs or last for one epoch only; for epochs or lr out of
+        range; for a frozen model; for masks that do not fit it; for a teacher that knows
+        other classes.
     FloatingPointError
         If the loss is no longer finite.
 

@@ -62,9 +62,9 @@ def row(study: str, record: dict) -> dict:
     end of the run; corrupted_accuracy on the corrupted test set, divergence (nats) from the dense language
     model, written_loss on stories written by hand, where measured. pruned_accuracy is as cut,
     recalibrated_accuracy with new batch-norm statistics, both before recovery; dense_accuracy that of the
-    same seed's dense model; best_test_accuracy the best epoch's, where it was followed. trained_epochs, examples, training_macs (on dense hardware),
-    nonzero_training_macs (theoretical) and seconds are totals over dense training, pruning and recovery;
-    pruning_macs and recovery_macs are those stages' part.
+    same seed's dense model; best_test_accuracy the best epoch's, where it was followed. trained_epochs,
+    examples, training_macs (on dense hardware), nonzero_training_macs (theoretical) and seconds are totals
+    over dense training, pruning and recovery; pruning_macs and recovery_macs are those stages' part.
 
     Parameters
     ----------

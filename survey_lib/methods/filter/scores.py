@@ -168,9 +168,9 @@ def chip(evidence: Evidence) -> Tensor:
     """Remove channels whose maps the others can express (sui2021chip).
 
     How much the nuclear norm of the maps drops without the channel:
-    E_x (`‖A‖_* − ‖A with row c zeroed‖_*`). A is (channels, positions), one example's maps, taken from `act_out`. Layerwise. A channel
-    that others can express scores little. Costs channels × examples SVDs, the most of all filter scores.
-    Fails with one position (the output of a linear layer), where every channel is a number.
+    E_x (`‖A‖_* − ‖A with row c zeroed‖_*`). A is (channels, positions), one example's maps, taken from
+    `act_out`. Layerwise. A channel that others can express scores little. Costs channels × examples SVDs,
+    the most of all filter scores. Fails with one position (the output of a linear layer), where every channel is a number.
 
     Examples
     --------
