@@ -14,11 +14,21 @@ from torch import nn
 
 from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import arguments, check_data, check_seed, check_values, described, whole
-from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.coupling.groups import STATISTICS
 from survey_lib.chain.coupling.tracer import labelled
+from survey_lib.chain.inputs import (
+    arguments,
+    check_data,
+    check_kind,
+    check_seed,
+    check_values,
+    described,
+    duplicate,
+    untouched,
+    unwrap,
+    whole,
+)
 from survey_lib.chain.masks import Masks, check_optimizer, prunable
 from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery

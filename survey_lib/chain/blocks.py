@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from survey_lib.chain.copies import duplicate, unwrap
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Evidence, layer_seed, pairs
+from survey_lib.chain.inputs import duplicate, unwrap
 from survey_lib.chain.masks import Masks
 from survey_lib.eager import EagerMode
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.consumers import consumers
-from survey_lib.chain.copies import unwrap
 from survey_lib.chain.coupling.groups import ChannelGroup, Coupling, Slice
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import Evidence, layer_seed
 from survey_lib.chain.evidence.feature_maps import feature_maps
+from survey_lib.chain.inputs import unwrap
 
 ByProducer = dict[tuple[str, str], Tensor]  # (group name, producer)
 ByGroup = dict[str, Tensor]

@@ -13,8 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
-from survey_lib.chain.checks import described
-from survey_lib.chain.copies import check_runnable, duplicate, unwrap
+from survey_lib.chain.inputs import check_runnable, described, duplicate, unwrap
 
 Masks = dict[str, Tensor]
 

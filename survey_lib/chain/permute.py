@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from survey_lib.chain.copies import duplicate, leaves
 from survey_lib.chain.coupling import ChannelGroup, Slice, trace
 from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.inputs import duplicate, leaves
 from survey_lib.chain.masks import tensors
 from survey_lib.chain.patterns import parse, to_matrix
 from survey_lib.chain.surgery.verify import equal

@@ -10,8 +10,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
-from survey_lib.chain.checks import arguments, running
-from survey_lib.chain.copies import check_kind, unwrap
+from survey_lib.chain.inputs import arguments, check_kind, running, unwrap
 from survey_lib.eager import EagerMode
 from survey_lib.measure.observe import (
     Example,

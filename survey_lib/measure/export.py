@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from survey_lib.chain.copies import duplicate, untouched, unwrap
+from survey_lib.chain.inputs import duplicate, untouched, unwrap
 
 PARITY = 1e-4  # largest difference to eager, relative to the largest output
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import arguments, whole
-from survey_lib.chain.copies import check_runnable, leaves, untouched, unwrap
+from survey_lib.chain.inputs import arguments, check_runnable, leaves, untouched, unwrap, whole
 
 PRUNED_FROM = 1e-3  # share of zeros from which on a weight counts as pruned
 Example = Tensor | tuple | list | Mapping

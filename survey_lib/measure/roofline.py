@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from survey_lib.chain.checks import arguments
+from survey_lib.chain.inputs import arguments
 from survey_lib.eager import EagerMode
 from survey_lib.measure.observe import Example, quiet
 from survey_lib.measure.timing import WARM_UP

@@ -11,8 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from survey_lib.chain.checks import arguments, positive, running, whole
-from survey_lib.chain.copies import check_runnable, unwrap
+from survey_lib.chain.inputs import arguments, check_runnable, positive, running, unwrap, whole
 from survey_lib.measure.observe import Example, quiet, samples_of
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # Timer loads it: no GPU is no news

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from survey_lib.chain import blocks
-from survey_lib.chain.checks import running
+from survey_lib.chain.inputs import running
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery

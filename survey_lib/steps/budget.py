@@ -9,7 +9,7 @@ from numbers import Real
 
 from torch import Tensor, nn
 
-from survey_lib.chain.checks import described
+from survey_lib.chain.inputs import described
 from survey_lib.chain.masks import Masks, masked_copy
 from survey_lib.measure import measure
 from survey_lib.measure.observe import effective

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from survey_lib.chain import channels
-from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.coupling.groups import parameters, shapes
+from survey_lib.chain.inputs import duplicate
 from survey_lib.chain.masks import masked_copy, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.chain import channels
-from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.inputs import duplicate
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.selection import select
 from survey_lib.chain.training.recalibrate import recalibrate

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from survey_lib.catalogue import Method
-from survey_lib.chain.copies import duplicate
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
+from survey_lib.chain.inputs import duplicate
 from survey_lib.chain.masks import (
     Masks,
     apply,

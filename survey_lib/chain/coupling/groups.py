@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib.chain import masks
-from survey_lib.chain.checks import described
 from survey_lib.chain.coupling import show
+from survey_lib.chain.inputs import described
 from survey_lib.chain.masks import Masks
 
 STATISTICS = ("running_mean", "running_var")

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from survey_lib.chain.checks import described
-from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
 from survey_lib.chain.coupling.rules.table import rule_of
 from survey_lib.chain.coupling.sizes import Size, Sizes
+from survey_lib.chain.inputs import described, leaves
 from survey_lib.eager import EagerMode
 
 NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them

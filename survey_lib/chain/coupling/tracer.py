@@ -9,14 +9,13 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from survey_lib.chain.checks import arguments, running
-from survey_lib.chain.copies import check_kind, untouched, unwrap
 from survey_lib.chain.coupling.grouping import Classes, coupling
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.readings import Choice, LabelledRun
 from survey_lib.chain.coupling.shapes_run import ShapesRun
 from survey_lib.chain.coupling.sizes import Size
+from survey_lib.chain.inputs import arguments, check_kind, running, untouched, unwrap
 from survey_lib.chain.masks import reparametrised
 from survey_lib.chain.surgery.resize import structure
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.copies import duplicate, unwrap
 from survey_lib.chain.evidence import weights as observe
+from survey_lib.chain.inputs import duplicate, unwrap
 
 # What an evidence field costs to observe, most expensive last
 COSTS = {

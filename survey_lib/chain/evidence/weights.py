@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map_only
 
-from survey_lib.chain.checks import described, reason
-from survey_lib.chain.copies import duplicate
+from survey_lib.chain.inputs import described, duplicate, reason
 from survey_lib.chain.masks import EMBEDDINGS
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from survey_lib.chain.checks import reason
-from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.labels import UNTIED
 from survey_lib.chain.coupling.readings import LabelledRun
+from survey_lib.chain.inputs import leaves, reason
 from survey_lib.chain.surgery.masked_norms import OverKept, narrow
 
 DIFFERS = "the cut model computes something else than the masked one"

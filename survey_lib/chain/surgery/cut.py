@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from survey_lib.chain import blocks
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import reason
-from survey_lib.chain.copies import duplicate
 from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, shapes
+from survey_lib.chain.inputs import duplicate, reason
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.surgery.blame import Blamed
 from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan

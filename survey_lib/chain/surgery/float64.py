@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from survey_lib.chain.copies import leaves, plain_tensors
 from survey_lib.chain.coupling.readings import plain_kernels
+from survey_lib.chain.inputs import leaves, plain_tensors
 from survey_lib.chain.surgery.masked_norms import OverKept
 
 CASTS = {"float", "half", "bfloat16"}

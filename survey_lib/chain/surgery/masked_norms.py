@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.groups import Coupling
 from survey_lib.chain.coupling.readings import LabelledRun
 from survey_lib.chain.coupling.rules import table
+from survey_lib.chain.inputs import leaves
 
 
 class OverKept(LabelledRun):

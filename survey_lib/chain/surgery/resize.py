@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from survey_lib.chain.copies import duplicate, plain_tensors
 from survey_lib.chain.coupling.groups import Coupling
+from survey_lib.chain.inputs import duplicate, plain_tensors
 
 # attribute -> (tensor, axis): widths that modules of torch state about themselves
 STATED = {

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from survey_lib.chain.checks import arguments, reason
 from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
+from survey_lib.chain.inputs import arguments, reason
 from survey_lib.chain.surgery import resize
 from survey_lib.chain.surgery.blame import DIFFERS, FAILS, TOLERANCE, Blamed, CutSteps, MaskedSteps, error
 from survey_lib.chain.surgery.float64 import double, run

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from survey_lib import eager
-from survey_lib.chain.copies import leaves
+from survey_lib.chain.inputs import leaves
 from survey_lib.lookup import known
 
 SGD = eager.optimizer(torch.optim.SGD)

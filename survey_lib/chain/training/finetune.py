@@ -10,9 +10,17 @@ from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
 from survey_lib.chain import masks as masking
-from survey_lib.chain.checks import check_data, described, positive, whole
-from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.weights import call, class_scores, loss_of
+from survey_lib.chain.inputs import (
+    check_data,
+    check_kind,
+    described,
+    duplicate,
+    positive,
+    untouched,
+    unwrap,
+    whole,
+)
 from survey_lib.chain.training.descent import descend, make_optimizer
 
 TAUGHT, TEMPERATURE = 0.9, 4.0  # the teacher's share of the loss, and how soft its classes are

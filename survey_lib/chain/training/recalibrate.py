@@ -7,10 +7,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from survey_lib.chain.checks import check_data, check_values
-from survey_lib.chain.copies import check_kind, duplicate, untouched, unwrap
 from survey_lib.chain.evidence.base import pairs
 from survey_lib.chain.evidence.weights import call
+from survey_lib.chain.inputs import check_data, check_kind, check_values, duplicate, untouched, unwrap
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from survey_lib.chain.checks import reason
+from survey_lib.chain.inputs import reason
 from survey_lib.experiment.networks.pretrained import efficientnet_lite0
 from survey_lib.lookup import known
 from survey_lib.measure.observe import quiet

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import torch
 
-from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import UNTIED, Axes
 from survey_lib.chain.coupling.rules.indexing import PLACE, move, tie_parts, without
+from survey_lib.chain.inputs import leaves
 
 
 def view_of(call: Call, x, *args, **kwargs) -> list[Axes]:

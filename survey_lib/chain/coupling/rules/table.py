@@ -11,14 +11,13 @@ from functools import partial
 
 import torch
 
-from survey_lib.chain.checks import reason
-from survey_lib.chain.copies import leaves
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
 from survey_lib.chain.coupling.rules import indexing, movement
 from survey_lib.chain.coupling.rules.grouped import convolution, group_norm
 from survey_lib.chain.coupling.rules.indexing import PLACE, move, without
 from survey_lib.chain.coupling.rules.view import reshape
+from survey_lib.chain.inputs import leaves, reason
 
 
 def pointwise(call: Call, *operands, **named) -> Axes:
