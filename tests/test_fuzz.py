@@ -22,8 +22,8 @@ import survey_lib
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.cli import main
 from survey_lib.course.notebooks import run_notebook
+from survey_lib.experiment import records
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.runs import record_json
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.sweeps import store, study
 
@@ -145,7 +145,7 @@ def test_names_of_studies_that_are_paths(name, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["evil.yaml"]
 
 
-LINES = map(record_json.parse, store.published_file("weight").read_text(encoding="utf-8").split("\n"))
+LINES = map(records.parse, store.published_file("weight").read_text(encoding="utf-8").split("\n"))
 RECORD = next(run for run in LINES if run["config"]["method"] == "magnitude")
 SMALL = RECORD | {"curve": RECORD["curve"][:1]}
 PLACES = [place for place in paths(SMALL) if place]
@@ -164,11 +164,11 @@ def test_lines_of_results_changed_at_one_place(tmp_path, monkeypatch, place, new
 @often(200)
 @given(
     st.text(max_size=60)
-    | st.integers(0, len(record_json.dump(SMALL)) - 1).map(lambda end: record_json.dump(SMALL)[:end])
+    | st.integers(0, len(records.dump(SMALL)) - 1).map(lambda end: records.dump(SMALL)[:end])
 )
 def test_lines_of_results_that_are_none(text):
     with pytest.raises(ValueError):
-        record_json.parse(text)
+        records.parse(text)
 
 
 @often(100)
@@ -176,7 +176,7 @@ def test_lines_of_results_that_are_none(text):
 def test_any_text_in_a_record_survives_publishing(tmp_path, monkeypatch, reason):
     monkeypatch.setattr(store, "PUBLISHED", tmp_path)
     (tmp_path / "trial.jsonl").write_text(
-        record_json.dump(SMALL | {"warnings": [reason]}) + "\n", encoding="utf-8", newline=""
+        records.dump(SMALL | {"warnings": [reason]}) + "\n", encoding="utf-8", newline=""
     )
     assert store.records("trial", local=False)[0]["warnings"] == [reason]
 

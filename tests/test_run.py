@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import survey_lib
+from survey_lib.experiment import records
 from survey_lib.experiment.data import loaders as data
-from survey_lib.experiment.runs import checkpoint, record_json
+from survey_lib.experiment.runs import checkpoint
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.runs.record import correct
 from survey_lib.experiment.runs.run import Refused, run
@@ -53,7 +54,7 @@ def test_a_run_from_dense_to_recovered(record_of):
     assert record["sizes"]["compression"] == pytest.approx(
         (weights + biases) / (weights * 0.1 + biases), rel=1e-3
     )
-    assert json.loads(record_json.dump(record))["key"] == record["key"]
+    assert json.loads(records.dump(record))["key"] == record["key"]
 
 
 def test_b55_equal_configs_give_equal_metrics_whatever_ran_before_and_however_many_threads(cache, tmp_path):

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from survey_lib.experiment import files
-from survey_lib.experiment.records.schema import pack, unpack
-from survey_lib.experiment.runs import record_json as lines
+from survey_lib.experiment import records as lines
+from survey_lib.experiment.records import pack, unpack
 from survey_lib.experiment.runs.config import SCHEMA, RunConfig, key_of
 from survey_lib.experiment.runs.record import correct
 from survey_lib.experiment.sweeps import store

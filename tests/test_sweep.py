@@ -10,8 +10,8 @@ import time
 import pytest
 
 from survey_lib.cli import main
-from survey_lib.experiment import files
-from survey_lib.experiment.runs import record_json, run_state
+from survey_lib.experiment import files, records
+from survey_lib.experiment.runs import run_state
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.runs.run import run
 from survey_lib.experiment.sweeps import store, study, sweep
@@ -147,7 +147,7 @@ def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_ru
 def timeless(record):
     for entry in record["ledger"]:
         del entry["seconds"], entry["cpu_seconds"]
-    return json.loads(record_json.dump(record))
+    return json.loads(records.dump(record))
 
 
 def test_a_mask_that_empties_a_layer_is_refused_and_counted_apart_and_not_tried_again(trial):

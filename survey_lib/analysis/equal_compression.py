@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from survey_lib.analysis.statistics import Estimate, crossed_interval, holm, interval
-from survey_lib.experiment.records.schema import unpack
+from survey_lib.experiment.records import unpack
 from survey_lib.experiment.sweeps import store
 
 POINTS = 50  # of the grid on which two curves are subtracted

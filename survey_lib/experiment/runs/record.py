@@ -10,7 +10,7 @@ from survey_lib.chain.masks import by_layer
 from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.experiment.data.loaders import corrupted
 from survey_lib.experiment.environment import environment
-from survey_lib.experiment.records.schema import pack, unpack
+from survey_lib.experiment.records import pack, unpack
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.runs.run_state import RunState
 from survey_lib.experiment.runs.train import predict, score_metrics

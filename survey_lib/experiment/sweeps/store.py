@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from survey_lib.experiment import files
+from survey_lib.experiment import records as lines
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.experiment.runs import record_json as lines
 from survey_lib.experiment.runs.config import digest, identity
 from survey_lib.experiment.sweeps import results_table as tidy
 from survey_lib.experiment.sweeps import study as studies
@@ -70,7 +70,7 @@ def write(study: str, record: dict) -> Path:
     Raises
     ------
     ValueError
-        For a record that does not hold, by `record_json.parse`.
+        For a record that does not hold, by `records.parse`.
     """
     path, text = study_folder(study) / f"{record['key']}.json", lines.dump(record)
     lines.parse(text)

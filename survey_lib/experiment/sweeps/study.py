@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.experiment.records.wording import in_words
+from survey_lib.experiment.records import in_words
 from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.lookup import known
 from survey_lib.repository import needed

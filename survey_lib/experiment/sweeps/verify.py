@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 
 from survey_lib.experiment.data.loaders import available
-from survey_lib.experiment.records.differences import NOT_COMPARED, Pair, compare
-from survey_lib.experiment.runs import record_json
+from survey_lib.experiment.differences import NOT_COMPARED, Pair, compare
+from survey_lib.experiment.records import dump
 from survey_lib.experiment.runs.config import STORIES, RunConfig, identity
 from survey_lib.experiment.runs.run import run
 from survey_lib.experiment.sweeps import store
@@ -117,7 +117,7 @@ def faults(study: str, records: list[dict]) -> list[Fault]:
         for record, config in zip(records, configs, strict=True)
         if _outdated(record)
     )
-    lines = [record_json.dump(record) + "\n" for record in sorted(records, key=lambda record: record["key"])]
+    lines = [dump(record) + "\n" for record in sorted(records, key=lambda record: record["key"])]
     found = [(r["key"], "a run that failed is not published") for r in records if r["status"] == "failed"]
     found += [("", f"{count} runs of {problem}") for problem, count in old.items()]
     found += [(keys[run], f"its config is there {count} times") for run, count in counts.items() if count > 1]
@@ -160,7 +160,7 @@ def _again(old: dict, cache: Path, tolerance: float) -> list[Pair]:
         new = store.short(run(_config(old), cache))
     except ValueError as error:
         new = old | {"status": "refused", "reason": str(error)}
-    return compare(old, json.loads(record_json.dump(new)), tolerance)
+    return compare(old, json.loads(dump(new)), tolerance)
 
 
 def _mean(pairs: list[Pair]) -> Pair:

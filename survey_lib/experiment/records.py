@@ -1,12 +1,14 @@
-"""What a record of a run holds, and which values are possible: checked when one is written and when it is read."""
+"""The record of a run: which values are possible, checked when it becomes a line of JSON and when it is read back."""
 
 from __future__ import annotations
 
 import base64
+import json
+import re
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from survey_lib.experiment.runs.config import FROZEN, SCHEMA, Frozen, key_of
 
@@ -192,3 +194,74 @@ class Record(Header):
     curve: list[Point]
     initial_overlap: Share | None = None
     losses: list[Amount] | None = None  # at the end, of each test text of the language model
+
+
+def in_words(error: ValidationError) -> str:
+    """Each fault as `field: what it must be, got what it is`.
+
+    Examples
+    --------
+    >>> from pydantic import BaseModel, ConfigDict, Field
+    >>> class Point(BaseModel):
+    ...     model_config = ConfigDict(extra="forbid")
+    ...     x: int = Field(ge=0)
+    >>> try: Point(x=-1, z=3)
+    ... except ValidationError as error: print(in_words(error))
+    x: must be greater than or equal to 0, got -1; z: is not a field here
+    """
+    return "; ".join(map(_fault, error.errors(include_url=False)))
+
+
+def _fault(found: dict) -> str:
+    field = ".".join(map(str, found["loc"]))
+    wanted = re.sub("a valid dictionary.*", "a mapping, a line `name: value` each", found["msg"])
+    says = {
+        "extra_forbidden": "is not a field here",
+        "missing": "is missing",
+        "value_error": wanted.removeprefix("Value error, "),  # raised by our own checks, which name the value
+    }.get(found["type"]) or f"{wanted.replace('Input should be', 'must be')}, got {found['input']!r}"
+    return f"{field}: {says}" if field else says
+
+
+def dump(record: dict) -> str:
+    """One line of strict JSON with sorted names: equal records give equal bytes.
+
+    Values of numpy and torch become plain ones. ValueError for nan and infinity, which no result of a run is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dump({"n": np.int64(3), "loss": np.array([0.5])})
+    '{"loss": [0.5], "n": 3}'
+    """
+    return json.dumps(
+        record, default=lambda value: value.tolist(), allow_nan=False, sort_keys=True, ensure_ascii=False
+    )
+
+
+def parse(text: str, key: str | None = None) -> dict:
+    """A record from its line.
+
+    Parameters
+    ----------
+    text : str
+        The line of the file.
+    key : str, optional
+        The key that the record must have.
+
+    Raises
+    ------
+    ValueError
+        For anything else: cut off, foreign, another key, impossible values.
+    """
+    try:
+        record = json.loads(text)
+        finished = isinstance(record, dict) and record.get("status") == "done"
+        found = (Record if finished else Header).model_validate(record)
+    except ValidationError as error:
+        raise ValueError(f"not a record of a run: {in_words(error)}") from error
+    except RecursionError as error:
+        raise ValueError(f"not a record of a run: {error}") from error
+    if key not in (None, found.key):
+        raise ValueError(f"it holds the run {found.key}")
+    return record
