@@ -11,9 +11,9 @@ from survey_lib.cli import main
 from survey_lib.cli.timings import chain_table
 from survey_lib.experiment import speed
 from survey_lib.experiment.networks import models
+from survey_lib.experiment.speed import ALIGNED, rounded, variants
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.study import names
-from survey_lib.experiment.variants import ALIGNED, rounded, variants
 from survey_lib.measure import export, roofline, sizes, sparse_kernels
 
 
@@ -83,10 +83,10 @@ def test_widths_are_rounded_to_the_nearest_multiple():
 
 
 def test_the_chain_has_a_row_a_variant_and_setting_beside_its_macs(monkeypatch):
-    monkeypatch.setattr(speed, "ROUNDS", 2)
+    for name, value in {"ROUNDS": 2, "SECONDS": 0.01, "BATCHES": (1, 2), "THREADS": (1,)}.items():
+        monkeypatch.setattr(speed, name, value)
     monkeypatch.setattr(speed.importlib.util, "find_spec", lambda name: None)  # as without the extra deploy
-    model, images = speed.subject("resnet-8", 16)
-    table = speed.chain(model, images, batches=(1, 2), threads=(1,), seconds=0.01, compiled=False)
+    table = speed.chain(models.build("resnet-8", 10, (3, 16, 16)), torch.randn(2, 3, 16, 16), compiled=False)
     assert len(table) == 2 * 6 and set(table["runtime"]) == {"eager"}
     dense = table[table["variant"] == "dense"]
     assert (dense["speedup_measured"] == 1).all() and (dense["speedup_theoretical"] == 1).all()
@@ -95,11 +95,6 @@ def test_the_chain_has_a_row_a_variant_and_setting_beside_its_macs(monkeypatch):
     assert half["file_bytes"] < 0.5 * dense["file_bytes"].iloc[0]
     assert (table["speedup_low"] <= table["speedup_measured"]).all()
     assert "theoretical" in chain_table(table.assign(model="resnet-8"))
-
-
-def test_subjects_are_checked_before_any_work():
-    with pytest.raises(ValueError, match="near: resnet-8"):
-        speed.subject("resnet-9", 32)
 
 
 def test_what_is_written_is_read_and_a_missing_part_says_how_to_make_it(tmp_path):

@@ -6,11 +6,11 @@ import platform
 import pandas as pd
 import torch
 
-from survey_lib.experiment import environment
 from survey_lib.experiment.data import loaders
+from survey_lib.experiment.runs import record
 from survey_lib.repository import versions
 
-PACKAGES = (*environment.PACKAGES, "pandas", "matplotlib", "papermill", "distributed", "onnxruntime")
+PACKAGES = (*record.PACKAGES, "pandas", "matplotlib", "papermill", "distributed", "onnxruntime")
 
 
 def examine() -> pd.DataFrame:

@@ -20,7 +20,7 @@ from survey_lib.cli.show import show
 from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.runs import trained
+from survey_lib.experiment.runs import checkpoint
 from survey_lib.experiment.runs.train import evaluate
 from survey_lib.measure import compare_latency, machine, measure
 
@@ -104,7 +104,7 @@ def _network(name: str, weights: str | None, example: Tensor, classes: int) -> n
     network = build(name, classes, tuple(example.shape[1:]))
     if weights:
         try:
-            state = trained.load_trained(weights).state_dict() if weights in trained.SHA256 else None
+            state = checkpoint.load_trained(weights).state_dict() if weights in checkpoint.SHA256 else None
             network.load_state_dict(state or safetensors.torch.load_file(weights))
         except (SafetensorError, RuntimeError, OSError) as error:
             raise ValueError(f"{weights} does not hold the weights of {name}: {error}") from error

@@ -9,9 +9,9 @@ cannot compute them again.
 """
 
 import importlib.util
+import random
 import tempfile
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -19,14 +19,19 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from survey_lib.catalogue import find
+from survey_lib.chain import channels, masks
+from survey_lib.chain.coupling import Coupling, group_masks, trace
+from survey_lib.chain.selection import keep_largest
+from survey_lib.chain.surgery import cut as surgery
 from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.variants import variants
+from survey_lib.experiment.runs.train import one_thread
 from survey_lib.measure import compare_latency, machine, measure, reductions
 from survey_lib.measure.export import OnnxModel, export_onnx, quantize_onnx
 from survey_lib.measure.roofline import ceilings, operators
 from survey_lib.measure.sparse_kernels import crossover
+from survey_lib.prune import prune
 from survey_lib.repository import commit, versions
 
 FOLDER = REPOSITORY / "data" / "results" / "speed"
@@ -35,29 +40,91 @@ PARTS = ("chain", "layers", "kernels")
 PUBLISHED = {"torchvision:resnet18": 64, "resnet-20-b": 32}
 BATCHES, THREADS = (1, 16, 64), (1, 2)
 USUAL = 16  # batch of the roofline and of torch.compile, which takes half a minute a model
-ROUNDS = 5
+SECONDS, ROUNDS = 0.2, 5  # time for all rounds of one variant
 DEPLOYED = ("dense", "aligned")  # compiled and exported; the rest is timed eagerly
+ALIGNED = 8  # channels: floats in one AVX2 register
+SPREAD = (-3, -2, -1, 1, 2, 3)
 
 
-def subject(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
-    """A model by name with ten classes and an example of two images.
-
-    Weights are random: time does not read them.
+def rounded(count: int, size: int) -> int:
+    """The multiple of 8 nearest to `count`, at most `size`; a group smaller than that stays whole.
 
     Parameters
     ----------
-    name : str
-        Name of the model.
-    pixels : int
-        A side of the images.
+    count : int
+        Count of channels.
+    size : int
+        Size of the group.
 
-    Raises
-    ------
-    ValueError
-        For an unknown name.
+    Examples
+    --------
+    >>> rounded(34, 64), rounded(3, 64), rounded(63, 64), rounded(3, 6)
+    (32, 8, 64, 6)
     """
-    images = torch.randn(2, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
-    return models.build(name, 10, (3, pixels, pixels)), images
+    return min(size, max(ALIGNED, ALIGNED * round(count / ALIGNED)))
+
+
+def widths(coupling: Coupling) -> dict[str, int]:
+    """Half of each group, and of groups of more than eight three channels more or less.
+
+    These are widths as rankings across layers leave them, never even by design.
+    """
+    draw = random.Random(0)
+    spread = {group.name: draw.choice(SPREAD) if group.size > 8 else 0 for group in coupling.groups}
+    return {group.name: max(1, group.size // 2 + spread[group.name]) for group in coupling.groups}
+
+
+def keep_of(scores: dict[str, Tensor], counts: dict[str, int]) -> dict[str, Tensor]:
+    """Bool masks over the channels of each group: the `counts` best by score.
+
+    Parameters
+    ----------
+    scores : dict[str, Tensor]
+        Scores by group.
+    counts : dict[str, int]
+        Channels to keep of each group.
+    """
+    return {name: keep_largest(score, len(score) - counts[name]) for name, score in scores.items()}
+
+
+def variants(model: nn.Module, example: Tensor) -> dict[str, nn.Module]:
+    """Six models by name, in eval mode: what pruning half of `model` can leave behind.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Tensor
+        An input of its forward.
+
+    Returns
+    -------
+    dict[str, nn.Module]
+        * dense: as given
+        * masked: half of the filters zero, by L1 norm
+        * 2:4: half of the weights zero, two of every four
+        * 1x4: half of the weights zero, in blocks of four filters
+        * cut: the filters of `masked` cut out; widths are odd, as a ranking across layers leaves them
+        * aligned: cut with every width rounded to a multiple of 8: where widths are multiples of 16,
+          exactly half
+    """
+    model = model.eval()
+    coupling = trace(model, example)
+    row = find("l1-filter")
+    scores = channels.score_groups(row.score, channels.collect(model, coupling, row.needs))
+    odd = widths(coupling)
+    sizes = {group.name: group.size for group in coupling.groups}
+    keep = keep_of(scores, odd)
+    even = keep_of(scores, {name: rounded(count, sizes[name]) for name, count in odd.items()})
+    made = {
+        "dense": model,
+        "masked": masks.masked_copy(model, group_masks(model, coupling, coupling.balance(keep))),
+        "2:4": prune(model, "nm-magnitude:2:4", 0.5).model,
+        "1x4": prune(model, "block:1x4", 0.5).model,
+        "cut": surgery.cut(model, coupling, keep, example).model,
+        "aligned": surgery.cut(model, coupling, even, example).model,
+    }
+    return {name: one.eval() for name, one in made.items()}
 
 
 def deployed(made: Mapping[str, nn.Module], example: Tensor, folder: Path) -> dict[tuple[str, str], Path]:
@@ -81,15 +148,7 @@ def deployed(made: Mapping[str, nn.Module], example: Tensor, folder: Path) -> di
     return files
 
 
-def chain(
-    model: nn.Module,
-    example: Tensor,
-    *,
-    batches: Sequence[int] = BATCHES,
-    threads: Sequence[int] = THREADS,
-    seconds: float = 0.2,
-    compiled: bool = True,
-) -> pd.DataFrame:
+def chain(model: nn.Module, example: Tensor, compiled: bool = True) -> pd.DataFrame:
     """Time every variant of `model` in every runtime, in turns; the dense model in eager mode is the reference.
 
     Parameters
@@ -98,12 +157,6 @@ def chain(
         The network.
     example : Tensor
         (n, ...); its first image is repeated to each batch size.
-    batches : Sequence[int], default BATCHES
-        Batch sizes.
-    threads : Sequence[int], default THREADS
-        Numbers of threads.
-    seconds : float, default 0.2
-        Time for all rounds of one variant.
     compiled : bool, default True
         Also by torch.compile.
 
@@ -120,14 +173,14 @@ def chain(
     with tempfile.TemporaryDirectory() as folder:
         files = deployed(made, example, Path(folder))
         sizes_on_disk = {key: path.stat().st_size for key, path in files.items()}
-        for batch in batches:
+        for batch in BATCHES:
             images = example[:1].expand(batch, *example.shape[1:]).contiguous()
-            for count in threads:
+            for count in THREADS:
                 timed = {(name, "eager"): one for name, one in made.items()}
                 if compiled and (batch, count) == (USUAL, 1):
                     timed |= {(name, "compiled"): torch.compile(made[name]) for name in DEPLOYED}
                 timed |= {key: OnnxModel(path, count) for key, path in files.items()}
-                tables.append(_timed(timed, images, count, seconds))
+                tables.append(_timed(timed, images, count))
     table = pd.concat(tables, ignore_index=True)
     table["file_bytes"] = [
         sizes_on_disk.get(key, costs[key[0]]["file_bytes"])
@@ -145,10 +198,8 @@ def _costs(one: nn.Module, dense: nn.Module, example: Tensor) -> dict:
     return counted | {"speedup_theoretical": saved, "file_bytes": len(safetensors.torch.save(state))}
 
 
-def _timed(
-    timed: Mapping[tuple[str, str], nn.Module], images: Tensor, threads: int, seconds: float
-) -> pd.DataFrame:
-    table = compare_latency(timed, images, threads=threads, seconds=seconds, rounds=ROUNDS)
+def _timed(timed: Mapping[tuple[str, str], nn.Module], images: Tensor, threads: int) -> pd.DataFrame:
+    table = compare_latency(timed, images, threads=threads, seconds=SECONDS, rounds=ROUNDS)
     table[["variant", "runtime"]] = table.pop("model").tolist()
     slow = {"speedup_measured": "ratio", "speedup_low": "ratio_high", "speedup_high": "ratio_low"}
     return table.assign(**{name: 1 / table[ratio] for name, ratio in slow.items()})
@@ -192,39 +243,40 @@ def layers(model: nn.Module, example: Tensor) -> pd.DataFrame:
     return pd.concat(tables).rename_axis("place").reset_index()
 
 
-def measure_all(
-    pixels: Mapping[str, int] = PUBLISHED,
-    *,
-    seconds: float = 0.2,
-    batches: Sequence[int] = BATCHES,
-    compiled: bool = True,
-) -> dict[str, pd.DataFrame]:
-    """All three parts for the named models, each row with machine, versions and commit.
+def measure_all(pixels: Mapping[str, int] = PUBLISHED, compiled: bool = True) -> dict[str, pd.DataFrame]:
+    """All three parts for the named models with random weights, which time does not read.
+
+    Each row has machine, versions and commit.
 
     Parameters
     ----------
     pixels : Mapping[str, int], default PUBLISHED
         Model -> a side of its images.
-    seconds : float, default 0.2
-        Time for all rounds of one variant.
-    batches : Sequence[int], default BATCHES
-        Batch sizes.
     compiled : bool, default True
         Also by torch.compile.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, before any work.
     """
-    subjects = {name: subject(name, size) for name, size in pixels.items()}
-    parts = {
-        "chain": partial(chain, seconds=seconds, batches=batches, compiled=compiled),
-        "layers": layers,
-    }
+    networks = {name: models.build(name, 10, (3, size, size)) for name, size in pixels.items()}
+    chains, operations = [], []
+    with one_thread():
+        kernels = crossover(seconds=SECONDS / 4)
+        for name, model in networks.items():
+            sides = {"model": name, "pixels": pixels[name]}
+            images = torch.randn(2, 3, pixels[name], pixels[name], generator=torch.Generator().manual_seed(0))
+            chains.append(chain(model, images, compiled).assign(**sides))
+            operations.append(layers(model, images).assign(**sides))
     there = {"machine": machine(), **versions(("torch", "onnxruntime"))}
     there |= {"mkl": torch.backends.mkl.is_available(), "commit": commit()}
-    with one_thread():
-        found = {"kernels": crossover(seconds=seconds / 4)}
-        for part, of in parts.items():
-            tables = [of(*one).assign(model=name, pixels=pixels[name]) for name, one in subjects.items()]
-            found[part] = pd.concat(tables, ignore_index=True)
-    return {part: found[part].assign(**there) for part in PARTS}
+    found = {
+        "chain": pd.concat(chains, ignore_index=True),
+        "layers": pd.concat(operations, ignore_index=True),
+        "kernels": kernels,
+    }
+    return {part: table.assign(**there) for part, table in found.items()}
 
 
 def write(found: Mapping[str, pd.DataFrame], folder: Path = FOLDER) -> None:

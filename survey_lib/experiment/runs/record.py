@@ -1,21 +1,24 @@
 """The record of a run: plain data, ready for the store."""
 
+import platform
 from functools import cache
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.masks import by_layer
 from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.experiment.data.loaders import corrupted
-from survey_lib.experiment.environment import environment
 from survey_lib.experiment.records import pack, unpack
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.runs.run_state import RunState
 from survey_lib.experiment.runs.train import predict, score_metrics
-from survey_lib.measure import measure, reductions
+from survey_lib.measure import machine, measure, reductions
+from survey_lib.repository import commit, versions
 
+PACKAGES = ("survey_lib", "torch", "torchvision", "numpy", "scikit-learn")
 METHOD = ("category", "structure", "unit", "when", "version")
 BASELINE = dict.fromkeys(METHOD, DENSE) | {"version": 1}
 
@@ -97,6 +100,18 @@ def header(config: RunConfig) -> dict:
         "config": config.model_dump(),
         "method": {name: getattr(config.row, name) for name in METHOD} if config.row else BASELINE,
         "environment": environment(config.device),
+    }
+
+
+def environment(device: str = "cpu") -> dict:
+    """Versions, threads, machine and commit, for the record of a run."""
+    return {
+        "python": platform.python_version(),
+        **versions(PACKAGES),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "machine": machine(device),
+        "commit": commit(),
     }
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,21 @@ from survey_lib.chain.training.descent import descend, make_optimizer
 from survey_lib.experiment.data.loaders import Data, Split, augment
 
 BINS = 15  # of the calibration error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one torch thread, so that sums are added in one order whoever calls.
+
+    On a GPU, convolutions take their deterministic algorithms, in full float32.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def batches(data: Data, batch_size: int, seed: int) -> Iterator[Split]:

@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from survey_lib.experiment import files
 from survey_lib.experiment.data.loaders import shared
-from survey_lib.experiment.environment import one_thread
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.checkpoint import data_of, dense
 from survey_lib.experiment.runs.config import STORIES, RunConfig
 from survey_lib.experiment.runs.record import failed
 from survey_lib.experiment.runs.run import Refused, run_chain
+from survey_lib.experiment.runs.train import one_thread
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
 from survey_lib.experiment.sweeps.engines import ENGINES, Chain

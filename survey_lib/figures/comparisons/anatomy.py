@@ -13,7 +13,7 @@ from survey_lib.analysis.tables import matching
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
 from survey_lib.charts.schematic import EMPTY, box
-from survey_lib.experiment.runs.trained import load_trained
+from survey_lib.experiment.runs.checkpoint import load_trained
 
 WEIGHT = np.array([[0.0, 0.3, 1.0], [-1.1, 2.0, -2.1], [0.5, -3.0, 0.9], [4.0, 0.1, -0.2]])
 STEPS = ("weight", "score", "select", "mask", "what is left")

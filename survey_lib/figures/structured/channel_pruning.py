@@ -12,7 +12,7 @@ from survey_lib.chain.evidence.base import Consumer
 from survey_lib.chain.selection import keep_largest
 from survey_lib.charts.export import Drawing
 from survey_lib.experiment.data.loaders import load
-from survey_lib.experiment.runs.trained import load_trained
+from survey_lib.experiment.runs.checkpoint import load_trained
 from survey_lib.methods.channel.reconstruction import contributions, lasso, thinet
 
 LAYER, REMOVED = "layer2.0.conv1", 16

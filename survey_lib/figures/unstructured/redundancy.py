@@ -9,7 +9,7 @@ from torch import nn
 from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
 from survey_lib.experiment.data.loaders import load
-from survey_lib.experiment.runs.trained import load_trained
+from survey_lib.experiment.runs.checkpoint import load_trained
 from survey_lib.prune import prune
 
 SHOWN = "layer3.0.bn1"
