@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Literal
 
@@ -14,10 +14,10 @@ from survey_lib.catalogue import Method, check_pattern, find
 from survey_lib.chain.selection import round_sparsities
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.networks import models
-from survey_lib.experiment.runs.contradictions import DENSE, STORIES, contradictions
-from survey_lib.experiment.runs.tickets import TICKETS, after_rounds
 from survey_lib.lookup import known
 
+DENSE = "dense"
+STORIES = "stories260K"  # data and model at once: a pretrained language model, nothing is trained
 SCHEMA = 2  # of records and keys: raise it when the meaning of a run changes
 # Fields that runs no longer have, with the values of all published runs
 RETIRED = {"connect": False, "distill": False, "protect": "none"}
@@ -56,7 +56,7 @@ class Frozen(Trained):
     recovery_lr: float = Field(0.02, gt=0)
     evidence: int = Field(250, ge=1)
     layer: str | None = None
-    ticket: Literal[TICKETS] = TICKETS[0]
+    ticket: Literal["original", "shuffled", "reinitialised"] = "original"
     profile: str = "custom"
 
 
@@ -107,8 +107,8 @@ class RunConfig(Frozen):
         Training examples a method may look at when it scores.
     layer : str | None
         Prune this layer alone (a sensitivity scan); None prunes all.
-    ticket : Literal[TICKETS]
-        Original; shuffled (the mask's entries permuted in each layer); reinitialised (new weights).
+    ticket : Literal['original', 'shuffled', 'reinitialised']
+        original; shuffled (the mask's entries permuted in each layer); reinitialised (new weights).
     init : Literal['own', 'glorot', 'he']
         First weights: the layers' own, Glorot or He.
     inputs : Literal['normalised', 'unit']
@@ -168,10 +168,14 @@ class RunConfig(Frozen):
         return None if self.method == DENSE else find(self.method)
 
     @property
+    def in_training(self) -> bool:
+        """Whether the method acts before or during training by itself."""
+        return self.row is not None and self.row.when in ("before", "during")
+
+    @property
     def early(self) -> str | None:
         """`before` or `during`, where the run begins with an untrained network; None where with a trained one."""
-        fresh = self.row and self.row.when in ("before", "during") and not self.row.pretrained
-        return self.when or (self.row.when if fresh else None)
+        return self.when or (self.row.when if self.in_training and not self.row.pretrained else None)
 
     @property
     def masks(self) -> bool:
@@ -204,6 +208,82 @@ class RunConfig(Frozen):
         """Name of the dense checkpoint: the same for all methods of a seed, on whatever device each runs."""
         anywhere = self.model_dump(include=DENSE_FIELDS) | {"device": "cpu"}
         return digest(identity(anywhere) | {"schema": SCHEMA})
+
+
+def contradictions(run: RunConfig) -> Iterator[str]:
+    """Fields, each allowed by itself, that say against each other: a sentence each, with what would be right."""
+    if run.method == DENSE and (run.sparsity or run.schedule != "one-shot" or run.macs or run.when):
+        yield f"dense is the baseline: sparsity 0, schedule one-shot; got {run.sparsity} {run.schedule}"
+    if run.method == DENSE and run.recovery not in ("none", "finetune", "lr-rewind"):
+        yield f"dense is trained longer by recovery finetune or lr-rewind, or none; got {run.recovery}"
+    if run.when and run.in_training:
+        yield f"when: before is for methods that act after training; {run.method} acts {run.row.when} it anyway"
+    if run.macs and (run.masks or run.sparsity or run.schedule != "one-shot"):
+        yield f"macs is for a structured method, one-shot, without sparsity; got {run.method} {run.sparsity}"
+    if run.ticket != "original" and not (run.masks and (run.early == "before" or run.recovery == "rewind")):
+        yield f"ticket {run.ticket} needs a mask of single weights, before training or with recovery rewind"
+    yield from _of_rounds(run)
+    yield from _of_stories(run)
+
+
+def _of_rounds(run: RunConfig) -> Iterator[str]:
+    once, rewinds = run.schedule == "one-shot", run.recovery.endswith("rewind")
+    if once and run.rounds > 1:
+        yield f"one-shot has one round, got rounds={run.rounds}; choose schedule iterative"
+    if run.recovery.startswith("scratch") and not once:
+        yield f"{run.recovery} trains the final shape once: schedule one-shot; got {run.schedule}"
+    if run.early == "before" and not once:
+        yield f"{run.method} prunes before training: schedule one-shot; got {run.schedule}"
+    if run.early and rewinds:
+        yield f"{run.method} starts from new weights, nothing to rewind to; got {run.recovery}"
+    if rewinds and run.rewind_epoch >= run.epochs:
+        yield (
+            f"rewind_epoch must lie before epochs={run.epochs}, got {run.rewind_epoch} (1 unless you set it); "
+            f"write rewind_epoch: {run.epochs - 1}"
+        )
+    in_rounds = run.row and run.row.schedule == "iterative" and not run.in_training
+    if in_rounds and (once or not rewinds or not (run.rate or run.rounds > 1)):
+        yield (
+            f"{run.method} prunes in rounds and rewinds after each: schedule iterative, rounds of at least 2, "
+            f"recovery rewind or lr-rewind; got {run.schedule}, {run.rounds}, {run.recovery}"
+        )
+    right = after_rounds(run.rate or 0.0, run.rounds)
+    if run.rate and (once or run.sparsity != right):
+        yield f"rate {run.rate} is schedule iterative and sparsity {right}; got {run.schedule} {run.sparsity}"
+    layerwise = run.masks and (run.scope or run.row.scope) == "layerwise"
+    if run.output_rate and not (run.rate and layerwise and not run.layer):
+        yield "output_rate needs rate, scope layerwise, and a method that masks all layers"
+
+
+def _of_stories(run: RunConfig) -> Iterator[str]:
+    if (run.data == STORIES) != (run.model == STORIES):
+        yield f"{STORIES} is data and model at once; got data {run.data}, model {run.model}"
+    if run.data != STORIES:
+        return
+    if run.in_training or run.schedule != "one-shot" or run.recovery != "none":
+        yield f"{STORIES} is not trained here: a method that acts after training, one-shot, recovery none"
+    if run.later:
+        yield f"{STORIES} is pruned without {', '.join(run.later)}; leave them out"
+
+
+def after_rounds(rate: float, rounds: int) -> float:
+    """The sparsity after rounds that each remove the same share, 1 − (1 − rate)^rounds.
+
+    Rounded to six digits, so that every machine computes the same number.
+
+    Parameters
+    ----------
+    rate : float
+        Share of what is left that a round removes.
+    rounds : int
+        Number of rounds.
+
+    Examples
+    --------
+    >>> after_rounds(0.2, 2)
+    0.36
+    """
+    return round(1 - (1 - rate) ** rounds, 6)
 
 
 def identity(config: Mapping) -> dict:

@@ -14,11 +14,11 @@ from survey_lib.catalogue import WITHOUT_DATA
 from survey_lib.chain.masks import Masks, overall_sparsity, prunable
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh
-from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig
+from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig, after_rounds
 from survey_lib.experiment.runs.record import record
 from survey_lib.experiment.runs.run_state import RunState
 from survey_lib.experiment.runs.stories import run_stories
-from survey_lib.experiment.runs.tickets import after_rounds, shuffled
+from survey_lib.experiment.runs.tickets import shuffled
 from survey_lib.experiment.runs.train import one_thread
 from survey_lib.experiment.sweeps import store
 from survey_lib.measure import measure

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.selection import keep_largest
 
-TICKETS = ("original", "shuffled", "reinitialised")
-
 
 def shuffled(masks: Masks, seed: int) -> Masks:
     """Each layer's mask with its entries in another random order: the same count a layer, other places.
@@ -36,26 +34,6 @@ def shuffled(masks: Masks, seed: int) -> Masks:
         name: mask.flatten()[torch.randperm(mask.numel(), generator=generator)].view_as(mask)
         for name, mask in masks.items()
     }
-
-
-def after_rounds(rate: float, rounds: int) -> float:
-    """The sparsity after rounds that each remove the same share, 1 − (1 − rate)^rounds.
-
-    Rounded to six digits, so that every machine computes the same number.
-
-    Parameters
-    ----------
-    rate : float
-        Share of what is left that a round removes.
-    rounds : int
-        Number of rounds.
-
-    Examples
-    --------
-    >>> after_rounds(0.2, 2)
-    0.36
-    """
-    return round(1 - (1 - rate) ** rounds, 6)
 
 
 def overlap(masks: Masks, weights: Mapping[str, Tensor]) -> float:
