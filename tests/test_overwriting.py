@@ -138,6 +138,9 @@ def test_site_replaces_only_a_folder_that_is_wholly_its_own(link, tmp_path, monk
         site.write_source(tmp_path / ("site" if link else "docs"))
     assert tree(tmp_path) == before
     site.write_source(tmp_path / "new")
+    monkeypatch.setattr(site, "_write", lambda out, *_: (out / "other.md").write_text("a page"))
+    site.write_source(tmp_path / "new")
+    assert not (tmp_path / "new" / "index.md").exists()
     (tmp_path / "new" / "stale.md").write_text("a page of mine")
     with pytest.raises(FileExistsError, match="stale.md"):
         site.write_source(tmp_path / "new")
@@ -147,7 +150,7 @@ def test_site_refuses_a_file_or_a_link_in_place_of_the_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path)
     for name in ("file", "link"):
-        with pytest.raises(FileExistsError, match="give a new folder"):
+        with pytest.raises(FileExistsError):
             site.write_source(tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -172,8 +175,8 @@ def test_site_refuses_a_folder_that_it_cannot_look_into(tmp_path, monkeypatch):
 
 
 def test_nothing_moves_when_the_work_fails(tmp_path):
-    for make in (files.into, files.anew):
-        with pytest.raises(RuntimeError), make(tmp_path / "out") as fresh:
+    for alone in (False, True):
+        with pytest.raises(RuntimeError), files.into(tmp_path / "out", alone=alone) as fresh:
             (fresh / "half.md").write_text("half")
             raise RuntimeError
         assert tree(tmp_path) == {}

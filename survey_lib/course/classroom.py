@@ -83,7 +83,7 @@ def course_folder(notebooks: Iterable[Path], out: Path) -> dict[str, int]:
         Before any work, for a folder that holds anything of another hand.
     """
     paths = list(notebooks)
-    with files.anew(out) as fresh:
+    with files.into(out, alone=True) as fresh:
         points = {path.stem: with_points(path, fresh / "source" / path.stem) for path in paths}
         student(paths, fresh / "student")
         (fresh / "nbgrader_config.py").write_text(CONFIG.format(name=out.name), encoding="utf-8")

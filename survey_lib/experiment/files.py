@@ -7,7 +7,6 @@ reads them. A file may be replaced only while it is what that list says. What is
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -17,7 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WRITTEN = ".survey-written"
-LISTED = re.compile(r"[0-9a-f]{64}  .+")
 TEMPORARY = ".survey-making-"
 ASIDE = "set-aside"
 STALE = 24 * 3600  # seconds
@@ -43,9 +41,8 @@ def replace(path: Path, content: str | bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
     return path
 
 
@@ -109,7 +106,7 @@ def new(path: Path) -> Path:
 
 
 @contextmanager
-def into(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
+def into(folder: Path, names: Iterable[str] = (), alone: bool = False) -> Iterator[Path]:
     """A temporary folder whose files move into `folder` at the end.
 
     A link is never written through.
@@ -120,98 +117,58 @@ def into(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
         Where the files go.
     names : Iterable[str], default ()
         Files that will be written.
+    alone : bool, default False
+        Older files in the folder, and in folders inside it, are removed then.
 
     Raises
     ------
     FileExistsError
-        For a file of another hand in their way: before any work for those in `names`, and in any case
-        before anything is moved.
+        For a file of another hand in their way, or, if `alone`, anywhere in the folder: before any work, and
+        again before anything is moved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale(folder)
-    refuse_foreign(folder, names)
+    _refuse_foreign(folder, _inside(folder) if alone else names)
     with tempfile.TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
-        yield Path(temporary)
-        made = sorted(path.name for path in Path(temporary).iterdir())
-        refuse_foreign(folder, made)
-        for name in made:
-            _note(Path(temporary), [name], folder)
-            os.replace(Path(temporary) / name, folder / name)
-
-
-@contextmanager
-def anew(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` at the end.
-
-    Raises
-    ------
-    FileExistsError
-        Before any work, if that holds anything of another hand.
-    """
-    folder = folder.absolute()
-    refuse_foreign(folder, _inside(folder))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(folder.parent)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=TEMPORARY) as temporary:
-        fresh = Path(temporary) / "new"
-        fresh.mkdir()
+        fresh = Path(temporary)
         yield fresh
-        _note(fresh, _inside(fresh), fresh)
-        refuse_foreign(folder, _inside(folder))
-        if folder.exists():
-            os.replace(folder, Path(temporary) / "old")
-        os.replace(fresh, folder)
+        made, old = _inside(fresh), _inside(folder) if alone else []
+        _refuse_foreign(folder, (*made, *old))
+        for name in made:
+            with open(folder / WRITTEN, "a", encoding="utf-8") as file:  # one write: processes may share it
+                file.write(_line(fresh, name))
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(fresh / name, folder / name)
+        for name in {*old} - {*made, WRITTEN}:
+            (folder / name).unlink()
 
 
 def _inside(folder: Path) -> list[str]:
-    """Names of all files and links in a folder and below it; PermissionError for a folder that cannot be looked into."""
-    if folder.is_symlink() or folder.is_file():
-        raise FileExistsError(f"{folder} is a link or a file; give a new folder")
-    inside = os.walk(folder, onerror=_unless_absent)
-    paths = (Path(parent, name) for parent, folders, names in inside for name in (*folders, *names))
-    return sorted(str(path.relative_to(folder)) for path in paths if path.is_symlink() or not path.is_dir())
+    """Names of all files and links in a folder and below it, but of what is unfinished."""
+    found = []
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(TEMPORARY):
+            found += [f"{entry.name}/{name}" for name in _inside(Path(entry))]
+        elif not entry.name.startswith(TEMPORARY):
+            found.append(entry.name)
+    return sorted(found)
 
 
-def _unless_absent(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
+def _line(folder: Path, name: str) -> str:
+    return f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _note(source: Path, names: list[str], folder: Path) -> None:
-    """Add files, lying in `source` so far, to the list of a folder; one write, so that processes may share it."""
-    lines = "".join(f"{_digest(source / name)}  {name}\n" for name in names)
-    with open(folder / WRITTEN, "a", encoding="utf-8") as file:
-        file.write(lines)
-
-
-def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
-    """Check that no file of another hand is in the way.
-
-    Parameters
-    ----------
-    folder : Path
-        Where files will be written.
-    names : Iterable[str]
-        Names of these files.
-
-    Raises
-    ------
-    FileExistsError
-        For the first name that is no file, or a file that the folder's list does not know.
-    """
+def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
+    """FileExistsError for the first name that is no file, or a file that the folder's list does not know."""
     listed = folder / WRITTEN
-    plain = listed.is_file() and not listed.is_symlink()
-    written = set(listed.read_text(errors="replace").splitlines()) if plain else set()
-    a_list = all(map(LISTED.fullmatch, written))
+    text = listed.read_text(errors="replace") if listed.is_file() else ""
+    written = set(text.splitlines(keepends=True))
     for name in (*names, WRITTEN):
         path = folder / name
+        if not os.path.lexists(path):
+            continue
         plain = path.is_file() and not path.is_symlink()
-        ours = plain and (a_list if name == WRITTEN else f"{_digest(path)}  {name}" in written)
-        if os.path.lexists(path) and not ours:
+        if not plain or (path.stat().st_nlink > 1 if path == listed else _line(folder, name) not in written):
             raise FileExistsError(
                 f"{path} was not written by survey, or was changed since; nothing is overwritten: "
                 "give another folder, or move it away"

@@ -30,7 +30,7 @@ def write_source(out: Path) -> Path:
     FileExistsError
         For a folder that holds anything else.
     """
-    with files.anew(out) as fresh:
+    with files.into(out, alone=True) as fresh:
         _write(fresh)
     return out
 
