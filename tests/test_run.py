@@ -178,7 +178,7 @@ def test_b53_a_checkpoint_of_other_preprocessing_is_trained_again(record_of, cac
 def test_b15_rewinding_brings_back_the_early_weights_bit_for_bit(cache, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "survey_lib.experiment.runs.run_state.fit",
+        "survey_lib.experiment.runs.record.fit",
         lambda model, *_, **choices: seen.append((model, choices)) or [],
     )
     config = RunConfig(**BASE, method="magnitude", sparsity=0.5, recovery="rewind")
@@ -275,7 +275,7 @@ def test_the_test_set_is_read_once_after_all_training(cache, monkeypatch):
         lambda _, x: events.append("evaluation") or torch.zeros(len(x), 10),
     )
     monkeypatch.setattr(
-        "survey_lib.experiment.runs.run_state.fit", lambda *_, **__: events.append("training") or []
+        "survey_lib.experiment.runs.record.fit", lambda *_, **__: events.append("training") or []
     )
     run(RunConfig(**BASE, method="magnitude", sparsity=0.5), cache)
     assert events == ["training"] + ["evaluation"] * 8  # dense and recovered on three splits, as cut on two

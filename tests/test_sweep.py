@@ -11,9 +11,9 @@ import pytest
 
 from survey_lib.cli import main
 from survey_lib.experiment import files, records
-from survey_lib.experiment.runs import run_state
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.runs.run import run
+from survey_lib.experiment.runs.train import fit
 from survey_lib.experiment.sweeps import store, study, sweep
 
 YAML = """
@@ -134,9 +134,10 @@ def test_a_chain_computes_each_round_once_and_its_records_are_those_of_single_ru
     trial, tmp_path, monkeypatch
 ):
     (study.FOLDER / "trial.yaml").write_text(CHAIN)
-    trainings, fit = [], run_state.fit
+    trainings = []
     monkeypatch.setattr(
-        run_state, "fit", lambda *model, **choices: trainings.append(1) or fit(*model, **choices)
+        "survey_lib.experiment.runs.record.fit",
+        lambda *model, **choices: trainings.append(1) or fit(*model, **choices),
     )
     assert sweep.sweep("trial", engine="serial").done == 4
     assert len(trainings) == 3 + 2  # three rounds, and the last training of each reinitialised ticket

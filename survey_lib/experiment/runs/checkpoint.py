@@ -70,9 +70,10 @@ def fresh(config: RunConfig, data: Data, seed: int) -> nn.Module:
     return models.build(config.model, len(data.classes), data.in_shape, seed, config.init).to(config.device)
 
 
-def recipe(config: RunConfig) -> dict:
+def recipe(config: RunConfig, data: Data) -> dict:
     """The arguments of `fit` that all training of a run shares."""
-    return config.model_dump(include={"optimizer", "lr_schedule", "batch_size", "weight_decay", "seed"})
+    fields = config.model_dump(include={"optimizer", "lr_schedule", "batch_size", "weight_decay", "seed"})
+    return fields | {"test": data.test if config.track_test else None}
 
 
 def dense(config: RunConfig, data: Data, folder: Path) -> Dense:
@@ -157,8 +158,8 @@ def _trained(config: RunConfig, data: Data) -> bytes:
             early.update(copy.deepcopy(model.state_dict()))  # state_dict shares memory with the model (B15)
 
     keep(0, model)
-    read, test = stopwatch(), data.test if config.track_test else None
-    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep, test=test, **recipe(config))
+    read = stopwatch()
+    curve = fit(model, data, epochs=config.epochs, lr=config.lr, on_epoch=keep, **recipe(config, data))
     about = {"validation_accuracy": curve[-1]["validation_accuracy"], "curve": curve, "spent": read()}
     notes = json.dumps(about | {"preprocessing": _preprocessing(data)}, allow_nan=False)
     tensors = {f"trained/{name}": tensor for name, tensor in model.state_dict().items()}

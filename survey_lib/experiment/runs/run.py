@@ -11,12 +11,11 @@ import pandas as pd
 import torch
 
 from survey_lib.catalogue import WITHOUT_DATA
-from survey_lib.chain.masks import Masks, overall_sparsity, prunable
+from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.experiment.data.loaders import Data
 from survey_lib.experiment.runs.checkpoint import Dense, data_of, dense, fresh
-from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig, after_rounds
-from survey_lib.experiment.runs.record import record
-from survey_lib.experiment.runs.run_state import RunState
+from survey_lib.experiment.runs.config import STORIES, RunConfig, after_rounds
+from survey_lib.experiment.runs.record import RunState, record
 from survey_lib.experiment.runs.stories import run_stories
 from survey_lib.experiment.runs.tickets import shuffled
 from survey_lib.experiment.runs.train import one_thread
@@ -74,31 +73,29 @@ def run_chain(
     cache : str | Path, optional
         Folder of dense checkpoints.
     """
-    longest = max(configs, key=lambda config: config.rounds)
     with one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        if longest.data == STORIES:
-            write(run_stories(longest) | {"warnings": _messages(caught)})
-            return
-        data = data_of(longest)
-        baseline = dense(longest, data, Path(cache or store.runs_folder() / "checkpoints"))
-        # Other tickets part from it in their last round
-        trunk = longest.model_copy(update={"ticket": "original"})
-        state = _start(trunk, data, baseline)
-        for end in _walk(state, configs):
-            write(record(end) | {"warnings": _messages(caught)})
+        for found in _records(configs, Path(cache or store.runs_folder() / "checkpoints")):
+            write(found | {"warnings": sorted({str(warning.message) for warning in caught})})
 
 
-def _messages(caught: list[warnings.WarningMessage]) -> list[str]:
-    return sorted({str(warning.message) for warning in caught})
+def _records(configs: Sequence[RunConfig], cache: Path) -> Iterator[dict]:
+    longest = max(configs, key=lambda config: config.rounds)
+    if longest.data == STORIES:
+        yield run_stories(longest)
+        return
+    data = data_of(longest)
+    # Other tickets part from it in their last round
+    trunk = longest.model_copy(update={"ticket": "original"})
+    state = _start(trunk, data, dense(longest, data, cache))
+    yield from map(record, _walk(state, configs))
 
 
 def _start(config: RunConfig, data: Data, baseline: Dense) -> RunState:
     """The trained network; the untrained one for methods that prune before or during all of the training."""
     if config.early:
         return RunState(config, data, baseline, fresh(config, data, config.seed))
-    as_it_is = config.method == DENSE and config.recovery == "none"
-    state = RunState(config, data, baseline, baseline.model if as_it_is else copy.deepcopy(baseline.model))
+    state = RunState(config, data, baseline, copy.deepcopy(baseline.model))
     state.curve += [{"stage": "dense"} | point for point in baseline.curve]
     state.charge("dense", config.epochs, config.epochs * len(data.train[1]), baseline.spent)
     return state
@@ -107,26 +104,17 @@ def _start(config: RunConfig, data: Data, baseline: Dense) -> RunState:
 def _walk(state: RunState, configs: Sequence[RunConfig]) -> Iterator[RunState]:
     """Prune and train, round by round; at each round that a config ends with, the state of that config."""
     row, rounds = state.config.row, state.config.rounds
-    if row is None:
-        _recover(state)
-        yield state
-        return
-    if row.during:
+    if row and row.during:
         _train_sparsely(state)
     for number in range(1, rounds + 1):
-        if row.score or row.solve or row.ranking:
+        if row and (row.score or row.solve or row.ranking):
             _prune(state, number)
         _refuse_empty_layers(state)
         ending = [config for config in configs if config.rounds == number]
-        for config in ending:
-            if config.ticket != "original":
-                branch = state.branch(config)
-                _change_ticket(branch)
-                _train_and_recover(branch)
-                yield branch
         originals = [config for config in ending if config.ticket == "original"]
+        yield from (_other_ticket(state, config) for config in ending if config not in originals)
         if originals or number < rounds:
-            _train_and_recover(state)
+            _recover(state)
         yield from (replace(state, config=config) for config in originals)
 
 
@@ -140,22 +128,15 @@ def _refuse_empty_layers(state: RunState) -> None:
         )
 
 
-def _train_and_recover(state: RunState) -> None:
-    config = state.config
-    trained_later = config.early == "before" or config.recovery != "none"
-    state.pruned = copy.deepcopy(state.model) if trained_later else state.model
-    if config.early == "before":
-        state.train("training", config.epochs, config.lr)
-    _recover(state)
-
-
-def _change_ticket(state: RunState) -> None:
-    """The final mask permuted, or with new weights; a rewind puts its own weights in later."""
-    config = state.config
+def _other_ticket(state: RunState, config: RunConfig) -> RunState:
+    """The state of a config whose final mask is permuted, or has new weights; a rewind puts its own in later."""
+    other = replace(state, config=config, curve=[*state.curve], ledger=[*state.ledger])
     if config.ticket == "shuffled":
-        state.masks = shuffled(state.masks, config.seed)
+        other.masks = shuffled(state.masks, config.seed)
     first = fresh(config, state.data, config.seed).state_dict()
-    state.model = state.rebuilt(None if config.ticket == "reinitialised" else first)
+    other.model = other.rebuilt(None if config.ticket == "reinitialised" else first)
+    _recover(other)
+    return other
 
 
 def _train_sparsely(state: RunState) -> None:
@@ -229,28 +210,28 @@ def _pruned(state: RunState, layers: list[str] | None, sparsity: float | None):
         batches=state.training_images(config.evidence),
         scope=config.scope or config.row.scope,
         layers=layers,
-        masks=_of(state.masks, layers) if config.masks else None,
+        masks={n: m for n, m in state.masks.items() if layers is None or n.rpartition(".")[0] in layers},
         seed=config.seed,
     )
 
 
-def _of(masks: Masks, layers: list[str] | None) -> Masks:
-    return {n: mask for n, mask in masks.items() if layers is None or n.rpartition(".")[0] in layers}
-
-
 def _recover(state: RunState) -> None:
-    """Train the pruned network again, in one of the ways that papers differ in (case B15)."""
+    """Train the pruned network, in one of the ways that papers differ in (case B15)."""
     config = state.config
+    trained_later = config.early == "before" or config.recovery != "none"
+    state.pruned = copy.deepcopy(state.model) if trained_later else state.model
+    if config.early == "before":
+        state.train("training", config.epochs, config.lr)
     if config.recovery == "finetune":
         state.train("recovery", config.recovery_epochs, config.recovery_lr)
-    elif config.recovery in ("rewind", "lr-rewind"):
-        if config.recovery == "rewind":
-            state.model = state.rebuilt(None if config.ticket == "reinitialised" else state.dense.rewind)
-        state.train("recovery", config.epochs, config.lr, first_epoch=config.rewind_epoch)
-    elif config.recovery in ("scratch-e", "scratch-b"):
+    elif config.recovery.startswith("scratch"):
         epochs = config.epochs if config.recovery == "scratch-e" else _same_macs(state)
         state.model = state.rebuilt(None)
         state.train("recovery", epochs, config.lr)
+    elif config.recovery != "none":
+        if config.recovery == "rewind":
+            state.model = state.rebuilt(None if config.ticket == "reinitialised" else state.dense.rewind)
+        state.train("recovery", config.epochs, config.lr, first_epoch=config.rewind_epoch)
 
 
 def _same_macs(state: RunState) -> int:
