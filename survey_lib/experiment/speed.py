@@ -9,6 +9,7 @@ cannot compute them again.
 """
 
 import importlib.util
+import itertools
 import random
 import tempfile
 from collections.abc import Mapping
@@ -168,26 +169,23 @@ def chain(model: nn.Module, example: Tensor, compiled: bool = True) -> pd.DataFr
         rounds, quartiles _low and _high), parameters, file_bytes.
     """
     made = variants(model, example)
-    costs = {name: _costs(one, made["dense"], example) for name, one in made.items()}
+    costs = pd.DataFrame(
+        [{"variant": name} | _costs(one, made["dense"], example) for name, one in made.items()]
+    )
     tables = []
     with tempfile.TemporaryDirectory() as folder:
         files = deployed(made, example, Path(folder))
-        sizes_on_disk = {key: path.stat().st_size for key, path in files.items()}
-        for batch in BATCHES:
+        for batch, threads in itertools.product(BATCHES, THREADS):
             images = example[:1].expand(batch, *example.shape[1:]).contiguous()
-            for count in THREADS:
-                timed = {(name, "eager"): one for name, one in made.items()}
-                if compiled and (batch, count) == (USUAL, 1):
-                    timed |= {(name, "compiled"): torch.compile(made[name]) for name in DEPLOYED}
-                timed |= {key: OnnxModel(path, count) for key, path in files.items()}
-                tables.append(_timed(timed, images, count))
-    table = pd.concat(tables, ignore_index=True)
-    table["file_bytes"] = [
-        sizes_on_disk.get(key, costs[key[0]]["file_bytes"])
-        for key in zip(table["variant"], table["runtime"], strict=True)
-    ]
-    for column in ("macs", "parameters", "speedup_theoretical"):
-        table[column] = [costs[name][column] for name in table["variant"]]
+            timed = {(name, "eager"): one for name, one in made.items()}
+            if compiled and (batch, threads) == (USUAL, 1):
+                timed |= {(name, "compiled"): torch.compile(made[name]) for name in DEPLOYED}
+            timed |= {key: OnnxModel(path, threads) for key, path in files.items()}
+            tables.append(_timed(timed, images, threads))
+        table = pd.concat(tables, ignore_index=True).merge(costs, on="variant", how="left")
+        for (variant, runtime), path in files.items():
+            rows = table["variant"].eq(variant) & table["runtime"].eq(runtime)
+            table.loc[rows, "file_bytes"] = path.stat().st_size
     return table
 
 
@@ -195,7 +193,8 @@ def _costs(one: nn.Module, dense: nn.Module, example: Tensor) -> dict:
     counted = measure(one, example)
     state = {name: tensor.contiguous() for name, tensor in one.state_dict().items()}
     saved = reductions(measure(dense, example), counted)["theoretical_speedup"]
-    return counted | {"speedup_theoretical": saved, "file_bytes": len(safetensors.torch.save(state))}
+    sizes = {"file_bytes": len(safetensors.torch.save(state)), "speedup_theoretical": saved}
+    return sizes | {name: counted[name] for name in ("macs", "parameters")}
 
 
 def _timed(timed: Mapping[tuple[str, str], nn.Module], images: Tensor, threads: int) -> pd.DataFrame:

@@ -114,16 +114,11 @@ class RunState:
             model = surgery.replay(model, plan)
         return apply(model, self.masks)
 
-    def initial_overlap(self) -> float | None:
-        """Share of the kept weights that the largest first weights would keep; None without masks."""
-        if not self.masks:
-            return None
-        return overlap(self.masks, dict(fresh(self.config, self.data, self.config.seed).named_parameters()))
-
 
 def record(state: RunState) -> dict:
     """The record of a run that came to its end."""
     models = {"dense": state.dense.model, "pruned": state.model}
+    first = dict(fresh(state.config, state.data, state.config.seed).named_parameters())
     return finished(models, state.config, state.example) | {
         "sparsity": state.sparsity,
         "layers": _layers(state),
@@ -131,7 +126,7 @@ def record(state: RunState) -> dict:
         "metrics": _metrics(state),
         "curve": [*state.curve],
         "ledger": [*state.ledger],
-        "initial_overlap": state.initial_overlap(),
+        "initial_overlap": overlap(state.masks, first) if state.masks else None,
     }
 
 
@@ -149,12 +144,8 @@ def finished(models: dict[str, nn.Module], config: RunConfig, example: Tensor) -
     """
     sizes = {stage: measure(model, example) for stage, model in models.items()}
     scope = (config.scope or config.row.scope) if config.row else None
-    return header(config) | {
-        "status": "done",
-        "reason": "",
-        "scope": scope,
-        "sizes": sizes | reductions(sizes["dense"], sizes["pruned"]),
-    }
+    found = header(config) | {"status": "done", "reason": "", "scope": scope}
+    return found | {"sizes": sizes | reductions(sizes["dense"], sizes["pruned"])}
 
 
 def header(config: RunConfig) -> dict:
@@ -170,14 +161,9 @@ def header(config: RunConfig) -> dict:
 
 def environment(device: str = "cpu") -> dict:
     """Versions, threads, machine and commit, for the record of a run."""
-    return {
-        "python": platform.python_version(),
-        **versions(PACKAGES),
-        "threads": torch.get_num_threads(),
-        "platform": platform.platform(),
-        "machine": machine(device),
-        "commit": commit(),
-    }
+    found = {"python": platform.python_version()} | versions(PACKAGES)
+    found |= {"threads": torch.get_num_threads(), "platform": platform.platform()}
+    return found | {"machine": machine(device), "commit": commit()}
 
 
 def failed(config: RunConfig, reason: str, status: str = "failed") -> dict:

@@ -205,7 +205,7 @@ def _pruned(state: RunState, layers: list[str] | None, sparsity: float | None):
         state.model,
         config.row.ranking or config.method,
         sparsity,
-        macs=config.macs or None,
+        macs=config.macs,
         example=state.example,
         batches=state.training_images(config.evidence),
         scope=config.scope or config.row.scope,

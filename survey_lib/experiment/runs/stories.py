@@ -34,10 +34,8 @@ def run_stories(config: RunConfig) -> dict:
     metrics, losses = {"dense": {}, "pruned": {}}, {}
     for split in ("test", "written"):
         batches, reference, own = _reference(split)
-        metrics["dense"][split] = own[0]
-        metrics["pruned"][split], losses[split] = (
-            own if model is dense else _metrics(model, batches, reference)
-        )
+        metrics["dense"][split] = own
+        metrics["pruned"][split], losses[split] = _metrics(model, batches, reference)
     found = finished({"dense": dense, "pruned": model}, config, tokens[:1])
     seen = 0 if model is dense else len(chosen)
     macs = seen * found["sizes"]["dense"]["macs"]
@@ -54,7 +52,7 @@ def run_stories(config: RunConfig) -> dict:
 
 
 @cache
-def _reference(split: str) -> tuple[list[Tensor], list[Tensor], tuple[dict, list[float]]]:
+def _reference(split: str) -> tuple[list[Tensor], list[Tensor], dict]:
     """Batches of texts, the dense model's log-probabilities and metrics: equal in all runs, so computed once."""
     dense, tokenizer = language.load_stories()
     if split == "test":
@@ -62,7 +60,7 @@ def _reference(split: str) -> tuple[list[Tensor], list[Tensor], tuple[dict, list
     else:
         batches = [torch.tensor([tokenizer.encode(text)]) for text in language.load_texts("evaluation")]
     reference = [_log_probabilities(dense, batch) for batch in batches]
-    return batches, reference, _metrics(dense, batches, reference)
+    return batches, reference, _metrics(dense, batches, reference)[0]
 
 
 @torch.inference_mode()
@@ -72,20 +70,15 @@ def _log_probabilities(model: nn.Module, batch: Tensor) -> Tensor:
 
 
 def _pruned(dense: nn.Module, config: RunConfig, tokens: Tensor) -> tuple[nn.Module, float, list[dict]]:
-    if config.method == DENSE:
+    method, sparsity, seed = config.method, config.sparsity, config.seed
+    if method == DENSE:
         return dense, 0.0, []
     if config.row.structure != "structured":
-        model, masks = language.prune_language(dense, config.method, config.sparsity, tokens, config.seed)
+        model, masks = language.prune_language(dense, method, sparsity, tokens, seed)
         return apply(model, masks), overall_sparsity(masks), by_layer(masks)
     batches = [(part[:, :-1], part[:, 1:]) for part in tokens.split(8)]
     result = prune(
-        dense,
-        config.method,
-        config.sparsity,
-        example=tokens[:2],
-        batches=batches,
-        loss=next_token_loss,
-        seed=config.seed,
+        dense, method, sparsity, example=tokens[:2], batches=batches, loss=next_token_loss, seed=seed
     )
     return result.model, result.sparsity, result.report.to_dict("records")
 
