@@ -1,5 +1,6 @@
 """Two records of one run, compared value by value: all that they hold, except what is listed here."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 NOT_COMPARED = frozenset(  # what was asked for, which the key tells; of time, machine and code
@@ -56,25 +57,26 @@ def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     tolerance : float
         Tolerance of accuracies.
     """
-    old, new = _values(published), _values(now)
-    shared = [path for path in old if path in new]
-    paths = shared if published["schema"] != now["schema"] else sorted(old | new)
-    equal = [old[path] == new[path] for path in shared if "loss" in path[-1]]
+    older = published.get("schema") != now.get("schema")
+    values = [(path, a, b) for path, a, b in _values(published, now) if not (older and None in (a, b))]
+    equal = [a == b for path, a, b in values if "loss" in path[-1]]
     here = 2 * sum(equal) >= len(equal)
     return [
-        Pair(".".join(path), old.get(path), new.get(path), 0.0 if here else _bound(path, now, tolerance))
-        for path in paths
+        Pair(".".join(path), a, b, 0.0 if here else _bound(path, now, tolerance))
+        for path, a, b in values
         if here or path[-1] != "correct"
     ]
 
 
-def _values(value: object, *path: str) -> dict[tuple[str, ...], object]:
-    """Path -> value of all that is compared inside a record."""
-    if not isinstance(value, dict | list):
-        return {path: value}
-    parts = value.items() if isinstance(value, dict) else enumerate(value)
-    inside = [_values(part, *path, str(name)) for name, part in parts if name not in NOT_COMPARED]
-    return {where: found for values in inside for where, found in values.items()}
+def _values(published: object, now: object, *path: str) -> Iterator[tuple[tuple[str, ...], object, object]]:
+    """Path and both values of all that is no dict or list of equal length; None for a value that is not there."""
+    if isinstance(published, list) and isinstance(now, list) and len(published) == len(now):
+        published, now = (dict(enumerate(values)) for values in (published, now))
+    if isinstance(published, dict) and isinstance(now, dict):
+        for name in sorted((published.keys() | now.keys()) - NOT_COMPARED):
+            yield from _values(published.get(name), now.get(name), *path, str(name))
+    else:
+        yield path, published, now
 
 
 def _bound(path: tuple[str, ...], now: dict, tolerance: float) -> float:

@@ -1,7 +1,7 @@
 """Trained networks as files that are checked each time they are used: the dense network of a seed, and that of the course.
 
-The first is trained once and shared by all methods. The second is shipped with the repository; it was made by
-`python -m` of this module.
+The first is trained once and shared by all methods. The second is shipped with the repository;
+data/checkpoints/README.md says how it was made.
 """
 
 import copy
@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from survey_lib.experiment import files
-from survey_lib.experiment.data.loaders import Data, load, shared
+from survey_lib.experiment.data.loaders import Data, shared
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.config import RunConfig
-from survey_lib.experiment.runs.train import evaluate, fit, one_thread
+from survey_lib.experiment.runs.train import evaluate, fit
 from survey_lib.lookup import known
 from survey_lib.measure.training_costs import stopwatch
 
@@ -191,20 +191,3 @@ def load_trained(name: str) -> nn.Module:
     model = models.build("resnet-8", 10, (3, 32, 32))
     model.load_state_dict(safetensors.torch.load(content))
     return model.eval()
-
-
-def train_shipped() -> dict:
-    """Train resnet-8-eurosat32 afresh, and write its file; its accuracies and sha256."""
-    data, mini = load("eurosat32"), load("eurosat32-mini")
-    splits = {"validation": data.validation, "test": data.test, "eurosat32-mini test": mini.test}
-    model = models.build("resnet-8", 10, (3, 32, 32), RECIPE["seed"])
-    with one_thread():
-        fit(model, data, **RECIPE)
-        found = {name: round(evaluate(model, split)["accuracy"], 4) for name, split in splits.items()}
-    content = safetensors.torch.save({name: value.contiguous() for name, value in model.state_dict().items()})
-    files.replace(FOLDER / "resnet-8-eurosat32.safetensors", content)
-    return found | {"sha256": hashlib.sha256(content).hexdigest()}
-
-
-if __name__ == "__main__":
-    print(train_shipped())
