@@ -35,7 +35,7 @@ class Pair:
 def compare(published: dict, now: dict, tolerance: float) -> list[Pair]:
     """Each value of a published record beside that of the same run computed again.
 
-    Where more than half of the losses are equal to the last bit, this machine computes as the publishing one
+    Where at least half of the losses are equal to the last bit, this machine computes as the publishing one
     did, whatever their names: then all must be equal. Elsewhere two networks were trained, and these may
     differ:
 

@@ -71,7 +71,15 @@ def fresh(config: RunConfig, data: Data, seed: int) -> nn.Module:
 
 
 def recipe(config: RunConfig, data: Data) -> dict:
-    """The arguments of `fit` that all training of a run shares."""
+    """The arguments of `fit` that all training of a run shares.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Config of the run.
+    data : Data
+        Its data set.
+    """
     fields = config.model_dump(include={"optimizer", "lr_schedule", "batch_size", "weight_decay", "seed"})
     return fields | {"test": data.test if config.track_test else None}
 
