@@ -1,4 +1,4 @@
-"""The record of a run: which values are possible, checked when it becomes a line of JSON and when it is read back."""
+"""The record of a run: which values are possible, and one as a line of JSON and back, checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained networks as files that are checked each time they are used: the dense network of a seed, and that of the course.
+"""Trained networks in files that are checked at each use: the dense network of a seed, and that of the course.
 
 The first is trained once and shared by all methods. The second is shipped with the repository;
 data/checkpoints/README.md says how it was made.
@@ -8,7 +8,6 @@ import copy
 import hashlib
 import json
 import os
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ def data_of(config: RunConfig) -> Data:
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:
-        why = re.split(r"\. |\n", str(error))[0]
+        why = str(error).splitlines()[0].partition(". ")[0]
         raise RuntimeError(
             f"device: {config.device} does not work on this machine ({why}); sweep a copy of the study's file with "
             "device: cpu: survey sweep my_study.yaml"
