@@ -23,6 +23,7 @@ from survey_lib.chain.inputs import (
     check_kind,
     check_seed,
     check_values,
+    choose,
     described,
     duplicate,
     untouched,
@@ -34,9 +35,8 @@ from survey_lib.chain.selection import check_finite, check_sparsity
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.chain.training.during import Session, check_free
 from survey_lib.steps.blocks import prune_blocks
-from survey_lib.steps.budget import Budget, budget_of
 from survey_lib.steps.channels import prune_channels
-from survey_lib.steps.request import UNSEEN, Request, choose
+from survey_lib.steps.request import UNSEEN, Budget, Pruned, Request
 from survey_lib.steps.result import PruneResult, some
 from survey_lib.steps.weights import prune_weights
 
@@ -137,31 +137,35 @@ def prune(
     40
     """
     chosen = find(method)
-    budget = budget_of({"sparsity": sparsity, "macs": macs, "parameters": parameters, "cost": cost}, at_most)
+    wishes = {"sparsity": sparsity, "macs": macs, "parameters": parameters, "cost": cost}
+    given = [name for name, value in wishes.items() if value is not None]
+    if len(given) != 1:
+        wanted = "exactly one of sparsity=, macs=, parameters=, or cost= with at_most="
+        raise ValueError(f"give {wanted}; got {', '.join(given) or 'none'}")
+    if (cost is None) != (at_most is None):
+        raise ValueError("cost=callable and at_most=value belong together; give both or neither")
+    budget = Budget.of(given[0], wishes[given[0]], at_most) if sparsity is None else None
     if not budget:
         check_pattern(chosen, check_sparsity(sparsity))
-    elif chosen.unit == "n:m":
-        raise ValueError(
-            f"{method} always removes the share of its pattern {chosen.pattern}; name sparsity=, no budget"
-        )
+    elif chosen.structure != "structured" and (chosen.solve or chosen.rounds > 1 or chosen.unit == "n:m"):
+        why = "has a fixed pattern, repairs the weights that stay, or scores them again in every round"
+        raise ValueError(f"{method} {why}, so its cost cannot be foreseen; give sparsity=")
     _check_one_shot(chosen)
     if scope is not None and scope not in chosen.scopes:
         raise ValueError(f"unknown scope {scope!r}; {method} takes {', '.join(chosen.scopes)}")
     if examples is not None and (example is not None or not isinstance(examples, list) or not examples):
         raise ValueError(
-            "examples= is a list of inputs, each in the form that example= takes, and stands in its place"
+            "examples= is a list of inputs like example=, and stands in its place; give one of them"
         )
     examples = examples or ([] if example is None else [example])
-    cuttable = chosen.structure == "structured"
+    cuts = chosen.structure == "structured"
     if not isinstance(cut, bool | None):
         raise ValueError(f"cut must be True, False or None; got {cut!r}")
+    if cut and not cuts:
+        raise ValueError(f"{method} removes single weights, which cannot be cut out; leave cut=None")
     check_seed(seed)
-    if cut and not cuttable:
-        raise ValueError(
-            f"{method} removes single weights, which cannot be cut out; leave cut=None for a masked model"
-        )
-    if budget and budget.kind == "macs" and not examples:
-        raise ValueError("macs are counted on an input; give example=")
+    if not examples and (cuts or macs is not None):
+        raise ValueError(f"{method} must run the network to cut it or to count MACs: give example=an input")
     check_kind(original := unwrap(model))
     if batches is not None or chosen.looks_at_data:
         check_data(method, batches, loss)
@@ -178,43 +182,28 @@ def prune(
         bare = duplicate(original)
     weights = {name: p for name, p in bare.named_parameters() if p.is_floating_point()}
     check_finite(weights | {name: b for name, b in bare.named_buffers() if name.endswith(STATISTICS)})
-    if cuttable and masks:
-        raise ValueError(
-            f"{method} goes round by round on what it cut: prune the smaller model again, without masks="
-        )
+    if cuts and masks:
+        raise ValueError(f"{method} cuts, round by round: prune the smaller model again, without masks=")
     if coupling is not None and not isinstance(coupling, Coupling):
         raise ValueError(f"coupling= is survey_lib.trace(model, example); got {described(coupling)}")
-    if coupling and (not cuttable or chosen.unit == "layer"):
+    if coupling and (not cuts or chosen.unit == "layer"):
         raise ValueError(f"{method} does not look at coupled channels; leave coupling= out")
-    if cuttable and not examples:
-        raise ValueError(f"{method} cuts the network and must run it to see how: give example=an input")
-    step = prune_blocks if chosen.unit == "layer" else prune_channels if cuttable else prune_weights
+    step = prune_blocks if chosen.unit == "layer" else prune_channels if cuts else prune_weights
     # A forward may write to it, and hooks of the caller's may reach it from a copy; blocks are looked for in `bare`
     with torch.inference_mode(False), untouched(original, copies=[bare] if step is not prune_blocks else []):
         if step is prune_channels and not coupling:
             coupling = labelled(original, *examples)
-        scope, cut = scope or chosen.scope, cuttable if cut is None else cut
-        goal = budget and budget.of(bare, examples and examples[0])
-        request = Request(
-            chosen,
-            sparsity,
-            scope,
-            goal,
-            examples,
-            batches,
-            loss,
-            layers,
-            protect,
-            cut,
-            masks,
-            coupling,
-            seed,
-        )
-        result = step(bare, request)
-        while (over := _overspent(result, request, budget)) > 1:  # the prediction was too low
+        example, more = (examples[0], examples[1:]) if examples else (None, [])
+        if budget and not cost:
+            budget = replace(budget, dense=budget.spent(bare, example))
+        wish = (sparsity, scope or chosen.scope, budget, example, more, batches, loss, layers, protect or ())
+        request = Request(chosen, *wish, cuts if cut is None else cut, masks, coupling, seed)
+        done = step(bare, request)
+        while (over := _overspent(done, request, budget)) > 1:  # the prediction was too low
             request = replace(request, budget=replace(request.budget, limit=request.budget.limit / over))
-            result = step(bare, request)
-    _warn(result, request)
+            done = step(bare, request)
+    result = _reported(bare, done, request)
+    _warn(result, sparsity)
     return result
 
 
@@ -316,24 +305,37 @@ def _names(names: Sequence[str] | None, model: nn.Module, blocks: bool) -> list[
     return names
 
 
-def _overspent(result: PruneResult, request: Request, budget: Budget | None) -> float:
+def _overspent(done: Pruned, request: Request, budget: Budget | None) -> float:
     """Measured cost over the limit; 0 where there is nothing to measure: no budget, or channels masked and not cut."""
     if not budget or budget.cost or (request.method.structure == "structured" and not request.cut):
         return 0.0
-    masks = None if request.cut else {}
-    return request.budget.spent(result.model, request.example, masks) / budget.limit / (1 + 1e-9)
+    spent = request.budget.spent(done.model, request.example, None if request.cut else {})
+    return spent / budget.limit / (1 + 1e-9)
 
 
-def _warn(result: PruneResult, request: Request) -> None:
+def _reported(dense: nn.Module, done: Pruned, request: Request) -> PruneResult:
+    """What a step made, with the report by layer and the shares that are left."""
+    report = pd.DataFrame(done.rows, columns=["layer", "total", "kept", "group"])
+    report.insert(1, "unit", request.method.unit)
+    report["requested"] = done.sparsity if request.sparsity is None else request.sparsity
+    report["sparsity"] = 1 - report["kept"] / report["total"]
+    kept = sum(p.numel() if done.plan else int(p.count_nonzero()) for p in done.model.parameters())
+    size, before = (sum(x.nbytes for x in (*net.parameters(), *net.buffers())) for net in (done.model, dense))
+    left = {
+        "parameters": kept / sum(p.numel() for p in dense.parameters()),
+        "MACs": done.macs if done.plan else 1.0,
+        "bytes": size / before,
+    }
+    fields = (report, done.sparsity, done.skipped, left, done.over_kept)
+    return PruneResult(done.model, done.masks, done.plan, *fields)
+
+
+def _warn(result: PruneResult, asked: float | None) -> None:
     said, report = [], result.report
-    if request.sparsity is not None and abs(result.sparsity - request.sparsity) > TOLERANCE:
-        said.append(f"asked for sparsity {request.sparsity:.3f}, realised {result.sparsity:.3f} (see report)")
-    unused = [name for name, why in result.skipped if why == UNSEEN]
-    if unused:
-        names = some(unused, 3)
-        said.append(
-            f"the example does not use {names}; they stay whole, and the cut is not checked with them"
-        )
+    if asked is not None and abs(result.sparsity - asked) > TOLERANCE:
+        said.append(f"asked for sparsity {asked:.3f}, realised {result.sparsity:.3f} (see report)")
+    if unused := [name for name, why in result.skipped if why == UNSEEN]:
+        said.append(f"the example does not use {some(unused, 3)}; they stay whole, and are not in the check")
     # A block left out whole is stepped over, not cut off
     empty = list(report.loc[(report["kept"] == 0) & (report["unit"] != "layer"), "layer"])
     if empty:

@@ -151,7 +151,7 @@ def test_eagleeye_on_a_network_is_exact_seeded_and_needs_data(net, batches):
     assert sum(int(mask.sum()) for mask in keep.values()) == 8
     assert all(torch.equal(keep[name], again[name]) for name in keep)
     for data in (None, batches[:1]):
-        with pytest.raises(ValueError, match="candidates are judged on other data.*at least two"):
+        with pytest.raises(ValueError, match="others judge: pass at least two"):
             choose(net, "eagleeye", 0.5, data)
 
 
@@ -161,8 +161,9 @@ def test_eagleeye_judges_on_batches_that_set_no_statistics(net):
         (3 * torch.randn(20, 3, 8, 8, generator=generator) + i, torch.arange(20) % 4) for i in range(4)
     ]
     coupling, fractions = trace(net, EXAMPLE), {"stem.0": 0.25, "conv1": 0.5}
-    scores = channels.score_groups(find("eagleeye").score, channels.collect(net, coupling))
-    found = accuracy(net, coupling, scores, 0.5, batches, fractions)
+    request = Request(find("eagleeye"), 0.5, "layerwise", batches=batches)
+    ranking = Ranking(net, coupling, coupling.groups, request)
+    found, scores = accuracy(ranking, 0.5, fractions), ranking.scores
     keep = {name: score > score.sort().values[int(fractions[name] * 8) - 1] for name, score in scores.items()}
     candidate = masked_copy(net, group_masks(net, coupling, keep))
     for norm in (candidate.stem[1], candidate.bn1, candidate.bn2):

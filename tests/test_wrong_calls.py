@@ -429,7 +429,7 @@ def test_b97_a_branch_of_the_compiler_is_named_with_what_to_write_in_its_place(c
         def forward(self, x):
             return torch.cond(x.sum() > 0, super().forward, lambda x: -x, (x,))
 
-    with pytest.raises(ValueError, match="such as torch.cond; write it with if, for or while"):
+    with pytest.raises(ValueError, match="such as torch.cond; write them with if, for or while"):
         call(Branching(3, 3), torch.ones(2, 3))
 
 

@@ -265,7 +265,7 @@ def collect(
     dense : nn.Module, optional
         The network that `model` was before it was pruned, for `consumers`; itself if left out.
     """
-    pairs = evidence.data(needs, NEEDS, batches)
+    pairs = evidence.data(needs, NEEDS, batches) if needs else []
     subject = Subject(unwrap(model), unwrap(dense or model), coupling.groups, pairs, loss, seed)
     observed = {need: NEEDS[need](subject) for need in needs}
     found: dict[str, list[Evidence]] = {group.name: [] for group in coupling.groups}

@@ -2,6 +2,9 @@
 
 import contextlib
 import copy
+import difflib
+import fnmatch
+import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,10 +40,7 @@ def check_runnable(model: nn.Module) -> None:
         if is_lazy(tensor):
             raise ValueError(f"{name} is not initialised yet; run the model once on an example first")
         if tensor.is_meta:
-            raise ValueError(
-                f"{name} is a meta tensor, a shape without values; load the weights first (to_empty, "
-                "then load_state_dict)"
-            )
+            raise ValueError(f"{name} is a meta tensor, a shape without values; load the weights first")
 
 
 def check_kind(model: nn.Module) -> None:
@@ -48,19 +48,18 @@ def check_kind(model: nn.Module) -> None:
     check_runnable(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(
-            "a ScriptModule is compiled code; take the model it was made from, script the result"
+            "a ScriptModule is compiled code; prune the model it was made from, script the result"
         )
     for name, tensor in model.named_parameters():
         if tensor.is_floating_point() and tensor.dtype not in RANKED:
             raise ValueError(
-                f"{name} is {tensor.dtype}, which cannot be ranked; prune in float32 or bfloat16 and "
-                "quantize the result"
+                f"{name} is {tensor.dtype}; prune in float32 or bfloat16, and quantize the result"
             )
     for name, module in model.named_modules():
         if "quantized" in type(module).__module__:
+            kind = f"{name or 'the model'} is a quantized {type(module).__name__}"
             raise ValueError(
-                f"{name or 'the model'} is a quantized {type(module).__name__}, whose weights are packed; use the "
-                "float model, and quantize the result"
+                f"{kind}, whose weights are packed; prune the float model, and quantize the result"
             )
 
 
@@ -231,9 +230,7 @@ def arguments(example) -> tuple[tuple, dict]:
     A dict is passed by name where the names are the forward's; ValueError if no tensor is in it, or NaN.
     """
     if not list(leaves(example)):
-        raise ValueError(
-            f"example must be a tensor, a tuple of tensors or a dict of named inputs; got {described(example)}"
-        )
+        raise ValueError(f"example must be a tensor, or a tuple or dict of tensors; got {described(example)}")
     check_values("the example", example)
     if isinstance(example, Mapping):
         return (), dict(example)
@@ -260,15 +257,11 @@ def running(model: nn.Module, *examples) -> Iterator[None]:
                 with torch.random.fork_rng(), torch.no_grad(), untouched(model):
                     model.eval()(*positional, **named)
             except Exception as error:
-                raise ValueError(
-                    f"the model does not run on {described(example)}; an example is one batch, as forward takes it: "
-                    f"{reason(error)}"
-                ) from error
+                why = f"the model does not run on {described(example)}; an example is one batch"
+                raise ValueError(f"{why}: {reason(error)}") from error
         if "HigherOrderOperator" in str(failed):
-            raise ValueError(
-                "the forward has a part that only torch's compiler sees into, such as torch.cond; write it with if, "
-                f"for or while: {reason(failed)}"
-            ) from failed
+            why = "only torch's compiler sees into parts such as torch.cond; write them with if, for or while"
+            raise ValueError(f"{why}: {reason(failed)}") from failed
         raise
 
 
@@ -288,9 +281,48 @@ def check_data(who: str, batches, loss: Callable | None = None) -> None:
     # A tuple of tensors may be inputs alone, but inputs have as many axes each
     pair = isinstance(batches, tuple) and len({one.dim() for one in batches if isinstance(one, Tensor)}) > 1
     if wrong or pair:
-        raise ValueError(
-            f"{who} reads data: batches must be a list or DataLoader of (inputs, targets), such as [(x, y)]; "
-            f"got {described(batches)}"
-        )
+        wanted = "a list or DataLoader of (inputs, targets), such as [(x, y)]"
+        raise ValueError(f"{who} reads data: batches must be {wanted}; got {described(batches)}")
     if loss is not None and not callable(loss):
         raise ValueError(f"loss must be a function loss(output, target), such as F.mse_loss; got {loss!r}")
+
+
+def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
+    """The names that match any of the patterns, in their order.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        All names there are.
+    patterns : Sequence[str] | None
+        names, prefixes or shell patterns; all names if None.
+
+    Raises
+    ------
+    ValueError
+        For a pattern that matches no name; the text has near matches (B40).
+    """
+    if patterns is None:
+        return list(names)
+    found: set[str] = set()
+    for pattern in patterns:
+        bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
+        hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
+        if not hits:
+            near = difflib.get_close_matches(bare, names, 5, 0.4) or list(names)[:8]
+            raise ValueError(f"{pattern!r} matches no prunable layer; near: {', '.join(near)}")
+        found |= set(hits)
+    return [name for name in names if name in found]
+
+
+def layer_seed(seed: int, name: str) -> int:
+    """A seed for each layer that depends on nothing but the run's seed and the layer's name (case B55).
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the run.
+    name : str
+        Name of the layer.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big")

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from survey_lib.lookup import known
-
 SCOPES = ("layerwise", "global", "erk", "row")
 
 
@@ -174,7 +172,8 @@ def select(
     {'a': tensor([False, False]), 'b': tensor([True, True])}
     """
     check_sparsity(sparsity)
-    known("scope", scope, SCOPES)
+    if scope not in SCOPES:
+        raise ValueError(f"unknown scope {scope!r}; allowed: {', '.join(SCOPES)}")
     check_finite(scores)
     if scope == "global" and fractions is None:
         return _select_global(scores, sparsity, minimum)

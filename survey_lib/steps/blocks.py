@@ -4,17 +4,15 @@ import torch
 from torch import nn
 
 from survey_lib.chain import blocks
-from survey_lib.chain.inputs import running
+from survey_lib.chain.inputs import choose, running
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.measure import measure
-from survey_lib.steps.budget import MADE
-from survey_lib.steps.request import NOT_ASKED, Request, choose
-from survey_lib.steps.result import PruneResult
+from survey_lib.steps.request import MADE, NOT_ASKED, Pruned, Request
 
 
-def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
+def prune_blocks(model: nn.Module, request: Request) -> Pruned:
     """Leave whole residual blocks out of the model: find them, score them, choose, remove.
 
     Parameters
@@ -34,7 +32,7 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
         found = blocks.blocks(model, example)
     if not found:
         raise ValueError(f"{method.name} leaves out residual blocks, and this model has none")
-    barred = choose(found, request.protect or [])
+    barred = choose(found, request.protect)
     names = [name for name in choose(found, request.layers) if name not in barred]
     seen = blocks.collect(model, names, request.batches)
     scores = torch.zeros(len(names)) if method.solve else torch.stack([method.score(seen[n]) for n in names])
@@ -57,4 +55,4 @@ def prune_blocks(model: nn.Module, request: Request) -> PruneResult:
     keep = {name: torch.tensor([name not in removed]) for name in names}
     rows = [(name, 1, int(kept), name) for name, kept in keep.items()]
     skipped = [(name, NOT_ASKED) for name in found if name not in names]
-    return request.result(model, pruned, masks, plan, rows, overall_sparsity(keep), skipped, macs)
+    return Pruned(pruned, masks, rows, overall_sparsity(keep), skipped, plan, macs)

@@ -11,20 +11,19 @@ from torch import nn
 from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Coupling, group_masks
 from survey_lib.chain.coupling.groups import parameters, shapes
-from survey_lib.chain.inputs import duplicate
+from survey_lib.chain.inputs import choose, duplicate
 from survey_lib.chain.masks import masked_copy, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
 from survey_lib.steps import structured
-from survey_lib.steps.request import UNSEEN, Request, choose
-from survey_lib.steps.result import PruneResult
+from survey_lib.steps.request import UNSEEN, Pruned, Request
 from survey_lib.steps.structured import Keep
 
 NOTHING = "the model has no layer whose channels another one reads"
 WHOLE = "nothing of it goes with a channel that can be cut"
 
 
-def prune_channels(model: nn.Module, request: Request) -> PruneResult:
+def prune_channels(model: nn.Module, request: Request) -> Pruned:
     """Remove coupled channels: choose, cut, and check that masked equals cut.
 
     Parameters
@@ -49,7 +48,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
         repaired, keep = ranking.repaired(keep)
         if not request.cut:
             return masked_copy(repaired, group_masks(model, coupling, keep)), keep, None
-        done = surgery.cut(repaired, ranking.coupling, keep, *request.examples)
+        done = surgery.cut(repaired, ranking.coupling, keep, request.example, *request.more)
         return done.model, {name: torch.ones_like(mask) for name, mask in keep.items()} | done.keep, done
 
     def cost(keep: Keep) -> float:
@@ -77,7 +76,7 @@ def prune_channels(model: nn.Module, request: Request) -> PruneResult:
     added = [name.removesuffix(".bias") for name in pruned.state_dict() if name not in dense]
     plan = done and done.plan | ({"biases": added} if added else {})
     over_kept = done.over_kept if done else ()
-    return request.result(model, pruned, masks, plan, rows, overall_sparsity(keep), skipped, macs, over_kept)
+    return Pruned(pruned, masks, rows, overall_sparsity(keep), skipped, plan, macs, over_kept)
 
 
 def _chosen_groups(
@@ -85,7 +84,7 @@ def _chosen_groups(
 ) -> tuple[list[ChannelGroup], list[tuple[str, str]]]:
     """The groups to prune: those the method is about, with a wanted producer and no protected one (case B41)."""
     known = list(dict.fromkeys([*(n for group in coupling.groups for n in group.producers), *coupling.fixed]))
-    wanted, barred = (set(choose(known, names)) for names in (request.layers, request.protect or []))
+    wanted, barred = (set(choose(known, names)) for names in (request.layers, request.protect))
     whole: dict[str, str] = {}
     for group in coupling.groups:
         if request.method.groups and not request.method.groups(group, model):
@@ -145,9 +144,7 @@ class Ranking:
     def search(self, sparsity: float) -> None:
         """Try layer ratios at this sparsity; at others all are multiplied with one factor."""
         sizes, request = {group.name: group.size for group in self.groups}, self.request
-        judge = partial(
-            structured.accuracy, self.model, self.coupling, self.scores, sparsity, request.batches
-        )
+        judge = partial(structured.accuracy, self, sparsity)
         self.ratios, self.searched = request.method.search(sizes, sparsity, judge, request.seed), sparsity
 
     def at(self, sparsity: float) -> Keep:
@@ -157,7 +154,7 @@ class Ranking:
             factor = sparsity / self.searched if self.searched else 1.0
             fractions = {g.name: min(self.ratios[g.name] * factor, 1 - 1 / g.size) for g in self.groups}
         if scope == "isomorphic":
-            keep = structured.within_structures(self.model, self.groups, self.scores, sparsity)
+            keep = structured.within_structures(self, sparsity)
         else:
             keep = select(self.scores, sparsity, scope, minimum=1, fractions=fractions)
         return self.coupling.balance(keep, self.scores)
@@ -169,7 +166,7 @@ class Ranking:
         readers of what goes.
         """
         if self.request.method.solve:
-            return structured.reconstructed(self.model, self.coupling, self.groups, self.request, keep)
+            return structured.reconstructed(self, keep)
         if not self.request.method.repair:
             return self.model, keep
         model = duplicate(self.model)

@@ -1,21 +1,25 @@
-"""What was asked of `prune`, as the steps read it, and the result that they make of it."""
+"""What was asked of `prune`, checked, as the steps read it; what they make of it; and a budget in place of a sparsity."""
 
-import difflib
-import fnmatch
+from __future__ import annotations
+
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from numbers import Real
 
-import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from survey_lib.catalogue import Method
 from survey_lib.chain.coupling import Coupling
-from survey_lib.chain.masks import Masks
-from survey_lib.steps.budget import Budget
-from survey_lib.steps.result import PruneResult
+from survey_lib.chain.inputs import described
+from survey_lib.chain.masks import Masks, masked_copy
+from survey_lib.measure import measure
+from survey_lib.measure.observe import effective
 
 NOT_ASKED = "not among the layers asked for, or protected"
 UNSEEN = "no operation of the run on the example uses it"
+EMPTY = 1 - 1e-9  # a sparsity at which every layer is down to its minimum
+PREDICTED, MADE = 20, 10  # steps of bisection: where the cost is predicted, where a model is run for it
 
 
 @dataclass(frozen=True)
@@ -26,97 +30,179 @@ class Request:
     sparsity: float | None
     scope: str
     budget: Budget | None = None
-    examples: Sequence = ()
+    example: object = None
+    more: Sequence = ()  # examples
     batches: list | None = None
     loss: Callable | None = None
     layers: Sequence[str] | None = None
-    protect: Sequence[str] | None = None
+    protect: Sequence[str] = ()
     cut: bool = True
-    masks: Masks | None = None
+    masks: Masks = field(default_factory=dict)
     coupling: Coupling | None = None
     seed: int = 0
 
-    @property
-    def example(self) -> object:
-        """The first example; None where there is none."""
-        return self.examples[0] if self.examples else None
 
-    def result(
-        self,
-        dense: nn.Module,
-        pruned: nn.Module,
-        masks: Masks,
-        plan: dict | None,
-        rows: list[tuple[str, int, int, str]],
-        sparsity: float,
-        skipped: list[tuple[str, str]],
-        macs: float = 1.0,
-        over_kept: tuple[str, ...] = (),
-    ) -> PruneResult:
-        """What `prune` returns, with the report and the shares that are left.
+@dataclass(frozen=True)
+class Pruned:
+    """What a step made of the dense network.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The network after.
+    masks : Masks
+        Masks of the dense network.
+    rows : list[tuple[str, int, int, str]]
+        One (layer, total, kept, group) a row of the report.
+    sparsity : float
+        The realised one.
+    skipped : list[tuple[str, str]]
+        Pairs (layer, reason).
+    plan : dict | None
+        What was cut; None where it is masked.
+    macs : float
+        Share of the MACs that is left.
+    over_kept : tuple[str, ...]
+        Modules whose statistics run over the kept channels.
+    """
+
+    model: nn.Module
+    masks: Masks
+    rows: list[tuple[str, int, int, str]]
+    sparsity: float
+    skipped: list[tuple[str, str]]
+    plan: dict | None = None
+    macs: float = 1.0
+    over_kept: tuple[str, ...] = ()
+
+
+class BudgetNotMet(ValueError):
+    """Even the smallest network that the method can make costs more than the budget."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A share of the dense MACs or parameters that may stay, or a limit of the caller's own cost.
+
+    Attributes
+    ----------
+    kind : str
+        macs, parameters or cost.
+    limit : float
+        The share, or the value of `cost` that is allowed.
+    cost : Callable[[nn.Module], float] | None
+        The caller's own cost of a model.
+    dense : float
+        What the dense network costs.
+    """
+
+    kind: str
+    limit: float
+    cost: Callable[[nn.Module], float] | None = None
+    dense: float = 1.0
+
+    @classmethod
+    def of(cls, kind: str, wish, at_most: float | None) -> Budget:
+        """The budget that a caller of `prune` wishes for.
 
         Parameters
         ----------
-        dense : nn.Module
-            The network before.
-        pruned : nn.Module
-            The network after.
-        masks : Masks
-            Masks of the dense network.
-        plan : dict | None
-            What was cut; None where it is masked: then all MACs and bytes are left, and the parameters that
-            are not zero.
-        rows : list[tuple[str, int, int, str]]
-            One (layer, total, kept, group) a row of the report.
-        sparsity : float
-            The realised one, which stands for the requested one where a budget was given.
-        skipped : list[tuple[str, str]]
-            Pairs (layer, reason).
-        macs : float, default 1.0
-            Share of the MACs that is left after a cut.
-        over_kept : tuple[str, ...], default ()
-            Modules whose statistics run over the kept channels.
+        kind : str
+            macs, parameters or cost.
+        wish : float or Callable
+            The share that may stay, or the caller's own cost.
+        at_most : float | None
+            The limit of `cost`.
+
+        Raises
+        ------
+        ValueError
+            For a wish outside its range.
         """
-        report = pd.DataFrame(rows, columns=["layer", "total", "kept", "group"])
-        report.insert(1, "unit", self.method.unit)
-        report["requested"] = sparsity if self.sparsity is None else self.sparsity
-        report["sparsity"] = 1 - report["kept"] / report["total"]
-        kept = sum(p.numel() if plan else int(p.count_nonzero()) for p in pruned.parameters())
-        left = {
-            "parameters": kept / sum(p.numel() for p in dense.parameters()),
-            "MACs": macs if plan else 1.0,
-            "bytes": _bytes(pruned) / _bytes(dense),
-        }
-        return PruneResult(pruned, masks, plan, report, sparsity, skipped, left, over_kept)
+        if kind == "cost":
+            if not callable(wish) or not isinstance(at_most, Real) or not math.isfinite(at_most):
+                raise ValueError(
+                    f"cost must be a function, at_most a finite number; got {wish!r}, {at_most!r}"
+                )
+            return cls(kind, float(at_most), wish)
+        if not isinstance(wish, Real) or wish is True or not 0 < wish <= 1:
+            raise ValueError(
+                f"{kind} is the share of the dense {kind} that may stay, in (0, 1]; got {wish!r}"
+            )
+        return cls(kind, float(wish))
 
+    def spent(self, model: nn.Module, example, masks: Masks | None = None) -> float:
+        """What a model costs in the unit of `limit`.
 
-def _bytes(model: nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
+        Parameters
+        ----------
+        model : nn.Module
+            A network, dense or pruned.
+        example : tensor, tuple or dict
+            An input of its forward.
+        masks : Masks, optional
+            Count only what is not zero under them.
 
+        Returns
+        -------
+        float
+            In MACs or parameters relative to the dense network, or in the caller's own unit.
 
-def choose(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
-    """The names that match any of the patterns, in their order.
+        Raises
+        ------
+        ValueError
+            Where the caller's own cost is no finite number.
+        """
+        if self.cost:
+            value = self.cost(masked_copy(model, masks) if masks else model)
+            number = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
+            if not number or not math.isfinite(value):
+                raise ValueError(f"cost(model) must be a finite number; got {described(value)}")
+            return float(value)
+        if self.kind == "macs":
+            counted = measure(model, example, masks, samples=1)
+            return counted["macs" if masks is None else "nonzero_macs"] / self.dense
+        used = effective(model, masks).values()
+        kept = sum(tensor.numel() if masks is None else int(tensor.count_nonzero()) for tensor in used)
+        return kept / self.dense
 
-    Parameters
-    ----------
-    names : Sequence[str]
-        All names there are.
-    patterns : Sequence[str] | None
-        names, prefixes or shell patterns; all names if None.
+    def bracket(self, cost: Callable[[float], float], steps: int = PREDICTED) -> tuple[float, float]:
+        """Two neighbouring sparsities: the first costs more than the limit, the second does not.
 
-    Raises
-    ------
-    ValueError
-        For a pattern that matches no name; the text has near matches (B40).
-    """
-    if patterns is None:
-        return list(names)
-    found: set[str] = set()
-    for pattern in patterns:
-        bare = pattern.removeprefix("module.").removeprefix("_orig_mod.")
-        hits = fnmatch.filter(names, bare) + [n for n in names if n.startswith(bare + ".")]
-        if not hits:
-            near = difflib.get_close_matches(bare, names, 5, 0.4) or list(names)[:8]
-            raise ValueError(f"{pattern!r} matches no prunable layer; near: {', '.join(near)}")
-        found |= set(hits)
-    return [name for name in names if name in found]
+        Both are 0 where nothing must go.
+
+        Parameters
+        ----------
+        cost : Callable[[float], float]
+            cost(sparsity), in the unit of `limit`; it falls.
+        steps : int, default PREDICTED
+            Steps of bisection.
+
+        Returns
+        -------
+        tuple[float, float]
+            The largest sparsity known to be too mild, and the smallest one known to be enough.
+
+        Raises
+        ------
+        BudgetNotMet
+            If the highest sparsity costs more than the limit.
+
+        Examples
+        --------
+        >>> Budget("parameters", 0.25).bracket(lambda sparsity: 1 - sparsity, steps=3)
+        (0.625, 0.75)
+        """
+        if cost(0.0) <= self.limit:
+            return 0.0, 0.0
+        least = cost(EMPTY)
+        if least > self.limit:
+            raise BudgetNotMet(
+                f"{self.kind} of at most {self.limit:.4g} cannot be met: the smallest result costs {least:.4g}; "
+                "ask for at least that, or see what is protected or left whole"
+            )
+        low, high = 0.0, 1.0
+        for _ in range(steps):
+            middle = (low + high) / 2
+            low, high = (low, middle) if cost(middle) <= self.limit else (middle, high)
+        return low, min(high, EMPTY)

@@ -1,6 +1,9 @@
 """Channels chosen in other ways than by one ranking: within a budget, by searched ratios, or to reconstruct."""
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +15,10 @@ from survey_lib.chain.inputs import duplicate
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.selection import select
 from survey_lib.chain.training.recalibrate import recalibrate
-from survey_lib.steps.budget import MADE, PREDICTED, Budget
-from survey_lib.steps.request import Request
+from survey_lib.steps.request import MADE, PREDICTED, Budget
+
+if TYPE_CHECKING:
+    from survey_lib.steps.channels import Ranking
 
 USED = 0.9  # share of a budget that is enough
 Keep = dict[str, Tensor]  # (size,) bool by group name
@@ -69,61 +74,43 @@ def bracket(
 
 
 @torch.no_grad()
-def accuracy(
-    model: nn.Module,
-    coupling: Coupling,
-    scores: dict[str, Tensor],
-    sparsity: float,
-    batches: list | None,
-    fractions: dict[str, float],
-) -> float:
+def accuracy(ranking: Ranking, sparsity: float, fractions: dict[str, float]) -> float:
     """Share of right answers of the masked model: every second batch sets its batch-norm statistics, the others judge.
 
     Parameters
     ----------
-    model : nn.Module
-        The network.
-    coupling : Coupling
-        What `trace` returned for it.
-    scores : dict[str, Tensor]
-        Scores of the channels by group.
+    ranking : Ranking
+        The ranked channels, with at least two batches in its request.
     sparsity : float
         Share of the channels that goes.
-    batches : list | None
-        (input, target) pairs, at least two.
     fractions : dict[str, float]
         Share that each group loses.
     """
+    model, coupling, batches = ranking.model, ranking.coupling, ranking.request.batches
     if batches is None or len(batches) < 2:
         raise ValueError(
-            "candidates are judged on other data than sets their batch-norm statistics; pass "
-            "batches=[(x, y), ...], at least two"
+            "some batches set batch-norm statistics, others judge: pass at least two, [(x, y), ...]"
         )
-    keep = coupling.balance(select(scores, sparsity, minimum=1, fractions=fractions), scores)
-    candidate = recalibrate(masked_copy(model, group_masks(model, coupling, keep)), batches[::2]).eval()
+    keep = select(ranking.scores, sparsity, minimum=1, fractions=fractions)
+    masks = group_masks(model, coupling, coupling.balance(keep, ranking.scores))
+    candidate = recalibrate(masked_copy(model, masks), batches[::2]).eval()
     right = [(observe.call(candidate, x).argmax(-1) == y).float() for x, y in batches[1::2]]
     return float(torch.cat(right).mean())
 
 
-def within_structures(
-    model: nn.Module, groups: Sequence[ChannelGroup], scores: dict[str, Tensor], sparsity: float
-) -> Keep:
+def within_structures(ranking: Ranking, sparsity: float) -> Keep:
     """What stays when groups made of the same kinds of layers are ranked together.
 
     Parameters
     ----------
-    model : nn.Module
-        The network.
-    groups : Sequence[ChannelGroup]
-        Its channel groups.
-    scores : dict[str, Tensor]
-        Scores of their channels.
+    ranking : Ranking
+        The ranked channels.
     sparsity : float
         Share of the channels that goes.
     """
     alike: dict[tuple, dict[str, Tensor]] = {}
-    for group in groups:
-        alike.setdefault(structure(model, group), {})[group.name] = scores[group.name]
+    for group in ranking.groups:
+        alike.setdefault(structure(ranking.model, group), {})[group.name] = ranking.scores[group.name]
     keep: Keep = {}
     for members in alike.values():
         keep |= select(members, sparsity, "global", minimum=1)
@@ -152,29 +139,22 @@ def structure(model: nn.Module, group: ChannelGroup) -> tuple[tuple[str, int], .
     return tuple(sorted(zip(kinds, (part.dim for part in group.slices), strict=True)))
 
 
-def reconstructed(
-    model: nn.Module, coupling: Coupling, groups: Sequence[ChannelGroup], request: Request, count: Keep
-) -> tuple[nn.Module, Keep]:
+def reconstructed(ranking: Ranking, count: Keep) -> tuple[nn.Module, Keep]:
     """Group after group chosen and its readers repaired, each seen in the network that is repaired so far.
 
     Parameters
     ----------
-    model : nn.Module
-        The dense network.
-    coupling : Coupling
-        What `trace` returned for it.
-    groups : Sequence[ChannelGroup]
-        The groups to prune.
-    request : Request
-        What was asked of `prune`.
+    ranking : Ranking
+        The groups, and what was asked of `prune`.
     count : Keep
         As many channels of each group stay as here.
     """
-    method, repaired, keep = request.method, duplicate(model), {}
-    for group in groups:
-        pruned = masked_copy(repaired, group_masks(model, coupling, keep))
+    model, method, batches = ranking.model, ranking.request.method, ranking.request.batches
+    repaired, keep = duplicate(model), {}
+    for group in ranking.groups:
+        pruned = masked_copy(repaired, group_masks(model, ranking.coupling, keep))
         alone = Coupling((group,), {})
-        found = channels.collect(pruned, alone, method.needs, request.batches, dense=model)[group.name]
+        found = channels.collect(pruned, alone, method.needs, batches, dense=model)[group.name]
         keep[group.name], weights = method.solve(found[0], int((~count[group.name]).sum()))
         channels.write_consumers(repaired, group, weights)
-    return repaired, coupling.balance(keep)
+    return repaired, ranking.coupling.balance(keep)

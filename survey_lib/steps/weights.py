@@ -9,7 +9,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from survey_lib.catalogue import Method
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
-from survey_lib.chain.inputs import duplicate
+from survey_lib.chain.inputs import choose, duplicate
 from survey_lib.chain.masks import (
     Masks,
     apply,
@@ -22,9 +22,7 @@ from survey_lib.chain.masks import (
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
-from survey_lib.steps.budget import MADE
-from survey_lib.steps.request import NOT_ASKED, Request, choose
-from survey_lib.steps.result import PruneResult
+from survey_lib.steps.request import MADE, NOT_ASKED, Pruned, Request
 
 OF_NO_LAYER = (
     "a matrix of {}, which is no layer of torch; single weights of it are pruned where layers= names it"
@@ -35,7 +33,7 @@ INPUTS = {"act_norm", "gram"}
 WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not the projections inside attention and recurrent layers
 
 
-def prune_weights(model: nn.Module, request: Request) -> PruneResult:
+def prune_weights(model: nn.Module, request: Request) -> Pruned:
     """Mask single weights or patterns: collect evidence, score, select and apply, round by round.
 
     Parameters
@@ -62,10 +60,8 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
     dense = pruned = apply(duplicate(model), request.masks)
     # masks may have been loaded to the CPU
     earlier = {name: mask.to(tensors(model)[name].device) for name, mask in request.masks.items()}
-    masks, goal = dict(earlier), request.sparsity
-    if request.budget and (method.solve or method.schedule != "one-shot"):
-        goal = _counted_sparsity(pruned, names, masks, request)
-    for sparsity in round_sparsities(goal, method.rounds):
+    masks = dict(earlier)
+    for sparsity in [None] if request.budget else round_sparsities(request.sparsity, method.rounds):
         found = evidence.collect(
             pruned,
             names,
@@ -97,7 +93,7 @@ def prune_weights(model: nn.Module, request: Request) -> PruneResult:
         apply(pruned, masks)
     kept = {name: int(masks[name].count_nonzero()) for name in names}
     rows = [(name.removesuffix(".weight"), masks[name].numel(), kept[name], name) for name in names]
-    return request.result(model, pruned, masks, None, rows, overall_sparsity(masks), skipped)
+    return Pruned(pruned, masks, rows, overall_sparsity(masks), skipped)
 
 
 def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[str, str]]]:
@@ -108,7 +104,7 @@ def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[s
     layer = {name: _layer(name) for name in names} | {name: name.removesuffix(".weight") for name in own}
     names += own if named else []
     owners = list(dict.fromkeys(layer[name] for name in names))
-    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect or []))
+    wanted = set(choose(owners, request.layers)) - set(choose(owners, request.protect))
     computed = reparametrised(model)
     skipped += [(owner, NOT_ASKED) for owner in owners if owner not in wanted | computed.keys()]
     skipped += [(_layer(name), TIED) for name in tied]
@@ -152,19 +148,6 @@ def _sparsity_within(model: nn.Module, masks: Masks, scores: dict, found: dict, 
         return request.budget.spent(model, request.example, masks | _select(scores, found, sparsity, request))
 
     return request.budget.bracket(cost, MADE)[1]
-
-
-def _counted_sparsity(model: nn.Module, names: list[str], masks: Masks, request: Request) -> float:
-    """The sparsity that meets the budget for a method that scores in rounds or repairs, by counting alone."""
-    method, kind = request.method, request.budget.kind
-    if kind == "cost" or (kind == "macs" and not method.solve):
-        raise ValueError(
-            f"{method.name} scores again in every round or repairs what stays, so {kind} cannot be foreseen; "
-            "give parameters= or sparsity="
-        )
-    scores = _below({name: model.get_parameter(name).detach().abs() for name in names}, masks)
-    layerwise = replace(request, method=replace(method, allocate=None), scope="layerwise")
-    return _sparsity_within(model, masks, scores, {}, layerwise)
 
 
 def _below(scores: dict[str, Tensor], previous: Masks) -> dict[str, Tensor]:

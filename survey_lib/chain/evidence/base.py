@@ -4,7 +4,6 @@
 mode, flags, hooks and gradients, also when the forward raises; the random state is put back (rule 2).
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.evidence import weights as observe
-from survey_lib.chain.inputs import duplicate, unwrap
+from survey_lib.chain.inputs import duplicate, layer_seed, unwrap
 
 # What an evidence field costs to observe, most expensive last
 COSTS = {
@@ -230,19 +229,6 @@ def data(needs: Iterable[str], known: Iterable[str], batches: Iterable | None) -
         if need in OF_THE_LOSS and any(y is None for _, y in found):
             raise ValueError(f"{need!r} is a gradient of the loss; pass batches of pairs (x, y)")
     return found
-
-
-def layer_seed(seed: int, name: str) -> int:
-    """A seed for each layer that depends on nothing but the run's seed and the layer's name (case B55).
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the run.
-    name : str
-        Name of the layer.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4], "big")
 
 
 def copied(model: nn.Module, batch_statistics: bool = False) -> nn.Module:

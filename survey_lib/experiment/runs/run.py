@@ -23,7 +23,7 @@ from survey_lib.experiment.sweeps import store
 from survey_lib.measure import measure
 from survey_lib.measure.training_costs import Meter, stopwatch
 from survey_lib.prune import during, prune
-from survey_lib.steps.budget import BudgetNotMet
+from survey_lib.steps.request import BudgetNotMet
 
 
 class Refused(ValueError):
