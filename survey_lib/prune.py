@@ -154,9 +154,7 @@ def prune(
     if scope is not None and scope not in chosen.scopes:
         raise ValueError(f"unknown scope {scope!r}; {method} takes {', '.join(chosen.scopes)}")
     if examples is not None and (example is not None or not isinstance(examples, list) or not examples):
-        raise ValueError(
-            "examples= is a list of inputs like example=, and stands in its place; give one of them"
-        )
+        raise ValueError("examples= is a list of inputs like example=; give one of the two")
     examples = examples or ([] if example is None else [example])
     cuts = chosen.structure == "structured"
     if not isinstance(cut, bool | None):
@@ -275,16 +273,11 @@ def _check_one_shot(method: Method) -> None:
     if method.score or method.solve:
         return
     if not method.during:
-        raise ValueError(
-            f"{method.name} prunes in rounds and rewinds the weights after each: run it as RunConfig(method="
-            f"{method.name!r}, schedule='iterative', rounds=..., recovery='rewind'), or call prune(model, "
-            f"{method.ranking!r}, ..., scope={method.scope!r}, masks=...) in a loop of your own"
-        )
+        how = f"RunConfig(method={method.name!r}, schedule='iterative', rounds=..., recovery='rewind')"
+        raise ValueError(f"{method.name} prunes in rounds and rewinds after each: run it as {how}")
     later = f"; after its finish(), prune(model, {method.ranking!r}, ...) cuts out what it pushed to zero"
-    raise ValueError(
-        f"{method.name} lives in training: use survey_lib.during(model, {method.name!r}, ...)"
-        + (later if method.ranking else "")
-    )
+    way = f"use survey_lib.during(model, {method.name!r}, ...){later if method.ranking else ''}"
+    raise ValueError(f"{method.name} lives in training: {way}")
 
 
 def _names(names: Sequence[str] | None, model: nn.Module, blocks: bool) -> list[str] | None:
@@ -405,6 +398,4 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
         left, over_kept = dict(meta["left"]), tuple(meta["over_kept"])
         return PruneResult(pruned, masks, plan, report, float(meta["sparsity"]), skipped, left, over_kept)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} lacks the report that survey_lib.save writes ({error!r}); save it again"
-        ) from error
+        raise ValueError(f"{path} lacks the report of survey_lib.save ({error!r}); save it again") from error

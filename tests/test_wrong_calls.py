@@ -165,7 +165,7 @@ WRONG = {
     "cost name": (lambda: budget(cost="latency", at_most=3), "cost must be a function.*got 'latency'"),
     "limit nan": (lambda: budget(cost=lambda m: 5.0, at_most=math.nan), "at_most a finite number; got .*nan"),
     "limit text": (lambda: budget(cost=lambda m: 5.0, at_most="3ms"), "at_most a finite number; got .*'3ms'"),
-    "too small": (lambda: budget(parameters=0.001), "cannot be met.*ask for at least that"),
+    "too small": (lambda: budget(parameters=0.001), "cannot be met.*ask for that"),
     "samples -1": (
         lambda: measure(network(), X, samples=-1),
         "samples must be at least 1, a whole number; got -1",

@@ -37,9 +37,7 @@ def consumers(
     parts = {group.name: [p for p in group.consumers if _observable(model, p)] for group in groups}
     bare = [name for name, found in parts.items() if not found]
     if bare:
-        raise ValueError(
-            f"no ungrouped Linear or Conv layer reads {', '.join(bare)}; protect= leaves them out"
-        )
+        raise ValueError(f"no ungrouped layer reads {', '.join(bare)}; leave them out by protect=")
     names = dict.fromkeys(_layer(part) for found in parts.values() for part in found)
     layers = _layers(model, dense, list(names), batches)
     return {name: tuple(_of_channels(layers[_layer(p)], p) for p in found) for name, found in parts.items()}
@@ -69,9 +67,7 @@ def _layers(model: nn.Module, dense: nn.Module, names: list[str], batches: list)
                 seen[name].clear()
     missing = [name for name in names if name not in total]
     if missing:
-        raise ValueError(
-            f"no input of {', '.join(missing)} was seen; protect= leaves the layers before it out"
-        )
+        raise ValueError(f"no input of {', '.join(missing)} was seen; protect= what comes before")
     found = {}
     for name, (gram, cross, mean, dense_mean, count, level) in total.items():
         layer = model.get_submodule(name)

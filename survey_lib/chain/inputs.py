@@ -47,20 +47,14 @@ def check_kind(model: nn.Module) -> None:
     """ValueError for a model that can be neither pruned nor counted, with the way out (case B84)."""
     check_runnable(model)
     if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError(
-            "a ScriptModule is compiled code; prune the model it was made from, script the result"
-        )
+        raise ValueError("a ScriptModule is compiled code; prune the model it was made from")
     for name, tensor in model.named_parameters():
         if tensor.is_floating_point() and tensor.dtype not in RANKED:
-            raise ValueError(
-                f"{name} is {tensor.dtype}; prune in float32 or bfloat16, and quantize the result"
-            )
+            raise ValueError(f"{name} is {tensor.dtype}; prune in float32, quantize the result")
     for name, module in model.named_modules():
         if "quantized" in type(module).__module__:
             kind = f"{name or 'the model'} is a quantized {type(module).__name__}"
-            raise ValueError(
-                f"{kind}, whose weights are packed; prune the float model, and quantize the result"
-            )
+            raise ValueError(f"{kind}, whose weights are packed; prune before quantization")
 
 
 def duplicate(model: nn.Module, replaced: Mapping[int, object] | None = None) -> nn.Module:

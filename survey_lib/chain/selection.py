@@ -202,10 +202,8 @@ def check_finite(scores: dict[str, Tensor]) -> None:
     for name, score in scores.items():
         if score.numel() and not all(map(torch.isfinite, score.detach().aminmax())):
             bad = int((~torch.isfinite(score)).sum())
-            raise ValueError(
-                f"{name}: {bad} of {score.numel()} entries are NaN or infinite, so units cannot be ranked; "
-                "repair or reload the weights (or the batches that gave these gradients) and try again"
-            )
+            what = f"{name}: {bad} of {score.numel()} entries are NaN or infinite"
+            raise ValueError(f"{what}, so units cannot be ranked; repair the weights, or the batches")
 
 
 def round_sparsities(sparsity: float, rounds: int) -> list[float]:

@@ -121,14 +121,10 @@ class Budget:
         """
         if kind == "cost":
             if not callable(wish) or not isinstance(at_most, Real) or not math.isfinite(at_most):
-                raise ValueError(
-                    f"cost must be a function, at_most a finite number; got {wish!r}, {at_most!r}"
-                )
+                raise ValueError(f"cost must be a function, at_most a finite number; got {wish!r}, {at_most!r}")
             return cls(kind, float(at_most), wish)
         if not isinstance(wish, Real) or wish is True or not 0 < wish <= 1:
-            raise ValueError(
-                f"{kind} is the share of the dense {kind} that may stay, in (0, 1]; got {wish!r}"
-            )
+            raise ValueError(f"{kind} is the share of the dense {kind} to keep, in (0, 1]; got {wish!r}")
         return cls(kind, float(wish))
 
     def spent(self, model: nn.Module, example, masks: Masks | None = None) -> float:
@@ -197,10 +193,8 @@ class Budget:
             return 0.0, 0.0
         least = cost(EMPTY)
         if least > self.limit:
-            raise BudgetNotMet(
-                f"{self.kind} of at most {self.limit:.4g} cannot be met: the smallest result costs {least:.4g}; "
-                "ask for at least that, or see what is protected or left whole"
-            )
+            limit = f"{self.kind} of at most {self.limit:.4g}"
+            raise BudgetNotMet(f"{limit} cannot be met: the smallest result costs {least:.4g}; ask for that")
         low, high = 0.0, 1.0
         for _ in range(steps):
             middle = (low + high) / 2

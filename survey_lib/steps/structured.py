@@ -88,9 +88,7 @@ def accuracy(ranking: Ranking, sparsity: float, fractions: dict[str, float]) -> 
     """
     model, coupling, batches = ranking.model, ranking.coupling, ranking.request.batches
     if batches is None or len(batches) < 2:
-        raise ValueError(
-            "some batches set batch-norm statistics, others judge: pass at least two, [(x, y), ...]"
-        )
+        raise ValueError("some batches set batch-norm statistics, others judge: pass at least two")
     keep = select(ranking.scores, sparsity, minimum=1, fractions=fractions)
     masks = group_masks(model, coupling, coupling.balance(keep, ranking.scores))
     candidate = recalibrate(masked_copy(model, masks), batches[::2]).eval()

@@ -7,26 +7,17 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from survey_lib.catalogue import Method
+from survey_lib.chain import masks as masking
 from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.inputs import choose, duplicate
-from survey_lib.chain.masks import (
-    Masks,
-    apply,
-    overall_sparsity,
-    own_matrices,
-    prunable,
-    reparametrised,
-    tensors,
-)
+from survey_lib.chain.masks import Masks, apply, own_matrices, prunable, reparametrised
 from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
 from survey_lib.chain.permute import permuted
 from survey_lib.chain.selection import check_finite, round_sparsities, select
 from survey_lib.steps.request import MADE, NOT_ASKED, Pruned, Request
 
-OF_NO_LAYER = (
-    "a matrix of {}, which is no layer of torch; single weights of it are pruned where layers= names it"
-)
+OF_NO_LAYER = "a matrix of {}, which is no layer of torch; name it in layers= to prune single weights of it"
 TIED = "its weight is also an embedding; name it in layers= to prune both"
 NOTHING = "the model has no linear, convolution, recurrent or attention layer of torch in floating point"
 INPUTS = {"act_norm", "gram"}
@@ -59,19 +50,10 @@ def prune_weights(model: nn.Module, request: Request) -> Pruned:
         raise ValueError(f"{method.name} finds no layer to prune: {reasons or NOTHING}")
     dense = pruned = apply(duplicate(model), request.masks)
     # masks may have been loaded to the CPU
-    earlier = {name: mask.to(tensors(model)[name].device) for name, mask in request.masks.items()}
-    masks = dict(earlier)
+    earlier = {name: mask.to(masking.tensors(model)[name].device) for name, mask in request.masks.items()}
+    masks, data = dict(earlier), (request.batches, request.loss, request.seed, request.example)
     for sparsity in [None] if request.budget else round_sparsities(request.sparsity, method.rounds):
-        found = evidence.collect(
-            pruned,
-            names,
-            method.needs,
-            request.batches,
-            request.loss,
-            request.seed,
-            example=request.example,
-            batch_statistics=method.when == "before",
-        )
+        found = evidence.collect(pruned, names, method.needs, *data, batch_statistics=method.when == "before")
         if method.revive:
             found = {n: replace(seen, weight=dense.get_parameter(n).detach()) for n, seen in found.items()}
             pruned, masks = duplicate(dense), dict(earlier)
@@ -93,7 +75,7 @@ def prune_weights(model: nn.Module, request: Request) -> Pruned:
         apply(pruned, masks)
     kept = {name: int(masks[name].count_nonzero()) for name in names}
     rows = [(name.removesuffix(".weight"), masks[name].numel(), kept[name], name) for name in names]
-    return Pruned(pruned, masks, rows, overall_sparsity(masks), skipped)
+    return Pruned(pruned, masks, rows, masking.overall_sparsity(masks), skipped)
 
 
 def _chosen(model: nn.Module, request: Request) -> tuple[list[str], list[tuple[str, str]]]:

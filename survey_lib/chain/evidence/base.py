@@ -145,7 +145,6 @@ def collect(
     batches: Iterable | None = None,
     loss: observe.Loss | None = None,
     seed: int = 0,
-    *,
     example: Tensor | tuple | dict | None = None,
     batch_statistics: bool = False,
 ) -> dict[str, Evidence]:
