@@ -313,7 +313,7 @@ def find(name: str) -> Method:
             f"got {type(name).__name__}"
         )
     base, _, chosen = name.partition(":")
-    method = METHODS[known("method", base, METHODS)]
+    method = METHODS.get(base) or METHODS[known("method", base, METHODS)]
     if not chosen:
         return method
     if not method.pattern and (method.unit != "weight" or method.during):
