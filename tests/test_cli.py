@@ -38,10 +38,10 @@ def test_a_missing_package_is_named_with_the_way_to_get_it():
 
     @group.command("go")
     def fails():
-        raise ModuleNotFoundError(name="dask_jobqueue")
+        raise ModuleNotFoundError(name="distributed")
 
     done = CliRunner().invoke(group, ["go"])
-    assert done.exit_code == 1 and "dask_jobqueue is not installed; pip install -e" in done.output
+    assert done.exit_code == 1 and "distributed is not installed; pip install -e" in done.output
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -196,10 +196,10 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
     import survey_lib
     from survey_lib.experiment.networks import models
 
-    path, page = tmp_path / "small.safetensors", tmp_path / "report.html"
-    done = survey(*PRUNE_DIGITS, "--finetune", 5, "--out", path, "--html", page)
+    path = tmp_path / "small.safetensors"
+    done = survey(*PRUNE_DIGITS, "--finetune", 5, "--out", path)
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[-1] == f"wrote {page}"
+    assert done.output.splitlines()[-1].startswith(f"saved {path}")
     assert "about as good as guessing" in done.output
     assert "50.0% of the weights removed, masked: zeros that dense kernels still multiply" in done.output
     rows = [line for line in done.output.splitlines() if re.search(r"\d ± \d", line)]
@@ -215,8 +215,6 @@ def test_prune_reports_before_and_after_and_saves_what_load_reads(tmp_path):
     loaded = survey_lib.load(path, models.build("lenet-300-100", 10, (1, 8, 8)))
     assert loaded.sparsity == pytest.approx(0.5)
     assert all((loaded.model.state_dict()[name][~mask] == 0).all() for name, mask in loaded.masks.items())
-    text = page.read_text(encoding="utf-8")
-    assert text.count("<tr") >= 4 + 3 and "as good as guessing" in text and "<script" not in text
 
 
 def test_prune_cuts_to_a_share_of_the_parameters_of_a_trained_network():

@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from survey_lib.experiment.sweeps import engines, store, study, sweep
-from survey_lib.experiment.sweeps.cluster import slurm_script
 
 pytest.importorskip("distributed")
 
@@ -161,41 +159,3 @@ def test_no_scheduler_at_the_address_is_said(trial, monkeypatch):
     monkeypatch.setattr(engines, "CONNECT_SECONDS", 1)
     done = sweep.sweep("trial", "long", engine="dask", scheduler="tcp://127.0.0.1:1")
     assert "stopped: no dask scheduler answers at tcp://127.0.0.1:1" in str(done)
-
-
-def test_the_slurm_script_starts_one_threaded_workers_that_share_the_store(monkeypatch, tmp_path):
-    monkeypatch.setenv("SURVEY_RUNS", str(tmp_path / "my runs"))
-    script = slurm_script(
-        "weight", "tcp://login1:8786", cores=8, memory="16GB", walltime="02:00:00", partition="cpu"
-    )
-    for line in (
-        "#SBATCH -J survey-weight",
-        "#SBATCH -p cpu",
-        "#SBATCH --cpus-per-task=8",
-        "#SBATCH -t 02:00:00",
-        "export OMP_NUM_THREADS=1",
-        f"export SURVEY_RUNS='{tmp_path}/my runs'",
-    ):
-        assert line in script.splitlines()
-    (command,) = [line for line in script.splitlines() if "dask_worker" in line]
-    assert "--dashboard-address 127.0.0.1:0" in command  # all else of dask listens on the cluster's network
-    assert "tcp://login1:8786" in command and "--nthreads 1 " in command and "--nworkers 8" in command
-    assert command.startswith(f"{Path(sys.executable)} ") and "survey-$SLURM_JOB_ID" in command
-    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
-
-
-def test_a_script_for_a_study_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="near: weight"):
-        slurm_script("wieght", "tcp://login1:8786")
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"memory": "8"}, "such as 8GB; got '8'"),
-        ({"memory": "lots"}, "'lots'"),
-    ],
-)
-def test_a_script_for_no_memory_is_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        slurm_script("weight", "tcp://login1:8786", **wrong)

@@ -289,8 +289,6 @@ COMMANDS = [
     ["sweep", "weight", "--profile"],
     ["sweep", "weight", "--engine"],
     ["sweep", "weight", "--shard"],
-    ["slurm", "--scheduler", "tcp://a:1"],
-    ["slurm", "weight", "--scheduler"],
     ["prune", "--model", "lenet-5", "--data", "digits", "--sparsity", "0.5", "--method"],
     ["prune", "--model", "lenet-5", "--data", "digits", "--method", "nm-magnitude:3:4", "--sparsity"],
     ["prune", "--method", "magnitude", "--sparsity", "0.5", "--data", "digits", "--model"],

@@ -1,4 +1,4 @@
-"""Commands about studies: sweep, slurm, status, results, publish, verify, reproduce."""
+"""Commands about studies: sweep, status, results, publish, verify, reproduce."""
 
 import signal
 from pathlib import Path
@@ -44,29 +44,6 @@ def sweep(**wishes: object) -> None:
     click.echo(done)
     if done.failed or done.interrupted:
         raise click.exceptions.Exit(1)
-
-
-@click.command()
-@click.argument("study")
-@click.option("--scheduler", required=True, help="Address that the workers join, tls://host:port.")
-@click.option("--cores", default=4, type=click.IntRange(1), help="Workers a job, one torch thread each.")
-@click.option("--memory", default="8GB", help="Memory a job.")
-@click.option("--walltime", default="01:00:00", help="After which SLURM ends the job.")
-@click.option("--partition", help="SLURM's queue.")
-def slurm(**wishes: object) -> None:
-    """Print a SLURM job script for the workers of a sweep.
-
-    The sweep itself is `survey sweep STUDY --scheduler ADDRESS`; dask-jobqueue writes the script.
-
-    \b
-    survey slurm comparison --scheduler tls://login1:8786 > worker.sh && sbatch --array=1-4 worker.sh
-    survey sweep comparison --profile full --scheduler tls://login1:8786
-
-    docs/scale.md says how to start the scheduler, and how to close it to others.
-    """
-    from survey_lib.experiment.sweeps.cluster import slurm_script
-
-    click.echo(slurm_script(**wishes))
 
 
 @click.command()
@@ -165,4 +142,4 @@ def reproduce(profile: str, jobs: int, out: Path) -> None:
         raise click.ClickException("not everything came out; names and reasons are above")
 
 
-COMMANDS = (sweep, slurm, status, results, publish, verify, reproduce)
+COMMANDS = (sweep, status, results, publish, verify, reproduce)
