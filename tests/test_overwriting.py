@@ -182,10 +182,7 @@ def test_nothing_moves_when_the_work_fails(tmp_path):
         assert tree(tmp_path) == {}
 
 
-SINGLE = [
-    ("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", 0.5, option)
-    for option in ("--out", "--html")
-]
+SINGLE = [("prune", "--model", "resnet-8", "--method", "magnitude", "--sparsity", 0.5, "--out")]
 
 
 def commands(group: click.Group):
@@ -212,12 +209,6 @@ def test_a_single_file_is_never_replaced_and_its_folder_must_exist(words, tmp_pa
         done = CliRunner().invoke(main, [*map(str, words), str(path)])
         assert done.exit_code == 1 and said in done.output and "Traceback" not in done.output
     assert tree(tmp_path).keys() == {Path("mine")} and (tmp_path / "mine").read_text() == "my thesis"
-
-
-def test_two_results_of_one_command_are_two_files(tmp_path):
-    words = [*SINGLE[0], tmp_path / "one", "--html", tmp_path / "one"]
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == 1 and "give two files" in done.output and tree(tmp_path) == {}
 
 
 def test_the_list_reads_as_sha256sum_writes_it(tmp_path):

@@ -6,8 +6,6 @@ import click
 
 from survey_lib.cli.show import show
 
-FILE = click.Path(path_type=Path)
-
 
 @click.command()
 @click.option("--category", help="weight, pattern, filter, channel, depth or head.")
@@ -60,8 +58,7 @@ def methods(described: bool, **wishes: object) -> None:
 )
 @click.option("--data", default="eurosat32-mini", help="Images to prune, fine-tune and test on.")
 @click.option("--finetune", "epochs", type=click.IntRange(0), default=0, help="Epochs after the cut.")
-@click.option("--out", type=FILE, help="Save weights and plan as one safetensors file.")
-@click.option("--html", type=FILE, help="Also write the report as one HTML page.")
+@click.option("--out", type=click.Path(path_type=Path), help="Save weights and plan as one safetensors file.")
 def prune(**wishes: object) -> None:
     """Prune one model; say accuracy, size and time before and after.
 
@@ -69,7 +66,7 @@ def prune(**wishes: object) -> None:
 
     \b
     survey prune --model resnet-8 --weights resnet-8-eurosat32 --method l1-filter --sparsity 0.5 --finetune 3
-    survey prune --model resnet-8 --weights mine.safetensors --method l1-filter --macs 0.5 --html report.html
+    survey prune --model resnet-8 --weights mine.safetensors --method l1-filter --macs 0.5 --out small.safetensors
     """
     from survey_lib.cli.pruning import prune_once
 

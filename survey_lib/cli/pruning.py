@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from html import escape
 from itertools import islice
 from pathlib import Path
 from pkgutil import resolve_name
@@ -29,8 +28,6 @@ GUESSING = (
     "the dense network is about as good as guessing, so no accuracy here says anything about the method; "
     "give --weights, a safetensors file or resnet-8-eurosat32, which comes with the course"
 )
-STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}
-table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #8886}"""
 
 
 def prune_once(
@@ -40,7 +37,6 @@ def prune_once(
     data: str,
     epochs: int,
     out: Path | None,
-    html: Path | None,
     **budget: float | None,
 ) -> None:
     """Build, prune, fine-tune, measure, report, save.
@@ -59,8 +55,6 @@ def prune_once(
         Epochs of fine-tuning.
     out : Path | None
         File of the pruned model.
-    html : Path | None
-        File of the report.
     **budget : float | None
         One of sparsity, macs and parameters.
 
@@ -69,10 +63,8 @@ def prune_once(
     ValueError
         Before any work, for a wrong wish; or an OSError.
     """
-    for path in filter(None, (out, html)):
-        files.new(path)
-    if out and out == html:
-        raise ValueError(f"--out and --html are both {out}; give two files")
+    if out:
+        files.new(out)
     images = loaders.load(data)
     example, classes = images.train[0][:1], len(images.classes)
     dense = _network(model, weights, example, classes)
@@ -87,16 +79,11 @@ def prune_once(
         masks = None if result.plan else result.masks
         tuned = survey_lib.finetune(result.model, batches, epochs=epochs, masks=masks).eval()
         result, networks["fine-tuned"] = replace(result, model=tuned), tuned
-    table = _measured(networks, example, images)
-    notes = _notes(dense, images)
-    show(table)
-    click.echo("\n".join([*notes, repr(result)]))
+    show(_measured(networks, example, images))
+    click.echo("\n".join([*_notes(dense, images), repr(result)]))
     if out:
         survey_lib.save(result, out)
         click.echo(f"saved {out}: survey_lib.load(path, dense_model) rebuilds it")
-    if html:
-        files.replace(html, _page(f"{model} by {method}", table, notes, result))
-        click.echo(f"wrote {html}")
 
 
 def _network(name: str, weights: str | None, example: Tensor, classes: int) -> nn.Module:
@@ -171,14 +158,3 @@ def _notes(dense: nn.Module, images: loaders.Data) -> list[str]:
     notes = [f"time: median of one input on one thread, {machine()}", f"accuracy: {tested}"]
     guessing = evaluate(dense, images.test)["accuracy"] < 2 / len(images.classes)
     return [*notes, GUESSING] if guessing else notes
-
-
-def _page(title: str, table: pd.DataFrame, notes: list[str], result: survey_lib.PruneResult) -> str:
-    """One page that needs nothing else: the stages, the notes, and every layer with a bar, folded."""
-    said = "".join(f"<p>{escape(line)}</p>" for line in notes)
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1>"
-        f"{table.to_html(index=False, border=0)}{said}"
-        f"<details><summary>Layers</summary>{result._repr_html_()}</details></html>\n"
-    )
