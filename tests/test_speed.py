@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from survey_lib.cli import main
-from survey_lib.cli.timings import chain_table
+from survey_lib.cli.models import chain_table
 from survey_lib.experiment import speed
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.speed import ALIGNED, rounded, variants

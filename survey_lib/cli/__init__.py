@@ -1,8 +1,12 @@
 """`survey`: one thin command for each thing the library can do; torch is imported only where needed."""
 
+import sys
+from pathlib import Path
+
 import click
 
 OPTIONAL = "pip install -e '.[dask,deploy,transfer]' brings all that is optional"
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 class Survey(click.Group):
@@ -36,7 +40,20 @@ def main() -> None:
     """
 
 
-from survey_lib.cli import course, models, studies  # noqa: E402  the commands register themselves on `main`
+def show(table) -> None:
+    """Print a data frame: with lines on a terminal, as plain text elsewhere; an empty cell is a value that does not exist."""
+    filled = table.astype(object).where(table.notna(), "")
+    if not sys.stdout.isatty():
+        click.echo(filled.to_string(index=False))
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
 
-for command in (*models.COMMANDS, *studies.COMMANDS, *course.COMMANDS):
-    main.add_command(command)
+    columns = [Column(name, overflow="fold") for name in filled]
+    shown = Table(*columns, header_style="bold cyan", row_styles=["", "dim"])
+    for row in filled.astype(str).itertuples(index=False):
+        shown.add_row(*row)
+    Console(markup=False, highlight=False).print(shown)
+
+
+from survey_lib.cli import course, models, studies  # noqa: E402, F401  the commands register themselves on `main`

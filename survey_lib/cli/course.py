@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 import yaml
 
-from survey_lib.cli.show import DIRECTORY
+from survey_lib.cli import DIRECTORY, main
 
 
-@click.group()
+@main.group()
 def notebooks() -> None:
     """Execute or check the notebooks of the course."""
 
@@ -76,7 +76,7 @@ def choose(names: Sequence[str] = ()) -> list[Path]:
     return [path for path in there if not names or any(name in path.name for name in names)]
 
 
-@click.command()
+@main.command()
 @click.argument("names", nargs=-1)
 @click.option("--check/--write", default=True, help="Name the numbers that do not hold, or update them.")
 def text(names: tuple[str, ...], check: bool) -> None:
@@ -100,7 +100,7 @@ def text(names: tuple[str, ...], check: bool) -> None:
         click.echo(f"the numbers in the prose of {len(paths)} files are as computed")
 
 
-@click.command()
+@main.command()
 @click.argument("name")
 @click.option("--out", default="figures", type=DIRECTORY, help="Folder.")
 def figure(name: str, out: Path) -> None:
@@ -115,7 +115,7 @@ def figure(name: str, out: Path) -> None:
         click.echo(f"{one}: {', '.join(str(path) for path in draw(one, out))}")
 
 
-@click.command()
+@main.command()
 @click.argument("name")
 def cite(name: str) -> None:
     """Print BibTeX for the figure, or for the paper, called NAME."""
@@ -124,7 +124,7 @@ def cite(name: str) -> None:
     click.echo(entry(name))
 
 
-@click.command()
+@main.command()
 @click.argument("out", type=DIRECTORY)
 def student(out: Path) -> None:
     """Write copies of the notebooks for students into OUT.
@@ -136,7 +136,7 @@ def student(out: Path) -> None:
     click.echo("\n".join(map(str, copy(choose(), out))))
 
 
-@click.command("class")
+@main.command("class")
 @click.argument("out", metavar="NAME", type=DIRECTORY)
 @click.option("--notebooks", "numbers", required=True, help="Which ones, such as 02,07.")
 def classroom(out: Path, numbers: str) -> None:
@@ -154,7 +154,7 @@ def classroom(out: Path, numbers: str) -> None:
     click.echo(f"wrote {out}: source for nbgrader, student; docs/teaching.md says what comes next")
 
 
-@click.command()
+@main.command()
 def generate() -> None:
     """Write again what is generated: tables, citations, pictures.
 
@@ -171,7 +171,7 @@ def generate() -> None:
     click.echo(f"wrote {', '.join(path.name for path in written)} and {len(thumbnails())} thumbnails")
 
 
-@click.command()
+@main.command()
 @click.argument("out", default="build/site-source", type=click.Path(path_type=Path))
 def site(out: Path) -> None:
     """Write the source of the site into OUT; `make site` builds it.
@@ -182,6 +182,3 @@ def site(out: Path) -> None:
 
     click.echo("drawing the figures, which takes half a minute")
     click.echo(f"wrote {write_source(out)}")
-
-
-COMMANDS = (notebooks, text, figure, cite, student, classroom, generate, site)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from survey_lib.cli.show import show
+from survey_lib.cli import main, show
 
 
-@click.command()
+@main.command()
 @click.option("--category", help="weight, pattern, filter, channel, depth or head.")
 @click.option("--when", help="before, during or after training.")
 @click.option(
@@ -41,7 +41,7 @@ def methods(described: bool, **wishes: object) -> None:
     click.echo(f"{len(rows)} methods; `survey cite PAPER` has the reference")
 
 
-@click.command()
+@main.command()
 @click.option(
     "--model", required=True, help="resnet-20, torchvision:resnet18, or your package.module:function."
 )
@@ -73,7 +73,7 @@ def prune(**wishes: object) -> None:
     prune_once(**wishes)
 
 
-@click.command()
+@main.command()
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
 @click.option(
     "--pixels", default=32, type=click.IntRange(16), help="Side of the images, for the models named."
@@ -92,23 +92,52 @@ def speed(names: tuple[str, ...], pixels: int, compiled: bool, publish: bool) ->
     """
     if publish == bool(names) or (publish and not compiled):
         raise click.UsageError("name a model, such as resnet-20, or give --publish and nothing else")
-    from survey_lib.cli.timings import report
     from survey_lib.experiment import speed as study
 
     chosen = study.PUBLISHED if publish else dict.fromkeys(names, pixels)
     found = study.measure_all(chosen, compiled=compiled)
-    report(found)
+    environment = found["chain"].iloc[0]
+    runtime = environment.onnxruntime or "not installed"
+    click.echo(f"{environment.machine}, torch {environment.torch}, onnxruntime {runtime}")
+    show(chain_table(found["chain"]))
     if publish:
         study.write(found)
         click.echo(f"wrote {', '.join(found)} into {study.FOLDER}")
 
 
-@click.command()
+def chain_table(chain):
+    """One row a measurement: speed-ups over the dense eager model, with quartiles, and the share of the MACs ratio."""
+    low, high = (chain[f"speedup_{end}"].map("{:.2f}".format) for end in ("low", "high"))
+    table = chain[["model", "variant", "runtime", "batch", "threads"]].assign(
+        ms=1e3 * chain["median_s"],
+        theoretical=chain["speedup_theoretical"],
+        measured=chain["speedup_measured"],
+        quartiles=low + " to " + high,
+        share=chain["speedup_measured"] / chain["speedup_theoretical"],
+        MB=chain["file_bytes"] / 1e6,
+    )
+    return table.round(2)
+
+
+@main.command()
 def doctor() -> None:
     """Say what is installed, and which data sets are found."""
-    from survey_lib.cli.doctor import examine
+    import pandas as pd
+    import torch
 
-    show(examine())
+    from survey_lib.experiment.data import loaders
+    from survey_lib.experiment.runs.record import environment
+    from survey_lib.repository import versions
 
-
-COMMANDS = (methods, prune, speed, doctor)
+    rows = environment() | versions(["pandas", "matplotlib", "papermill", "distributed", "onnxruntime"])
+    rows["accelerator"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    rows["data folder"] = f"{loaders.folder()} (SURVEY_DATA chooses another)"
+    for name in loaders.SOURCES:
+        try:
+            read = loaders.load(name)
+            sizes = (f"{len(labels):,}" for _, labels in (read.train, read.validation, read.test))
+            rows[f"data {name}"] = " / ".join(sizes) + " images"
+        except (FileNotFoundError, ValueError) as error:
+            remedy = str(error).partition("Ways to get it:\n")[2].strip().splitlines()[0]
+            rows[f"data {name}"] = f"not found; {remedy}"
+    show(pd.DataFrame(rows.items(), columns=["what", "found"]).replace("", "not installed"))

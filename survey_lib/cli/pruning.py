@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import survey_lib
-from survey_lib.cli.show import show
+from survey_lib.cli import show
 from survey_lib.experiment import files
 from survey_lib.experiment.data import loaders
 from survey_lib.experiment.networks import models

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from survey_lib.cli.show import DIRECTORY, show
+from survey_lib.cli import DIRECTORY, main, show
 
 
 def _named(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -17,7 +17,7 @@ def _named(context: click.Context, parameter: click.Parameter, value: str | None
     return use(value)
 
 
-@click.command()
+@main.command()
 @click.argument("study", callback=_named)
 @click.option("--profile", default="quick", help="quick (minutes) or full (as published).")
 @click.option("--engine", default="joblib", help="serial, joblib or dask.")
@@ -46,7 +46,7 @@ def sweep(**wishes: object) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command()
+@main.command()
 @click.argument("study", callback=_named, required=False)
 def status(study: str | None) -> None:
     """Count the runs of STUDY, or of every study: done and left.
@@ -64,7 +64,7 @@ def status(study: str | None) -> None:
     show(pd.concat(tables))
 
 
-@click.command()
+@main.command()
 @click.argument("study", callback=_named)
 @click.option("--metric", default="accuracy", help="A column of the results.")
 def results(study: str, metric: str) -> None:
@@ -83,7 +83,7 @@ def results(study: str, metric: str) -> None:
     show(table.round(4))
 
 
-@click.command()
+@main.command()
 @click.argument("study")
 @click.option("--profile", default="full", help="The profile whose runs are published.")
 @click.option("--prune", is_flag=True, help="Drop published runs that STUDY no longer asks for.")
@@ -101,7 +101,7 @@ def publish(study: str, profile: str, prune: bool) -> None:
     click.echo(f"wrote {store.publish(study, profile=profile, prune=prune)}")
 
 
-@click.command()
+@main.command()
 @click.argument("study", required=False)
 @click.option("--sample", default=5, help="How many published runs to compute again.")
 @click.option("--seed", default=0, help="Which ones are drawn.")
@@ -123,7 +123,7 @@ def verify(study: str | None, sample: int, seed: int) -> None:
     click.echo(f"all {len(table)} values of {runs} runs came out as published, within what is said above")
 
 
-@click.command()
+@main.command()
 @click.option(
     "--profile", default="quick", type=click.Choice(["quick", "full"]), help="Minutes, or as published."
 )
@@ -140,6 +140,3 @@ def reproduce(profile: str, jobs: int, out: Path) -> None:
 
     if not run_all(profile, jobs, out, click.echo):
         raise click.ClickException("not everything came out; names and reasons are above")
-
-
-COMMANDS = (sweep, status, results, publish, verify, reproduce)
