@@ -5,12 +5,13 @@ import re
 
 import nbformat
 import pytest
+from notebook_form import check
 
 from survey_lib.course import lesson
-from survey_lib.course.hygiene import check
 from survey_lib.course.notebooks import FOLDER
 
-LESSONS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in sorted(FOLDER.glob("*.ipynb"))}
+COMMITTED = sorted(FOLDER.glob("*.ipynb"))
+LESSONS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in COMMITTED}
 LAB = re.compile("^## Lab", re.M)
 # What each lesson builds in view and asserts to be what the library does.
 BUILT = {
@@ -37,6 +38,11 @@ BUILT = {
     "20": "mildest_cut learn_from",
     "21": "interval verdict",
 }
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_notebook_is_clean(path):
+    assert check(path) == []
 
 
 def code(notebook, tag=""):
@@ -91,6 +97,13 @@ def test_what_a_lesson_builds_is_defined_in_it_and_asserted_to_be_the_librarys(n
 
 def drawn(cell):
     return any("image/png" in output.get("data", {}) for output in cell.get("outputs", ()))
+
+
+@pytest.mark.parametrize("number", sorted(set(LESSONS) - {"14", "21"}))
+def test_a_lesson_that_draws_from_a_study_shows_its_card(number):
+    """Protocol, rule 13. (14 draws nothing from the study that it loads, and 21 only plans with one.)"""
+    text = "".join(cell.source for cell in code(LESSONS[number]))
+    assert "lesson.study(" not in text or "lesson.card(" in text
 
 
 @pytest.mark.parametrize(
@@ -158,12 +171,29 @@ def visible(notebook):
     return next(cell for cell in code(notebook) if "hide-input" not in cell.metadata.get("tags", ()))
 
 
+def added(place, source, tags=()):
+    """A spoiler that inserts a cell."""
+    cell = nbformat.v4.new_code_cell(source, execution_count=1, metadata={"tags": [*tags]})
+    return lambda nb: nb.cells.insert(place, cell)
+
+
+ERROR = nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])
 FAULTS = {
-    "unfolded": (lambda nb: tagged(nb, "setup").metadata.pop("jupyter"), "is set-up that is not folded"),
-    "early": (
-        lambda nb: nb.cells.insert(1, nbformat.v4.new_code_cell("x = 1", execution_count=1)),
-        "cell 1 is code before the theory",
+    "not run": (lambda nb: code(nb)[2].update(execution_count=None), "code cells were not run"),
+    "long": (lambda nb: code(nb)[-1].update(source="x = 1\n" * 16), "16 lines"),
+    "heading": (lambda nb: nb.cells[0].update(source="Hello"), "not a heading"),
+    "link": (lambda nb: nb.cells[0].update(source="# T [next](99_none.ipynb#x)"), "link to 99_none.ipynb"),
+    "silent": (lambda nb: [cell.update(outputs=[]) for cell in code(nb)], "no cell has an output"),
+    "error": (lambda nb: code(nb)[1].update(outputs=[ERROR]), "cell [2] holds an error"),
+    "parameters": (lambda nb: code(nb)[0].metadata.update(tags=[]), "0 cells tagged `parameters`"),
+    "kernel": (lambda nb: nb.metadata.kernelspec.update(name="conda-env-foo-py"), "not the normal form"),
+    "in view": (added(-1, "print(1)", ["setup"]), "set-up that is not folded"),
+    "hidden": (
+        lambda nb: visible(nb).metadata.update(jupyter={"source_hidden": True}),
+        "has no tag `hide-input`",
     ),
+    "unfolded": (lambda nb: tagged(nb, "setup").metadata.pop("jupyter"), "is set-up that is not folded"),
+    "early": (added(1, "x = 1"), "cell 1 is code before the theory"),
     "wide": (
         lambda nb: visible(nb).update(source="x = " + "1" * 85),
         "a line of 89 characters, more than 88",
@@ -189,6 +219,11 @@ def test_each_breach_of_the_form_of_a_lesson_is_named(fault, tmp_path):
     spoil(notebook)
     nbformat.write(notebook, tmp_path / source.name)
     assert any(message in line for line in check(tmp_path / source.name))
+
+
+def test_a_file_that_is_no_notebook(tmp_path):
+    (tmp_path / "text.ipynb").write_text("hello")
+    assert check(tmp_path / "text.ipynb")[0].startswith("not a valid notebook")
 
 
 def test_a_lesson_on_a_small_study_says_what_does_not_hold_and_goes_on(monkeypatch, capsys):

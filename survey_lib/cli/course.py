@@ -12,7 +12,7 @@ from survey_lib.cli import DIRECTORY, main
 
 @main.group()
 def notebooks() -> None:
-    """Execute or check the notebooks of the course."""
+    """Execute the notebooks of the course."""
 
 
 @notebooks.command()
@@ -45,21 +45,6 @@ def run(names: tuple[str, ...], parameter: tuple, jobs: int, out: Path, publish:
         raise click.ClickException(f"{len(failed)} of {len(runs)} notebooks failed: {', '.join(failed)}")
     if publish:
         publish_all(runs, FOLDER)
-
-
-@notebooks.command()
-@click.argument("names", nargs=-1)
-def check(names: tuple[str, ...]) -> None:
-    """Check that notebooks are executed and clean.
-
-    They are executed in order, hold no error, and are small; no kernel is started.
-    """
-    from survey_lib.course.hygiene import check as faults_of
-
-    faults = [f"{path.name}: {fault}" for path in choose(names) for fault in faults_of(path)]
-    if faults:
-        raise click.ClickException("\n".join(faults))
-    click.echo(f"all {len(choose(names))} are clean")
 
 
 def choose(names: Sequence[str] = ()) -> list[Path]:

@@ -16,10 +16,11 @@ from survey_lib.experiment import files
 from survey_lib.lookup import known
 from survey_lib.repository import REPOSITORY
 
-KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-METADATA = KERNEL | {"language_info": {"name": "python"}}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+METADATA = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
 FOLDER = REPOSITORY / "notebooks"
 CELL_TIMEOUT = 3600
+KEPT = ("tags", "jupyter")  # of a cell's metadata; `jupyter` says which cells are folded
 INSERTED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of papermill's own cells
 STYLED, ADDRESS = re.compile(r"\bT_[0-9a-f]{5}"), re.compile(r"\b0x[0-9a-f]{6,}\b")  # new in every run
 
@@ -183,8 +184,7 @@ def normalise(path: Path) -> None:
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.cells = [c for c in notebook.cells if INSERTED.isdisjoint(c.metadata.get("tags", ()))]
     for cell in notebook.cells:
-        kept = ("tags", "jupyter") if folded(cell) else ("tags",)
-        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in kept if key in cell.metadata})
+        cell.metadata = nbformat.from_dict({k: cell.metadata[k] for k in KEPT if k in cell.metadata})
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
         cell.execution_count = count
@@ -196,13 +196,6 @@ def normalise(path: Path) -> None:
                     output.data[kind] = ADDRESS.sub(f"0x{count:012}", STYLED.sub(f"T_{count:05}", text))
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
-
-
-def folded(cell: nbformat.NotebookNode) -> bool:
-    """Whether a cell's code is hidden until it is opened, in JupyterLab and on the site."""
-    return "hide-input" in cell.metadata.get("tags", ()) and cell.metadata.get("jupyter") == {
-        "source_hidden": True
-    }
 
 
 def _execute(path: Path, out: Path, chosen: dict) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 
-from survey_lib.course.notebooks import METADATA, folded
+from survey_lib.course.notebooks import METADATA
 
 SIZE_LIMIT = 1_500_000
 LINE_LIMIT, ALGORITHM_LIMIT, WIDTH = 15, 45, 88
@@ -74,6 +74,11 @@ def _order(cells: list[nbformat.NotebookNode]) -> Iterator[str]:
             yield f"cell {index} is code before the theory"
 
 
+def folded(cell: nbformat.NotebookNode) -> bool:
+    """Whether a cell's code is hidden until it is opened, in JupyterLab and on the site."""
+    return "hide-input" in _tags(cell) and cell.metadata.get("jupyter") == {"source_hidden": True}
+
+
 def _execution(code: list[nbformat.NotebookNode]) -> Iterator[str]:
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
@@ -89,6 +94,8 @@ def _style(cell: nbformat.NotebookNode) -> Iterator[str]:
         yield f"{name} holds an error"
     if folded(cell):
         return
+    if "jupyter" in cell.metadata:
+        yield f"{name} is hidden and has no tag `hide-input`"
     if SETUP & tags:
         yield f"{name} is set-up that is not folded"
     lines = [line for line in cell.source.splitlines() if line.strip()]
