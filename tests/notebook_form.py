@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 
 from survey_lib.course.notebooks import METADATA
+from survey_lib.course.prose import NUMBER
 
 SIZE_LIMIT = 1_500_000
 LINE_LIMIT, ALGORITHM_LIMIT, WIDTH = 15, 45, 88
@@ -15,6 +16,20 @@ BUILT = {"algorithm": "def ", "same-as-library": "assert "}  # tag -> what some 
 KEY = re.compile(r"\b[a-z]+(?:19|20)\d\d[a-z]\w*")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NO_PROSE = re.compile(r"\]\([^)]*\)|`[^`]*`|<!--.*?-->|\$[^$]*\$", re.DOTALL)
+
+# What looks like a measurement: a decimal number, or a number with a unit of results.
+MEASURED = re.compile(
+    rf"(?<![\w.:/§-]){NUMBER}(?=\s?(?:%|percent\b|points?\b|times\b|×|x\b|ms\b|seconds?\b|MB\b|kB\b|nats?\b))"
+    r"|(?<![\w.:/§-])[+−-]?\d[\d,]*\.\d+(?![\w.])"
+)
+VERDICT = re.compile(r"\*\*(better|worse|tie)\*\*(?!<!--=)")  # of a comparison that no finding states
+# Parts of Markdown in which numbers are not results: code, formulas, links, pictures, comments, headings.
+SILENT = re.compile(
+    r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|<[^>]+>|^#.*$",
+    re.DOTALL | re.MULTILINE,
+)
+# The unit of a number, or the rest of a range, and then its comment.
+FOLLOWED = re.compile(rf"[^\d\n\0]{{0,20}}(?:(?:to|and|±)\s+{NUMBER}[^\d\n\0]{{0,20}})*\0")
 
 
 def check(path: Path) -> list[str]:
@@ -54,14 +69,32 @@ def _form(path: Path, notebook: nbformat.NotebookNode) -> Iterator[str]:
 
 
 def _text(path: Path, cells: list[nbformat.NotebookNode]) -> Iterator[str]:
-    """Links lead somewhere, and papers are cited by their authors."""
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    """Links lead somewhere, papers are cited by their authors, and no measured number is typed by hand."""
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    for number in (number for text in texts for number in uncommented(text)):
+        yield f"{number} has no comment that computes it"
+    text = "\n".join(texts)
     for key in KEY.findall(NO_PROSE.sub("", text)):
         yield f"cites {key} by its key: write Author (year)"
     targets = {link.partition("#")[0] for link in LINK.findall(text) if "://" not in link}
     for name in sorted(targets):
         if not (path.parent / name).exists():
             yield f"link to {name}, which does not exist"
+
+
+def uncommented(text: str) -> list[str]:
+    """What looks like a measurement or a verdict and is not followed by a comment, or by the rest of a range that is.
+
+    Examples
+    --------
+    >>> uncommented("It loses 2.3 points, or 5 %<!--= percent(0.05) -->, of $0.5$.")
+    ['2.3']
+    """
+    blank = SILENT.sub(
+        lambda part: "\0" * len(part[0]) if part[0].startswith("<!--=") else " " * len(part[0]), text
+    )
+    measured = [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
+    return measured + VERDICT.findall(text)
 
 
 def _order(cells: list[nbformat.NotebookNode]) -> Iterator[str]:

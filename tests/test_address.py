@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from notebook_form import uncommented
 
 import survey_lib
 from survey_lib.analysis import address as addresses
@@ -57,7 +58,7 @@ def test_readme_is_short_and_names_no_number_by_hand_in_its_findings():
     first = "\n".join(text.splitlines()[:20])
     assert "**For whom?**" in first and "](docs/figures/tradeoff.png)" in first
     assert all(f"| [{other}](" in text for other in ("Torch-Pruning", "FasterAI", "UvA Deep Learning"))
-    assert text.count("<!--= ") > 8 and faults(README) == []
+    assert text.count("<!--= ") > 8 and faults(README) == [] and uncommented(README.read_text()) == []
 
 
 def test_without_an_address_nothing_is_launched_and_no_placeholder_stands_in(nowhere):

@@ -3,6 +3,7 @@
 import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
+from notebook_form import uncommented
 
 from survey_lib.analysis import numbers
 from survey_lib.course import prose
@@ -49,7 +50,7 @@ def test_only_markdown_cells_of_a_notebook_are_changed(tmp_path):
     ["It loses 2.3 points.", "A share of 40 %.", "It is 3 times faster.", "It takes 12 ms.", "A **tie**."],
 )
 def test_a_measured_number_without_comment_is_found(text):
-    assert len(prose.uncommented(text)) == 1
+    assert len(uncommented(text)) == 1
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_measured_number_without_comment_is_found(text):
     ],
 )
 def test_settings_code_formulas_and_links_need_none(text):
-    assert prose.uncommented(text) == []
+    assert uncommented(text) == []
 
 
 @pytest.mark.parametrize(

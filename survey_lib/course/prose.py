@@ -19,19 +19,6 @@ GIVEN = "given"  # a setting chosen by the writer, not a result
 COMMENT = re.compile(r"<!--=\s*(.+?)\s*-->", re.DOTALL)
 BOLD = re.compile(r"\*\*([^*\n]+)\*\*$")
 NUMBER = r"[+−-]?\d[\d,]*(?:\.\d+)?"
-# What looks like a measurement: a decimal number, or a number with a unit of results.
-MEASURED = re.compile(
-    rf"(?<![\w.:/§-]){NUMBER}(?=\s?(?:%|percent\b|points?\b|times\b|×|x\b|ms\b|seconds?\b|MB\b|kB\b|nats?\b))"
-    r"|(?<![\w.:/§-])[+−-]?\d[\d,]*\.\d+(?![\w.])"
-)
-VERDICT = re.compile(r"\*\*(better|worse|tie)\*\*(?!<!--=)")  # of a comparison that no finding states
-# Parts of Markdown in which numbers are not results: code, formulas, links, pictures, comments, headings.
-SILENT = re.compile(
-    r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|<[^>]+>|^#.*$",
-    re.DOTALL | re.MULTILINE,
-)
-# The unit of a number, or the rest of a range, and then its comment.
-FOLLOWED = re.compile(rf"[^\d\n\0]{{0,20}}(?:(?:to|and|±)\s+{NUMBER}[^\d\n\0]{{0,20}})*\0")
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
@@ -124,21 +111,6 @@ def found(text: str) -> Iterator[Number]:
         yield Number(match[0], comment[1], computed, *match.span())
 
 
-def uncommented(text: str) -> list[str]:
-    """What looks like a measurement or a verdict and is not followed by a comment, or by the rest of a range that is.
-
-    Examples
-    --------
-    >>> uncommented("It loses 2.3 points, or 5 %<!--= percent(0.05) -->, of $0.5$.")
-    ['2.3']
-    """
-    blank = SILENT.sub(
-        lambda part: "\0" * len(part[0]) if part[0].startswith("<!--=") else " " * len(part[0]), text
-    )
-    measured = [match[0] for match in MEASURED.finditer(blank) if not FOLLOWED.match(blank, match.end())]
-    return measured + VERDICT.findall(text)
-
-
 def rewritten(text: str) -> str:
     """The text with every commented number as computed now."""
     for number in reversed(list(found(text))):
@@ -147,7 +119,7 @@ def rewritten(text: str) -> str:
 
 
 def faults(path: Path) -> list[str]:
-    """Numbers of a notebook or Markdown file that differ from their comment, or look measured and have none."""
+    """Numbers of a notebook or Markdown file that differ from their comment."""
     lines = []
     for index, cell in enumerate(_read(path).cells):
         where = f"{path.name}, cell {index}"
@@ -159,7 +131,6 @@ def faults(path: Path) -> list[str]:
             lines.append(f"{where}: {error}")
             continue
         lines += [f"{where}: {n.printed!r} should be {n.computed!r} ({n.expression})" for n in stale]
-        lines += [f"{where}: {number} has no comment that computes it" for number in uncommented(cell.source)]
     return lines
 
 
