@@ -6,7 +6,6 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from survey_lib.course import notebooks
 from survey_lib.course.classroom import student
 from survey_lib.course.exercises import RIGHT
 from survey_lib.course.notebooks import run_all
@@ -40,8 +39,7 @@ LESSON = [
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_copy_without_solutions_asks_for_work_and_runs_to_its_end(tmp_path, monkeypatch, children):
-    monkeypatch.setattr(notebooks.multiprocessing, "get_context", lambda _: children)
+def test_a_copy_without_solutions_asks_for_work_and_runs_to_its_end(tmp_path):
     cells = [new_code_cell(source) for source, _ in LESSON]
     for cell, (_, text) in zip(cells, LESSON, strict=True):
         cell.outputs = [new_output("stream", text=text)] if text else []

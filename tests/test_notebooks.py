@@ -14,7 +14,6 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 
-from survey_lib.course import notebooks
 from survey_lib.course.notebooks import Run, normalise, publish_all, run_all, run_notebook
 
 ROOT = Path(__file__).parents[1]
@@ -78,45 +77,51 @@ def test_b62_b63_failures_are_named_and_nothing_is_left_that_counts_as_done(tmp_
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_b63_a_second_call_runs_only_what_is_missing(tmp_path, monkeypatch, children):
-    monkeypatch.setattr(notebooks.multiprocessing, "get_context", lambda _: children)
+def test_b63_a_second_call_runs_only_what_is_missing(tmp_path):
     good, bad = tmp_path / "good.ipynb", with_cell(tmp_path, "raise SystemError('gone')", "bad")
     shutil.copy(TINY, good)
-    first = run_all([good, bad], {}, tmp_path / "out", jobs=1)
+    first = list(run_all([good, bad], {}, tmp_path / "out", jobs=1))
     assert [(run.name, bool(run.failure)) for run in first] == [("good", False), ("bad", True)]
     shutil.copy(TINY, bad)
     assert [run.name for run in run_all([good, bad], {}, tmp_path / "out", jobs=1)] == ["bad"]
-    assert run_all([good, bad], {}, tmp_path / "out", jobs=1) == []
+    assert list(run_all([good, bad], {}, tmp_path / "out", jobs=1)) == []
 
 
-SLOW = """
-import signal, sys, time
+INTERRUPTIBLE = """
+import signal, sys
 from pathlib import Path
 from survey_lib.cli import main
 from survey_lib.course import notebooks
-def slow(path, out, chosen):
-    Path(sys.argv[2], "begun").touch()
-    time.sleep(600)
-notebooks.FOLDER, notebooks._execute = Path(sys.argv[1]), slow
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    main(["notebooks", "run", "tiny", "--out", sys.argv[2]])
+notebooks.FOLDER = Path(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main(["notebooks", "run", "--out", "out"])
 """
 
 
 def test_ctrl_c_ends_all_processes_with_one_word(tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW)
-    out, here = tmp_path / "out", os.environ | {"PYTHONPATH": os.getcwd()}
-    command = [sys.executable, tmp_path / "slow.py", TINY.parent, out]
+    """The command, its workers and their kernels; a third notebook waits and is not begun."""
+    for name in ("a", "b", "c"):
+        with_cell(
+            tmp_path, f"import time, pathlib\npathlib.Path('begun-{name}').touch()\ntime.sleep(600)", name
+        )
+    here = os.environ | {"PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", INTERRUPTIBLE, tmp_path]
     child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=here, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=here,
+        start_new_session=True,
+        cwd=tmp_path,
     )
-    while not (out / "begun").exists():
+    while len(list(tmp_path.glob("begun-*"))) < 2:
         assert child.poll() is None
         time.sleep(0.05)
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does
     said, _ = child.communicate(timeout=60)  # the pipe ends with its last process
-    assert child.returncode == 1 and said.split() == [b"Aborted!"]
+    lines = [line for line in said.decode().splitlines() if line and not line.startswith("[IPKernelApp]")]
+    assert child.returncode == 1 and lines == ["Aborted!"]
+    assert not (tmp_path / "begun-c").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,6 +13,7 @@ import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from joblib import Parallel
 
 from survey_lib.cli import main, reproduce
 from survey_lib.course import classroom, notebooks
@@ -36,7 +37,7 @@ COMMANDS = {
 def command(request, tmp_path, monkeypatch):
     """Call a command that writes into a folder, with its slow parts replaced; the name of one file it writes."""
     monkeypatch.setattr(notebooks, "FOLDER", FIXTURES)
-    monkeypatch.setattr(notebooks, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(notebooks, "Parallel", partial(Parallel, backend="threading"))
     monkeypatch.setattr(notebooks, "_execute", lambda path, out, _: shutil.copy(path, out) and "")
     monkeypatch.setattr(
         "matplotlib.figure.Figure.savefig", lambda _, path, **__: path.write_text("a picture")

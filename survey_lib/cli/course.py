@@ -39,7 +39,10 @@ def run(names: tuple[str, ...], parameter: tuple, jobs: int, out: Path, publish:
         raise click.BadParameter(f"a value is no YAML: {error}", param_hint="--parameter") from error
     if publish and chosen:
         raise click.UsageError("--publish takes no parameters: the published profile is committed")
-    runs = run_all(choose(names), chosen, out, jobs, True, lambda done: click.echo(done.line()))
+    runs = []
+    for done in run_all(choose(names), chosen, out, jobs, again=True):
+        click.echo(done.line())
+        runs.append(done)
     failed = [done.name for done in runs if done.failure]
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(runs)} notebooks failed: {', '.join(failed)}")

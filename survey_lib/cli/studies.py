@@ -138,5 +138,5 @@ def reproduce(profile: str, jobs: int, out: Path) -> None:
     """
     from survey_lib.cli.reproduce import reproduce as run_all
 
-    if not run_all(profile, jobs, out, click.echo):
+    if not run_all(profile, jobs, out):
         raise click.ClickException("not everything came out; names and reasons are above")

@@ -1,16 +1,14 @@
 """Run notebooks with checked parameters, and bring them to the one form in which they are committed."""
 
 import logging
-import multiprocessing
 import re
-import signal
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from joblib import Parallel, delayed
 
 from survey_lib.experiment import files
 from survey_lib.lookup import known
@@ -94,14 +92,9 @@ def run_notebook(path: Path, parameters: dict, out: Path) -> Run:
 
 
 def run_all(
-    paths: Iterable[Path],
-    parameters: dict,
-    folder: Path,
-    jobs: int = 2,
-    again: bool = False,
-    report: Callable[[Run], None] = lambda run: None,
-) -> list[Run]:
-    """Run notebooks in parallel processes; a result newer than all it rests on is kept.
+    paths: Iterable[Path], parameters: dict, folder: Path, jobs: int = 2, again: bool = False
+) -> Iterator[Run]:
+    """Run notebooks in parallel processes, each Run as it ends; a result newer than all it rests on is kept.
 
     Parameters
     ----------
@@ -115,13 +108,6 @@ def run_all(
         Number of processes.
     again : bool, default False
         Even where the result is new.
-    report : Callable[[Run], None], default lambda run: None
-        Is called with each Run as it ends.
-
-    Returns
-    -------
-    list[Run]
-        The runs of this call in the order of `paths`.
 
     Raises
     ------
@@ -130,22 +116,8 @@ def run_all(
         begun then.
     """
     waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_ctrl_c) as pool:
-        tasks = [pool.submit(run_notebook, path, parameters, folder / path.name) for path in waiting]
-        try:
-            for task in as_completed(tasks):
-                report(task.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
-        return [task.result() for task in tasks]
-
-
-def _ignore_ctrl_c() -> None:
-    """It reaches all processes, and the parent ends the others; kernels end with the process that started them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work = (delayed(run_notebook)(path, parameters, folder / path.name) for path in waiting)
+    return Parallel(jobs, batch_size=1, return_as="generator_unordered")(work)
 
 
 def publish_all(runs: Iterable[Run], folder: Path) -> None:
