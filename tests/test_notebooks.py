@@ -14,7 +14,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 
-from survey_lib.course.notebooks import Run, normalise, publish_all, run_all, run_notebook
+from survey_lib.course import notebooks
+from survey_lib.course.notebooks import Run, normalise, publish, run_all, run_notebook
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "fixtures" / "tiny.ipynb"
@@ -125,17 +126,18 @@ def test_ctrl_c_ends_all_processes_with_one_word(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_publishing_leaves_a_notebook_that_was_edited_while_it_ran(executed, tmp_path):
+def test_publishing_leaves_a_notebook_that_was_edited_while_it_ran(executed, tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "FOLDER", tmp_path / "notebooks")
     (tmp_path / "notebooks").mkdir()
     path = Path(shutil.copy(TINY, tmp_path / "notebooks"))
     run = replace(executed, out=shutil.copy(executed.out, tmp_path / path.name))
     with_cell(path.parent, "'a new thought'", path.stem)
     edited = path.read_bytes()
     with pytest.raises(ValueError, match="tiny was edited while it ran"):
-        publish_all([run], path.parent)
+        publish(run)
     assert path.read_bytes() == edited
     shutil.copy(TINY, path)
-    publish_all([run], path.parent)
+    publish(run)
     assert path.read_bytes() == TINY.read_bytes()
 
 

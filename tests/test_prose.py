@@ -73,7 +73,7 @@ def test_settings_code_formulas_and_links_need_none(text):
         ("__import__('os')", "unknown name"),
         ("percent.__globals__", "is not allowed"),
         ("[x for x in (1,)]", "is not allowed"),
-        ("percent(", "not an expression"),
+        ("percent(", "never closed"),
         ("percnt(1)", "near: percent"),
         (
             "points(level('a', 'x').mean - level('a', 'y').mean)",

@@ -1,6 +1,5 @@
 """Commands about notebooks, figures, classes and the site."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def run(names: tuple[str, ...], parameter: tuple, jobs: int, out: Path, publish:
     survey notebooks run 07 -p profile quick -p seed 3
     survey notebooks run 07 --publish
     """
-    from survey_lib.course.notebooks import FOLDER, publish_all, run_all
+    from survey_lib.course import notebooks as runner
 
     try:
         chosen = {name: yaml.safe_load(value) for name, value in parameter}
@@ -40,14 +39,14 @@ def run(names: tuple[str, ...], parameter: tuple, jobs: int, out: Path, publish:
     if publish and chosen:
         raise click.UsageError("--publish takes no parameters: the published profile is committed")
     runs = []
-    for done in run_all(choose(names), chosen, out, jobs, again=True):
+    for done in runner.run_all(choose(names), chosen, out, jobs, again=True):
         click.echo(done.line())
         runs.append(done)
     failed = [done.name for done in runs if done.failure]
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(runs)} notebooks failed: {', '.join(failed)}")
-    if publish:
-        publish_all(runs, FOLDER)
+    for done in runs if publish else ():
+        runner.publish(done)
 
 
 def choose(names: Sequence[str] = ()) -> list[Path]:
@@ -137,7 +136,7 @@ def classroom(out: Path, numbers: str) -> None:
     """
     from survey_lib.course.classroom import course_folder
 
-    points = course_folder(choose(re.findall(r"\w+", numbers)), out)
+    points = course_folder(choose(numbers.split(",")), out)
     click.echo("\n".join(f"{name}: {count} points" for name, count in points.items()))
     click.echo(f"wrote {out}: source for nbgrader, student; docs/teaching.md says what comes next")
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import wraps
+from textwrap import shorten
 
 import numpy as np
 
@@ -54,12 +55,10 @@ def check_function(
     """
     for trial in range(trials):
         arguments = draw(np.random.default_rng(trial))
-        given = copy.deepcopy(arguments)
-        got, problem = _called(lambda given=given: answer(*given))
+        got, problem = _called(answer, *copy.deepcopy(arguments))
         if not problem and not _same(got, oracle(*copy.deepcopy(arguments))):
-            problem = (
-                f"for the input {_short(arguments)} your function returns {_short(got)}, which is not right"
-            )
+            given, returned = (shorten(repr(one), 120, placeholder="...") for one in (arguments, got))
+            problem = f"for the input {given} your function returns {returned}, which is not right"
         if problem:
             return _line(problem, hint)
     return RIGHT
@@ -92,10 +91,10 @@ def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> str:
     return RIGHT
 
 
-def _called(answer: Callable[[], object]) -> tuple[object, str]:
+def _called(answer: Callable, *arguments: object) -> tuple[object, str]:
     """What a call returns, and what is wrong with it."""
     try:
-        got = answer()
+        got = answer(*arguments)
     except NotImplementedError:
         return None, "replace `raise NotImplementedError` with your code"
     except Exception as error:
@@ -106,8 +105,6 @@ def _called(answer: Callable[[], object]) -> tuple[object, str]:
 
 
 def _line(problem: str, hint: str) -> str:
-    if not problem:
-        return RIGHT
     end = "" if problem.endswith("?") else "."
     return f"Not yet: {problem}{end}" + (f" Hint: {hint}." if hint else "")
 
@@ -120,8 +117,3 @@ def _same(got: object, expected: object) -> bool:
     except (TypeError, ValueError):
         return got == expected
     return first.shape == second.shape and np.allclose(first, second, TOLERANCE, TOLERANCE, equal_nan=True)
-
-
-def _short(value: object, limit: int = 120) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= limit else text[:limit] + "..."

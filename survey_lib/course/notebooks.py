@@ -1,6 +1,5 @@
 """Run notebooks with checked parameters, and bring them to the one form in which they are committed."""
 
-import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,6 @@ METADATA = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
 FOLDER = REPOSITORY / "notebooks"
 CELL_TIMEOUT = 3600
 KEPT = ("tags", "jupyter")  # of a cell's metadata; `jupyter` says which cells are folded
-INSERTED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of papermill's own cells
 STYLED, ADDRESS = re.compile(r"\bT_[0-9a-f]{5}"), re.compile(r"\b0x[0-9a-f]{6,}\b")  # new in every run
 
 
@@ -83,8 +81,6 @@ def run_notebook(path: Path, parameters: dict, out: Path) -> Run:
     start = time.perf_counter()
     with files.into(out.parent, [out.name, partial.name]) as fresh:
         failure = _execute(path, fresh / partial.name, parameters)
-        if failure.startswith("RuntimeError: Kernel"):  # lost the race for a port, before any cell ran
-            failure = _execute(path, fresh / partial.name, parameters)
         if not failure:
             (fresh / partial.name).replace(fresh / out.name)
             partial.unlink(missing_ok=True)
@@ -120,53 +116,37 @@ def run_all(
     return Parallel(jobs, batch_size=1, return_as="generator_unordered")(work)
 
 
-def publish_all(runs: Iterable[Run], folder: Path) -> None:
-    """Normalise executed notebooks and put them into the folder that is committed.
-
-    Parameters
-    ----------
-    runs : Iterable[Run]
-        What `run_all` returned.
-    folder : Path
-        Folder of the committed notebooks.
+def publish(run: Run) -> None:
+    """Normalise a notebook that `run_all` executed as it is, and put it into the folder that is committed.
 
     Raises
     ------
     ValueError
-        For a notebook whose cells were edited while it ran; that one is left.
+        For a notebook whose cells were edited while it ran; it is left as it is.
     """
-    for run in runs:
-        normalise(run.out)
-        cells, now = (
-            [cell.source for cell in nbformat.read(path, as_version=4).cells]
-            for path in (run.out, folder / run.out.name)
-        )
-        if cells != now:
-            raise ValueError(f"{run.name} was edited while it ran, and is left as it is; run it again")
-        run.out.replace(folder / run.out.name)
+    normalise(run.out)
+    both = (nbformat.read(path, as_version=4).cells for path in (run.out, FOLDER / run.out.name))
+    executed, committed = ([cell.source for cell in cells] for cells in both)
+    if executed != committed:
+        raise ValueError(f"{run.name} was edited while it ran, and is left as it is; run it again")
+    run.out.replace(FOLDER / run.out.name)
 
 
 def normalise(path: Path) -> None:
     """Rewrite an executed notebook so that two executions of the same cells give the same bytes.
 
-    Dropped: versions and times in the metadata, injected parameters, error banners. Counts become 1..n, and
-    addresses and the names of styled tables the count of their cell.
+    Versions and times are dropped from the metadata; addresses and the names of styled tables become the count
+    of their cell.
     """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata = nbformat.from_dict(METADATA)
-    notebook.cells = [c for c in notebook.cells if INSERTED.isdisjoint(c.metadata.get("tags", ()))]
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: cell.metadata[k] for k in KEPT if k in cell.metadata})
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for count, cell in enumerate(code, 1):
-        cell.execution_count = count
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = count
+        count = cell.get("execution_count")
+        for output in cell.get("outputs", ()):
             for kind, text in output.get("data", {}).items():
                 if kind.startswith("text/"):
                     output.data[kind] = ADDRESS.sub(f"0x{count:012}", STYLED.sub(f"T_{count:05}", text))
-    nbformat.validate(notebook)
     nbformat.write(notebook, path)
 
 
@@ -174,7 +154,6 @@ def _execute(path: Path, out: Path, chosen: dict) -> str:
     """Run with papermill; the reason of a failure, or '' for success."""
     from papermill import PapermillExecutionError, execute_notebook
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)
     place = {"kernel_name": "python3", "cwd": str(path.parent), "execution_timeout": CELL_TIMEOUT}
     try:
         # without `coalesce_streams` a busy machine splits what a cell prints into several outputs
