@@ -10,12 +10,8 @@ from survey_lib.cli import main, show
 @main.command()
 @click.option("--category", help="weight, pattern, filter, channel, depth or head.")
 @click.option("--when", help="before, during or after training.")
-@click.option(
-    "--needs", help="Only methods that read this evidence, such as grad, or `nothing` for data-free ones."
-)
-@click.option(
-    "--described", is_flag=True, help="The literature's other methods, and why they do not run here."
-)
+@click.option("--needs", help="Only methods that read this, such as grad, or `nothing`.")
+@click.option("--described", is_flag=True, help="Methods of papers that do not run here, and why not.")
 @click.argument("words", nargs=-1)
 def methods(described: bool, **wishes: object) -> None:
     """List the methods, all of them or those that match WORDS.
@@ -42,20 +38,12 @@ def methods(described: bool, **wishes: object) -> None:
 
 
 @main.command()
-@click.option(
-    "--model", required=True, help="resnet-20, torchvision:resnet18, or your package.module:function."
-)
+@click.option("--model", required=True, help="resnet-20, torchvision:resnet18, or package.module:function.")
 @click.option("--method", required=True, help="A name of `survey methods`; nm-magnitude:2:4 picks a pattern.")
 @click.option("--sparsity", type=float, help="Fraction of the units to remove, in [0, 1).")
-@click.option(
-    "--macs", type=float, help="Instead: share of the dense multiply-adds that may stay, in (0, 1]."
-)
-@click.option(
-    "--parameters", type=float, help="Instead: share of the dense parameters that may stay, in (0, 1]."
-)
-@click.option(
-    "--weights", help="A safetensors file with the dense weights, or resnet-8-eurosat32 of the course."
-)
+@click.option("--macs", type=float, help="Instead: share of the multiply-adds that may stay, in (0, 1].")
+@click.option("--parameters", type=float, help="Instead: share of the parameters that may stay, in (0, 1].")
+@click.option("--weights", help="A safetensors file of the dense network, or resnet-8-eurosat32.")
 @click.option("--data", default="eurosat32-mini", help="Images to prune, fine-tune and test on.")
 @click.option("--finetune", "epochs", type=click.IntRange(0), default=0, help="Epochs after the cut.")
 @click.option("--out", type=click.Path(path_type=Path), help="Save weights and plan as one safetensors file.")
@@ -75,9 +63,7 @@ def prune(**wishes: object) -> None:
 
 @main.command()
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
-@click.option(
-    "--pixels", default=32, type=click.IntRange(16), help="Side of the images, for the models named."
-)
+@click.option("--pixels", default=32, type=click.IntRange(16), help="Side of the images.")
 @click.option("--compiled/--no-compiled", default=True, help="Also torch.compile (needs a compiler).")
 @click.option("--publish", is_flag=True, help="Measure what the course shows and write data/results/speed.")
 def speed(names: tuple[str, ...], pixels: int, compiled: bool, publish: bool) -> None:
@@ -132,12 +118,13 @@ def doctor() -> None:
     rows = environment() | versions(["pandas", "matplotlib", "papermill", "distributed", "onnxruntime"])
     rows["accelerator"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     rows["data folder"] = f"{loaders.folder()} (SURVEY_DATA chooses another)"
-    for name in loaders.SOURCES:
+    for name, source in loaders.SOURCES.items():
         try:
             read = loaders.load(name)
             sizes = (f"{len(labels):,}" for _, labels in (read.train, read.validation, read.test))
             rows[f"data {name}"] = " / ".join(sizes) + " images"
-        except (FileNotFoundError, ValueError) as error:
-            remedy = str(error).partition("Ways to get it:\n")[2].strip().splitlines()[0]
-            rows[f"data {name}"] = f"not found; {remedy}"
+        except FileNotFoundError:
+            rows[f"data {name}"] = f"not found; {source.ways.splitlines()[0]}"
+        except ValueError as error:  # for files that were changed
+            rows[f"data {name}"] = str(error)
     show(pd.DataFrame(rows.items(), columns=["what", "found"]).replace("", "not installed"))

@@ -124,9 +124,7 @@ def verify(study: str | None, sample: int, seed: int) -> None:
 
 
 @main.command()
-@click.option(
-    "--profile", default="quick", type=click.Choice(["quick", "full"]), help="Minutes, or as published."
-)
+@click.option("--profile", default="quick", type=click.Choice(["quick", "full"]), help="Minutes, or hours.")
 @click.option("--jobs", default=2, type=click.IntRange(1), help="Parallel workers.")
 @click.option("--out", default="build", type=DIRECTORY, help="Folder for all that is made.")
 def reproduce(profile: str, jobs: int, out: Path) -> None:
