@@ -18,11 +18,10 @@ import pytest
 import yaml
 
 from survey_lib.catalogue import METHODS
-from survey_lib.course.classroom import BEGIN, BLOCK, CHECKS, PLACEHOLDER
+from survey_lib.course.classroom import BEGIN, BLOCK, CHECK, PLACEHOLDER
 from survey_lib.course.notebooks import FOLDER
 
 SHARED = {"parameters", "setup", "algorithm", "exercise-setup"}
-CALL = re.compile(rf"^(?:exercises\.)?(?:{'|'.join(CHECKS)})\(", re.M)
 CONSTANTS = ("return 0", "return 1.0", "return True", "return []", "return args[0] if args else None")
 
 
@@ -45,7 +44,7 @@ def exercises(path):
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     found = {}
     for solution, check in zip(code, code[1:], strict=False):
-        if BEGIN in solution.source and CALL.search(check.source):
+        if BEGIN in solution.source and CHECK.search(check.source):
             name = re.findall(r"^(?:def|class) (\w+)", solution.source, re.M)[-1]
             found[name] = (solution.source, check.source)
     return found

@@ -1,5 +1,8 @@
 """Checks help and never raise; student copies hold no solution and no output."""
 
+import contextlib
+import io
+
 import nbformat
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from survey_lib.course.classroom import student
-from survey_lib.course.exercises import check_all, check_function
+from survey_lib.course.exercises import check_all, check_function, verdicts
 
 SOLVED = """def keep_largest(weight, count):
     # BEGIN SOLUTION
@@ -76,8 +79,16 @@ def unsolved():
     raise NotImplementedError
 
 
+def outcome(check, *arguments) -> str:
+    """What a check prints, which it also notes."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        check(*arguments)
+    assert out.getvalue() == verdicts[-1] + "\n"
+    return verdicts[-1]
+
+
 def verdict(answer, expected) -> str:
-    return check_function.verdict(answer, lambda: expected, lambda rng: ())
+    return outcome(check_function, answer, lambda: expected, lambda rng: ())
 
 
 @pytest.mark.parametrize(
@@ -124,7 +135,7 @@ def largest(weight, count):
     ],
 )
 def test_a_function_is_compared_on_random_inputs(answer, said):
-    line = check_function.verdict(answer, largest, drawn)
+    line = outcome(check_function, answer, largest, drawn)
     assert said in line and (line == "Right.") == (said == "Right.")
 
 
@@ -132,18 +143,18 @@ def test_a_function_that_changes_its_input_does_not_change_the_oracle_s():
     def spoils(weight, count):
         return largest(weight.mul_(2), count) / 2
 
-    assert check_function.verdict(spoils, largest, drawn) == "Right."
+    assert outcome(check_function, spoils, largest, drawn) == "Right."
 
 
 def test_the_right_answer_is_never_printed():
-    assert "41" not in check_function.verdict(lambda x: 7, lambda x: 41, lambda rng: (1,))
+    assert "41" not in outcome(check_function, lambda x: 7, lambda x: 41, lambda rng: (1,))
 
 
 def test_the_first_claim_that_fails_is_named():
     claims = {"one is less than two": lambda: 1 < 2, "two is less than one": lambda: 2 < 1}
     assert (
-        check_all.verdict(claims, "count")
+        outcome(check_all, claims, "count")
         == "Not yet: it does not hold that two is less than one. Hint: count."
     )
-    assert "ZeroDivisionError" in check_all.verdict({"it runs": lambda: 1 / 0})
-    assert check_all.verdict({"one is less than two": lambda: True}) == "Right."
+    assert "ZeroDivisionError" in outcome(check_all, {"it runs": lambda: 1 / 0})
+    assert outcome(check_all, {"one is less than two": lambda: True}) == "Right."

@@ -1,20 +1,24 @@
 """Notebooks for a class: copies without solutions, and nbgrader's source and configuration."""
 
-import ast
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
 
-from survey_lib.course.exercises import RIGHT
 from survey_lib.experiment import files
 
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 BLOCK = re.compile(rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
 PLACEHOLDER = r"\1# YOUR CODE HERE" + "\n" + r"\1raise NotImplementedError"
-CHECKS = ("check_function", "check_all")  # each with a `verdict` that does not print
-HIDDEN = "### BEGIN HIDDEN TESTS\n{tests}\n### END HIDDEN TESTS"  # left out of what students get
+CHECK = re.compile(r"^(?:exercises\.)?check_(?:function|all)\(", re.MULTILINE)
+# Left out of what students get. nbgrader counts errors, not what a cell prints.
+HIDDEN = """
+### BEGIN HIDDEN TESTS
+from survey_lib.course.exercises import all_right
+
+assert all_right({checks})
+### END HIDDEN TESTS"""
 SCHEMA = 3  # of nbgrader's cell metadata
 CONFIG = """c = get_config()
 c.CourseDirectory.course_id = "{name}"
@@ -93,8 +97,8 @@ def course_folder(notebooks: Iterable[Path], out: Path) -> dict[str, int]:
 def with_points(path: Path, out: Path) -> int:
     """Copy a notebook into a new folder with nbgrader's metadata, one point a check; the points.
 
-    A cell with a solution is the student's; a cell that calls a check is graded and locked, and gets the same
-    check once more as a hidden assertion, because nbgrader counts errors, not what a cell prints.
+    A cell with a solution is the student's. A cell that calls a check is graded and locked, and ends with a
+    hidden assertion that its checks came out right.
 
     Parameters
     ----------
@@ -113,30 +117,13 @@ def with_points(path: Path, out: Path) -> int:
 
 def _mark(cell: nbformat.NotebookNode, name: str) -> int:
     """Write nbgrader's metadata into a cell; the points it gives."""
-    solution, tests = BEGIN in cell.source, assertions(cell.source)
-    if not (solution or tests):
+    solution, checks = BEGIN in cell.source, len(CHECK.findall(cell.source))
+    if not (solution or checks):
         return 0
     mark = {"schema_version": SCHEMA, "grade_id": name, "task": False}
     mark |= {"solution": solution, "locked": not solution, "grade": not solution}
     if not solution:
-        mark["points"] = len(tests)
-        cell.source += "\n" + HIDDEN.format(tests="\n".join(tests))
+        mark["points"] = checks
+        cell.source += HIDDEN.format(checks=checks)
     cell.metadata["nbgrader"] = mark
     return mark.get("points", 0)
-
-
-def assertions(source: str) -> list[str]:
-    """An assertion for each check in a cell's code.
-
-    Examples
-    --------
-    >>> assertions("exercises.check_all({'two is even': lambda: True})")
-    ["assert exercises.check_all.verdict({'two is even': lambda: True}) == 'Right.'"]
-    """
-    found = []
-    for line in ast.parse(source).body:
-        match line:
-            case ast.Expr(ast.Call(func)) if ast.unparse(func).removeprefix("exercises.") in CHECKS:
-                line.value.func = ast.Attribute(func, "verdict")
-                found.append(f"assert {ast.unparse(line)} == {RIGHT!r}")
-    return found

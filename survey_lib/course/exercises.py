@@ -2,34 +2,22 @@
 
 import copy
 from collections.abc import Callable
-from functools import wraps
 from textwrap import shorten
 
 import numpy as np
 
 RIGHT = "Right."
+verdicts: list[str] = []  # of all checks so far, as printed
 TOLERANCE = 1e-5  # of numbers, arrays and tensors, relative and absolute
 
 
-def _printed(verdict: Callable[..., str]) -> Callable[..., None]:
-    """A check that prints its verdict; `check.verdict` returns it."""
-
-    @wraps(verdict)
-    def check(*args: object, **named: object) -> None:
-        print(verdict(*args, **named))
-
-    check.verdict = verdict
-    return check
-
-
-@_printed
 def check_function(
     answer: Callable,
     oracle: Callable,
     draw: Callable[[np.random.Generator], tuple],
     hint: str = "",
     trials: int = 5,
-) -> str:
+) -> None:
     """Compare a function with an independent one on random inputs, and print whether it is right.
 
     The first trial that differs is shown, without the right answer. Neither function may change its
@@ -60,12 +48,11 @@ def check_function(
             given, returned = (shorten(repr(one), 120, placeholder="...") for one in (arguments, got))
             problem = f"for the input {given} your function returns {returned}, which is not right"
         if problem:
-            return _line(problem, hint)
-    return RIGHT
+            return _say(problem, hint)
+    _say("")
 
 
-@_printed
-def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> str:
+def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> None:
     """Print `Right.` if all claims hold, or the first that does not.
 
     For open tasks, whose answers differ.
@@ -87,8 +74,13 @@ def check_all(claims: dict[str, Callable[[], bool]], hint: str = "") -> str:
     for claim, holds in claims.items():
         got, problem = _called(holds)
         if problem or not got:
-            return _line(problem or f"it does not hold that {claim}", hint)
-    return RIGHT
+            return _say(problem or f"it does not hold that {claim}", hint)
+    _say("")
+
+
+def all_right(count: int) -> bool:
+    """Whether the last checks, so many, came out right: what nbgrader asserts after them."""
+    return verdicts[-count:] == [RIGHT] * count
 
 
 def _called(answer: Callable, *arguments: object) -> tuple[object, str]:
@@ -104,9 +96,11 @@ def _called(answer: Callable, *arguments: object) -> tuple[object, str]:
     return got.detach() if hasattr(got, "detach") else got, ""  # tensors may still carry gradients
 
 
-def _line(problem: str, hint: str) -> str:
+def _say(problem: str, hint: str = "") -> None:
     end = "" if problem.endswith("?") else "."
-    return f"Not yet: {problem}{end}" + (f" Hint: {hint}." if hint else "")
+    wrong = f"Not yet: {problem}{end}" + (f" Hint: {hint}." if hint else "")
+    verdicts.append(wrong if problem else RIGHT)
+    print(verdicts[-1])
 
 
 def _same(got: object, expected: object) -> bool:
