@@ -65,7 +65,7 @@ def _without_solutions(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def course_folder(notebooks: Iterable[Path], out: Path) -> dict[str, int]:
+def course_folder(notebooks: list[Path], out: Path) -> dict[str, int]:
     """Write a course into the folder `out`, named after it; the points of each notebook.
 
     * source/NAME/NAME.ipynb: what nbgrader reads: metadata, one point a check, hidden assertions
@@ -76,7 +76,7 @@ def course_folder(notebooks: Iterable[Path], out: Path) -> dict[str, int]:
 
     Parameters
     ----------
-    notebooks : Iterable[Path]
+    notebooks : list[Path]
         Notebooks of the course.
     out : Path
         Folder of the files.
@@ -86,10 +86,9 @@ def course_folder(notebooks: Iterable[Path], out: Path) -> dict[str, int]:
     FileExistsError
         Before any work, for a folder that holds anything of another hand.
     """
-    paths = list(notebooks)
     with files.into(out, alone=True) as fresh:
-        points = {path.stem: with_points(path, fresh / "source" / path.stem) for path in paths}
-        student(paths, fresh / "student")
+        points = {path.stem: with_points(path, fresh / "source" / path.stem) for path in notebooks}
+        student(notebooks, fresh / "student")
         (fresh / "nbgrader_config.py").write_text(CONFIG.format(name=out.name), encoding="utf-8")
     return points
 
