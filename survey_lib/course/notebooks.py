@@ -81,6 +81,8 @@ def run_notebook(path: Path, parameters: dict, out: Path) -> Run:
     start = time.perf_counter()
     with files.into(out.parent, [out.name, partial.name]) as fresh:
         failure = _execute(path, fresh / partial.name, parameters)
+        if failure.startswith("RuntimeError: Kernel"):  # lost the race for a port, before any cell ran
+            failure = _execute(path, fresh / partial.name, parameters)
         if not failure:
             (fresh / partial.name).replace(fresh / out.name)
             partial.unlink(missing_ok=True)

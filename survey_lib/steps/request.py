@@ -121,7 +121,7 @@ class Budget:
         """
         if kind == "cost":
             if not callable(wish) or not isinstance(at_most, Real) or not math.isfinite(at_most):
-                raise ValueError(f"cost must be a function, at_most a finite number; got {wish!r}, {at_most!r}")
+                raise ValueError(f"cost is a function, at_most a finite number; got {wish!r}, {at_most!r}")
             return cls(kind, float(at_most), wish)
         if not isinstance(wish, Real) or wish is True or not 0 < wish <= 1:
             raise ValueError(f"{kind} is the share of the dense {kind} to keep, in (0, 1]; got {wish!r}")
