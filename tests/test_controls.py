@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from survey_lib.figures.comparisons import controls
+from survey_lib.figures import comparisons
 
 
 def runs(method, recovery, accuracies, training, after, epochs, model="resnet-8"):
@@ -24,7 +24,7 @@ STUDY = pd.concat(
 
 
 def test_a_control_is_subtracted_seed_by_seed():
-    table = controls.against_fine_tuning(STUDY)
+    table = comparisons.against_fine_tuning(STUDY)
     rewound = table.loc["cut, rate rewound"]
     assert rewound["mean"] == pytest.approx(0.1) and 0 < rewound["low"] < 0.1 < rewound["high"]
     assert rewound["seeds"] == pytest.approx((0.11, 0.10, 0.09))
@@ -34,7 +34,7 @@ def test_one_cut_is_the_one_nearest_to_half_with_its_dense_networks():
     cuts = pd.DataFrame({"method": "l1-filter", "sparsity": [0.3, 0.55, 0.75], "recovery_lr": 0.1})
     dense = pd.DataFrame({"method": "dense", "sparsity": 0.0, "recovery_lr": [0.1, 0.2]})
     masks = pd.DataFrame({"method": "magnitude", "sparsity": [0.55], "recovery_lr": 0.1})
-    kept = controls.one_cut(pd.concat([cuts, dense, masks]))
+    kept = comparisons.one_cut(pd.concat([cuts, dense, masks]))
     assert kept[["method", "sparsity", "recovery_lr"]].values.tolist() == [
         ["l1-filter", 0.55, 0.1],
         ["dense", 0.0, 0.1],
@@ -42,7 +42,7 @@ def test_one_cut_is_the_one_nearest_to_half_with_its_dense_networks():
 
 
 def test_only_inherited_weights_are_charged_for_their_parent():
-    table = controls.against_fine_tuning(STUDY)
+    table = comparisons.against_fine_tuning(STUDY)
     assert table.before.to_dict() == {
         "cut, rate rewound": 1,
         "cut, fine-tuned": 1,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from survey_lib.analysis import recommendations
-from survey_lib.figures.comparisons import your_model
+from survey_lib.figures import comparisons
 
 BRANCH = recommendations.Branch("small", "toy", "method != 'dense'", at=4)
 
@@ -96,11 +96,11 @@ def test_needs_without_runs_are_left_out_and_none_at_all_is_an_error():
 
 def test_the_guide_draws_each_method_once_at_its_loss_and_names_the_best(monkeypatch):
     settled = recommendations.settle(runs(), (BRANCH,))
-    monkeypatch.setattr(your_model, "settle", lambda runs: settled)
-    drawing = your_model.decision_guide(runs())
+    monkeypatch.setattr(comparisons, "settle", lambda runs: settled)
+    drawing = comparisons.decision_guide(runs())
     axes = drawing.figure.axes[0]
     drawn = sorted(
-        float(x) for line in axes.lines if line.get_label() in your_model.MARKS for x in line.get_xdata()
+        float(x) for line in axes.lines if line.get_label() in comparisons.MARKS for x in line.get_xdata()
     )
     assert drawn == pytest.approx(sorted(settled["lost"]))
     assert [text.get_text() for text in axes.texts] == ["l1-filter (4.0× compression, n = 3)"]

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from survey_lib.figures.comparisons import language_models
+from survey_lib.figures import structures
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def frame():
 
 
 def test_losses_draws_both_measures_and_names_the_order(frame):
-    drawing = language_models.losses(frame)
+    drawing = structures.losses(frame)
     half = drawing.data[np.isclose(drawing.data["x"], 0.5)].set_index(["method", "metric"])["mean"]
     assert half["magnitude", "written_loss"] == 3.0 and half["magnitude", "divergence"] == 2.0
     assert "magnitude is 1.0 times as far from the dense model as the best method" in drawing.says
@@ -36,7 +36,7 @@ def test_losses_draws_both_measures_and_names_the_order(frame):
 
 
 def test_structures_draws_what_is_cut_out_solid_and_single_weights_dotted(frame):
-    drawing = language_models.structures(frame)
+    drawing = structures.structures(frame)
     (axes,) = drawing.figure.axes
     lines = {line.get_label(): line.get_linestyle() for line in axes.lines if line.get_linestyle() != "None"}
     assert lines == {"block-influence": "-", "magnitude": ":", "random": ":", "dense": "--"}

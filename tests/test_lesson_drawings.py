@@ -1,25 +1,16 @@
 """The drawings of filters and channels in notebooks 07 to 09."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
-from survey_lib.figures.structured import channel_pruning, filter_pruning, structure_and_surgery
+from survey_lib.figures import schematics, structures, trained_networks
 
 
 def test_the_padded_shortcut_moves_four_labels_and_fixes_the_others():
-    drawing = structure_and_surgery.travelling_labels()
+    drawing = schematics.travelling_labels()
     assert drawing.data["after the sum"].tolist() == ["p", "q", "a = r", "b = s", "c = t", "d = u", "v", "w"]
     assert "Channel 1 of the stem is channel 3" in drawing.says
     plt.close(drawing.figure)
-
-
-def test_the_weakest_map_comes_first_and_the_removed_are_framed():
-    sizes = np.array([3.0, 1.0, 2.0, 4.0])
-    figure = filter_pruning.sorted_maps(sizes[:, None, None] * np.ones((2, 2)), {"size": sizes}, removed=1)
-    assert [axes.get_xlabel() for axes in figure.axes] == ["1", "2", "0", "3"]
-    assert [axes.spines["left"].get_visible() for axes in figure.axes] == [True, False, False, False]
-    plt.close(figure)
 
 
 def test_criteria_are_compared_at_one_share_by_the_error_that_each_stage_leaves():
@@ -34,7 +25,7 @@ def test_criteria_are_compared_at_one_share_by_the_error_that_each_stage_leaves(
         "model": "resnet-8",
         "data": "eurosat32",
     }
-    drawing = filter_pruning.criteria(frame.assign(**stages, **about))
+    drawing = structures.criteria(frame.assign(**stages, **about))
     found = drawing.data.set_index("method").round(6)
     assert found["after recovery"].to_dict() == {"l1-filter": 0.15, "taylor-filter": 0.05}
     assert (found["as cut"] == 0.6).all() and "10.0 after recovery" in drawing.says
@@ -42,7 +33,7 @@ def test_criteria_are_compared_at_one_share_by_the_error_that_each_stage_leaves(
 
 
 def test_each_repair_loses_no_more_than_the_one_with_less_freedom():
-    table = channel_pruning.choice_and_repair().data.set_index("choice")
+    table = trained_networks.choice_and_repair().data.set_index("choice")
     assert set(table.index) == {"chance", "L1 norm", "ThiNet", "LASSO"}
     assert (table["all weights"] < table["one factor"]).all() and (table["one factor"] < table["none"]).all()
     plt.close("all")

@@ -7,7 +7,7 @@ import yaml
 
 from survey_lib.analysis.claims import claims
 from survey_lib.analysis.numbers import finding
-from survey_lib.figures.comparisons import open_problems
+from survey_lib.figures import published
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def sentences(tmp_path, monkeypatch):
     def read(*problems):
         path = tmp_path / "problems.yaml"
         path.write_text(yaml.safe_dump(list(problems)), encoding="utf-8")
-        monkeypatch.setattr(open_problems, "SOURCE", path)
-        return open_problems.evidence()
+        monkeypatch.setattr(published, "SOURCE", path)
+        return published.evidence()
 
     return read
 
@@ -57,8 +57,8 @@ def test_a_side_that_is_not_one_row_is_named(sentences):
 
 
 def test_the_figure_counts_each_verdict_of_its_table():
-    drawing = open_problems.open_problems()
-    ours = drawing.data[drawing.data["source"] == open_problems.OURS]
+    drawing = published.open_problems()
+    ours = drawing.data[drawing.data["source"] == published.OURS]
     assert set(ours["claim"]) <= claims().keys()
     assert not ours["claim"].duplicated().any()  # or a difference would count twice
     assert f"{(ours['verdict'] == 'tie').sum()} are ties" in drawing.says

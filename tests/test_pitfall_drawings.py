@@ -2,12 +2,12 @@
 
 import matplotlib.pyplot as plt
 
-from survey_lib.figures.comparisons import pitfalls
+from survey_lib.figures import schematics
 
 
 def test_the_figure_names_every_step_and_fault():
-    drawing = pitfalls.faults()
+    drawing = schematics.faults()
     written = " ".join(text.get_text() for text in drawing.figure.axes[0].texts).replace("\n", " ")
-    for step, found in pitfalls.FAULTS.items():
+    for step, found in schematics.FAULTS.items():
         assert f"{step} {', '.join(found)}" in written
     plt.close("all")

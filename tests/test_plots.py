@@ -19,8 +19,8 @@ from survey_lib.catalogue import METHODS as CATALOGUE
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing, save_figure
 from survey_lib.charts.looks import COLOURS, HOME
+from survey_lib.figures import comparisons
 from survey_lib.figures.catalogue import FIGURES, THUMBNAILS, cite, figure, find
-from survey_lib.figures.comparisons import comparison
 from survey_lib.repository import REPOSITORY
 
 METHODS = {
@@ -208,7 +208,7 @@ def test_every_figure_has_its_small_picture_in_the_readme():
 def test_the_bars_of_the_tradeoff_hold_seeds_and_test_images():
     """Errors 0.099, 0.100, 0.101 on 1,000 images: seeds 0.001 / √3, both √(0.001² / 3 + 0.1 · 0.9 / 1000)."""
     runs = pd.DataFrame({"method": "a", "sparsity": 0.5, "x": 2.0, "accuracy": [0.901, 0.9, 0.899]})
-    row = comparison.levels(runs, "x", 1000).iloc[0]
+    row = comparisons.levels(runs, "x", 1000).iloc[0]
     assert row["error"] == pytest.approx(0.1) and row["seeds"] == pytest.approx(0.001 / 3**0.5)
     assert row["both"] == pytest.approx((0.001**2 / 3 + 0.09 / 1000) ** 0.5)
 

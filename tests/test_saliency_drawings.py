@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from survey_lib.figures.unstructured import saliency_gains
+from survey_lib.figures import weights
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def frame():
 
 
 def test_gains_are_paired_by_seed_and_kept_apart_by_stage(frame):
-    drawing = saliency_gains.gains(frame)
+    drawing = weights.gains(frame)
     table = drawing.data.set_index("stage")
     assert table.loc["without recovery", "mean"] == pytest.approx(11)
     assert table.loc["after recovery", "mean"] == pytest.approx(0) and (table["n"] == 2).all()
@@ -44,13 +44,13 @@ def test_gains_are_paired_by_seed_and_kept_apart_by_stage(frame):
 
 def test_a_sparsity_at_which_only_magnitude_ran_is_left_out(frame):
     alone = frame[frame["method"] == "magnitude"].assign(sparsity=0.5)
-    drawing = saliency_gains.gains(pd.concat([frame, alone]))
+    drawing = weights.gains(pd.concat([frame, alone]))
     assert 0.5 not in set(drawing.data["sparsity"])
     plt.close(drawing.figure)
 
 
 def test_the_range_of_criteria_leaves_random_out(frame):
-    drawing = saliency_gains.before_and_after(frame)
+    drawing = weights.before_and_after(frame)
     assert "criteria differ by 11.0 without recovery, 0.0 after recovery (points)" in drawing.says
     assert drawing.data.query("method == 'obs, layerwise' and stage == 'without recovery'")[
         "mean"

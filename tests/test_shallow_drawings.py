@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from survey_lib.figures.structured import depth_and_heads
+from survey_lib.figures import structures
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def runs() -> pd.DataFrame:
 
 
 def test_the_title_holds_both_gaps_and_each_panel_its_stage():
-    drawing = depth_and_heads.depth_against_width(runs())
+    drawing = structures.depth_against_width(runs())
     assert drawing.says == (
         "Right after the cut leaving out blocks is 10 points better than narrowing layers; "
         "after recovery leaving out blocks is 2 points better than narrowing layers"

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from survey_lib.experiment import speed
-from survey_lib.figures.comparisons import from_mask_to_speed
+from survey_lib.figures import structures
 
 
 @pytest.fixture(autouse=True)
@@ -37,13 +37,13 @@ def chain() -> pd.DataFrame:
 
 
 def test_staircase_keeps_the_order_of_the_steps_and_leaves_out_what_was_not_measured():
-    table = from_mask_to_speed.staircase_table(chain(), "m")
+    table = structures.staircase_table(chain(), "m")
     assert list(table.index) == ["dense", "masked", "cut", "aligned, ONNX Runtime"]
     assert table.loc["cut", ["ms", "MB"]].tolist() == pytest.approx([5.0, 2.0])
 
 
 def test_each_step_is_divided_by_the_dense_model_in_the_same_runtime():
-    table = from_mask_to_speed.staircase_table(chain(), "m")
+    table = structures.staircase_table(chain(), "m")
     assert table["everything"].tolist() == [1.0, 0.9, 2.0, 5.0]
     assert table["pruning"].tolist() == pytest.approx([1.0, 0.9, 2.0, 2.5])  # dense is 2 times faster in ONNX
     assert table.loc["aligned, ONNX Runtime", ["low", "high"]].tolist() == pytest.approx(
@@ -54,7 +54,7 @@ def test_each_step_is_divided_by_the_dense_model_in_the_same_runtime():
 
 def test_the_figure_has_a_bar_a_step_and_says_how_fast_aligned_cuts_are(monkeypatch):
     monkeypatch.setattr(speed, "read", lambda: {"chain": chain().assign(machine="here", torch="2")})
-    drawing = from_mask_to_speed.staircase()
+    drawing = structures.staircase()
     bars = drawing.figure.axes[0].patches[1:]  # the first is the band
     assert [bar.get_width() for bar in bars] == pytest.approx([1.0, 0.9, 2.0, 2.5])
     assert "is 2.5 to 2.5 times as fast" in drawing.says

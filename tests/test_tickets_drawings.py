@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from survey_lib.figures.unstructured import during_training, lottery_tickets
+from survey_lib.charts.looks import GREY
+from survey_lib.figures import weights
 
 
 @pytest.fixture
@@ -28,12 +29,12 @@ def runs(**values) -> pd.DataFrame:
 
 
 def test_a_line_over_sparsity_is_the_mean_error_at_the_kept_share(axes):
-    table = lottery_tickets.over_sparsity(
+    table = weights.over_sparsity(
         {"original": runs(), "random, one shot": runs(accuracy=[0.1, 0.2, 0.3])}, axes
     )
     assert table["mean"].tolist() == pytest.approx([0.1, 0.8]) and table["n"].tolist() == [3, 3]
     assert axes.lines[0].get_xdata() == pytest.approx([0.1])
-    assert axes.lines[1].get_color() == lottery_tickets.GREY
+    assert axes.lines[1].get_color() == GREY
 
 
 def test_a_mask_trained_from_the_start_is_no_damage_to_a_trained_network():
@@ -47,5 +48,5 @@ def test_a_mask_trained_from_the_start_is_no_damage_to_a_trained_network():
             )
         ]
     )
-    lines = during_training.lines_of(frame)
+    lines = weights.lines_of(frame)
     assert [len(lines[name]) for name in ("random, fixed", "rigl", "set")] == [3, 3, 0]

@@ -1,1 +1,1 @@
-"""The figures that can be cited, and one module a notebook for the others."""
+"""The figures of the course, which can be drawn again and cited; each module lists the notebooks that it serves."""

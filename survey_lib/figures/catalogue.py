@@ -98,15 +98,14 @@ def drawn(name: str, profile: str = "published", study: str = "") -> tuple[Drawi
     return drawing, sorted(key for table in runs for key in table["key"])
 
 
-def thumbnails(folder: Path = THUMBNAILS) -> list[Path]:
+def thumbnails() -> list[Path]:
     """Small pictures of every figure, which the README shows; the paths written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / f"{name}.png" for name in FIGURES}
-    for name, path in paths.items():
-        picture = drawn(name)[0].figure
+    paths = [THUMBNAILS / f"{name}.png" for name in FIGURES]
+    for path in paths:
+        picture = drawn(path.stem)[0].figure
         picture.savefig(path, dpi=100, metadata={"Software": None})
         plt.close(picture)
-    return list(paths.values())
+    return paths
 
 
 def find(name: str) -> Entry:
@@ -127,14 +126,11 @@ def cite(name: str) -> str:
     papers = literature.papers().index
     if known("figure or paper", name, [*FIGURES, *papers]) not in FIGURES:
         return literature.bibtex(name)
-    picture, where = THUMBNAILS / f"{name}.png", address()
-    needed(picture)
+    picture = needed(THUMBNAILS / f"{name}.png")
     git = ["git", "-C", str(THUMBNAILS), "log", "-1", "--format=%H %cs", "--", picture.name]
     commit, _, date = subprocess.run(git, capture_output=True, text=True).stdout.strip().partition(" ")
     if not commit:
-        raise ValueError(
-            f"docs/figures/{name}.png, by which {name} is cited, is in no commit of a git repository"
-        )
+        raise ValueError(f"docs/figures/{name}.png, by which it is cited, is in no commit of a repository")
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     fields = {
         "title": f"{{{find(name).asks}}}",
@@ -143,6 +139,6 @@ def cite(name: str) -> str:
         "howpublished": f"Figure \\texttt{{{name}}} of survey\\_lib, notebook {find(name).notebook}",
         "note": f"CC BY 4.0; published in commit {commit}; sha256 {digest}",
     }
-    if where:
+    if where := address():
         fields["url"] = f"{where.home}/blob/{commit}/docs/figures/{name}.png"
     return literature.entry("misc", f"survey_lib:{name}", fields)

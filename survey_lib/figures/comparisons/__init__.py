@@ -1,1 +1,0 @@
-"""Figures of the notebooks 12 to 21, on speed, comparisons, controls and literature."""

@@ -1,1 +1,0 @@
-"""Figures of the notebooks 07 to 11, on pruning filters, channels, blocks and heads."""

@@ -1,1 +1,0 @@
-"""Figures of the notebooks 01 to 06, on pruning single weights."""
