@@ -52,8 +52,7 @@ def criteria(frame: pd.DataFrame) -> Drawing:
     figure.legend(loc="outside lower center", ncols=2)
     cut, measured, recovered = 100 * (error.max() - error.min())
     again = f"{measured:.0f} with batch norm measured again, {recovered:.1f} after recovery"
-    about = {name: runs[name].iloc[0] for name in ("model", "data")}
-    about |= {"share": SHARE, "seeds": runs["seed"].nunique()}
+    about = runs.iloc[0][["model", "data"]].to_dict() | {"share": SHARE, "seeds": runs["seed"].nunique()}
     data = error.rename(columns=STAGES).reset_index()
     return Drawing(figure, f"Criteria are {cut:.0f} points apart as cut, {again}", data, about)
 

@@ -1,5 +1,7 @@
 """Drawings of trained networks, computed when they are drawn, for the notebooks 00 (story), 01 and 08."""
 
+from collections.abc import Iterator
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -58,12 +60,7 @@ def stale_statistics() -> Drawing:
     networks = {"dense": dense, "80 % removed": prune(dense, "magnitude", 0.8).model}
     colours = dict(zip(networks, (GREY, PALETTE[1]), strict=True))
     seen = {name: _inputs_of_norms(network, images) for name, network in networks.items()}
-    rows = []
-    for name, inputs in seen.items():
-        for layer, z in inputs.items():
-            norm = dense.get_submodule(layer)
-            shift = (z.mean((0, 2, 3)) - norm.running_mean) / norm.running_var.sqrt()
-            rows += [(name, layer, channel, float(value)) for channel, value in enumerate(shift)]
+    rows = [(name, *row) for name, inputs in seen.items() for row in _shifts(dense, inputs)]
     table = pd.DataFrame(rows, columns=["network", "layer", "channel", "shift"])
     size = table.query("network != 'dense' and layer == @NORM").set_index("channel")["shift"].abs()
     typical = (size - size.median()).abs().idxmin()
@@ -96,6 +93,14 @@ def _inputs_of_norms(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
             module.register_forward_pre_hook(lambda _, given, name=name: found.update({name: given[0]}))
     model(images)
     return found
+
+
+def _shifts(dense: nn.Module, inputs: dict[str, Tensor]) -> Iterator[tuple[str, int, float]]:
+    """How far the mean of each channel is from the one that batch norm stored: layer, channel, shift."""
+    for layer, z in inputs.items():
+        norm = dense.get_submodule(layer)
+        shift = (z.mean((0, 2, 3)) - norm.running_mean) / norm.running_var.sqrt()
+        yield from ((layer, channel, float(value)) for channel, value in enumerate(shift))
 
 
 def choice_and_repair() -> Drawing:
