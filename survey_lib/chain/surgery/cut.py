@@ -5,7 +5,6 @@ on a fresh dense model it rebuilds the small architecture, so that a slim model 
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,18 @@ from pathlib import Path
 import safetensors
 from safetensors.torch import save_file as save_tensors
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from survey_lib.chain import blocks
 from survey_lib.chain import masks as masking
 from survey_lib.chain.coupling.groups import Coupling, check_keep, position_masks, shapes
 from survey_lib.chain.inputs import duplicate, reason
 from survey_lib.chain.masks import Masks
-from survey_lib.chain.surgery.blame import Blamed
 from survey_lib.chain.surgery.plan import SCHEMA, changes, check_plan, make_plan
 from survey_lib.chain.surgery.resize import slim
 from survey_lib.chain.surgery.verify import Check
 
+PATIENCE = 5  # seconds after which progress is shown
 BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # layers that can be given a bias
 
 
@@ -57,8 +57,8 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     """Cut the channels that `keep` marks False out of a copy of the model.
 
     Count ties are balanced first. Every cut is checked on each example: the masked and the cut model must
-    agree in float64 to 1e-9. Where they do not, both run once more, operation by operation, and the groups
-    whose channels meet at those that differ are set apart; the ones that fail are left whole and reported.
+    agree in float64 to 1e-9. Where they do not, the groups are tried half by half; the ones that fail are left
+    whole and reported.
 
     Parameters
     ----------
@@ -90,48 +90,27 @@ def cut(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor], exampl
     keep = {name: mask for name, mask in coupling.balance(keep).items() if not mask.all()}
     check, accepted, refused = Check(model, coupling, (example, *more)), {}, []
 
+    units = coupling.units(keep)
+    progress = tqdm(total=len(units), desc="checking groups", leave=False, delay=PATIENCE, disable=None)
+
     def grow(units: list[list[str]], known: str = "") -> None:
         """`known`: what is wrong with these units together with all that was accepted."""
         more = {name: keep[name] for unit in units for name in unit}
         problem = known or (check.problem(accepted | more) if more else "")
-        if not problem:
-            return accepted.update(more)
-        if len(units) == 1:
-            return refused.extend((name, problem) for name in units[0])
-        guilty, suspects = _judged(units, [] if known else check.blame(accepted | more))
-        if guilty:
-            refused.extend((name, why) for number, why in guilty.items() for name in units[number])
-            return grow([unit for number, unit in enumerate(units) if number not in guilty])
-        first, second = _apart(units, suspects)
-        before = len(refused)
-        grow(first)
-        same = len(refused) == before and (len(second) == 1 or not suspects)
-        return grow(second, problem if same else "")
+        if problem and len(units) > 1:
+            half, before = len(units) // 2, len(refused)
+            grow(units[:half])
+            return grow(units[half:], problem if len(refused) == before else "")
+        if problem:
+            refused.extend((name, problem) for name in more)
+        else:
+            accepted.update(more)
+        progress.update(len(units))
 
-    grow(coupling.units(keep))
+    with progress:
+        grow(units)
     plan = make_plan(model, check.gone, check.attributes)
     return Cut(check.small or slim(model, {}, {}), plan, accepted, refused, check.over_kept)
-
-
-def _judged(units: list[list[str]], blamed: list[Blamed]) -> tuple[dict[int, str], Counter]:
-    """Units that alone make an operation differ, with what is wrong; how often each other one may be what does."""
-    number = {name: n for n, unit in enumerate(units) for name in unit}
-    guilty, suspects = {}, Counter()
-    for step, local, why in blamed:
-        seen = {number[name] for name in step.groups & number.keys()}
-        if local and len(seen) == 1:
-            guilty[min(seen)] = why
-        suspects.update(seen)
-    return guilty, suspects
-
-
-def _apart(units: list[list[str]], suspects: Counter) -> tuple[list, list]:
-    """The other units and the suspects, of whom the most frequent one alone where all are; halves where there are none."""
-    if len(suspects) == len(units):
-        suspects = dict(suspects.most_common(1))
-    first, second = ([u for n, u in enumerate(units) if (n in suspects) is side] for side in (False, True))
-    half = len(units) // 2
-    return (first, second) if first and second else (units[:half], units[half:])
 
 
 def replay(model: nn.Module, plan: Mapping) -> nn.Module:

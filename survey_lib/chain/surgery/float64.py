@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -60,7 +59,6 @@ class Double(TorchFunctionMode):
         if name in CASTS or "dropout" in name:
             return next(leaves([args, kwargs])).double()
         func = _grouped_mm if name.endswith("grouped_mm") else func
-        func = _grouped_conv if func is torch.conv2d and not self.over_kept else func
         return func(*args, **kwargs).fill_(0.5) if name in NOISE else func(*args, **kwargs)
 
     def _double(self, one):
@@ -88,19 +86,6 @@ def _grouped_mm(a: Tensor, experts: Tensor, *, offs: Tensor, bias: Tensor | None
     parts = [a[start:end] @ one for start, end, one in zip([0, *ends], ends, experts, strict=False)]
     out = torch.cat([*parts, a.new_zeros(len(a) - ends[-1], experts.shape[-1])])  # rows of no expert
     return out if bias is None else out + bias
-
-
-def _grouped_conv(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
-    """A convolution of many groups as one product; in float64 torch makes one after the other, which takes longer."""
-    fits = x.dim() == 4 and x.shape[1] == groups * weight.shape[1] and len(weight) % groups == 0
-    if groups == 1 or not fits or isinstance(padding, str):
-        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    places = torch.conv2d(x[:1, : weight.shape[1]], weight[:1], None, stride, padding, dilation).shape[2:]
-    columns = F.unfold(x, weight.shape[2:], dilation, padding, stride).view(
-        len(x), groups, weight[0].numel(), places.numel()
-    )
-    out = (weight.reshape(groups, -1, weight[0].numel()) @ columns).view(len(x), len(weight), *places)
-    return out if bias is None else out + bias.view(-1, 1, 1)
 
 
 def _double_dtype(one):

@@ -183,7 +183,9 @@ def repair(
         changes: Attributes = {}
         for name, module in small.named_modules():
             if type(module) is kind:
-                widths = _new_widths(coupling.widths.get(name, ()), alive)
+                # One whose forward was not called, but another method, worked inside its parent
+                owner = name if name in coupling.widths else name.rpartition(".")[0]
+                widths = _new_widths(coupling.widths.get(owner, ()), alive)
                 for attribute, old in vars(module).items():
                     several = type(old) in (tuple, list) and all(type(one) is int for one in old)
                     new = type(old)(widths.get(one, one) for one in old) if several else old

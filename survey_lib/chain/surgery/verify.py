@@ -15,10 +15,12 @@ from torch.utils import _pytree as pytree
 from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
 from survey_lib.chain.inputs import arguments, reason
 from survey_lib.chain.surgery import resize
-from survey_lib.chain.surgery.blame import DIFFERS, FAILS, TOLERANCE, Blamed, CutSteps, MaskedSteps, error
 from survey_lib.chain.surgery.float64 import double, run
 from survey_lib.chain.surgery.masked_norms import OverKept
 
+DIFFERS = "the cut model computes something else than the masked one"
+FAILS = "the cut model fails: {}"
+TOLERANCE = 1e-9  # relative; in float32 and 1e-5 a quarter of the wrong cuts would pass
 ROUNDS = 12
 SHRINK = {"third": lambda n: n // 3 // 32 * 32, "half": lambda n: n // 2}  # large images, for the check
 
@@ -50,7 +52,7 @@ class Check:
         masked, over_kept = self._masked(keep, gone)
         for widths in (resize.unread, lambda *_: {}):  # without them, where the two differ so
             attributes = resize.new_attributes(self.model, self.coupling, gone, alive)
-            self.tried = small = resize.slim(self.model, gone, attributes)
+            small = resize.slim(self.model, gone, attributes)
             attributes |= (stated := widths(self.model, small))
             found, problem = self._repaired(small, gone, alive, attributes)
             problem = problem or ("" if equal(masked, found) else DIFFERS)
@@ -92,22 +94,6 @@ class Check:
             needed |= over_kept.needed if over_kept else {}
         return outputs, tuple(needed)
 
-    def blame(self, keep: Mapping[str, Tensor]) -> list[Blamed]:
-        """The operations that make the last cut model, which was refused, differ from the masked one."""
-        gone, found = removed(self.coupling, keep), []
-        for (inputs,) in self.inputs:
-            masked = MaskedSteps(resize.structure(self.model).eval(), self.coupling, keep)
-            run(masked.model, inputs, self._zeroed(gone), masked)
-            cut = CutSteps(resize.structure(self.tried).eval(), masked.steps)
-            try:
-                run(cut.model, inputs, self._shortened(gone), cut)
-            except (
-                Exception
-            ) as raised:  # where they part ways: what was found before counts, and the last step
-                cut.blamed += [(cut.step, False, FAILS.format(reason(raised)))] if cut.step else []
-            found += cut.blamed
-        return found
-
     def _zeroed(self, gone: Mapping) -> Callable[[str, Tensor], Tensor]:
         def value(name: str, tensor: Tensor) -> Tensor:
             axes = {} if name.rpartition(".")[2] in STATISTICS else gone.get(name, {})
@@ -139,6 +125,22 @@ def equal(expected: list[Tensor], found: list[Tensor]) -> bool:
     if [x.shape for x in expected] != [x.shape for x in found]:
         return False
     return all(error(a, b) <= TOLERANCE for a, b in zip(expected, found, strict=True) if a.numel())
+
+
+def error(expected: Tensor, found: Tensor) -> float:
+    """Largest difference, `max |a − b| / max |a|`; infinite where something is not finite.
+
+    Parameters
+    ----------
+    expected : Tensor
+        An output of the masked model.
+    found : Tensor
+        The same of the cut model.
+    """
+    if not (torch.isfinite(expected).all() and torch.isfinite(found).all()):
+        return float("inf")
+    expected, found = expected.double(), found.double()
+    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
 def random_values(model: nn.Module) -> dict[str, Tensor]:
