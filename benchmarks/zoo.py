@@ -28,7 +28,8 @@ import torch
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import group_masks, trace
 from survey_lib.chain.surgery import masked_norms, verify
-from survey_lib.chain.surgery.cut import cut, replay
+from survey_lib.chain.surgery.cut import cut
+from survey_lib.chain.surgery.plan import replay
 from survey_lib.lookup import known
 
 MODELS = """alexnet vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_1 densenet121 googlenet

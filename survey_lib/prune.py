@@ -32,7 +32,7 @@ from survey_lib.chain.inputs import (
 )
 from survey_lib.chain.masks import Masks, check_optimizer, prunable
 from survey_lib.chain.selection import check_finite, check_sparsity
-from survey_lib.chain.surgery import cut as surgery
+from survey_lib.chain.surgery.plan import load_file, save_file
 from survey_lib.chain.training.during import Session, check_free
 from survey_lib.steps.blocks import prune_blocks
 from survey_lib.steps.channels import prune_channels
@@ -364,7 +364,7 @@ def save(result: PruneResult, path: str | Path) -> Path:
         raise ValueError(f"{path} is a folder, or lies in none; name a file in a folder that is there")
     meta = {name: getattr(result, name) for name in ("sparsity", "skipped", "left", "over_kept")}
     meta["report"] = result.report.to_dict("split")
-    surgery.save_file(path, result.model, result.plan, None if result.plan else result.masks, meta)
+    save_file(path, result.model, result.plan, result.masks, meta)
     return Path(path)
 
 
@@ -389,9 +389,7 @@ def load(path: str | Path, model: nn.Module) -> PruneResult:
         For a file that is not ours, a newer schema, or a model it was not made from.
     """
     check_kind(unwrap(model))
-    pruned, plan, masks, meta = surgery.load_file(path, unwrap(model))
-    if plan:
-        masks = surgery.plan_masks(unwrap(model), plan)
+    pruned, plan, masks, meta = load_file(path, unwrap(model))
     try:
         report = pd.DataFrame(meta["report"]["data"], columns=meta["report"]["columns"])
         skipped = [(name, reason) for name, reason in meta["skipped"]]

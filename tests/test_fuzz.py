@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
 import survey_lib
-from survey_lib.chain.surgery import cut as surgery
+from survey_lib.chain.surgery.plan import replay
 from survey_lib.cli import main
 from survey_lib.course.notebooks import run_notebook
 from survey_lib.experiment import records
@@ -201,8 +201,8 @@ def test_plans_changed_at_one_place(saved, data):
         | st.lists(st.integers(-3, 100), max_size=5)
         | st.lists(st.sampled_from(["layer1.0", "layer1", "fc", ""]))
     )
-    refused_or_right(surgery.replay, dense(), changed(saved[1], place, new))
-    refused_or_right(surgery.replay, dense(), saved[1] | {"blocks": new})
+    refused_or_right(replay, dense(), changed(saved[1], place, new))
+    refused_or_right(replay, dense(), saved[1] | {"blocks": new})
 
 
 NOTES = [

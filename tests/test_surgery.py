@@ -10,7 +10,8 @@ from torch import nn
 
 from survey_lib.chain.coupling import trace
 from survey_lib.chain.surgery import verify
-from survey_lib.chain.surgery.cut import cut, load_file, replay, save_file
+from survey_lib.chain.surgery.cut import cut
+from survey_lib.chain.surgery.plan import load_file, replay, save_file
 
 
 def build():
@@ -36,23 +37,22 @@ def slimmed():
 
 def test_b57_a_slim_model_reloads_bit_for_bit(slimmed, tmp_path):
     result, x = slimmed
-    masks = {"6.weight": torch.rand(5, 4) > 0.5}
-    save_file(tmp_path / "slim.safetensors", result.model, result.plan, masks, {"accuracy": 0.5})
+    save_file(tmp_path / "slim.safetensors", result.model, result.plan, {}, {"accuracy": 0.5})
     dense = build()
     before = copy.deepcopy(dense.state_dict())
     model, plan, loaded, notes = load_file(tmp_path / "slim.safetensors", dense)
     assert torch.equal(model.eval()(x), result.model(x))
     assert plan == result.plan and notes == {"accuracy": 0.5}
-    assert torch.equal(loaded["6.weight"], masks["6.weight"])
+    assert loaded["6.weight"].all(0).tolist() == [True, False] * 4
     assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
 
 
 def test_b57_a_new_process_needs_only_the_class(slimmed, tmp_path, children):
     result, x = slimmed
-    save_file(tmp_path / "slim.safetensors", result.model, result.plan, None, {})
+    save_file(tmp_path / "slim.safetensors", result.model, result.plan, {}, {})
     torch.save({"x": x, "y": result.model(x)}, tmp_path / "pair.pt")
     code = (
-        "import torch; from torch import nn; from survey_lib.chain.surgery.cut import load_file\n"
+        "import torch; from torch import nn; from survey_lib.chain.surgery.plan import load_file\n"
         "torch.set_num_threads(1); pair = torch.load(folder + '/pair.pt', weights_only=True)\n"
         "dense = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8),\n"
         "                      nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))\n"
@@ -136,16 +136,39 @@ def test_files_that_are_not_ours_are_refused(slimmed, tmp_path):
 
 
 def test_a_file_of_another_model_is_refused(tmp_path):
-    save_file(tmp_path / "file", nn.Linear(2, 3), None, None, {})
+    save_file(tmp_path / "file", nn.Linear(2, 3), None, {}, {})
     with pytest.raises(ValueError, match="holds nothing for '0.bias'"):
         load_file(tmp_path / "file", nn.Sequential(nn.Linear(2, 3)))
     with pytest.raises(ValueError, match="torch.float32 .* the model has torch.float64"):
         load_file(tmp_path / "file", nn.Linear(2, 3).double())
 
 
+def test_masks_of_a_masked_model_come_back(tmp_path):
+    model, masks = nn.Linear(4, 5), {"weight": torch.rand(5, 4) > 0.5}
+    save_file(tmp_path / "file", model, None, masks, {})
+    loaded, plan, found, _ = load_file(tmp_path / "file", nn.Linear(4, 5))
+    assert plan is None and torch.equal(found["weight"], masks["weight"])
+    assert torch.equal(loaded.weight, model.weight)
+
+
+def test_a_model_that_loads_states_in_its_own_way_comes_back(tmp_path):
+    class Versioned(nn.Linear):
+        """As torchvision's MNASNet: it wants the version that `state_dict` notes."""
+
+        _version = 2
+
+        def _load_from_state_dict(self, state, prefix, notes, *others):
+            assert notes["version"] == 2
+            super()._load_from_state_dict(state, prefix, notes, *others)
+
+    model = Versioned(2, 3)
+    save_file(tmp_path / "file", model, None, {}, {})
+    assert torch.equal(load_file(tmp_path / "file", Versioned(2, 3))[0].weight, model.weight)
+
+
 def test_notes_must_be_json(tmp_path):
     with pytest.raises(ValueError):
-        save_file(tmp_path / "file", nn.Linear(2, 3), None, None, {"loss": float("nan")})
+        save_file(tmp_path / "file", nn.Linear(2, 3), None, {}, {"loss": float("nan")})
 
 
 def test_tied_tensors_are_stored_once_and_come_back_tied(tmp_path):
@@ -155,7 +178,7 @@ def test_tied_tensors_are_stored_once_and_come_back_tied(tmp_path):
         return model
 
     model = tied()
-    save_file(tmp_path / "file", model, None, None, {})
+    save_file(tmp_path / "file", model, None, {}, {})
     assert len(safetensors.torch.load_file(tmp_path / "file")) == 1
     loaded = load_file(tmp_path / "file", tied())[0]
     assert loaded["head"].weight is loaded["embed"].weight

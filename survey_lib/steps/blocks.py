@@ -7,7 +7,7 @@ from survey_lib.chain import blocks
 from survey_lib.chain.inputs import choose, running
 from survey_lib.chain.masks import masked_copy, overall_sparsity
 from survey_lib.chain.selection import select
-from survey_lib.chain.surgery import cut as surgery
+from survey_lib.chain.surgery.plan import make_plan
 from survey_lib.measure import measure
 from survey_lib.steps.request import MADE, NOT_ASKED, Pruned, Request
 
@@ -50,7 +50,7 @@ def prune_blocks(model: nn.Module, request: Request) -> Pruned:
     masks = blocks.block_masks(model, removed)
     pruned, plan, macs = masked_copy(model, masks), None, 1.0
     if request.cut:
-        pruned, plan = blocks.remove(model, removed), surgery.block_plan(model, removed)
+        pruned, plan = blocks.remove(model, removed), make_plan(model, {}, {}) | {"blocks": removed}
         macs = measure(pruned, example, samples=1)["macs"] / measure(model, example, samples=1)["macs"]
     keep = {name: torch.tensor([name not in removed]) for name in names}
     rows = [(name, 1, int(kept), name) for name, kept in keep.items()]

@@ -15,6 +15,7 @@ from survey_lib.chain.inputs import choose, duplicate
 from survey_lib.chain.masks import masked_copy, overall_sparsity, own_matrices, prunable
 from survey_lib.chain.selection import select
 from survey_lib.chain.surgery import cut as surgery
+from survey_lib.chain.surgery.plan import biased
 from survey_lib.steps import structured
 from survey_lib.steps.request import UNSEEN, Pruned, Request
 from survey_lib.steps.structured import Keep
@@ -124,7 +125,7 @@ class Ranking:
         method, request = self.request.method, self.request
         if method.repair:  # what a removed channel gave on average goes into the biases of its readers
             readers = {part.tensor.rpartition(".")[0] for group in self.groups for part in group.consumers}
-            self.model = surgery.biased(self.model, readers)
+            self.model = biased(self.model, readers)
             self.coupling = replace(self.coupling, shapes=shapes(self.model))
         only = Coupling(tuple(self.groups), {})
         found = channels.collect(self.model, only, method.needs, request.batches, request.loss, request.seed)

@@ -1,5 +1,6 @@
 """The small model: tensors cut to the kept positions, integer attributes set to the new widths."""
 
+import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -200,13 +201,8 @@ def repair(
 
 def _failing_modules(error: BaseException) -> list[nn.Module]:
     """Modules whose code was running, innermost first."""
-    found, frame = [], error.__traceback__
-    while frame:
-        module = frame.tb_frame.f_locals.get("self")
-        if isinstance(module, nn.Module):
-            found.insert(0, module)
-        frame = frame.tb_next
-    return found
+    owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [owner for owner in reversed(owners) if isinstance(owner, nn.Module)]
 
 
 def _new_widths(vectors: Iterable[np.ndarray], alive: np.ndarray) -> dict[int, int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.masks import Masks, apply, by_layer
-from survey_lib.chain.surgery import cut as surgery
+from survey_lib.chain.surgery.plan import replay
 from survey_lib.chain.training.recalibrate import recalibrate
 from survey_lib.experiment.data.loaders import Data, Split, corrupted
 from survey_lib.experiment.records import pack, unpack
@@ -111,7 +111,7 @@ class RunState:
         if weights is not None:
             model.load_state_dict(weights)
         for plan in self.plans:
-            model = surgery.replay(model, plan)
+            model = replay(model, plan)
         return apply(model, self.masks)
 
 
