@@ -27,7 +27,7 @@ import torch
 
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import group_masks, trace
-from survey_lib.chain.surgery import masked_norms, verify
+from survey_lib.chain.surgery import float64, verify
 from survey_lib.chain.surgery.cut import cut
 from survey_lib.chain.surgery.plan import replay
 from survey_lib.lookup import known
@@ -94,11 +94,11 @@ def largest_error(model, coupling, result, example) -> float:
         for parameter, gain in verify.gains(dense).items():
             dense.get_parameter(parameter).mul_(gain)
     masked = masks.masked_copy(dense, group_masks(dense, coupling, result.keep))
-    over_kept = masked_norms.OverKept(masked, coupling, result.keep) if result.over_kept else None
+    over_kept = float64.OverKept(masked, coupling, result.keep) if result.over_kept else None
     checked = verify.Check(model, coupling, (example,))
     assert not checked.problem(result.keep)
     small, ((inputs,),) = replay(dense, result.plan), checked.inputs
-    pairs = zip(verify.run(masked, inputs, over_kept=over_kept), verify.run(small, inputs), strict=True)
+    pairs = zip(float64.run(masked, inputs, over_kept=over_kept), float64.run(small, inputs), strict=True)
     return max(verify.error(a, b) for a, b in pairs)
 
 

@@ -11,8 +11,7 @@ from random_nets import RandomNet
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import group_masks, trace
 from survey_lib.chain.surgery.cut import cut
-from survey_lib.chain.surgery.float64 import run
-from survey_lib.chain.surgery.masked_norms import OverKept
+from survey_lib.chain.surgery.float64 import OverKept, run
 from survey_lib.chain.surgery.plan import replay
 from survey_lib.chain.surgery.verify import equal, random_values
 

@@ -5,9 +5,9 @@ layer scales are randomised and small matrices scaled up first, because zeros, o
 hide errors.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -15,8 +15,7 @@ from torch.utils import _pytree as pytree
 from survey_lib.chain.coupling.groups import STATISTICS, Coupling, removed, zero
 from survey_lib.chain.inputs import arguments, reason
 from survey_lib.chain.surgery import resize
-from survey_lib.chain.surgery.float64 import double, run
-from survey_lib.chain.surgery.masked_norms import OverKept
+from survey_lib.chain.surgery.float64 import OverKept, double, run
 
 DIFFERS = "the cut model computes something else than the masked one"
 FAILS = "the cut model fails: {}"
@@ -67,7 +66,7 @@ class Check:
         for _ in range(ROUNDS):
             try:
                 copy = resize.structure(small).eval()
-                return [x for (inputs,) in self.inputs for x in run(copy, inputs, self._shortened(gone))], ""
+                return [x for (inputs,) in self.inputs for x in run(copy, inputs, partial(self._shortened, gone))], ""
             except Exception as raised:  # whatever a wrong width makes a forward raise
                 change = resize.repair(raised, small, self.coupling, alive, attributes)
                 attributes |= change
@@ -83,7 +82,7 @@ class Check:
             for inputs in sizes:
                 over_kept = OverKept(model, self.coupling, keep) if flagged else None
                 try:
-                    outputs += run(model, inputs, self._zeroed(gone), over_kept)
+                    outputs += run(model, inputs, partial(self._zeroed, gone), over_kept)
                     break
                 except Exception as raised:  # a model may take one size only
                     refused = raised
@@ -94,20 +93,15 @@ class Check:
             needed |= over_kept.needed if over_kept else {}
         return outputs, tuple(needed)
 
-    def _zeroed(self, gone: Mapping) -> Callable[[str, Tensor], Tensor]:
-        def value(name: str, tensor: Tensor) -> Tensor:
-            axes = {} if name.rpartition(".")[2] in STATISTICS else gone.get(name, {})
-            return zero(self._double(name, tensor, {}), axes)
+    def _zeroed(self, gone: Mapping, name: str, tensor: Tensor) -> Tensor:
+        """The float64 value of a tensor of the masked model."""
+        axes = {} if name.rpartition(".")[2] in STATISTICS else gone.get(name, {})
+        return zero(self._shortened({}, name, tensor), axes)
 
-        return value
-
-    def _shortened(self, gone: Mapping) -> Callable[[str, Tensor], Tensor]:
-        return lambda name, tensor: self._double(name, tensor, gone.get(name, {}))
-
-    def _double(self, name: str, tensor: Tensor, gone: Mapping[int, np.ndarray]) -> Tensor:
-        """The float64 value of a tensor of the model; of those that are random, without some positions."""
+    def _shortened(self, gone: Mapping, name: str, tensor: Tensor) -> Tensor:
+        """The float64 value of a tensor of the cut model; those that are random are shortened here."""
         if name in self.random:
-            return resize.shorten(self.random[name], gone)
+            return resize.shorten(self.random[name], gone.get(name, {}))
         value = double(name, tensor)
         return value.mul_(self.gains[name]) if name in self.gains else value
 
