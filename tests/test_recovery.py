@@ -11,7 +11,7 @@ from torch.distributions import Categorical, kl_divergence
 
 import survey_lib
 from survey_lib.chain.masks import tensors
-from survey_lib.chain.training.finetune import distillation
+from survey_lib.chain.training.recovery import distillation
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.inputs import duplicate
 from survey_lib.chain.masks import masked_copy
 from survey_lib.chain.selection import select
-from survey_lib.chain.training.recalibrate import recalibrate
+from survey_lib.chain.training.recovery import recalibrate
 from survey_lib.steps.request import MADE, PREDICTED, Budget
 
 if TYPE_CHECKING:

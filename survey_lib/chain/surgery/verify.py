@@ -66,7 +66,9 @@ class Check:
         for _ in range(ROUNDS):
             try:
                 copy = resize.structure(small).eval()
-                return [x for (inputs,) in self.inputs for x in run(copy, inputs, partial(self._shortened, gone))], ""
+                return [
+                    x for (inputs,) in self.inputs for x in run(copy, inputs, partial(self._shortened, gone))
+                ], ""
             except Exception as raised:  # whatever a wrong width makes a forward raise
                 change = resize.repair(raised, small, self.coupling, alive, attributes)
                 attributes |= change

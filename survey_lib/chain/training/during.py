@@ -5,11 +5,11 @@ finishes: no model hook, no parametrisation, no change to the loop. Pruned weigh
 gradients stay dense: growth criteria read them from `param.grad`.
 """
 
-import weakref
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from survey_lib.chain.masks import Masks, apply, clear, prunable
 
@@ -78,14 +78,12 @@ class Session:
 
     def __init__(self, model: nn.Module, rule: Rule, optimizer: torch.optim.Optimizer):
         self.model, self.rule, self.step = model, rule, 0
-        self.optimizer = weakref.ref(optimizer)
         if not (rule.coupling.groups if hasattr(rule, "coupling") else rule.weights):
             raise ValueError("this method finds nothing to prune in the model; print(model) shows its layers")
         apply(model, rule.masks)
-        _RUNNING.add(self)
         self._handles = [
-            optimizer.register_step_pre_hook(lambda optimizer, *_: self._before(optimizer)),
-            optimizer.register_step_post_hook(lambda optimizer, *_: self._after(optimizer)),
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
         ]
 
     @property
@@ -99,7 +97,7 @@ class Session:
         return self.rule.dense_gradients(self.step)
 
     @torch.no_grad()
-    def _before(self, optimizer: torch.optim.Optimizer) -> None:
+    def _before(self, optimizer: torch.optim.Optimizer, *_) -> None:
         if _overflown(optimizer):
             return
         _unscale(optimizer)
@@ -110,7 +108,7 @@ class Session:
         self.rule.before(self.step, optimizer)
 
     @torch.no_grad()
-    def _after(self, optimizer: torch.optim.Optimizer) -> None:
+    def _after(self, optimizer: torch.optim.Optimizer, *_) -> None:
         if not _overflown(optimizer):
             self.rule.after(self.step, optimizer)
             self.step += 1
@@ -130,8 +128,8 @@ class Session:
         ['identity', 'rule', 'step', 'weights']
         """
         own = {name: value for name, value in vars(self.rule).items() if name not in BORROWED}
-        weights = _saved(dict(self.rule.weights))
-        return {"identity": self._identity(), "step": self.step, "weights": weights, "rule": _saved(own)}
+        rule, weights = (pytree.tree_map(_saved, one) for one in (own, dict(self.rule.weights)))
+        return {"identity": self._identity(), "step": self.step, "weights": weights, "rule": rule}
 
     def _identity(self) -> dict[str, object]:
         """What must agree between a session and a state of it."""
@@ -168,11 +166,7 @@ class Session:
             self.rule.finish()
             apply(self.model, self.masks)
         self._handles = []
-        _RUNNING.discard(self)
         return self.masks
-
-
-_RUNNING: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 def check_free(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -185,7 +179,8 @@ def check_free(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     optimizer : torch.optim.Optimizer
         The optimizer that trains it.
     """
-    if any(one.model is model and one.optimizer() is optimizer for one in _RUNNING):
+    sessions = [getattr(hook, "__self__", None) for hook in optimizer._optimizer_step_post_hooks.values()]
+    if any(isinstance(one, Session) and one.model is model for one in sessions):
         raise ValueError(
             "a session on this model is not finished; call its finish(), or build a new optimizer"
         )
@@ -208,15 +203,13 @@ def _unscale(optimizer: torch.optim.Optimizer) -> None:
         optimizer.grad_scale = None
 
 
-def _saved(value):
-    """A copy of a rule's state as tensors, numbers and dicts."""
-    if isinstance(value, dict):
-        return {name: _saved(one) for name, one in value.items()}
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, torch.optim.Optimizer):
-        return _saved(value.state_dict())
-    return value.detach().clone() if isinstance(value, Tensor) else value
+def _saved(one):
+    """A copy of one value of a rule's state as tensors and numbers."""
+    if isinstance(one, torch.Generator):
+        return one.get_state()
+    if isinstance(one, torch.optim.Optimizer):
+        return pytree.tree_map(_saved, one.state_dict())
+    return one.detach().clone() if isinstance(one, Tensor) else one
 
 
 def _loaded(now, saved):

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from survey_lib.chain.masks import Masks, apply, by_layer
 from survey_lib.chain.surgery.plan import replay
-from survey_lib.chain.training.recalibrate import recalibrate
+from survey_lib.chain.training.recovery import recalibrate
 from survey_lib.experiment.data.loaders import Data, Split, corrupted
 from survey_lib.experiment.records import pack, unpack
 from survey_lib.experiment.runs.checkpoint import Dense, fresh, recipe

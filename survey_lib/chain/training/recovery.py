@@ -1,4 +1,4 @@
-"""Fine-tuning of anyone's model, with masks held and with its dense parent as a teacher."""
+"""Recovery after pruning: fine-tuning with masks held and with a teacher, and batch-norm statistics estimated again."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -6,21 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 from tqdm import tqdm
 
+from survey_lib.chain import inputs
 from survey_lib.chain import masks as masking
+from survey_lib.chain.evidence.base import pairs
 from survey_lib.chain.evidence.weights import call, class_scores, loss_of
-from survey_lib.chain.inputs import (
-    check_data,
-    check_kind,
-    described,
-    duplicate,
-    positive,
-    untouched,
-    unwrap,
-    whole,
-)
+from survey_lib.chain.inputs import check_data, check_kind, check_values, duplicate, untouched, unwrap
 from survey_lib.chain.training.descent import descend, make_optimizer
 
 TAUGHT, TEMPERATURE = 0.9, 4.0  # the teacher's share of the loss, and how soft its classes are
@@ -85,8 +79,8 @@ def finetune(
     for one in models:
         check_kind(unwrap(one))
     check_data("finetune", batches, loss)
-    whole(epochs=epochs)
-    positive(lr=lr)
+    inputs.whole(epochs=epochs)
+    inputs.positive(lr=lr)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("every parameter is frozen; call model.requires_grad_(True) first")
     if iter(batches) is batches:
@@ -124,6 +118,64 @@ def finetune(
     for module, mode in modes.items():
         module.training = mode
     return student
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
+    """Return a copy of the model whose batch-norm running statistics are estimated again over `batches`.
+
+    Over batches t = 1 … T with batch means m_t and unbiased batch variances v_t, running_mean = Σ m_t / T and
+    running_var = Σ v_t / T, whatever the momentum of the norms (Li et al. 2020, li2020eagleeye). Batch norms
+    run in train mode and all else in eval mode, so dropout is off. Parameters, other buffers and modes are those
+    of `model`; so are the statistics of norms that no batch reaches, such as those of auxiliary heads.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any model; it is not changed. Without batch norm an equal copy is returned, with a warning.
+    batches : iterable
+        Inputs (tensor or dict) or (input, target) pairs. Use training data, never the test split; a few hundred
+        examples are enough. A batch of one example raises PyTorch's own error where a norm sees one value.
+
+    Raises
+    ------
+    ValueError
+        If `batches` is empty or one holds NaN or infinity, and where statistics would not be finite.
+
+    Examples
+    --------
+    >>> norm = nn.BatchNorm1d(1).eval()
+    >>> recalibrate(norm, [torch.tensor([[4.0], [6.0]]), torch.tensor([[0.0], [2.0]])]).running_mean
+    tensor([3.])
+    """
+    check_kind(unwrap(model))
+    check_data("recalibrate", batches)
+    result = duplicate(unwrap(model))
+    # Runs the batches: what else a forward writes does not reach the result
+    subject = duplicate(result).eval()
+    norms = {n: m for n, m in subject.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
+    if not norms:
+        warnings.warn("the model has no batch norm with running statistics, so nothing changes", stacklevel=3)
+    for norm in norms.values():
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    number = 0
+    with torch.random.fork_rng(), untouched(model):
+        for number, batch in enumerate(batches, 1):
+            check_values(f"batch {number}", batch)
+            call(subject, pairs([batch])[0][0])
+    if not number:
+        raise ValueError("batches is empty; batch-norm statistics need at least one batch of training inputs")
+    bad = [name for name, norm in norms.items() if not all(one.isfinite().all() for one in norm.buffers())]
+    if bad:
+        raise ValueError(
+            f"statistics of {bad[0] or 'the norm'} are not finite on these batches; look for NaN in them and in the weights"
+        )
+    for name, norm in norms.items():
+        if norm.num_batches_tracked:
+            result.get_submodule(name).load_state_dict(norm.state_dict())
+    return result
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -186,7 +238,7 @@ def _pairs(batches: Iterable, model: nn.Module) -> Iterator[tuple]:
         pair = isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor)
         if not pair or not batch[1].numel():
             raise ValueError(
-                f"a batch must be an (input, target) pair with a tensor as target, not empty; got {described(batch)}"
+                f"a batch must be an (input, target) pair with a tensor as target, not empty; got {inputs.described(batch)}"
             )
         yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
 
