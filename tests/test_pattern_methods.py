@@ -13,8 +13,7 @@ from torch.nn.utils import prune as torch_prune
 from survey_lib import prune
 from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.evidence.base import Evidence, collect
-from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
-from survey_lib.chain.permute import permuted
+from survey_lib.chain.patterns import misfit, n_of_m, parse, permuted, pool, spread
 from survey_lib.chain.selection import select
 from survey_lib.methods.pattern.scores import channel_permutation
 

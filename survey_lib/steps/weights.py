@@ -12,8 +12,7 @@ from survey_lib.chain.evidence import base as evidence
 from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.inputs import choose, duplicate
 from survey_lib.chain.masks import Masks, apply, own_matrices, prunable, reparametrised
-from survey_lib.chain.patterns import misfit, n_of_m, parse, pool, spread
-from survey_lib.chain.permute import permuted
+from survey_lib.chain.patterns import misfit, n_of_m, parse, permuted, pool, spread
 from survey_lib.chain.selection import check_finite, round_sparsities, select
 from survey_lib.steps.request import MADE, NOT_ASKED, Pruned, Request
 
