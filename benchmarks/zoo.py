@@ -27,8 +27,8 @@ import torch
 
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import group_masks, trace
-from survey_lib.chain.surgery import float64, verify
-from survey_lib.chain.surgery.cut import cut
+from survey_lib.chain.surgery import cut as surgery
+from survey_lib.chain.surgery import float64
 from survey_lib.chain.surgery.plan import replay
 from survey_lib.lookup import known
 
@@ -89,17 +89,17 @@ def random_keep(coupling, sparsity: float) -> dict[str, torch.Tensor]:
 def largest_error(model, coupling, result, example) -> float:
     """max |masked − cut| / max |masked| in float64 on another batch and, where the model takes it, another size."""
     dense = copy.deepcopy(model).double()
-    dense.load_state_dict(verify.random_values(model), strict=False)
+    dense.load_state_dict(surgery.random_values(model), strict=False)
     with torch.no_grad():
-        for parameter, gain in verify.gains(dense).items():
+        for parameter, gain in surgery.gains(dense).items():
             dense.get_parameter(parameter).mul_(gain)
     masked = masks.masked_copy(dense, group_masks(dense, coupling, result.keep))
     over_kept = float64.OverKept(masked, coupling, result.keep) if result.over_kept else None
-    checked = verify.Check(model, coupling, (example,))
+    checked = surgery.Check(model, coupling, (example,))
     assert not checked.problem(result.keep)
     small, ((inputs,),) = replay(dense, result.plan), checked.inputs
     pairs = zip(float64.run(masked, inputs, over_kept=over_kept), float64.run(small, inputs), strict=True)
-    return max(verify.error(a, b) for a, b in pairs)
+    return max(surgery.error(a, b) for a, b in pairs)
 
 
 def rows(name: str) -> list[dict]:
@@ -117,7 +117,7 @@ def rows(name: str) -> list[dict]:
         times.append(time.process_time() - start)
     found = []
     for sparsity in SPARSITIES:
-        result = cut(model, coupling, random_keep(coupling, sparsity), example)
+        result = surgery.cut(model, coupling, random_keep(coupling, sparsity), example)
         found.append(
             {
                 "model": name,

@@ -10,10 +10,9 @@ from random_nets import RandomNet
 
 from survey_lib.chain import masks
 from survey_lib.chain.coupling import group_masks, trace
-from survey_lib.chain.surgery.cut import cut
+from survey_lib.chain.surgery.cut import cut, equal, random_values
 from survey_lib.chain.surgery.float64 import OverKept, run
 from survey_lib.chain.surgery.plan import replay
-from survey_lib.chain.surgery.verify import equal, random_values
 
 NETS = int(os.environ.get("SURVEY_RANDOM_NETS", 500))  # a longer run: SURVEY_RANDOM_NETS=2000
 PARTS = 10

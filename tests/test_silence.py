@@ -15,7 +15,7 @@ import survey_lib
 from survey_lib import measure, prune
 from survey_lib.chain.evidence.base import collect
 from survey_lib.chain.masks import masks_from_torch
-from survey_lib.chain.surgery.verify import Check
+from survey_lib.chain.surgery.cut import Check
 from survey_lib.measure.storage import sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

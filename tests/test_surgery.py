@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from survey_lib.chain.coupling import trace
-from survey_lib.chain.surgery import verify
-from survey_lib.chain.surgery.cut import cut
+from survey_lib.chain.surgery.cut import Check, cut
 from survey_lib.chain.surgery.plan import load_file, replay, save_file
 
 
@@ -274,8 +273,8 @@ class Asking(Literal):
 def checks_of(model, monkeypatch):
     """The cut of half of every group, and how many checks it took."""
     x, checks = torch.randn(1, 3, 4, 4), []
-    problem = verify.Check.problem
-    monkeypatch.setattr(verify.Check, "problem", lambda *wanted: checks.append(1) or problem(*wanted))
+    problem = Check.problem
+    monkeypatch.setattr(Check, "problem", lambda *wanted: checks.append(1) or problem(*wanted))
     coupling = trace(model, x)
     keep = {g.name: torch.arange(g.size) < g.size // 2 for g in coupling.groups}
     return cut(model, coupling, keep, x), len(checks)

@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_map_only
 from survey_lib.chain.coupling import ChannelGroup, Slice, trace
 from survey_lib.chain.inputs import arguments, duplicate
 from survey_lib.chain.masks import tensors
+from survey_lib.chain.surgery.cut import equal
 from survey_lib.chain.surgery.float64 import run
 from survey_lib.chain.surgery.resize import structure
-from survey_lib.chain.surgery.verify import equal
 
 Order = Callable[[Tensor, int, int], Tensor]  # (score (rows, channels), n, m) -> order (channels,)
 
@@ -209,12 +209,9 @@ def _magnitudes(model: nn.Module, part: Slice) -> Tensor:
 
 def _reordered(model: nn.Module, group: ChannelGroup, order: Tensor) -> nn.Module:
     moved = duplicate(model)
-    known, done = tensors(moved), set()
+    known = tensors(moved)
     for part in group.slices:
-        place = (known[part.tensor].data_ptr(), part.dim, part.index.tobytes())  # a tied tensor has two names
-        if place not in done:
-            done.add(place)
-            rows = known[part.tensor].movedim(part.dim, 0)
-            index = torch.as_tensor(part.index, device=rows.device)
-            rows[index] = rows[index[order.to(rows.device)]].clone()
+        rows = known[part.tensor].movedim(part.dim, 0)
+        index = torch.as_tensor(part.index, device=rows.device)
+        rows[index] = rows[index[order.to(rows.device)]].clone()
     return moved

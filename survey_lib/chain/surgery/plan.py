@@ -21,7 +21,6 @@ from survey_lib.chain.masks import Masks, check
 from survey_lib.chain.surgery.resize import Attributes, Removed, slim
 
 SCHEMA = 1
-PARTS = {"schema", "shapes", "removed", "attributes"}
 BIASED = (nn.Linear, nn.Conv1d, nn.Conv2d)  # layers that can be given a bias
 
 
@@ -42,7 +41,7 @@ def make_plan(model: nn.Module, removed: Removed, attributes: Attributes) -> dic
         changed.setdefault(module, {})[attribute] = value if type(value) is int else list(value)
     return {
         "schema": SCHEMA,
-        "shapes": {name: list(shape) for name, shape in groups.shapes(model).items()},
+        "shapes": _shapes(model),
         "removed": {t: {str(d): index.tolist() for d, index in axes.items()} for t, axes in removed.items()},
         "attributes": changed,
     }
@@ -187,16 +186,30 @@ def _changes(plan: Mapping) -> tuple[Removed, Attributes]:
     return removed, {(m, name): value for m, row in plan["attributes"].items() for name, value in row.items()}
 
 
+def _shapes(model: nn.Module) -> dict[str, list[int]]:
+    return {name: list(shape) for name, shape in groups.shapes(model).items()}
+
+
 def _fitting(model: nn.Module, plan: Mapping) -> nn.Module:
     """The model with the biases that a method added before the cut; ValueError where the plan does not fit it."""
-    if isinstance(plan, Mapping) and plan.get("schema", SCHEMA) != SCHEMA:
-        raise ValueError(f"plan of schema {plan['schema']}, this version reads {SCHEMA}; update survey_lib")
-    if not _has_form(plan):
+    try:
+        if plan.get("schema", SCHEMA) != SCHEMA:
+            raise ValueError(
+                f"plan of schema {plan['schema']}, this version reads {SCHEMA}; update survey_lib"
+            )
+        model = _with_biases(model, plan.get("biases", []))
+        _check_shapes(model, plan)
+        _check_names(model, plan)
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             "not a plan: shapes, removed and attributes are tables by name, blocks a list of names"
-        )
-    model = _with_biases(model, plan.get("biases", []))
-    shapes = {name: list(shape) for name, shape in groups.shapes(model).items()}
+        ) from error
+    return model
+
+
+def _check_shapes(model: nn.Module, plan: Mapping) -> None:
+    """Check that the plan is of a model with these shapes, and cuts positions that they have."""
+    shapes = _shapes(model)
     for name in sorted(shapes.keys() | plan["shapes"].keys()):
         if shapes.get(name) != plan["shapes"].get(name):
             raise ValueError(
@@ -204,8 +217,19 @@ def _fitting(model: nn.Module, plan: Mapping) -> nn.Module:
                 f"and {shapes.get(name)} here; build the dense model with the same class and arguments"
             )
     for name, axes in plan["removed"].items():
+        sizes = {str(dim): size for dim, size in enumerate(shapes.get(name, ()))}
         for dim, index in axes.items():
-            _check_positions(name, dim, index, shapes)
+            if dim not in sizes:
+                raise ValueError(f"the plan cuts axis {dim} of {name!r}, which the model does not have")
+            size = sizes[dim]
+            if not all(type(i) is int and 0 <= i < size for i in index) or len(set(index)) >= size:
+                raise ValueError(
+                    f"the plan cuts positions of {name} axis {dim} outside 0..{size - 1}, or all of them"
+                )
+
+
+def _check_names(model: nn.Module, plan: Mapping) -> None:
+    """Check that the model has the blocks that the plan leaves out and the attributes that it sets."""
     modules = dict(model.named_modules())
     for name in plan.get("blocks", []):
         if not name or name not in modules:
@@ -217,17 +241,6 @@ def _fitting(model: nn.Module, plan: Mapping) -> nn.Module:
                 raise ValueError(
                     f"the plan sets {module}.{name} to {value!r}; only existing widths may be set, to smaller ones"
                 )
-    return model
-
-
-def _has_form(plan: object) -> bool:
-    """Whether this is JSON of the form that `make_plan` writes."""
-    if not isinstance(plan, Mapping) or not PARTS <= plan.keys():
-        return False
-    tables, blocks = [plan[part] for part in ("shapes", "removed", "attributes")], plan.get("blocks", [])
-    rows = [row for table in tables[1:] if isinstance(table, dict) for row in table.values()]
-    names = isinstance(blocks, list) and all(isinstance(name, str) for name in blocks)
-    return names and all(isinstance(table, dict) for table in [*tables, *rows])
 
 
 def _with_biases(model: nn.Module, names: object) -> nn.Module:
@@ -237,17 +250,6 @@ def _with_biases(model: nn.Module, names: object) -> nn.Module:
             f"the plan adds biases to {names!r}; only Linear and Conv layers without one can get one"
         )
     return biased(model, names) if names else model
-
-
-def _check_positions(name: str, dim: str, index: object, shapes: Mapping[str, list[int]]) -> None:
-    axes = {str(d): size for d, size in enumerate(shapes.get(name, ()))}
-    if dim not in axes:
-        raise ValueError(f"the plan cuts axis {dim} of {name!r}, which the model does not have")
-    inside = isinstance(index, list) and all(type(i) is int and 0 <= i < axes[dim] for i in index)
-    if not inside or len(set(index)) >= axes[dim]:
-        raise ValueError(
-            f"the plan cuts positions of {name} axis {dim} outside 0..{axes[dim] - 1}, or all of them"
-        )
 
 
 def _narrower(old: object, value: object) -> bool:
