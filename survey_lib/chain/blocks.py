@@ -39,26 +39,23 @@ class _Additions(EagerMode):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.stored = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
-        self.running: list[tuple[str, Tensor | None]] = []
+        self.running: list[tuple[str, list[Tensor]]] = []  # with the first input, if it is a tensor
         self.adding: set[str] = set()
 
     def enter(self, name: str, inputs: tuple) -> None:
-        first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
-        self.running.append((name, first))
+        self.running.append((name, [x for x in inputs[:1] if isinstance(x, Tensor)]))
 
     def leave(self, name: str, output) -> None:
         _, first = self.running.pop()
-        if first is None or not isinstance(output, Tensor) or output.shape != first.shape:
+        if not isinstance(output, Tensor) or [x.shape for x in first] != [output.shape]:
             self.adding.discard(name)
 
     def __torch_dispatch__(self, operation, types, inputs=(), options=None):
         if operation in ADDITIONS and self.running:
             name, first = self.running[-1]
-            operands = [operand for operand in inputs[:2] if isinstance(operand, Tensor)]
-            adds = first is not None and any(
-                one.data_ptr() == first.data_ptr() and one.shape == first.shape for one in operands
-            )
-            if adds and self.stored.isdisjoint(map(_storage, operands)):
+            operands = [x for x in inputs[:2] if isinstance(x, Tensor)]
+            own = any(x.data_ptr() == y.data_ptr() and x.shape == y.shape for x in first for y in operands)
+            if own and self.stored.isdisjoint(map(_storage, operands)):
                 self.adding.add(name)
         return operation(*inputs, **(options or {}))
 

@@ -188,15 +188,19 @@ def repair(
                 owner = name if name in coupling.widths else name.rpartition(".")[0]
                 widths = _new_widths(coupling.widths.get(owner, ()), alive)
                 for attribute, old in vars(module).items():
-                    several = type(old) in (tuple, list) and all(type(one) is int for one in old)
-                    new = type(old)(widths.get(one, one) for one in old) if several else old
-                    new = widths.get(old, old) if type(old) is int else new
-                    if new != old and (name, attribute) not in done:
+                    if (name, attribute) not in done and (new := _narrowed(old, widths)) != old:
                         changes[name, attribute] = new
         if changes:
             _set(small, changes)
             return changes
     return {}
+
+
+def _narrowed(old: object, widths: Mapping[int, int]) -> object:
+    """A width, or several, with the new ones in place of the old; anything else as it is."""
+    if type(old) in (tuple, list) and all(type(one) is int for one in old):
+        return type(old)(widths.get(one, one) for one in old)
+    return widths.get(old, old) if type(old) is int else old
 
 
 def _failing_modules(error: BaseException) -> list[nn.Module]:

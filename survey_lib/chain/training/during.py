@@ -196,10 +196,9 @@ def _unscale(optimizer: torch.optim.Optimizer) -> None:
     """Divide the gradients by the GradScaler's scale now, where a fused optimizer would have done so in its step."""
     scale = getattr(optimizer, "grad_scale", None)
     if scale is not None:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.grad.div_(scale.to(parameter.grad.device))
+        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+        for gradient in filter(torch.is_tensor, gradients):
+            gradient.div_(scale.to(gradient.device))
         optimizer.grad_scale = None
 
 

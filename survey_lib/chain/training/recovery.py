@@ -86,7 +86,6 @@ def finetune(
     if iter(batches) is batches:
         raise ValueError("batches is an iterator, empty after one epoch; pass a list or a DataLoader")
     student = duplicate(unwrap(model))
-    modes = {module: module.training for module in student.modules()}
     optimizer = make_optimizer(student, "sgd", lr, weight_decay=5e-4)
     if masks:
         masking.hold(student, masks, optimizer)
@@ -115,8 +114,8 @@ def finetune(
     with untouched(*models):
         list(descend(student, shown, optimizer, objective, **course))
     optimizer.zero_grad()
-    for module, mode in modes.items():
-        module.training = mode
+    for module, original in zip(student.modules(), unwrap(model).modules(), strict=True):
+        module.training = original.training
     return student
 
 
