@@ -313,7 +313,10 @@ def _reported(dense: nn.Module, done: Pruned, request: Request) -> PruneResult:
     report["requested"] = done.sparsity if request.sparsity is None else request.sparsity
     report["sparsity"] = 1 - report["kept"] / report["total"]
     kept = sum(p.numel() if done.plan else int(p.count_nonzero()) for p in done.model.parameters())
-    size, before = (sum(x.nbytes for x in (*net.parameters(), *net.buffers())) for net in (done.model, dense))
+    size, before = (
+        sum(x.numel() * x.element_size() for x in (*net.parameters(), *net.buffers()))
+        for net in (done.model, dense)
+    )
     left = {
         "parameters": kept / sum(p.numel() for p in dense.parameters()),
         "MACs": done.macs if done.plan else 1.0,

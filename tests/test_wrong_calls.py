@@ -162,7 +162,7 @@ WRONG = {
         "cost.model. must be a finite number; got nan",
     ),
     "cost none": (lambda: budget(cost=lambda m: None, at_most=3), "must be a finite number; got None"),
-    "cost name": (lambda: budget(cost="latency", at_most=3), "cost must be a function.*got 'latency'"),
+    "cost name": (lambda: budget(cost="latency", at_most=3), "cost is a function.*got 'latency'"),
     "limit nan": (lambda: budget(cost=lambda m: 5.0, at_most=math.nan), "at_most a finite number; got .*nan"),
     "limit text": (lambda: budget(cost=lambda m: 5.0, at_most="3ms"), "at_most a finite number; got .*'3ms'"),
     "too small": (lambda: budget(parameters=0.001), "cannot be met.*ask for that"),
