@@ -1,11 +1,14 @@
-"""METHODS: one row a method. It is the registry, and joined with the literature data the survey's own table."""
+"""METHODS: one row a method, read from catalogue.yaml. Joined with the literature data it is the survey's own table."""
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from pkgutil import resolve_name
 
 import pandas as pd
+import yaml
 from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
@@ -13,19 +16,10 @@ from survey_lib.chain.evidence.base import COSTS
 from survey_lib.chain.patterns import parse
 from survey_lib.chain.selection import SCOPES
 from survey_lib.lookup import known
-from survey_lib.methods import solve
-from survey_lib.methods.channel import reconstruction
-from survey_lib.methods.channel import scores as channel
-from survey_lib.methods.channel import training as channel_rules
-from survey_lib.methods.depth_and_heads import depth, transformer
-from survey_lib.methods.filter import scores as filters
-from survey_lib.methods.pattern import scores as pattern
-from survey_lib.methods.weight import gates
-from survey_lib.methods.weight import scores as weight
-from survey_lib.methods.weight import sparse_training as sparse_rules
-from survey_lib.methods.weight import training as weight_rules
 from survey_lib.repository import LITERATURE
 
+# What a method may add; the first of these that it has is the method itself: its docstring says what it does
+PARTS = ("during", "solve", "search", "allocate", "permute", "score", "repair", "groups")
 WITHOUT_DATA = COSTS["weights only"] | {"flow"}  # evidence that no training example is looked at for
 CHANNEL_SCOPES = ("layerwise", "global", "isomorphic")
 
@@ -84,6 +78,8 @@ class Method:
         row.
     pretrained : bool
         A method of training that starts from the trained network, not from new weights.
+    notebook : str
+        The notebook that teaches it.
     version : int
         Is part of every run's key; raise it when the method's result changes.
     """
@@ -92,8 +88,8 @@ class Method:
     category: str
     unit: str
     when: str
-    score: Callable[..., Tensor] | None
-    one_line: str
+    score: Callable[..., Tensor] | None = None
+    one_line: str = ""
     paper: str = ""
     needs: tuple[str, ...] = ()
     scope: str = "layerwise"
@@ -109,6 +105,7 @@ class Method:
     during: Callable | None = None
     ranking: str = ""
     pretrained: bool = False
+    notebook: str = ""
     version: int = 1
 
     @property
@@ -134,167 +131,20 @@ class Method:
         return {"weight": "unstructured", "pattern": "semi-structured"}.get(self.category, "structured")
 
 
-OWN = ("during", "solve", "search", "allocate", "permute")  # what a method adds; if none of these, its score
-
-
-def _rows(category: str, unit: str, when: str) -> Callable[..., Method]:
-    """What writes a row that begins with these three: from name, score and further fields."""
-
-    def row(name: str, score: Callable[..., Tensor] | None = None, **more: object) -> Method:
-        own = next((more[part] for part in OWN if part in more), score)
-        return Method(name, category, unit, when, score, **_said(own) | more)
-
-    return row
-
-
-def _said(own: object) -> dict[str, str]:
-    """What the first sentence of a docstring says, and the paper whose key stands in brackets at its end."""
-    first = (inspect.getdoc(own) or "").partition("\n")[0]
+def _row(name: str, *, needs: Sequence[str] = (), **fields: object) -> Method:
+    """A row of catalogue.yaml, with its functions, and what the docstring says of the method."""
+    parts = {part: resolve_name(f"survey_lib.methods.{fields[part]}") for part in PARTS if part in fields}
+    first = (inspect.getdoc(next(iter(parts.values()), None)) or "").partition("\n")[0]
     sentence, paper = re.match(r"(.*?)(?: \((\w+)\))?\.?$", first).groups("")
-    return {"one_line": f"{sentence}.", "paper": paper}
+    return Method(name, **{"one_line": f"{sentence}.", "paper": paper} | fields | parts, needs=tuple(needs))
 
 
-_weight_after = _rows("weight", "weight", "after")
-_weight_before = _rows("weight", "weight", "before")
-_weight_during = _rows("weight", "weight", "during")
-_nm_after = _rows("pattern", "n:m", "after")
-_filter_after = _rows("filter", "filter", "after")
-_filter_during = _rows("filter", "filter", "during")
-_channel_during = _rows("channel", "channel", "during")
-_channel_after = _rows("channel", "channel", "after")
-_depth_after = _rows("depth", "layer", "after")
-_head_channels = _rows("head", "channel", "after")
+def _read() -> dict[str, Method]:
+    rows = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    return {name: _row(name, **fields) for name, fields in rows.items()}
 
-ROWS: tuple[Method, ...] = (
-    # weight
-    _rows("weight", "weight", "any")("random", weight.random),
-    _weight_after("magnitude", weight.magnitude),
-    _weight_after(
-        "imp",
-        one_line="The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
-        paper="frankle2019lottery",
-        scope="global",
-        rounds=0,
-        ranking="magnitude",
-    ),
-    _weight_after("lamp", weight.lamp, scope="global"),
-    _weight_after("taylor-weight", weight.taylor, needs=("grad_sq",), scope="global"),
-    _weight_after("obd", weight.obd, needs=("example_grad_sq",), scope="global"),
-    _weight_after("obs", needs=("gram",), solve=solve.obs),
-    _weight_after(
-        "woodfisher", solve.woodfisher, needs=("fisher",), scope="global", repair=solve.woodfisher_update
-    ),
-    _weight_after("wanda", weight.wanda, needs=("act_norm",), scope="row"),
-    _weight_after("owl", weight.wanda, needs=("act_norm",), scope="row", allocate=weight.owl),
-    _weight_after("ria", weight.ria, needs=("act_norm",)),
-    _weight_after("sparsegpt", needs=("gram",), solve=solve.sparsegpt),
-    _weight_before("snip", weight.snip, needs=("grad",), scope="global"),
-    _weight_before(
-        "iter-snip",
-        weight.force,
-        one_line="SNIP again and again on what is left; what is removed stays removed.",
-        paper="dejorge2021progressive",
-        needs=("grad",),
-        scope="global",
-        rounds=60,
-    ),
-    _weight_before("force", weight.force, needs=("grad",), scope="global", rounds=60, revive=True),
-    _weight_before("grasp", weight.grasp, needs=("hess_grad",), scope="global"),
-    _weight_before("synflow", weight.synflow, needs=("flow",), scope="global", rounds=100),
-    _weight_during("gradual", during=weight_rules.Gradual, version=2),
-    _weight_during("movement", during=weight_rules.Movement),
-    _weight_during("set", scope="erk", during=sparse_rules.Set),
-    _weight_during("rigl", scope="erk", during=sparse_rules.RigL, version=2),
-    _weight_during("srigl", scope="erk", during=sparse_rules.SRigL),
-    _weight_during("l0", scope="global", during=gates.L0),
-    _weight_during("str", scope="global", during=weight_rules.SoftThreshold),
-    _weight_during("acdc", scope="global", during=weight_rules.Alternating),
-    # pattern
-    _nm_after("nm-magnitude", pattern.nm_magnitude, pattern="2:4"),
-    _nm_after("nm-permuted", pattern.nm_magnitude, pattern="2:4", permute=pattern.channel_permutation),
-    _rows("pattern", "n:m", "during")("nm-srste", pattern="2:4", during=weight_rules.SparseRefined),
-    _rows("pattern", "block", "after")("block", pattern.block, pattern="1x4"),
-    _rows("pattern", "kernel", "after")("kernel", pattern.kernel),
-    _rows("pattern", "vector", "after")("vector", pattern.vector),
-    # filter
-    _rows("filter", "filter", "any")("random-filter", filters.random_filter),
-    _filter_after("l1-filter", filters.l1_filter),
-    _filter_after("l2-filter", filters.l2_filter),
-    _filter_during("sfp", during=channel_rules.SoftFilters, ranking="l2-filter", version=2),
-    _filter_after("fpgm", filters.fpgm),
-    _filter_after("hrank", filters.hrank, needs=("act_out",), version=2),
-    _filter_after("apoz", filters.apoz, needs=("act_out",), version=2),
-    _filter_after(
-        "taylor-activation",
-        filters.taylor_activation,
-        needs=("act_out", "act_grad"),
-        scope="global",
-        version=2,
-    ),
-    _filter_after("taylor-filter", filters.taylor_filter, needs=("filter_saliency",), scope="global"),
-    _filter_after("obd-filter", filters.obd_filter, needs=("example_grad_sq",), scope="global"),
-    _filter_after("chip", filters.chip, needs=("act_out",), version=2),
-    _filter_during(
-        "greg", during=channel_rules.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2
-    ),
-    # channel
-    _channel_during(
-        "slimming",
-        channel.slimming,
-        needs=("gamma",),
-        scope="global",
-        during=channel_rules.Slimming,
-        version=2,
-    ),
-    _channel_during("group-lasso", scope="global", during=channel_rules.GroupLasso, ranking="group-norm"),
-    _channel_after("thinet", needs=("consumers",), solve=reconstruction.thinet, version=3),
-    _channel_after("lasso", needs=("consumers",), solve=reconstruction.lasso, version=2),
-    _channel_after("group-norm", channel.group_norm, needs=("energy",), scope="global"),
-    _channel_during(
-        "depgraph", scope="global", during=channel_rules.GroupSparsity, ranking="group-norm", pretrained=True
-    ),
-    _channel_after(
-        "isomorphic",
-        channel.group_norm,
-        one_line="Rank coupled channels only against those of groups made of the same kinds of layers.",
-        paper="fang2024isomorphic",
-        needs=("energy",),
-        scope="isomorphic",
-    ),
-    _channel_after("eagleeye", filters.l1_filter, search=channel.eagleeye, version=2),
-    # depth and heads
-    _depth_after("block-influence", depth.block_influence, needs=("act_in", "act_out")),
-    _depth_after("angular-distance", needs=("act_in", "act_out"), solve=depth.angular_distance),
-    _rows("head", "head", "after")(
-        "head-gradient",
-        transformer.head_gradient,
-        needs=("gate_grad",),
-        scope="global",
-        groups=transformer.is_heads,
-    ),
-    _head_channels(
-        "ffn-channel", transformer.ffn_channel, needs=("slices", "slices_grad"), groups=transformer.is_hidden
-    ),
-    _head_channels(
-        "llm-pruner",
-        transformer.ffn_channel,
-        one_line="Remove heads and hidden channels with all that is coupled to them, where the loss feels it least.",
-        paper="ma2023llmpruner",
-        needs=("slices", "slices_grad"),
-        groups=transformer.is_coupled,
-    ),
-    _head_channels(
-        "flap",
-        transformer.flap,
-        needs=("consumers",),
-        scope="global",
-        repair=transformer.flap_bias,
-        groups=transformer.is_coupled,
-    ),
-    _head_channels("minitron", transformer.minitron, needs=("consumers",)),
-)
 
-METHODS: dict[str, Method] = {row.name: row for row in ROWS}
+METHODS = _read()
 
 
 def find(name: str) -> Method:
@@ -349,21 +199,6 @@ def check_pattern(method: Method, sparsity: float) -> None:
             )
 
 
-# A notebook, and the methods, categories or times of pruning that it teaches
-CHAPTERS = {
-    "03_saliency": ("taylor-weight", "obd", "obs", "woodfisher"),
-    "04_before_training": ("before",),
-    "05_lottery_tickets": ("imp",),
-    "06_during_training": ("during",),
-    "07_filter_pruning": ("filter",),
-    "08_channel_pruning": ("channel",),
-    "10_between": ("pattern",),
-    "11_depth_and_heads": ("depth", "head"),
-    "13_language_models": ("wanda", "owl", "ria", "sparsegpt"),
-    "14_structure_and_recovery": ("llm-pruner", "flap", "minitron"),
-}
-
-
 def cost(method: Method) -> str:
     """The most expensive thing a method does before it can choose.
 
@@ -376,13 +211,6 @@ def cost(method: Method) -> str:
         return "training"
     needs = {*method.needs, *(["act_out"] if method.search else [])}
     return next((name for name, fields in reversed(COSTS.items()) if needs & fields), "weights only")
-
-
-def chapter(method: Method) -> str:
-    """The notebook that teaches a method."""
-    taught = {name: notebook for notebook, names in CHAPTERS.items() for name in names}
-    own = (method.name, method.category, method.when)
-    return next((taught[name] for name in own if name in taught), "02_weight_pruning")
 
 
 def table() -> pd.DataFrame:
@@ -403,7 +231,7 @@ def table() -> pd.DataFrame:
             "cost": cost(m),
             "what it does": m.one_line,
             "key": m.paper,
-            "notebook": chapter(m),
+            "notebook": m.notebook,
         }
         for m in METHODS.values()
     ]

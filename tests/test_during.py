@@ -11,8 +11,7 @@ from survey_lib import during
 from survey_lib.catalogue import METHODS
 from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
-from survey_lib.methods.weight import gates, sparse_training
-from survey_lib.methods.weight import training as weight_training
+from survey_lib.methods import sparse_training, weight_training
 
 RULES = ["gradual", "movement", "set", "rigl", "srigl", "l0", "str", "acdc", "nm-srste"]
 STEPS = 40
@@ -305,9 +304,9 @@ def test_srste_leaves_layers_that_do_not_fit_dense():
 def test_l0_gates_are_open_with_the_closed_form_probability(log_alpha):
     uniform = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000  # a grid: no sampling error
     value = torch.full_like(uniform, log_alpha)
-    opened = gates.hard_concrete(value, uniform)
+    opened = weight_training.hard_concrete(value, uniform)
     assert float((opened > 0).double().mean()) == pytest.approx(
-        float(gates.gate_probability(value[0])), abs=1e-4
+        float(weight_training.gate_probability(value[0])), abs=1e-4
     )
     assert opened.min() == 0 and opened.max() == 1
 
@@ -319,10 +318,10 @@ def test_l0_gradients_are_those_of_a_model_written_with_gates():
     rule, x = session.rule, torch.tensor([[1.0, 2.0, 3.0]])
     dense = rule.dense["weight"].clone().requires_grad_()
     log_alpha = rule.log_alpha["weight"].detach().clone().requires_grad_()
-    opened = gates.hard_concrete(log_alpha, rule.uniform["weight"])
+    opened = weight_training.hard_concrete(log_alpha, rule.uniform["weight"])
     (
         F.linear(x, dense * opened).square().sum()
-        + rule.PENALTY * gates.gate_probability(log_alpha).sum() * (rule.penalty(0) > 0)
+        + rule.PENALTY * weight_training.gate_probability(log_alpha).sum() * (rule.penalty(0) > 0)
     ).backward()
     layer(x).square().sum().backward()
     before = rule.dense["weight"].clone()

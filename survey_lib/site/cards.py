@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from survey_lib.analysis.tables import distinct, finished, results_table
-from survey_lib.catalogue import METHODS, Method, chapter, cost
+from survey_lib.catalogue import METHODS, Method, cost
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
@@ -67,7 +67,7 @@ def card(method: Method) -> str:
         sections[f"Paper: {title(method.paper)}"] = paper(method.paper)
         sections["What papers report"] = reported(method.paper)
     sections["What we measured"] = _measured(method.name)
-    sections["Notebook"] = f"[{chapter(method)}](../notebooks/{chapter(method)}.ipynb)\n"
+    sections["Notebook"] = f"[{method.notebook}](../notebooks/{method.notebook}.ipynb)\n"
     body = "\n".join(f"## {head}\n\n{text}" for head, text in sections.items() if text)
     return f"# {method.name}\n\n{plain(method.one_line)}\n\n{html_table(pd.DataFrame([facts]))}\n{body}"
 

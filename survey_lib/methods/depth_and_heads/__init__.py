@@ -1,1 +1,0 @@
-"""Methods that remove blocks, attention heads and feed-forward channels."""

@@ -1,1 +1,0 @@
-"""Methods that remove units between a weight and a filter."""

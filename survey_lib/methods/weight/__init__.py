@@ -1,1 +1,0 @@
-"""Methods that remove single weights: scores, and rules that act during training."""
