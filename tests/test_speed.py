@@ -14,7 +14,7 @@ from survey_lib.experiment.networks import models
 from survey_lib.experiment.speed import ALIGNED, rounded, variants
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.study import names
-from survey_lib.measure import export, roofline, sizes, sparse_kernels
+from survey_lib.measure import export, sizes, timing
 
 
 def test_formats_of_a_layer_against_their_formulas():
@@ -31,11 +31,11 @@ def test_formats_of_a_layer_against_their_formulas():
 
 def test_least_times_and_limits_of_two_operators_by_hand():
     table = pd.DataFrame({"flops": [400.0, 10.0], "bytes": [40.0, 80.0], "seconds": [80.0, 160.0]})
-    roofed = roofline.under_roof(table, peak=10, bandwidth=2)
+    roofed = timing.under_roof(table, peak=10, bandwidth=2)
     assert roofed["roof_s"].tolist() == [40, 40]
     assert roofed["intensity"].tolist() == [10, 0.125]
     assert roofed["attained"].tolist() == [5, 0.0625]
-    each = roofline.under_roof(table, pd.Series([10.0, 1]), pd.Series([2.0, 2]))
+    each = timing.under_roof(table, pd.Series([10.0, 1]), pd.Series([2.0, 2]))
     assert each["roof_s"].tolist() == [40, 40]
 
 
@@ -43,7 +43,7 @@ def test_operators_of_a_small_network_are_counted_in_order_and_leave_it_as_found
     model = nn.Sequential(
         nn.Conv2d(2, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)
     ).train()
-    table = roofline.operators(model, torch.ones(3, 2, 4, 4), repeats=2)
+    table = timing.operators(model, torch.ones(3, 2, 4, 4), repeats=2)
     assert table["kind"].tolist() == ["convolution", "norm", "elementwise", "pooling"]
     assert table["flops"].tolist()[:3:2] == [2 * 48 * 2 * 4, 192]
     assert table["bytes"][0] == 4 * (96 + 8 + 192) and table["bytes"][2] == 4 * 2 * 192
@@ -53,7 +53,7 @@ def test_operators_of_a_small_network_are_counted_in_order_and_leave_it_as_found
 
 def test_sparse_products_are_products_of_the_pruned_matrix():
     weight, x = torch.randn(32, 48), torch.randn(48, 5)
-    products = sparse_kernels.formats(weight, 0.75)
+    products = timing.formats(weight, 0.75)
     assert {"dense", "CSR (scipy)"} <= products.keys()
     dense = products["dense"](x)
     for name in products.keys() - {"BSR 16x16 (torch)"}:

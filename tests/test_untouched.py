@@ -8,8 +8,7 @@ from torch import nn
 
 import survey_lib
 from survey_lib import METHODS, prune
-from survey_lib.measure.roofline import operators
-from survey_lib.measure.timing import compare_latency
+from survey_lib.measure.timing import compare_latency, operators
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 X, Y = torch.arange(12).view(3, 4), torch.tensor([0, 1, 0])

@@ -1,4 +1,7 @@
-"""What a model costs by counting: parameters, bytes and multiply-adds (MACs), dense and non-zero."""
+"""What a model costs by counting: parameters, bytes and multiply-adds (MACs), dense and non-zero; and its training.
+
+Models run in eval mode without gradients, and everything is put back, exceptions included.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,25 +10,128 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
-from survey_lib.chain.inputs import arguments, check_kind, running, unwrap
+from survey_lib.chain import masks as masking
+from survey_lib.chain.coupling.readings import plain_kernels
+from survey_lib.chain.inputs import arguments, check_kind, leaves, running, untouched, unwrap, whole
 from survey_lib.eager import EagerMode
-from survey_lib.measure.observe import (
-    Example,
-    effective,
-    has_zeros,
-    quiet,
-    samples_of,
-    weight_names,
-)
 
+PRUNED_FROM = 1e-3  # share of zeros from which on a weight counts as pruned
+Example = Tensor | tuple | list | Mapping
+TIME_FIRST = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+PASSES = 3  # forward, gradients of the activations, gradients of the weights
 # Operators without arithmetic: nobody misses a rule for them.
 MOVES = set(
     "cat stack unsafe_split _unsafe_view copy_ _to_copy embedding index_select index gather "
     "constant_pad_nd roll flip".split()
 )
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients inside; the model and the random state as found after."""
+    with torch.random.fork_rng(), torch.no_grad(), untouched(model):
+        model.eval()
+        yield
+
+
+def samples_of(model: nn.Module, example: Example, output: object = None, samples: int | None = None) -> int:
+    """Samples in the example: axis 0, or axis 1 of a bare layer that is not `batch_first`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    example : Example
+        An input of its forward.
+    output : object, optional
+        What the model returned for it, if that is known.
+    samples : int, optional
+        What the caller says, which is checked and returned.
+
+    Raises
+    ------
+    ValueError
+        Where that is not clear (case B73): inputs that differ there or are vectors, a layer inside that
+        has its batch on axis 1, an output of the model that has no such axis.
+    """
+    if samples is not None:
+        whole(samples=samples)
+        return samples
+    inputs = list(leaves(arguments(example)))
+    if isinstance(model, TIME_FIRST):
+        axis = 0 if getattr(model, "batch_first", True) else 1
+        return inputs[0].shape[axis] if inputs[0].dim() > 2 else 1
+    found = {len(x) if x.dim() else 0 for x in inputs}
+    made = {len(x) for x in leaves(output) if x.dim()} or found
+    second = [name for name, module in model.named_modules() if not getattr(module, "batch_first", True)]
+    if not second and len(found) == 1 and found <= made and any(x.dim() > 1 for x in inputs):
+        return found.pop()
+    why = f"the first axis is {sorted(found)} long in the input and {sorted(made)} in the output"
+    if second:
+        why = f"{second[0]!r} takes its batch on axis 1"
+    elif all(x.dim() < 2 for x in inputs):
+        why = "no input has more than one axis"
+    raise ValueError(f"how many samples are in the example is not clear: {why}; give samples=")
+
+
+def has_zeros(weight: Tensor) -> bool:
+    """More zeros than the stray ones of a trained weight."""
+    return weight.numel() - int(weight.count_nonzero()) > PRUNED_FROM * weight.numel()
+
+
+def weight_names(
+    model: nn.Module, used: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None
+) -> list[str]:
+    """Which of the weights of `effective` are prunable or masked.
+
+    A weight that is also an embedding is among them once it has zeros.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    used : Mapping[str, Tensor]
+        What `effective` returned.
+    masks : Mapping[str, Tensor], optional
+        {tensor name: bool}.
+    """
+    known = masking.tensors(model)
+    found = {id(p) for p in masking.prunable(model).values()} | {id(known[name]) for name in masks or {}}
+    late = {id(p) for p in masking.prunable(model, tied=True).values()}
+    return [n for n, w in used.items() if id(known[n]) in found or (id(known[n]) in late and has_zeros(w))]
+
+
+def effective(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Parameters as the forward uses them: masks applied, hooks of `torch.nn.utils.prune` resolved.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    masks : Mapping[str, Tensor], optional
+        {tensor name: bool}, True = kept.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        {parameter name: tensor}, shared ones once.
+
+    Examples
+    --------
+    >>> int(effective(nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])})["weight"].count_nonzero())
+    1
+    """
+    masking.check(model, masks or {})
+    known, buffers = masking.tensors(model), dict(model.named_buffers())
+    removed = {id(known[name]): mask for name, mask in (masks or {}).items()}  # shared weights: any name
+    used = {}
+    for name, parameter in model.named_parameters():
+        mask = removed.get(id(parameter), buffers.get(name.removesuffix("_orig") + "_mask"))
+        weight = parameter.detach()
+        used[name] = weight if mask is None else weight * mask.to(weight)
+    return used
 
 
 class MacCounter(EagerMode):
@@ -73,23 +179,6 @@ class MacCounter(EagerMode):
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
-
-
-@contextmanager
-def plain_kernels() -> Iterator[None]:
-    """Attention and recurrent layers as matrix products.
-
-    Fused kernels have no rule; they would read 0 or change with mode and grad mode (case B48).
-    """
-    fast_path, onednn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
-    torch.backends.mha.set_fastpath_enabled(False)
-    torch.backends.mkldnn.enabled = False
-    try:
-        with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        torch.backends.mkldnn.enabled = onednn
 
 
 def sparsity(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, float]:
@@ -181,9 +270,12 @@ def measure(
     used = effective(model, masks)
     positional, named = arguments(example)
     state = used | {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with running(model, example), quiet(model), plain_kernels(), MacCounter(state.values()) as counter:
-        output = functional_call(model, state, positional, named)
+    with running(model, example), quiet(model), plain_kernels(model):
+        # fused kernels have no rule; they would read 0 or change with mode and grad mode (case B48)
+        with torch.backends.cudnn.flags(enabled=False), MacCounter(state.values()) as counter:
+            output = functional_call(model, state, positional, named)
     samples = samples_of(model, example, output, samples)
+    floating = [tensor for tensor in used.values() if tensor.is_floating_point()]
     return {
         "parameters": sum(tensor.numel() for tensor in used.values()),
         "nonzero_parameters": sum(int(tensor.count_nonzero()) for tensor in used.values()),
@@ -191,15 +283,9 @@ def measure(
         "macs": counter.macs / samples if counter.macs % samples else counter.macs // samples,
         "nonzero_macs": counter.nonzero_macs / samples,
         "bytes": sum(tensor.nbytes for tensor in (*used.values(), *model.buffers())),
-        "subnormals": sum(_subnormals(tensor) for tensor in used.values()),
+        "subnormals": sum(int(((w != 0) & (w.abs() < torch.finfo(w.dtype).tiny)).sum()) for w in floating),
         "uncounted": sorted(counter.uncounted),
     }
-
-
-def _subnormals(tensor: Tensor) -> int:
-    if not tensor.is_floating_point():
-        return 0
-    return int(((tensor != 0) & (tensor.abs() < torch.finfo(tensor.dtype).tiny)).sum())
 
 
 def reductions(dense: Mapping, pruned: Mapping) -> dict[str, float]:
@@ -232,3 +318,36 @@ def reductions(dense: Mapping, pruned: Mapping) -> dict[str, float]:
         "parameter_reduction": 1 - kept / dense["parameters"],
         "mac_reduction": 1 - pruned["nonzero_macs"] / dense["macs"],
     }
+
+
+class Meter:
+    """Theoretical MACs of training while masks change: zeros cost nothing, as no hardware has it yet.
+
+    A step costs 3 f_s an example, with f_s the MACs of the weights that are kept at that step; 2 f_s + f_d
+    where the method reads the gradients of pruned weights too, with f_d the dense MACs (Evci et al. 2020,
+    appendix). Start it before the session, so that it sees the masks that a step was computed with.
+    """
+
+    def __init__(self, model: nn.Module, example: Tensor, optimizer: torch.optim.Optimizer):
+        self.session = None  # what `survey_lib.during` returned, once it has
+        self.dense, self.total, self.steps, self._seen = measure(model, example)["macs"], 0.0, 0, None
+        self._macs = {}
+        for name, weight in masking.prunable(model).items():
+            none = {name: torch.zeros_like(weight, dtype=torch.bool)}
+            self._macs[name] = self.dense - measure(model, example, none)["nonzero_macs"]
+        optimizer.register_step_pre_hook(lambda *_: self._step())
+
+    @property
+    def average(self) -> float:
+        """MACs an example and step."""
+        return self.total / max(self.steps, 1)
+
+    def _step(self) -> None:
+        masks = self.session.masks
+        if masks is not self._seen:
+            gone = {name: 1 - float(mask.float().mean()) for name, mask in masks.items()}
+            spared = sum(self._macs.get(name, 0) * share for name, share in gone.items())
+            self._seen, self._sparse = masks, self.dense - spared
+        dense = self.dense if self.session.dense_gradients else self._sparse
+        self.total += 2 * self._sparse + dense
+        self.steps += 1

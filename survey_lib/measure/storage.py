@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from survey_lib.chain.patterns import parse, to_matrix
-from survey_lib.measure.observe import effective, weight_names
+from survey_lib.measure.counts import effective, weight_names
 
 
 def dense(matrix: np.ndarray) -> bytes:

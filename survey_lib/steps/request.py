@@ -14,7 +14,7 @@ from survey_lib.chain.coupling import Coupling
 from survey_lib.chain.inputs import described
 from survey_lib.chain.masks import Masks, masked_copy
 from survey_lib.measure import measure
-from survey_lib.measure.observe import effective
+from survey_lib.measure.counts import effective
 
 NOT_ASKED = "not among the layers asked for, or protected"
 UNSEEN = "no operation of the run on the example uses it"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from survey_lib.chain.inputs import reason
 from survey_lib.experiment.networks.pretrained import efficientnet_lite0
 from survey_lib.lookup import known
-from survey_lib.measure.observe import quiet
+from survey_lib.measure.counts import quiet
 
 Shape = tuple[int, int, int]
 

@@ -24,7 +24,7 @@ from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.config import RunConfig
 from survey_lib.experiment.runs.train import evaluate, fit
 from survey_lib.lookup import known
-from survey_lib.measure.training_costs import stopwatch
+from survey_lib.measure import stopwatch
 
 FOLDER = REPOSITORY / "data" / "checkpoints"
 SHA256 = {"resnet-8-eurosat32": "850bbfa4388b7641baed3605fd7d0a5d5aaaa6e8e6a5104a68af5caca961f9d4"}

@@ -20,8 +20,8 @@ from survey_lib.experiment.runs.checkpoint import Dense, fresh, recipe
 from survey_lib.experiment.runs.config import DENSE, SCHEMA, RunConfig
 from survey_lib.experiment.runs.tickets import overlap
 from survey_lib.experiment.runs.train import fit, predict, score_metrics
-from survey_lib.measure import machine, measure, reductions
-from survey_lib.measure.training_costs import PASSES, stopwatch
+from survey_lib.measure import machine, measure, reductions, stopwatch
+from survey_lib.measure.counts import PASSES
 from survey_lib.repository import commit, versions
 
 PACKAGES = ("survey_lib", "torch", "torchvision", "numpy", "scikit-learn")

@@ -20,8 +20,8 @@ from survey_lib.experiment.runs.stories import run_stories
 from survey_lib.experiment.runs.tickets import shuffled
 from survey_lib.experiment.runs.train import one_thread
 from survey_lib.experiment.sweeps import store
-from survey_lib.measure import measure
-from survey_lib.measure.training_costs import Meter, stopwatch
+from survey_lib.measure import measure, stopwatch
+from survey_lib.measure.counts import Meter
 from survey_lib.prune import during, prune
 from survey_lib.steps.request import BudgetNotMet
 

@@ -10,7 +10,7 @@ from survey_lib.experiment.networks import language
 from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.experiment.runs.record import finished
 from survey_lib.experiment.runs.train import calibration_error
-from survey_lib.measure.training_costs import stopwatch
+from survey_lib.measure import stopwatch
 from survey_lib.prune import prune
 
 WINDOW = 128  # tokens a calibration sequence
