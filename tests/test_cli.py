@@ -17,7 +17,7 @@ from survey_lib.analysis.tables import matching
 from survey_lib.catalogue import METHODS
 from survey_lib.cli import Survey, main
 from survey_lib.cli.course import choose
-from survey_lib.measure.export import export_onnx
+from survey_lib.measure.storage import export_onnx
 from survey_lib.site.readme import README
 
 ROOT = Path(__file__).parents[1]

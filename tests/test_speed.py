@@ -14,7 +14,7 @@ from survey_lib.experiment.networks import models
 from survey_lib.experiment.speed import ALIGNED, rounded, variants
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps.study import names
-from survey_lib.measure import export, sizes, timing
+from survey_lib.measure import sizes, storage, timing
 
 
 def test_formats_of_a_layer_against_their_formulas():
@@ -142,22 +142,22 @@ def test_cut_models_are_exported_with_parity_and_a_free_batch_axis(name, tmp_pat
 
     images = torch.randn(2, 3, 16, 16)
     small = prune(models.build(name, 10, (3, 16, 16)), "l1-filter", 0.5, example=images).model
-    done = export.export_onnx(small, images[:1], tmp_path / "small.onnx")
+    done = storage.export_onnx(small, images[:1], tmp_path / "small.onnx")
     assert done["error"] < 1e-4 and done["bytes"] == (tmp_path / "small.onnx").stat().st_size
     other = torch.randn(5, 3, 16, 16)
     with torch.no_grad():
-        assert torch.allclose(export.OnnxModel(done["path"])(other), small.eval()(other), atol=1e-4)
+        assert torch.allclose(storage.OnnxModel(done["path"])(other), small.eval()(other), atol=1e-4)
 
 
 def test_int8_weights_take_a_quarter_and_change_the_outputs_little(tmp_path, onnxruntime):
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 512), nn.ReLU(), nn.Linear(512, 10)).eval()
     x = torch.randn(8, 3, 16, 16)
-    whole = export.export_onnx(model, x, tmp_path / "whole.onnx")
-    small = export.quantize_onnx(whole["path"], tmp_path / "int8.onnx")
+    whole = storage.export_onnx(model, x, tmp_path / "whole.onnx")
+    small = storage.quantize_onnx(whole["path"], tmp_path / "int8.onnx")
     assert small.stat().st_size < 0.27 * whole["bytes"]
     with torch.no_grad():
         expected = model(x)
-    assert (export.OnnxModel(small)(x) - expected).abs().max() < 0.1 * expected.abs().max()
+    assert (storage.OnnxModel(small)(x) - expected).abs().max() < 0.1 * expected.abs().max()
 
 
 def test_static_int8_stores_the_ranges_that_it_measured(tmp_path, onnxruntime):
@@ -165,17 +165,17 @@ def test_static_int8_stores_the_ranges_that_it_measured(tmp_path, onnxruntime):
 
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 4)).eval()
     x = torch.randn(32, 3, 16, 16)
-    whole = export.export_onnx(model, x, tmp_path / "whole.onnx")
-    small = export.quantize_onnx(whole["path"], tmp_path / "int8.onnx", batches=x.split(8))
+    whole = storage.export_onnx(model, x, tmp_path / "whole.onnx")
+    small = storage.quantize_onnx(whole["path"], tmp_path / "int8.onnx", batches=x.split(8))
     kinds = [node.op_type for node in onnx.load(small).graph.node]
     assert "QuantizeLinear" in kinds and "DynamicQuantizeLinear" not in kinds
     with torch.no_grad():
         expected = model(x)
-    assert 0 < (export.OnnxModel(small)(x) - expected).abs().mean() < 0.05 * expected.std()
+    assert 0 < (storage.OnnxModel(small)(x) - expected).abs().mean() < 0.05 * expected.std()
 
 
 def test_an_export_that_differs_is_refused_and_not_kept(tmp_path, monkeypatch, onnxruntime):
-    monkeypatch.setattr(export, "PARITY", -1.0)
+    monkeypatch.setattr(storage, "PARITY", -1.0)
     with pytest.raises(ValueError, match="was not kept"):
-        export.export_onnx(nn.Linear(4, 2), torch.ones(2, 4), tmp_path / "wrong.onnx")
+        storage.export_onnx(nn.Linear(4, 2), torch.ones(2, 4), tmp_path / "wrong.onnx")
     assert not list(tmp_path.iterdir())

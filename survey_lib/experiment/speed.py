@@ -29,7 +29,7 @@ from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.networks import models
 from survey_lib.experiment.runs.train import one_thread
 from survey_lib.measure import compare_latency, machine, measure, reductions
-from survey_lib.measure.export import OnnxModel, export_onnx, quantize_onnx
+from survey_lib.measure.storage import OnnxModel, export_onnx, quantize_onnx
 from survey_lib.measure.timing import ceilings, crossover, operators
 from survey_lib.prune import prune
 from survey_lib.repository import commit, versions

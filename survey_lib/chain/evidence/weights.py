@@ -169,14 +169,10 @@ def hess_grad(model: nn.Module, weights: Weights, batches: list, loss: Loss | No
     """
     loss = loss or (lambda output, y: loss_of(None, class_scores(output) / GRASP_TEMPERATURE, y))
     average = grad(model, weights, batches, loss)
-
-    def products() -> Iterator[Weights]:
-        for gradient in gradients(model, weights, batches, loss, create_graph=True):
-            inner = sum((gradient[name] * average[name]).sum() for name in weights)
-            yield _differentiate(inner, weights)
-
     with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivative
-        return mean(products())
+        found = gradients(model, weights, batches, loss, create_graph=True)
+        inner = (sum((gradient[name] * average[name]).sum() for name in weights) for gradient in found)
+        return mean(_differentiate(value, weights) for value in inner)
 
 
 def fisher(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -> Weights:
@@ -276,16 +272,8 @@ def gram(model: nn.Module, weights: Weights, batches: list, loss: Loss | None) -
     return {name: found[0] if len(found) == 1 else found for name, found in total.items()}
 
 
-NEEDS = {
-    "grad": grad,
-    "grad_sq": grad_sq,
-    "example_grad_sq": example_grad_sq,
-    "hess_grad": hess_grad,
-    "fisher": fisher,
-    "act_norm": act_norm,
-    "gram": gram,
-    "flow": flow,
-}
+OBSERVERS = (grad, grad_sq, example_grad_sq, hess_grad, fisher, act_norm, gram, flow)
+NEEDS = {observer.__name__: observer for observer in OBSERVERS}
 
 
 def input_columns(layer: nn.Module, x: Tensor) -> Tensor:
