@@ -19,6 +19,7 @@ from survey_lib.eager import EagerMode
 
 PRUNED_FROM = 1e-3  # share of zeros from which on a weight counts as pruned
 Example = Tensor | tuple | list | Mapping
+# Bare layers that have their batch on axis 1 unless told otherwise
 TIME_FIRST = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 PASSES = 3  # forward, gradients of the activations, gradients of the weights
 # Operators without arithmetic: nobody misses a rule for them.

@@ -191,7 +191,6 @@ def chip(evidence: Evidence) -> Tensor:
     tensor([1.0000, 0.8284, 0.8284])
     """
     maps = _single(evidence.act_out).unsqueeze(-1).flatten(2)
-
     others = ~torch.eye(maps.shape[1], dtype=torch.bool)
     without = torch.stack([torch.linalg.svdvals(maps[:, rest]).sum(-1) for rest in others], 1)
     return (torch.linalg.svdvals(maps).sum(-1, keepdim=True) - without).mean(0)
