@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, files, version
+from importlib.metadata import distributions, files
 from pathlib import Path
 
 _SOURCE = Path(__file__).resolve().parents[1]
@@ -13,9 +13,7 @@ REPOSITORY = _SOURCE if (_SOURCE / "pyproject.toml").is_file() else Path.cwd()
 def _literature() -> Path:
     """The tables of papers: in the repository, or where the wheel put its copy."""
     here = REPOSITORY / "data" / "literature"
-    shipped = (
-        [path for path in files("survey_lib") or () if path.name == "papers.csv"] if not here.is_dir() else []
-    )
+    shipped = [] if here.is_dir() else [p for p in files("survey_lib") or () if p.name == "papers.csv"]
     return Path(shipped[0].locate()).parent if shipped else here
 
 
@@ -40,13 +38,7 @@ def needed(path: Path) -> Path:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The version of each package, empty where it is not installed."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = ""
-    return found
+    return {name: next((found.version for found in distributions(name=name)), "") for name in packages}
 
 
 @cache

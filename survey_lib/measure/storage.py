@@ -60,9 +60,6 @@ def n_of_m(matrix: np.ndarray, pattern: str = "2:4") -> bytes:
     return np.take_along_axis(groups, places, 1).tobytes() + np.packbits(bits.astype(bool)).tobytes()
 
 
-FORMATS = {"dense": dense, "csr": csr, "bitmask": bitmask}
-
-
 def sizes(model: nn.Module, masks: Mapping[str, Tensor] | None = None, pattern: str = "2:4") -> pd.DataFrame:
     """Bytes of a model's prunable weights as float32 in each format.
 
@@ -92,7 +89,7 @@ def sizes(model: nn.Module, masks: Mapping[str, Tensor] | None = None, pattern: 
     used = effective(model, masks)
     matrices = [to_matrix(used[n]).reshape(used[n].shape[0], -1) for n in weight_names(model, used, masks)]
     arrays = [np.ascontiguousarray(matrix.float().cpu().numpy()) for matrix in matrices]
-    encoders = FORMATS | {pattern: partial(n_of_m, pattern=pattern)}
+    encoders = {"dense": dense, "csr": csr, "bitmask": bitmask, pattern: partial(n_of_m, pattern=pattern)}
     raw = {name: sum(len(encode(array)) for array in arrays) for name, encode in encoders.items()}
     return pd.DataFrame({"raw": raw}).rename_axis("format")
 
