@@ -17,7 +17,10 @@ from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.evidence.base import Consumer, Evidence
 from survey_lib.chain.masks import masked_copy
 from survey_lib.experiment.networks.llama import Llama, Shape
-from survey_lib.methods import solve, structured, structured_training
+from survey_lib.methods.channel import reconstruction
+from survey_lib.methods.channel import scores as channel
+from survey_lib.methods.channel import training as channel_training
+from survey_lib.methods.depth_and_heads import scores as transformer
 from survey_lib.steps.channels import Ranking
 from survey_lib.steps.request import Request
 from survey_lib.steps.structured import accuracy, structure
@@ -39,22 +42,20 @@ def choose(net, method, sparsity=0.5, batches=None, scope=None, seed=0):
 
 def test_slimming_is_the_mean_absolute_scale():
     gamma = torch.tensor([[1.0, -2.0, 0.0], [-3.0, 2.0, 0.5]])
-    assert structured.slimming(Evidence("g", torch.zeros(3, 1), gamma=gamma)).tolist() == [2.0, 2.0, 0.25]
+    assert channel.slimming(Evidence("g", torch.zeros(3, 1), gamma=gamma)).tolist() == [2.0, 2.0, 0.25]
 
 
 def test_group_norm_has_mean_one_and_zeros_stay_zero():
     energy = torch.tensor([25.0, 25.0, 50.0])
-    score = structured.group_norm(Evidence("g", torch.zeros(3, 1), energy=energy))
+    score = channel.group_norm(Evidence("g", torch.zeros(3, 1), energy=energy))
     assert score.tolist() == pytest.approx([0.75, 0.75, 1.5])
-    assert structured.group_norm(Evidence("g", torch.zeros(3, 1), energy=energy * 0)).tolist() == [0.0] * 3
+    assert channel.group_norm(Evidence("g", torch.zeros(3, 1), energy=energy * 0)).tolist() == [0.0] * 3
 
 
 def test_group_norm_agrees_with_torch_pruning_on_a_residual_network(net):
     pruning = pytest.importorskip("torch_pruning")
     graph = pruning.DependencyGraph().build_dependency(net, EXAMPLE)
-    ours = channels.score_groups(
-        structured.group_norm, channels.collect(net, trace(net, EXAMPLE), ("energy",))
-    )
+    ours = channels.score_groups(channel.group_norm, channels.collect(net, trace(net, EXAMPLE), ("energy",)))
     for name, layer in (("stem.0", net.stem[0]), ("conv1", net.conv1)):
         group = graph.get_pruning_group(layer, pruning.prune_conv_out_channels, idxs=list(range(8)))
         oracle = pruning.importance.GroupMagnitudeImportance(p=2)(group)
@@ -63,9 +64,9 @@ def test_group_norm_agrees_with_torch_pruning_on_a_residual_network(net):
 
 def test_head_gradient_and_ffn_channel_by_hand():
     heads = Evidence("h", torch.zeros(2, 1), gate_grad=torch.tensor([6.0, 8.0]))
-    assert structured.head_gradient(heads).tolist() == pytest.approx([0.6, 0.8])
+    assert transformer.head_gradient(heads).tolist() == pytest.approx([0.6, 0.8])
     slices, grads = torch.tensor([[1.0, -2.0], [0.5, 4.0]]), torch.tensor([[3.0, 1.0], [-2.0, 0.0]])
-    assert structured.ffn_channel(Evidence("f", slices, slices=slices, slices_grad=grads)).tolist() == [
+    assert transformer.ffn_channel(Evidence("f", slices, slices=slices, slices_grad=grads)).tolist() == [
         5.0,
         1.0,
     ]
@@ -135,12 +136,12 @@ def test_eagleeye_meets_the_budget_and_takes_the_best_candidate():
         asked.append(ratios)
         return ratios["b"]
 
-    best = structured.eagleeye({"a": 10, "b": 30, "c": 2}, 0.5, judge, seed=1)
-    assert len(asked) == structured.CANDIDATES and best["b"] == max(r["b"] for r in asked)
+    best = channel.eagleeye({"a": 10, "b": 30, "c": 2}, 0.5, judge, seed=1)
+    assert len(asked) == channel.CANDIDATES and best["b"] == max(r["b"] for r in asked)
     for ratios in asked:
         assert 10 * ratios["a"] + 30 * ratios["b"] + 2 * ratios["c"] == pytest.approx(21)
         assert all(0 <= ratios[n] * size <= size - 1 + 1e-9 for n, size in (("a", 10), ("b", 30), ("c", 2)))
-    again = structured.eagleeye({"a": 10, "b": 30, "c": 2}, 0.5, judge, seed=1)
+    again = channel.eagleeye({"a": 10, "b": 30, "c": 2}, 0.5, judge, seed=1)
     assert again == best
 
 
@@ -204,14 +205,14 @@ def output(x, weight, keep=None):
 def test_contributions_are_inner_products_of_single_channels(problem):
     x, weight, evidence = problem
     single = torch.stack([output(x, weight, torch.eye(6, dtype=torch.bool)[c]).flatten() for c in range(6)])
-    found = solve.contributions(evidence.consumers[0])
+    found = reconstruction.contributions(evidence.consumers[0])
     assert torch.allclose(found, single @ single.mT)
 
 
 @pytest.mark.parametrize("removed", [1, 2, 3, 5])
 def test_thinet_takes_the_best_channel_at_each_step(problem, removed):
     x, weight, evidence = problem
-    keep, _ = solve.thinet(evidence, removed)
+    keep, _ = reconstruction.thinet(evidence, removed)
     expected = torch.ones(6, dtype=torch.bool)
     for _ in range(removed):  # brute force: the output itself, for every candidate
         errors = {}
@@ -231,7 +232,7 @@ def test_thinet_takes_the_best_channel_at_each_step(problem, removed):
 def test_thinet_rescales_to_the_output_of_the_network_pruned_so_far(problem):
     x, weight, _ = problem
     reader = consumer(weight, x, dense=x.flip(0))  # what the dense network read must not matter
-    keep, repaired = solve.thinet(Evidence("g", torch.zeros(6, 1), consumers=(reader,)), 2)
+    keep, repaired = reconstruction.thinet(Evidence("g", torch.zeros(6, 1), consumers=(reader,)), 2)
     single = torch.stack(
         [output(x, weight, torch.eye(6, dtype=torch.bool)[c]).flatten() for c in range(6)], 1
     )
@@ -255,7 +256,7 @@ def test_lasso_agrees_with_scikit_learn(problem, removed):
         )
         low, high = (middle, high) if chosen.sum() > 6 - removed else (low, middle)
     chosen = Lasso(high, fit_intercept=False, max_iter=100_000, tol=1e-10).fit(single, target).coef_ != 0
-    keep, repaired = solve.lasso(evidence, removed)
+    keep, repaired = reconstruction.lasso(evidence, removed)
     assert chosen.sum() == 6 - removed and keep.tolist() == chosen.tolist()
     columns = keep.repeat_interleave(2)
     refit = LinearRegression(fit_intercept=False).fit(x[:, columns].numpy(), output(x, weight).numpy()).coef_
@@ -269,7 +270,7 @@ def test_lasso_with_intercept_takes_inputs_of_the_pruned_and_targets_of_the_dens
     dense, weight, _ = problem
     dense = dense + 3  # means that an intercept explains
     x = dense + torch.randn(dense.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    keep, repaired = solve.lasso(
+    keep, repaired = reconstruction.lasso(
         Evidence("g", weight, consumers=(consumer(weight, x, dense, True),)), removed
     )
     single = torch.stack([output(x, weight, torch.eye(6, dtype=torch.bool)[c]) for c in range(6)], 2)
@@ -386,7 +387,7 @@ def test_soft_filters_are_zeroed_and_grow_back(net, batches):
 
 def test_slimming_adds_the_subgradient_to_every_scale(net, batches):
     net.bn1.weight.data[0] = -1
-    rule = structured_training.Slimming(net, 0.5, 1, example=EXAMPLE)
+    rule = channel_training.Slimming(net, 0.5, 1, example=EXAMPLE)
     x, y = batches[0]
     F.cross_entropy(net(x), y).backward()
     before = [net.bn1.weight.grad.clone(), net.conv1.weight.grad.clone()]
@@ -397,18 +398,18 @@ def test_slimming_adds_the_subgradient_to_every_scale(net, batches):
 
 def test_slimming_starts_the_scales_of_an_untrained_network_at_one_half(net):
     trained_scales = net.bn1.weight.detach().clone()
-    structured_training.Slimming(net, 0.5, 1, example=EXAMPLE)
+    channel_training.Slimming(net, 0.5, 1, example=EXAMPLE)
     assert torch.equal(net.bn1.weight, trained_scales)
     for norm in (net.stem[1], net.bn1, net.bn2):
         norm.reset_parameters()
-    structured_training.Slimming(net, 0.5, 1, example=EXAMPLE)
+    channel_training.Slimming(net, 0.5, 1, example=EXAMPLE)
     assert all((norm.weight == 0.5).all() for norm in (net.stem[1], net.bn1, net.bn2))
 
 
 def test_group_lasso_adds_the_gradient_of_the_sum_of_channel_norms(net):
     net.zero_grad()
     sum(p.sum() * 0 for p in net.parameters()).backward()
-    structured_training.GroupLasso(net, 0.5, 1, example=EXAMPLE).before(0, None)
+    channel_training.GroupLasso(net, 0.5, 1, example=EXAMPLE).before(0, None)
     ours = {name: p.grad.clone() for name, p in net.named_parameters()}
     net.zero_grad()
     found = [
@@ -439,16 +440,16 @@ def test_depgraph_pulls_the_smallest_channel_16_times_as_hard_as_the_largest():
     net[1].weight.data = torch.tensor([[4.0, 0.0, 1.0]])
     for weight in (net[0].weight, net[1].weight):
         weight.grad = torch.zeros_like(weight)
-    structured_training.GroupSparsity(net, 0.5, 1, example=torch.ones(1, 1)).before(0, None)
+    channel_training.GroupSparsity(net, 0.5, 1, example=torch.ones(1, 1)).before(0, None)
     assert torch.allclose(net[0].weight.grad, 5e-4 * torch.tensor([[3.0], [4 * 3.0], [0.0]]))
     assert torch.allclose(net[1].weight.grad, 5e-4 * torch.tensor([[4.0, 0.0, 16.0]]))
 
 
 def test_greg_schedule_and_its_penalty_only_on_the_chosen_filters(net):
-    assert [structured_training.growing(step, 400) for step in (0, 9, 10, 150, 300, 399)] == pytest.approx(
+    assert [channel_training.growing(step, 400) for step in (0, 9, 10, 150, 300, 399)] == pytest.approx(
         [0, 0, 10 / 300, 0.5, 1, 1]
     )
-    rule = structured_training.GrowingRegularisation(net, 0.5, 40, example=EXAMPLE)
+    rule = channel_training.GrowingRegularisation(net, 0.5, 40, example=EXAMPLE)
     sum(p.sum() * 0 for p in net.parameters()).backward()
     rule.before(39, None)
     chosen = ~rule.keep["conv1"]
@@ -480,10 +481,10 @@ def token_loss(output, y):
 
 def test_methods_find_their_groups_and_grouped_queries_stay_whole(llama, texts):
     groups = trace(llama, texts[0][0]).groups
-    heads = [group for group in groups if structured.is_heads(group, llama)]
+    heads = [group for group in groups if transformer.is_heads(group, llama)]
     assert [group.name for group in heads] == [f"blocks.{i}.attention.query" for i in range(2)]
     assert all(group.size == 2 for group in heads)  # two key/value heads, each with two query heads
-    hidden = [group.name for group in groups if structured.is_hidden(group, llama)]
+    hidden = [group.name for group in groups if transformer.is_hidden(group, llama)]
     assert hidden == [f"blocks.{i}.feed_forward.gate" for i in range(2)]
 
 
@@ -539,7 +540,7 @@ def test_gate_gradients_of_heads_agree_with_gates_put_into_the_network(llama, te
 def test_ffn_channel_reads_gate_up_and_down(llama, texts):
     block = llama.blocks[0].feed_forward
     found = channels.collect(llama, trace(llama, texts[0][0]), ("slices", "slices_grad"), texts, token_loss)
-    score = structured.ffn_channel(found["blocks.0.feed_forward.gate"][0])
+    score = transformer.ffn_channel(found["blocks.0.feed_forward.gate"][0])
     (sum(token_loss(llama(x), y) for x, y in texts) / 2).backward()
     gate, up, down = ((p.grad * p).abs() for p in (block.gate.weight, block.up.weight, block.down.weight))
     assert torch.allclose(score, gate.sum(1) + up.sum(1) + down.sum(0), rtol=1e-4)
@@ -567,7 +568,7 @@ def test_llm_pruner_scores_a_head_by_all_that_is_cut_with_it(llama, texts):
         + product["value"][4 * h : 4 * h + 4].sum()
         for h in range(2)
     ]
-    score = structured.ffn_channel(found["blocks.0.attention.query"][0])
+    score = transformer.ffn_channel(found["blocks.0.attention.query"][0])
     assert torch.allclose(score, torch.stack(expected), rtol=1e-4)
 
 
@@ -606,7 +607,7 @@ def test_minitron_by_hand_two_texts_of_two_tokens():
     net[0].weight.data = torch.eye(2)
     x = torch.tensor([[[1.0, 1.0], [-3.0, 1.0]], [[0.0, 2.0], [4.0, 2.0]]])
     found = channels.collect(net, trace(net, x), ("consumers",), [x[:1], x[1:]])
-    assert torch.allclose(structured.minitron(found["0"][0]), torch.tensor([8.0, 5.0]).double().sqrt())
+    assert torch.allclose(transformer.minitron(found["0"][0]), torch.tensor([8.0, 5.0]).double().sqrt())
 
 
 def test_minitron_of_heads_and_of_the_embedding_agrees_with_hooks(llama, texts):
@@ -628,9 +629,9 @@ def test_minitron_of_heads_and_of_the_embedding_agrees_with_hooks(llama, texts):
     for module in llama.modules():
         module._forward_hooks.clear(), module._forward_pre_hooks.clear()
     found = channels.collect(llama, trace(llama, texts[0][0]), ("consumers",), texts)
-    heads = structured.minitron(found["blocks.1.attention.query"][0]).float()
+    heads = transformer.minitron(found["blocks.1.attention.query"][0]).float()
     assert torch.allclose(heads, level["blocks.1.attention.output"].view(2, 8).norm(dim=1), rtol=1e-4)
-    trunk = structured.minitron(found["embedding"][0]).float()
+    trunk = transformer.minitron(found["embedding"][0]).float()
     assert torch.allclose(trunk, sum(count * level[name] for name, count in readers.items()), rtol=1e-4)
 
 

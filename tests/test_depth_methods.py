@@ -13,7 +13,7 @@ import survey_lib
 from survey_lib.chain import blocks
 from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.masks import masked_copy
-from survey_lib.methods.structured import angular_distance, block_influence
+from survey_lib.methods.depth_and_heads.scores import angular_distance, block_influence
 
 
 def built(name: str, seed: int = 0) -> nn.Module:

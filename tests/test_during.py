@@ -11,7 +11,8 @@ from survey_lib import during
 from survey_lib.catalogue import METHODS
 from survey_lib.chain.masks import overall_sparsity, prunable
 from survey_lib.chain.selection import cubic, erk
-from survey_lib.methods import sparse_training, weight_training
+from survey_lib.methods.weight import sparse_training
+from survey_lib.methods.weight import training as weight_training
 
 RULES = ["gradual", "movement", "set", "rigl", "srigl", "l0", "str", "acdc", "nm-srste"]
 STEPS = 40

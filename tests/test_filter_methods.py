@@ -12,7 +12,7 @@ from survey_lib.chain.coupling import trace
 from survey_lib.chain.evidence.base import Evidence
 from survey_lib.chain.selection import keep_largest, select
 from survey_lib.experiment.networks.models import build
-from survey_lib.methods import structured
+from survey_lib.methods.filter import scores as filters
 
 
 def seen(weight=None, **fields) -> Evidence:
@@ -22,20 +22,20 @@ def seen(weight=None, **fields) -> Evidence:
 def test_b03_l1_takes_absolute_values():
     strong = torch.tensor([1.0, 1, 1, 1, -1, -1, -1, -1, 0]).view(1, 1, 3, 3)
     weight = torch.cat([strong, torch.full((1, 1, 3, 3), 0.1)])
-    l1, l2 = structured.l1_filter(seen(weight)), structured.l2_filter(seen(weight))
+    l1, l2 = filters.l1_filter(seen(weight)), filters.l2_filter(seen(weight))
     assert l1.tolist() == pytest.approx([8.0, 0.9]) and l2.tolist() == pytest.approx([8**0.5, 0.3])
     for score in (l1, l2):
         assert keep_largest(score, 1).tolist() == [True, False]
 
 
 def test_random_filter_repeats_by_seed_and_differs_between_layers():
-    draw = lambda seed: structured.random_filter(seen(torch.zeros(16, 1), seed=seed))  # noqa: E731
+    draw = lambda seed: filters.random_filter(seen(torch.zeros(16, 1), seed=seed))  # noqa: E731
     assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
 
 
 def test_fpgm_by_hand_and_its_largest_norm_may_go():
     weight = torch.tensor([[10.0, 0.0], [10.0, 3.0], [10.0, -4.0], [0.0, 0.0]])
-    score = structured.fpgm(seen(weight))
+    score = filters.fpgm(seen(weight))
     assert score.tolist() == pytest.approx(
         [0 + 3 + 4 + 10, 3 + 7 + 109**0.5, 4 + 7 + 116**0.5, 10 + 109**0.5 + 116**0.5]
     )
@@ -52,12 +52,12 @@ def test_hrank_is_the_mean_matrix_rank(shape):
     maps = factors[0] @ factors[1]
     maps[0, 1] = 0
     maps[1, 2] = torch.eye(*shape)
-    score = structured.hrank(seen(torch.zeros(3, 1), act_out=maps))
+    score = filters.hrank(seen(torch.zeros(3, 1), act_out=maps))
     ranks = [[torch.linalg.matrix_rank(maps[x, c]).item() for c in range(3)] for x in range(2)]
     assert ranks[0] == [2, 0, 2] and score.tolist() == pytest.approx(
         torch.tensor(ranks).float().mean(0).tolist()
     )
-    assert structured.hrank(seen(torch.zeros(3, 1), act_out=maps.flatten(2))).tolist() == [
+    assert filters.hrank(seen(torch.zeros(3, 1), act_out=maps.flatten(2))).tolist() == [
         1.0,
         0.5,
         1.0,
@@ -66,30 +66,30 @@ def test_hrank_is_the_mean_matrix_rank(shape):
 
 def test_apoz_by_hand():
     maps = torch.tensor([[[0.0, 1.0], [0.0, 0.0]], [[2.0, 1.0], [0.0, 3.0]]])
-    assert structured.apoz(seen(act_out=maps)).tolist() == [0.75, 0.25]
+    assert filters.apoz(seen(act_out=maps)).tolist() == [0.75, 0.25]
 
 
 def test_taylor_activation_takes_absolute_values_after_the_mean_over_space():
     maps = torch.tensor([[[1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [2.0, 0.0]]])
     grads = torch.tensor([[[1.0, -1.0], [3.0, 1.0]], [[2.0, 4.0], [-1.0, 5.0]]])
     # per example: channel 0 |0|, |3|; channel 1 |2|, |−1|; means 1.5 and 1.5
-    score = structured.taylor_activation(seen(act_out=maps, act_grad=grads))
+    score = filters.taylor_activation(seen(act_out=maps, act_grad=grads))
     assert score.tolist() == pytest.approx([0.5**0.5] * 2)
-    assert structured.taylor_activation(seen(act_out=maps, act_grad=grads * 7)).tolist() == pytest.approx(
+    assert filters.taylor_activation(seen(act_out=maps, act_grad=grads * 7)).tolist() == pytest.approx(
         score.tolist()
     )
-    assert structured.taylor_activation(seen(act_out=maps, act_grad=grads * 0)).tolist() == [0.0, 0.0]
+    assert filters.taylor_activation(seen(act_out=maps, act_grad=grads * 0)).tolist() == [0.0, 0.0]
 
 
 def test_obd_filter_by_hand():
     weight, fisher = torch.tensor([[1.0, -2.0], [3.0, 0.0]]), torch.tensor([[2.0, 1.0], [4.0, 9.0]])
-    assert structured.obd_filter(seen(weight, example_grad_sq=fisher)).tolist() == [3.0, 18.0]
+    assert filters.obd_filter(seen(weight, example_grad_sq=fisher)).tolist() == [3.0, 18.0]
 
 
 def test_chip_is_the_drop_of_the_nuclear_norm():
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(3, 4, 2, 3, generator=generator)
-    score = structured.chip(seen(torch.zeros(4, 1), act_out=maps))
+    score = filters.chip(seen(torch.zeros(4, 1), act_out=maps))
     for channel in range(4):
         zeroed = maps.flatten(2).clone()
         zeroed[:, channel] = 0
@@ -99,9 +99,9 @@ def test_chip_is_the_drop_of_the_nuclear_norm():
 
 
 WEIGHTED = {
-    "l1": structured.l1_filter,
-    "l2": structured.l2_filter,
-    "fpgm": structured.fpgm,
+    "l1": filters.l1_filter,
+    "l2": filters.l2_filter,
+    "fpgm": filters.fpgm,
 }
 
 
@@ -204,7 +204,7 @@ def test_norms_agree_with_torch_pruning(plain, layer, power):
     pruning = pytest.importorskip("torch_pruning")
     importance = pruning.importance.MagnitudeImportance(p=power, group_reduction="first", normalizer=None)
     oracle = importance(_their_group(pruning, plain, layer))
-    score = structured.l1_filter if power == 1 else structured.l2_filter
+    score = filters.l1_filter if power == 1 else filters.l2_filter
     ours = channels.score_groups(score, channels.collect(plain, trace(plain, EXAMPLE)))[layer]
     assert torch.allclose(ours**power, oracle, rtol=1e-5)
 
@@ -216,7 +216,7 @@ def test_fpgm_agrees_with_torch_pruning(plain, layer):
         parameter.data.abs_()  # their distances are between |w|
     importance = pruning.importance.FPGMImportance(p=1, group_reduction="first", normalizer=None)
     oracle = importance(_their_group(pruning, plain, layer))
-    ours = channels.score_groups(structured.fpgm, channels.collect(plain, trace(plain, EXAMPLE)))[layer]
+    ours = channels.score_groups(filters.fpgm, channels.collect(plain, trace(plain, EXAMPLE)))[layer]
     assert torch.allclose(ours, oracle, rtol=1e-4)
 
 
@@ -237,7 +237,7 @@ def test_taylor_filter_sums_before_squaring(plain):
     for x, y in batches:
         (grad,) = torch.autograd.grad(nn.functional.cross_entropy(plain(x), y), plain[0].weight)
         expected += (grad * plain[0].weight).sum((1, 2, 3)).square() / 2
-    assert torch.allclose(structured.taylor_filter(found["0"][0]), expected, rtol=1e-4)
+    assert torch.allclose(filters.taylor_filter(found["0"][0]), expected, rtol=1e-4)
 
 
 def test_b26_coupled_filters_keep_the_same_19_of_64():
@@ -265,5 +265,5 @@ def test_b26_coupled_filters_keep_the_same_19_of_64():
         net.layers[layer].weight.data.copy_(order.expand(64, 64, 3, 3))
     (group,) = (coupling := trace(net, torch.zeros(1, 3, 8, 8))).groups
     assert set(group.producers) == {"layers.0", "layers.1", "layers.2"}
-    scores = channels.score_groups(structured.l1_filter, channels.collect(net, coupling))
+    scores = channels.score_groups(filters.l1_filter, channels.collect(net, coupling))
     assert int(select(scores, 0.3, minimum=1)[group.name].sum()) == 45

@@ -15,7 +15,7 @@ from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.evidence.base import Evidence, collect
 from survey_lib.chain.patterns import misfit, n_of_m, parse, permuted, pool, spread
 from survey_lib.chain.selection import select
-from survey_lib.methods.weight import channel_permutation
+from survey_lib.methods.pattern.scores import channel_permutation
 
 
 def scored(method: str, weight: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,8 @@ from survey_lib.chain.evidence.base import Evidence, collect
 from survey_lib.chain.masks import apply, prunable
 from survey_lib.chain.repair import damped, least_squares
 from survey_lib.chain.selection import round_sparsities, select
-from survey_lib.methods import solve, weight
+from survey_lib.methods.weight import scores as weight
+from survey_lib.methods.weight import solve
 
 TINY = torch.finfo(torch.float64).tiny
 

@@ -18,7 +18,7 @@ from survey_lib.charts.export import Drawing
 from survey_lib.charts.looks import DENSE, GREY, PALETTE
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.checkpoint import load_trained
-from survey_lib.methods.solve import contributions, lasso, thinet
+from survey_lib.methods.channel.reconstruction import contributions, lasso, thinet
 from survey_lib.prune import prune
 
 NETWORK, PHOTOGRAPHS = "resnet-8-eurosat32", "eurosat32-mini"

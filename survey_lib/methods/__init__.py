@@ -1,1 +1,1 @@
-"""The survey: what each paper adds, one pure function or one small rule a method."""
+"""The survey: what each paper adds, one pure function a method, in one folder a category."""

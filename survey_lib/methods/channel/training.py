@@ -16,7 +16,8 @@ from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.masks import Masks
 from survey_lib.chain.selection import select
 from survey_lib.chain.training.during import Rule
-from survey_lib.methods.structured import group_norm, l1_filter, l2_filter, slimming
+from survey_lib.methods.channel.scores import group_norm, slimming
+from survey_lib.methods.filter.scores import l1_filter, l2_filter
 
 
 class Grouped(Rule):

@@ -1,0 +1,1 @@
+"""Methods that remove blocks, attention heads and feed-forward channels."""

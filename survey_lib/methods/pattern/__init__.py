@@ -1,0 +1,1 @@
+"""Methods that remove units between a weight and a filter."""

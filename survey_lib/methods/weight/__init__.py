@@ -1,0 +1,1 @@
+"""Methods that remove single weights: scores, and rules that act during training."""
