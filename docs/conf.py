@@ -69,7 +69,8 @@ ogp_social_cards = {"enable": False}  # a shared link shows title and first sent
 html_theme_options = {"show_toc_level": 2}
 autosummary_generate = False  # apidoc writes the pages
 if where := address():  # without one there is nothing to launch
-    ogp_site_url = where.site
+    owner, name = where.home.split("/")[-2:]
+    ogp_site_url = f"https://{owner}.github.io/{name}"
     html_theme_options |= {
         "repository_url": where.home,
         "repository_branch": where.tag,

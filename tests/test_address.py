@@ -14,12 +14,12 @@ from survey_lib.analysis import address as addresses
 from survey_lib.analysis.address import Address
 from survey_lib.course.prose import faults
 from survey_lib.figures import catalogue
-from survey_lib.site import readme
-from survey_lib.site.readme import PARTS, README, generated
+from survey_lib.site import generate
+from survey_lib.site.generate import PARTS, README, generated
 
 ROOT = Path(__file__).parents[1]
 PLACEHOLDER = re.compile(r"OWNER|/REPO\b|/TAG\b|Author name not set|YOUR[-_ ]?NAME")
-WHERE = Address("someone/pruning", "v0.2.0")
+WHERE = Address("https://github.com/someone/pruning", "v0.2.0")
 
 
 def cited_at(home, tmp_path, monkeypatch):
@@ -63,10 +63,10 @@ def test_readme_is_short_and_names_no_number_by_hand_in_its_findings():
 
 def test_without_an_address_nothing_is_launched_and_no_placeholder_stands_in(nowhere):
     texts = [
-        readme.badges(),
-        readme.notebooks(),
-        readme.colab(),
-        readme.bibtex(),
+        generate.badges(),
+        generate.notebooks(),
+        generate.colab(),
+        generate.citation(),
         catalogue.cite("tradeoff"),
     ]
     assert not [
@@ -81,13 +81,13 @@ def test_no_placeholder_in_what_is_committed(path):
 
 def test_with_an_address_the_course_is_launched(published):
     path = "notebooks/00_start_here.ipynb"
-    assert f"mybinder.org/v2/gh/someone/pruning/v0.2.0?urlpath=lab/tree/{path}" in readme.badges()
-    assert f"colab.research.google.com/github/someone/pruning/blob/v0.2.0/{path}" in readme.badges()
-    assert "git clone --depth 1 --branch v0.2.0 https://github.com/someone/pruning" in readme.colab()
+    assert f"mybinder.org/v2/gh/someone/pruning/v0.2.0?urlpath=lab/tree/{path}" in generate.badges()
+    assert f"colab.research.google.com/github/someone/pruning/blob/v0.2.0/{path}" in generate.badges()
+    assert "git clone --depth 1 --branch v0.2.0 https://github.com/someone/pruning" in generate.colab()
 
 
 def test_the_citation_carries_the_address_the_date_and_the_authors(published):
-    cited = readme.bibtex()
+    cited = generate.citation()
     assert "url = {https://github.com/someone/pruning}" in cited and "year = {2026}" in cited
     assert "version = {0.2.0}" in cited and "author = {{The survey_lib maintainers}}" in cited
 

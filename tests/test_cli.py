@@ -18,7 +18,7 @@ from survey_lib.catalogue import METHODS
 from survey_lib.cli import Survey, main
 from survey_lib.cli.course import choose
 from survey_lib.measure.storage import export_onnx
-from survey_lib.site.readme import README
+from survey_lib.site.generate import README
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(main.commands)

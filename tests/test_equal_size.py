@@ -8,16 +8,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from survey_lib.analysis import equal_compression
-from survey_lib.analysis.equal_compression import (
-    against,
+from survey_lib.analysis import statistics
+from survey_lib.analysis.statistics import (
     compare,
     contrast,
+    crossed_interval,
     difference,
     gain_over_twin,
     gaps,
 )
-from survey_lib.analysis.statistics import crossed_interval
 
 
 def runs(lines: dict[str, dict[float, float]], seed: int = 0) -> pd.DataFrame:
@@ -46,14 +45,14 @@ def test_the_interval_counts_seeds_not_points():
         runs({"a": {2: 0.9, 8: 0.9}, "b": {2: 0.9 + gap, 8: 0.9 + gap}}, seed)
         for seed, gap in enumerate((0.01, 0.02, 0.03))
     ]
-    row = against(pd.concat(frames, ignore_index=True), lambda structure: "a").iloc[0]
-    assert row["n"] == 3 and row["mean"] == pytest.approx(0.02)
-    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3))
+    found = difference(pd.concat(frames, ignore_index=True), "b", "a", "compression")
+    assert found.n == 3 and found.mean == pytest.approx(0.02)
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3))
 
 
 def test_one_seed_gives_a_difference_without_an_interval():
-    row = against(runs({"a": {2: 0.9, 8: 0.7}, "b": {2: 0.8, 8: 0.7}}), lambda structure: "a").iloc[0]
-    assert row["mean"] == pytest.approx(-0.05) and math.isnan(row["low"])
+    found = difference(runs({"a": {2: 0.9, 8: 0.7}, "b": {2: 0.8, 8: 0.7}}), "b", "a", "compression")
+    assert found.mean == pytest.approx(-0.05) and math.isnan(found.low)
 
 
 def test_the_common_range_is_stated_and_nothing_is_extrapolated():
@@ -104,14 +103,14 @@ def test_stored_answers_widen_the_interval_to_test_examples(monkeypatch):
         for seed in range(3)
         for side in range(2)
     }
-    monkeypatch.setattr(equal_compression.store, "published_records", lambda study: records)
-    equal_compression.by_example.cache_clear()
+    monkeypatch.setattr(statistics.store, "published_records", lambda study: records)
+    statistics.by_example.cache_clear()
     expected = crossed_interval(right[:, 0].astype(float) - right[:, 1])
     assert vars(compare(weighted)) == pytest.approx(vars(expected))
     del records["21"]
-    equal_compression.by_example.cache_clear()
-    assert compare(weighted).over == "seeds"
-    equal_compression.by_example.cache_clear()
+    statistics.by_example.cache_clear()
+    assert compare(weighted).examples == 0
+    statistics.by_example.cache_clear()
 
 
 def test_the_losses_of_texts_widen_the_interval_as_answers_do(monkeypatch):
@@ -121,21 +120,11 @@ def test_the_losses_of_texts_widen_the_interval_as_answers_do(monkeypatch):
     frame = frame.assign(study="toy", loss=losses.mean(2).flatten())
     weighted = contrast(frame[frame["method"] == "a"], frame[frame["method"] == "b"])
     records = {key: {"losses": losses[seed, "ab".index(side)].tolist()} for key, seed, side in rows}
-    monkeypatch.setattr(equal_compression.store, "published_records", lambda study: records)
-    equal_compression.by_example.cache_clear()
+    monkeypatch.setattr(statistics.store, "published_records", lambda study: records)
+    statistics.by_example.cache_clear()
     expected = crossed_interval(losses[:, 0] - losses[:, 1])
     assert vars(compare(weighted, "loss")) == pytest.approx(vars(expected))
-    equal_compression.by_example.cache_clear()
-
-
-def test_the_table_of_differences_is_corrected_as_one_family():
-    frames = [
-        runs({"a": {2: 0.5}, "b": {2: 0.6 + 0.01 * seed}, "c": {2: 0.5 + 0.02 * (seed - 1)}}, seed)
-        for seed in range(3)
-    ]
-    table = against(pd.concat(frames, ignore_index=True), lambda structure: "a").set_index("method")
-    assert table.loc["b", "corrected"] == pytest.approx(2 * table.loc["b", "p"])
-    assert table.loc["c", "p"] == table.loc["c", "corrected"] == 1
+    statistics.by_example.cache_clear()
 
 
 def recovered(**changes) -> dict:

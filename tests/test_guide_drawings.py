@@ -9,7 +9,9 @@ import pytest
 from survey_lib.analysis import recommendations
 from survey_lib.figures import comparisons
 
-BRANCH = recommendations.Branch("small", "toy", "method != 'dense'", at=4)
+BRANCH = {"need": "small", "study": "toy", "where": "method != 'dense'", "at": 4}
+
+NOW = {"where": "method == 'l1-filter'", "x": "speedup_theoretical", "recover": False}
 
 
 def runs(noise: float = 0.0, longer: float = 0.0) -> pd.DataFrame:
@@ -73,22 +75,18 @@ def test_with_one_seed_all_tie():
 
 
 def test_without_recovery_the_accuracy_after_the_cut_counts():
-    branch = recommendations.Branch(
-        "now", "toy", "method == 'l1-filter'", "speedup_theoretical", 4, recover=False
-    )
+    branch = BRANCH | NOW
     assert recommendations.settle(runs(), (branch,))["lost"].iloc[0] == pytest.approx(45.05)
 
 
 def test_statistics_that_were_measured_again_count_where_there_are_any():
-    branch = recommendations.Branch(
-        "now", "toy", "method == 'l1-filter'", "speedup_theoretical", 4, recover=False
-    )
+    branch = BRANCH | NOW
     again = runs().assign(recalibrated_accuracy=lambda table: table["pruned_accuracy"] + 0.1)
     assert recommendations.settle(again, (branch,))["lost"].iloc[0] == pytest.approx(35.05)
 
 
 def test_needs_without_runs_are_left_out_and_none_at_all_is_an_error():
-    other = recommendations.Branch("other", "nowhere", "method != 'dense'")
+    other = BRANCH | {"need": "other", "study": "nowhere"}
     assert set(recommendations.settle(runs(), (BRANCH, other))["need"]) == {"small"}
     with pytest.raises(ValueError, match="no runs of nowhere"):
         recommendations.settle(runs(), (other,))

@@ -19,7 +19,7 @@ from survey_lib.cli import main, reproduce
 from survey_lib.course import classroom, notebooks
 from survey_lib.experiment import files
 from survey_lib.figures import catalogue
-from survey_lib.site import source as site
+from survey_lib.site import generate as site
 
 FIXTURES = Path(__file__).parent / "fixtures"
 COMMANDS = {

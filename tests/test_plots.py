@@ -18,7 +18,7 @@ from survey_lib.analysis.tables import finished
 from survey_lib.catalogue import METHODS as CATALOGUE
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing, save_figure
-from survey_lib.charts.looks import COLOURS, HOME
+from survey_lib.charts.plots import COLOURS, HOME
 from survey_lib.figures import comparisons
 from survey_lib.figures.catalogue import FIGURES, THUMBNAILS, cite, figure, find
 from survey_lib.repository import REPOSITORY
@@ -105,7 +105,7 @@ def test_n_is_printed_and_fewer_than_three_seeds_is_said_on_the_face():
 
 def test_two_runs_of_one_seed_at_one_point_are_refused():
     frame = one_model(results())
-    with pytest.raises(ValueError, match="choose one value first of: recovery"):
+    with pytest.raises(ValueError, match="choose one setting first"):
         plots.spread(
             pd.concat([frame.assign(recovery="none"), frame.assign(recovery="finetune")]), "compression"
         )

@@ -21,12 +21,10 @@ from survey_lib.catalogue import METHODS
 from survey_lib.course import lesson
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.figures.catalogue import FIGURES
-from survey_lib.site import cards
-from survey_lib.site.cards import card, formulas, source
-from survey_lib.site.literature_tables import numbers_table, paper, papers_table, reported, title
-from survey_lib.site.source import figure_page, methods_table
-from survey_lib.site.webbook import for_web
-from survey_lib.site.webtable import html_table, plain
+from survey_lib.site import pages
+from survey_lib.site.generate import figure_page, methods_table
+from survey_lib.site.pages import card, formulas, numbers_table, paper, papers_table, reported, source, title
+from survey_lib.site.web import for_web, html_table, plain
 
 HOSTILE = '<script>alert("x")</script> & `tick` ```'
 
@@ -90,7 +88,7 @@ def test_card_shows_formula_code_paper_numbers_and_own_results():
         "notebooks/07_filter_pruning.ipynb",
     ):
         assert part in text
-    mean = cards.published()["comparison"].query("method == 'fpgm' and sparsity == 0.55")["accuracy"].mean()
+    mean = pages.published()["comparison"].query("method == 'fpgm' and sparsity == 0.55")["accuracy"].mean()
     assert f"<td>{mean:.4g}</td>" in text
 
 
@@ -134,12 +132,12 @@ def test_reported_numbers_put_the_authors_first():
 
 def test_scans_of_one_layer_are_no_result_of_a_method(monkeypatch):
     frame = pd.DataFrame({"method": ["magnitude", "magnitude"], "layer": [None, "conv1"], "status": "done"})
-    monkeypatch.setattr(cards, "finished", lambda name, local: frame)
-    cards.published.cache_clear()
+    monkeypatch.setattr(pages, "finished", lambda name, local: frame)
+    pages.published.cache_clear()
     try:
-        assert all(len(rows) == 1 for rows in cards.published().values())
+        assert all(len(rows) == 1 for rows in pages.published().values())
     finally:
-        cards.published.cache_clear()
+        pages.published.cache_clear()
 
 
 def test_tables_of_the_literature_hold_every_row():
@@ -179,7 +177,7 @@ def notebook(*cells) -> nbformat.NotebookNode:
 def test_notebook_on_the_site_links_files_and_folds_solutions():
     markdown = nbformat.v4.new_markdown_cell("## A head\n[how](../CONTRIBUTING.md), [02](02_x.ipynb)")
     picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
-    code = nbformat.v4.new_code_cell("# BEGIN SOLUTION\nx = 1\n# END SOLUTION", outputs=[picture])
+    code = nbformat.v4.new_code_cell("x = 1", outputs=[picture], metadata={"tags": ["solution"]})
     plain = nbformat.v4.new_code_cell("x = 2")
     text, solution, other = for_web(notebook(markdown, code, plain), "https://host/blob").cells
     assert "[how](https://host/blob/CONTRIBUTING.md), [02](02_x.ipynb)" in text.source
@@ -204,7 +202,7 @@ def test_every_page_of_docs_is_in_the_contents():
         "index",
         "methods",
         "reading_the_code",
-    }  # see source.py
+    }  # see generate.py
     assert written <= set(contents), f"add to a toctree of docs/index.md: {written - set(contents)}"
 
 

@@ -19,9 +19,8 @@ import pytest
 from survey_lib.analysis import literature
 from survey_lib.analysis.address import address as where
 from survey_lib.catalogue import METHODS
-from survey_lib.site.cards import card
-from survey_lib.site.literature_tables import numbers_table, papers_table
-from survey_lib.site.readme import README
+from survey_lib.site.generate import README
+from survey_lib.site.pages import card, numbers_table, papers_table
 
 SITE = Path(__file__).parents[1] / "build" / "site"
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from survey_lib.charts.looks import GREY
+from survey_lib.charts.plots import GREY
 from survey_lib.figures import weights
 
 

@@ -1,14 +1,14 @@
 """What the course claims: comparisons between runs of published studies, corrected for how many there are."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import yaml
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 
-from survey_lib.analysis.equal_compression import compare, contrast, gaps
-from survey_lib.analysis.statistics import holm
+from survey_lib.analysis.statistics import compare, contrast, gaps, holm
 from survey_lib.catalogue import METHODS
 from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.sweeps import store
@@ -22,7 +22,7 @@ LESS_IS_BETTER = ("loss", "ece", "divergence")
 ALPHA = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={"extra": "forbid"})
 class Claim:
     """A comparison the course makes: `first` minus `second`, seed by seed, among the runs of `where`.
 
@@ -58,20 +58,8 @@ class Claim:
 
 
 def claims() -> dict[str, Claim]:
-    """Every claim of data/claims.yaml by its name.
-
-    Raises
-    ------
-    ValueError
-        For a wrong entry, which is named.
-    """
-    found = {}
-    for name, fields in yaml.safe_load(SOURCE.read_text(encoding="utf-8")).items():
-        try:
-            found[name] = Claim(**fields | {"says": tuple(fields["says"])})
-        except (TypeError, KeyError) as error:
-            raise ValueError(f"claim {name} of {SOURCE.name}: {error}") from error
-    return found
+    """Every claim of data/claims.yaml by its name; ValueError names a wrong entry and its field."""
+    return TypeAdapter(dict[str, Claim]).validate_python(yaml.safe_load(SOURCE.read_text(encoding="utf-8")))
 
 
 def findings(declared: dict[str, Claim] | None = None) -> dict[str, dict]:
@@ -84,25 +72,19 @@ def findings(declared: dict[str, Claim] | None = None) -> dict[str, dict]:
     """
     declared, found = declared or claims(), {}
     for study in dict.fromkeys(claim.study for claim in declared.values()):
+        said = load(study).family
+        if not said:
+            raise ValueError(f"study {study} has claims, so its file must say in `family` what is compared")
         runs = store.results(study, local=False, profile="full")
         family = [name for name, claim in declared.items() if claim.study == study]
         found |= {name: measured(name, declared[name], runs) for name in family}
         corrected = holm(pd.Series({name: found[name]["p"] for name in family}))
         for name in family:
             found[name]["corrected"] = float(f"{corrected[name]:.3g}")
-            found[name] |= {"family": _family(study), "family_size": len(family)}
+            found[name] |= {"family": said, "family_size": len(family)}
             found[name]["verdict"] = _verdict(declared[name], found[name])
             found[name]["statement"] = _statement(declared[name], found[name])
     return {name: found[name] for name in declared}
-
-
-def _family(study: str) -> str:
-    sentence = load(study).family
-    if not sentence:
-        raise ValueError(
-            f"study {study} has claims, so data/studies/{study}.yaml must say in `family` what is compared"
-        )
-    return sentence
 
 
 def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
@@ -130,13 +112,10 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
     weighted = contrast(*sides, claim.along)
     seeds = weighted["seed"].nunique()
     if seeds < SEEDS:
-        raise ValueError(
-            f"claim {name}: {seeds} seeds have both sides, {SEEDS} are needed; sides hold "
-            f"{[len(side) for side in sides]} runs of study {claim.study}"
-        )
+        raise ValueError(f"claim {name}: {seeds} seeds have both sides, {SEEDS} are needed")
     scale = UNITS[claim.unit]
     estimate = compare(weighted, claim.metric)
-    mean, low, high = (round(scale * value, 4) for value in (estimate.mean, estimate.low, estimate.high))
+    gap = {name: round(scale * getattr(estimate, name), 4) for name in ("mean", "low", "high")}
     ends = (weighted["low"].max(), weighted["high"].min()) if claim.along else ()  # of every seed's range
     return {
         "study": claim.study,
@@ -147,11 +126,9 @@ def measured(name: str, claim: Claim, runs: pd.DataFrame) -> dict:
         "unit": claim.unit,
         "along": claim.along,
         "range": [float(f"{end:.3g}") for end in ends],
-        "mean": mean,
-        "low": low,
-        "high": high,
+        **gap,
         "p": float(f"{estimate.p:.3g}"),
-        "over": estimate.over,
+        "over": "seeds and test examples" if estimate.examples else "seeds",
         "n": estimate.n,
         "examples": estimate.examples,
         "seeds": [round(float(scale * gap), 4) for gap in gaps(weighted, claim.metric)],

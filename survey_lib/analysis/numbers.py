@@ -7,10 +7,8 @@ import pandas as pd
 
 from survey_lib.analysis import literature
 from survey_lib.analysis.claims import FILE
-from survey_lib.analysis.replication import replications
 from survey_lib.analysis.tables import finished
 from survey_lib.experiment import speed
-from survey_lib.experiment.sweeps import results_table
 from survey_lib.lookup import known
 
 
@@ -40,7 +38,7 @@ def finding(name: str) -> SimpleNamespace:
     return SimpleNamespace(**stored[known("finding", name, stored)])
 
 
-def level(study: str, where: str, metric: str = "accuracy", stage: str = "recovered") -> SimpleNamespace:
+def level(study: str, where: str, metric: str = "accuracy") -> SimpleNamespace:
     """The level that published runs of one configuration reach: mean, std and n over its seeds.
 
     Parameters
@@ -50,32 +48,25 @@ def level(study: str, where: str, metric: str = "accuracy", stage: str = "recove
     where : str
         Pandas query on the table that leaves one run a seed.
     metric : str, default 'accuracy'
-        A column.
-    stage : str, default 'recovered'
-        Recovered (the end of a run), or pruned, dense and others, which read the column
-        `pruned_accuracy`.
+        A column; `accuracy` is that at the end of a run, `pruned_accuracy` that right after the cut.
 
     Raises
     ------
     ValueError
-        Unless `where` leaves one run a seed; the text names what still differs.
+        Unless `where` leaves one run a seed.
 
     Examples
     --------
     >>> level("comparison", "method == 'dense' and recovery == 'none'").n
     3
     """
-    column = metric if stage == "recovered" else f"{stage}_{metric}"
     runs = finished(study, local=False, profile="full").query(where)
-    if column not in runs or runs[column].isna().any():
-        raise ValueError(f"study {study} has no {column!r} for these runs; columns: {', '.join(runs)}")
+    if metric not in runs or runs[metric].isna().any():
+        raise ValueError(f"study {study} has no {metric!r} for these runs; columns: {', '.join(runs)}")
     if runs.empty or runs["seed"].duplicated().any():
-        values = runs[list(results_table.CONFIG)].drop(columns="seed").nunique(dropna=False)
-        raise ValueError(
-            f"a level needs one run a seed; {where!r} leaves {len(runs)} runs of {runs['seed'].nunique()} "
-            f"seeds of study {study}, which differ in: {', '.join(values[values > 1].index) or 'method only'}"
-        )
-    return SimpleNamespace(mean=float(runs[column].mean()), std=float(runs[column].std()), n=len(runs))
+        seeds = f"{len(runs)} runs of {runs['seed'].nunique()} seeds of study {study}"
+        raise ValueError(f"a level needs one run a seed; {where!r} leaves {seeds}")
+    return SimpleNamespace(mean=float(runs[metric].mean()), std=float(runs[metric].std()), n=len(runs))
 
 
 def published(paper: str, **fields: object) -> SimpleNamespace:
@@ -91,7 +82,7 @@ def published(paper: str, **fields: object) -> SimpleNamespace:
     Raises
     ------
     ValueError
-        Unless exactly one row is left; the text lists those that are.
+        Unless exactly one row is left.
 
     Examples
     --------
@@ -101,10 +92,7 @@ def published(paper: str, **fields: object) -> SimpleNamespace:
     rows, key = literature.published(), {"paper_key": paper} | fields
     rows = rows[(rows[list(key)] == pd.Series(key)).all(axis=1)]
     if len(rows) != 1:
-        shown = rows[["method", "dataset", "model", "sparsity_pct", "flops_reduction_pct"]].head(5)
-        raise ValueError(
-            f"{paper} with {fields} must be one published row, found {len(rows)}:\n{shown.to_string()}"
-        )
+        raise ValueError(f"{paper} with {fields} must be one published row, found {len(rows)}")
     return SimpleNamespace(**rows.iloc[0])
 
 
@@ -128,11 +116,7 @@ def baseline(dataset: str, model: str) -> SimpleNamespace:
     >>> int(baseline("CIFAR-10", "ResNet-56").count)
     13
     """
-    rows = literature.baselines()
-    rows.index = rows["dataset"] + " " + rows["model"]
-    return SimpleNamespace(
-        **rows.loc[known("network with three baselines", f"{dataset} {model}", rows.index)]
-    )
+    return SimpleNamespace(**literature.baselines().set_index(["dataset", "model"]).loc[(dataset, model)])
 
 
 def replication(target: str) -> SimpleNamespace:
@@ -140,18 +124,12 @@ def replication(target: str) -> SimpleNamespace:
 
     Errors are in percent, differences in points.
 
-    Raises
-    ------
-    ValueError
-        For a target without published runs.
-
     Examples
     --------
     >>> replication("dst-300-ref").verdict
     'replicated'
     """
-    rows = replications()
-    return SimpleNamespace(**rows.loc[known("replication", target, rows.index)])
+    return SimpleNamespace(**literature.replications().loc[target])
 
 
 def listed(table: str, where: str = "index == index") -> int:
@@ -160,7 +138,7 @@ def listed(table: str, where: str = "index == index") -> int:
     Parameters
     ----------
     table : str
-        papers, published, tools, audit or replications.
+        papers or replications.
     where : str, default 'index == index'
         Pandas query.
 
@@ -169,9 +147,7 @@ def listed(table: str, where: str = "index == index") -> int:
     >>> listed("papers", "key == 'lecun1989optimal'")
     1
     """
-    tables = {name: getattr(literature, name) for name in ("papers", "published", "tools", "audit")}
-    tables["replications"] = replications
-    return len(tables[known("table", table, tables)]().query(where))
+    return len(getattr(literature, table)().query(where))
 
 
 def timing(model: str, variant: str, runtime: str = "eager", batch: int = 16) -> SimpleNamespace:
@@ -204,9 +180,7 @@ def timing(model: str, variant: str, runtime: str = "eager", batch: int = 16) ->
     key = {"model": model, "variant": variant, "runtime": runtime, "batch": batch, "threads": 1}
     rows = table[(table[list(key)] == pd.Series(key)).all(axis=1)]
     if len(rows) != 1:
-        raise ValueError(
-            f"no timing of {key}; timed: {sorted(set(table['variant']))} in {sorted(set(table['runtime']))}"
-        )
+        raise ValueError(f"no timing of {key}; timed variants: {', '.join(sorted(set(table['variant'])))}")
     return SimpleNamespace(**rows.iloc[0])
 
 

@@ -1,17 +1,21 @@
-"""Differences and rankings of methods, with the uncertainty of seeds and of test examples."""
+"""Differences between methods at equal size, MACs or budget, with the uncertainty of seeds and of test examples."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit  # of Student; scipy.stats takes half a second to import
 
-BLOCK = ["data", "model", "seed"]
-FEWEST_BLOCKS, FEWEST_IMAGES = 10, 2500  # for a critical difference
+from survey_lib.experiment.records import unpack
+from survey_lib.experiment.sweeps import store
+
+POINTS = 50  # of the grid on which two curves are subtracted
+TWIN = ["data", "model", "seed", "epochs", "lr", "recovery", "recovery_epochs", "recovery_lr", "rewind_epoch"]
 
 
 class TooFew(ValueError):
-    """Fewer seeds or blocks than a statistic needs, as with the one seed of a quick profile."""
+    """Fewer seeds than a statistic needs, as with the one seed of a quick profile."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,6 @@ class Estimate:
     n: int
     examples: int = 0
 
-    @property
-    def over(self) -> str:
-        """What the interval covers."""
-        return "seeds and test examples" if self.examples else "seeds"
-
 
 def interval(gaps: pd.Series) -> Estimate:
     """Mean of paired differences with Student's 95 % interval over seeds, ± t · s / √n; nan for one seed.
@@ -42,8 +41,8 @@ def interval(gaps: pd.Series) -> Estimate:
     Examples
     --------
     >>> found = interval(pd.Series([0.01, 0.02, 0.03]))
-    >>> f"{found.mean:.4f} to {found.high:.4f}, n = {found.n}, over {found.over}"
-    '0.0200 to 0.0448, n = 3, over seeds'
+    >>> f"{found.mean:.4f} to {found.high:.4f}, n = {found.n}"
+    '0.0200 to 0.0448, n = 3'
     """
     n = len(gaps)
     variance = gaps.var(ddof=1) / n if n > 1 else np.nan
@@ -100,53 +99,159 @@ def holm(p_values: pd.Series) -> pd.Series:
     return steps.reindex(p_values.index)
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """Mean rank of each method (1 = best), blocks, Friedman's p, and Nemenyi's critical difference.
+def contrast(first: pd.DataFrame, second: pd.DataFrame, along: str = "") -> pd.DataFrame:
+    """The runs of both sides with a `weight` each, for differences at equal compression.
 
-    The critical difference is nan with fewer than ten blocks, or fewer than 2,500 test images (`test_n`) in one of
-    them: it would rest on too little. Records that do not say how many they had count as few.
-    """
-
-    ranks: pd.Series
-    blocks: int
-    p_value: float
-    critical_difference: float
-
-
-def ranking(frame: pd.DataFrame) -> Ranking:
-    """Mean ranks by accuracy over independent blocks at equal compression (Demšar 2006).
-
-    The critical difference is CD = q_α · √(k (k + 1) / (6 N)), k methods, N blocks, α = 0.05. A block is a
-    seed of one data set and model, judged at the strongest compression that all its methods reach. Sparsities
-    of one seed share a dense network, so they are not blocks. Ties share the mean of their ranks.
+    Weighted metrics of a seed add up to first minus second. Without `along`, a side is the mean of its runs
+    of the seed. Along x, a side is its curve, interpolated between its runs and averaged over the x that both
+    curves cover, `low` to `high`; x counts by its logarithm. Nothing is extrapolated:
+    seeds without a common range, or with one side only, are left out.
 
     Parameters
     ----------
-    frame : pd.DataFrame
-        Table of runs.
+    first : pd.DataFrame
+        Runs of the one side.
+    second : pd.DataFrame
+        Runs of the other.
+    along : str, default ''
+        x: compression, speedup_theoretical or training_macs.
 
     Raises
     ------
     ValueError
-        For fewer than three methods.
-    TooFew
-        For fewer than two blocks.
+        Where the runs are of several data sets, or those of a side of several models.
     """
-    from scipy import stats  # only here, see above
+    both = pd.concat([first, second])
+    for name, rows in (("data", both), ("model", first), ("model", second)):
+        if name in rows and rows[name].nunique() > 1:
+            several = ", ".join(sorted(set(rows[name])))
+            raise ValueError(f"a side needs runs of one {name}, and both sides the same data; got {several}")
+    parts = []
+    for seed in sorted(set(first["seed"]) & set(second["seed"])):
+        sides = [side[side["seed"] == seed] for side in (first, second)]
+        places = [np.log(side[along].to_numpy(float)) if along else np.zeros(len(side)) for side in sides]
+        low, high = max(place.min() for place in places), min(place.max() for place in places)
+        if low <= high:
+            grid = np.linspace(low, high, POINTS if along else 1)
+            for side, place, sign in zip(sides, places, (1, -1), strict=True):
+                weight = sign * _shares(place, grid)
+                parts.append(side.assign(weight=weight, low=np.exp(low), high=np.exp(high)))
+    none = both.iloc[:0].assign(weight=0.0, low=0.0, high=0.0)
+    return pd.concat(parts, ignore_index=True) if parts else none
 
-    values = pd.DataFrame({block: at_compression(rows) for block, rows in frame.groupby(BLOCK)}).T
-    ranks = values.dropna().rank(axis=1, ascending=False)
-    n, methods = ranks.shape
-    if methods < 3:
-        raise ValueError(f"a ranking needs 3 methods; got {', '.join(ranks.columns)}")
-    if n < 2:
-        raise TooFew(f"a ranking needs two blocks (seed, data, model) with every method; got {n}")
-    q = stats.studentized_range.ppf(0.95, methods, np.inf) / np.sqrt(2)
-    enough = n >= FEWEST_BLOCKS and frame["test_n"].fillna(0).min() >= FEWEST_IMAGES
-    distance = q * np.sqrt(methods * (methods + 1) / (6 * n)) if enough else np.nan
-    p_value = stats.friedmanchisquare(*ranks.to_numpy().T).pvalue
-    return Ranking(ranks.mean().sort_values(), n, float(p_value), float(distance))
+
+def _shares(places: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Share of each run in the mean of its interpolated curve over the grid; runs at equal x divide theirs."""
+    points, which, count = np.unique(places, return_inverse=True, return_counts=True)
+    shares = np.array([np.interp(grid, points, one).mean() for one in np.eye(len(points))])
+    return shares[which] / count[which]
+
+
+def gaps(weighted: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
+    """First minus second of each seed, from the runs of `contrast`.
+
+    Parameters
+    ----------
+    weighted : pd.DataFrame
+        What `contrast` returned.
+    metric : str, default 'accuracy'
+        A column or an expression of columns.
+    """
+    return (weighted.eval(metric) * weighted["weight"]).groupby(weighted["seed"]).sum()
+
+
+def compare(weighted: pd.DataFrame, metric: str = "accuracy") -> Estimate:
+    """The mean gap of the runs of `contrast`, with an interval over seeds and test examples.
+
+    The interval covers seeds only where the records hold no value for each test example.
+
+    Parameters
+    ----------
+    weighted : pd.DataFrame
+        What `contrast` returned.
+    metric : str, default 'accuracy'
+        A column or an expression of columns.
+    """
+    by_seed = gaps(weighted, metric)
+    values = by_example(weighted["study"].iloc[0], metric) if "study" in weighted and len(by_seed) > 1 else {}
+    if not values or set(weighted["key"]) - values.keys():
+        return interval(by_seed)
+    examples = [
+        sum(row.weight * values[row.key] for row in runs.itertuples()) for _, runs in weighted.groupby("seed")
+    ]
+    return crossed_interval(np.array(examples))
+
+
+def difference(
+    runs: pd.DataFrame, first: str, second: str, along: str = "", metric: str = "accuracy"
+) -> Estimate:
+    """The mean gap between two methods of a table of runs.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Runs of one data set and one model.
+    first, second : str
+        Names of the methods; the second is subtracted.
+    along : str, default ''
+        As in `contrast`.
+    metric : str, default 'accuracy'
+        A column or an expression of columns.
+    """
+    sides = (runs[runs["method"] == name] for name in (first, second))
+    return compare(contrast(*sides, along), metric)
+
+
+@cache
+def by_example(study: str, metric: str = "accuracy") -> dict[str, np.ndarray]:
+    """Which test examples were right, or the loss of each text, for the published runs of a study that hold it.
+
+    Parameters
+    ----------
+    study : str
+        Name of the study.
+    metric : str, default 'accuracy'
+        Accuracy or loss (at the end of the run), or the accuracy of a stage, as pruned_accuracy; others have
+        none.
+
+    Returns
+    -------
+    dict[str, np.ndarray]
+        Run key -> (n,) bool, or nats a token.
+    """
+    stage = "recovered" if metric == "accuracy" else metric.removesuffix("_accuracy")
+    found = {}
+    for key, record in store.published_records(study).items():
+        test = record.get("metrics", {}).get(stage, {}).get("test", {})
+        if "correct" in test:
+            found[key] = unpack(test["correct"], test["n"])
+        if metric == "loss" and record.get("losses"):
+            found[key] = np.array(record["losses"])
+    return found
+
+
+def gain_over_twin(runs: pd.DataFrame) -> pd.DataFrame:
+    """Every recovered run with the accuracy of its dense `twin` and its `gain` over it.
+
+    The twin is the dense network of the same seed, data and model that had the same extra epochs at the same
+    rate; without it, pruning would be credited with the training. Networks trained from scratch have none.
+
+    Raises
+    ------
+    ValueError
+        For a run without a twin, or with several; the text names the first.
+    """
+    dense = runs["method"] == "dense"
+    pruned = runs[~dense & (runs["recovery"] != "none") & ~runs["recovery"].str.startswith("scratch")]
+    twins = runs[dense].groupby(TWIN)["accuracy"].agg(twin="mean", twins="size").reset_index()
+    found = pruned.merge(twins, "left", TWIN)
+    for row in found[found["twins"] != 1].itertuples():
+        asked = ", ".join(f"{name} {getattr(row, name)}" for name in TWIN)
+        raise ValueError(
+            f"{row.method}, run {row.key}: one dense twin is needed ({asked}); found "
+            f"{np.nan_to_num(row.twins):.0f}. Add it to the study: method dense, recovery {row.recovery}"
+        )
+    return found.drop(columns="twins").assign(gain=found["accuracy"] - found["twin"])
 
 
 def at_compression(

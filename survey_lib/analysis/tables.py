@@ -13,7 +13,7 @@ POINT = ["data", "model", "method", "sparsity", "seed"]
 VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer")
 VARIANTS += ("ticket", "rounds", "recovery_epochs", "epochs", "lr", "when", "asked_macs", *LATER)
 INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
-TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mnist": 10_000}  # images
+TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mnist": 10_000}  # images, for records of schema 1
 
 
 def matching(
@@ -154,62 +154,53 @@ def study_card(table: pd.DataFrame) -> str:
     """What a reader must know to judge a figure of these runs, as a Markdown table, from their records.
 
     The sampling error is the binomial standard error of the mean accuracy, √(a (1 − a) / n), in points; for the
-    language model, the standard error of a run's loss over its texts, in nats.
-
-    Raises
-    ------
-    ValueError
-        Where a run of the table is neither published nor among those of this machine.
+    language model, the standard error of a run's loss over its texts, in nats. Epochs and rate of the recovery are
+    those of fine-tuning: after a rewind, or with new weights, the recipe counts.
     """
     if table.empty:
         return "*This profile has no run for this figure.*"
-    study, keys = table["study"].iloc[0], set(table["key"])
+    study, keys = table["study"].iloc[0], sorted(set(table["key"]))
     found = store.published_records(study)
-    if not keys <= found.keys():
+    if not found.keys() >= set(keys):
         found = store.local_records(study) | found
-    runs = [run for key, run in found.items() if key in keys]
-    if len(runs) < len(keys):
-        missing = f"{len(keys) - len(runs)} of {len(keys)} runs"
-        raise ValueError(f"{missing} are neither published nor on this machine; see: survey status {study}")
+    runs = [found[key] for key in keys]
     configs = [run["config"] for run in runs]
+    tuned = [config for config in configs if config["recovery"] == "finetune"]
 
-    def of(name: str) -> str:
+    def of(name: str, configs: list[dict] = configs) -> str:
         return ", ".join(map(str, sorted({config[name] for config in configs})))
 
-    tests = _test_examples(runs)
-    images = {
-        entry["examples"] // entry["epochs"] for run in runs for entry in run["ledger"] if entry["epochs"]
-    }
-    accuracy = table["accuracy"].mean()
-    error = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in sorted(tests))
-    kind, measured, texts = "examples", "an accuracy", [run["losses"] for run in runs if run.get("losses")]
-    if texts:
-        kind, measured = f"tokens of {len(texts[0])} texts", "a loss"
-        error = f"{fmean(stdev(losses) / len(losses) ** 0.5 for losses in texts):.3f} nats"
-    recovery = f"{of('recovery')}; {of('recovery_epochs')} epochs, rate {of('recovery_lr')}"
+    recipe = f"{of('epochs')} epochs, {of('optimizer')}, {of('lr_schedule')}, rate {of('lr')}, "
+    recipe += f"batch {of('batch_size')}, weight decay {of('weight_decay')}"
+    recovery = f"; {of('recovery_epochs', tuned)} epochs, rate {of('recovery_lr', tuned)}" if tuned else ""
+    trained = {part["examples"] // part["epochs"] for run in runs for part in run["ledger"] if part["epochs"]}
+    training = f"{_numbers(trained)} training and " if trained else ""
+    tests, kind, error = _sampling_error(runs, table["accuracy"].mean())
     rows = {
-        "data": f"{of('data')}; {f'{_numbers(images)} training and ' if images else ''}{_numbers(tests)} test {kind}",
+        "data": f"{of('data')}; {training}{_numbers(tests)} test {kind}",
         "network": of("model"),
-        "recipe": f"{of('epochs')} epochs, {of('optimizer')}, {of('lr_schedule')}, rate {of('lr')}, "
-        f"batch {of('batch_size')}, weight decay {of('weight_decay')}"
-        if images
-        else "nothing is trained",
-        "recovery": "none" if of("recovery") == "none" else recovery,
+        "recipe": recipe if trained else "nothing is trained",
+        "recovery": of("recovery") + recovery,
         "seeds": f"{len({config['seed'] for config in configs})} ({of('seed')})",
-        f"sampling error of {measured}": error,
-        "runs": f"{len(keys)} of study {study}: {', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''}",
+        **error,
+        "runs": f"{len(keys)} of study {study}: {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}",
     }
-    gpus = {run["environment"]["machine"] for run in runs if run["config"]["device"] != "cpu"}
+    gpus = [run["environment"]["machine"] for run in runs if run["config"]["device"] != "cpu"]
     if gpus:
-        share = sum(config["device"] != "cpu" for config in configs)
-        rows["computed on"] = f"{', '.join(sorted(gpus))} ({share} of {len(runs)} runs), else a CPU core"
+        machines = ", ".join(sorted(set(gpus)))
+        rows["computed on"] = f"{machines} ({len(gpus)} of {len(runs)} runs), else a CPU core"
     return markdown(pd.DataFrame({"of this figure": rows.keys(), "": rows.values()}))
 
 
-def _test_examples(runs: list[dict]) -> set[int]:
-    """As the records say; those of schema 1 do not, so there it is the size of the data set's test part."""
-    stored = {run["metrics"]["recovered"]["test"].get("n") for run in runs} - {None}
-    return stored or {TESTS[name] for name in TESTS.keys() & {run["config"]["data"] for run in runs}}
+def _sampling_error(runs: list[dict], accuracy: float) -> tuple[set[int], str, dict[str, str]]:
+    """How many test examples there are and of which kind, and the row of the card that states their error."""
+    tests = {run["metrics"]["recovered"]["test"].get("n") or TESTS[run["config"]["data"]] for run in runs}
+    texts = [run["losses"] for run in runs if run.get("losses")]
+    if texts:
+        error = fmean(stdev(losses) / len(losses) ** 0.5 for losses in texts)
+        return tests, f"tokens of {len(texts[0])} texts", {"sampling error of a loss": f"{error:.3f} nats"}
+    errors = ", ".join(f"{100 * (accuracy * (1 - accuracy) / n) ** 0.5:.1f} points" for n in sorted(tests))
+    return tests, "examples", {"sampling error of an accuracy": errors}
 
 
 def _numbers(found: set[int]) -> str:

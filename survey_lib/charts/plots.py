@@ -1,21 +1,27 @@
-"""Plots of results in one house style. They take a results table and draw on axes; none imports torch.
+"""Plots of results and parts of schematic drawings in one house style. They draw on axes; none imports torch.
 
-The dense level is a dashed line, random is grey. Mean and spread over seeds are a line and a band; n is printed, and
-n < 3 is said on the plot's face.
+Every method has one colour and one marker, the same in all figures of the course. The dense level is a dashed line,
+random is grey. Mean and spread over seeds are a line and a band; n is printed, and n < 3 is said on the plot's face.
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from survey_lib.charts.looks import DENSE, GREY, MARKERS, PALE, PALETTE, looks  # noqa: F401
-
+COLOURS: dict[str, dict[str, str]] = yaml.safe_load(Path(__file__).with_name("colours.yaml").read_text())
+PALETTE = tuple(COLOURS)[:7]
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+GREY, PALE, DENSE, EMPTY = "#999999", "#DDDDDD", "#222222", "#F2F2F2"
+RANDOM_MARKERS = "x+*1234"
+HOME = {name: (colour, marker) for colour, names in COLOURS.items() for name, marker in names.items()}
 LABELS = {
     "accuracy": "test accuracy",
     "error": "test error",
@@ -23,8 +29,8 @@ LABELS = {
     "speedup_theoretical": "theoretical speed-up (dense / kept MACs)",
     "sparsity": "sparsity (fraction removed)",
 }
-SETTINGS = ("data", "model", "pattern", "scope", "schedule", "recovery", "recovery_lr", "profile")
 MINIMUM_SEEDS = 3
+SIGNIFICANT = 0.05
 
 
 def house_style() -> None:
@@ -46,6 +52,36 @@ def headline(figure: Figure, text: str) -> None:
     figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=10, weight="bold")
 
 
+def looks(methods: Iterable[str]) -> dict[str, dict]:
+    """Colour and marker of each method: fixed by its name, grey for random, and no two share both.
+
+    A variant ("snip shuffled", "nm-magnitude:2:4") has the colour of its method and, beside it, another
+    marker.
+
+    Examples
+    --------
+    >>> looks(["fpgm", "random"])["random"]["color"]
+    '#999999'
+    """
+    styles: dict[str, dict] = {}
+    for name in sorted(methods, key=lambda name: (name not in HOME, name)):
+        colour, marker = _home(name)
+        markers = RANDOM_MARKERS if colour == GREY else MARKERS
+        start = markers.index(marker)
+        markers = markers[start:] + markers[:start]
+        free = ({"color": one, "marker": mark} for one in (colour, *COLOURS) for mark in markers)
+        styles[name] = next(style for style in free if style not in styles.values())
+    return {name: styles[name] for name in sorted(styles)}
+
+
+def _home(name: str) -> tuple[str, str]:
+    """Colour and marker that belong to a method; another name has what is free after the first."""
+    base = name.split(":")[0].split(" ")[0].strip(",")
+    if base.startswith("random"):
+        return GREY, RANDOM_MARKERS[0]
+    return HOME.get(base, (PALETTE[0], MARKERS[0]))
+
+
 def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy", by: str = "method") -> pd.DataFrame:
     """Mean, standard deviation and n over seeds of x and metric, for each line and sparsity.
 
@@ -65,12 +101,8 @@ def spread(frame: pd.DataFrame, x: str, metric: str = "accuracy", by: str = "met
     ValueError
         If a seed has two runs at one point: such settings must not be averaged.
     """
-    twice = frame.duplicated([by, "sparsity", "seed"], keep=False)
-    if twice.any():
-        differ = [name for name in SETTINGS if name in frame and frame.loc[twice, name].nunique() > 1]
-        raise ValueError(
-            f"two runs of one seed at one point; choose one value first of: {', '.join(differ) or 'key'}"
-        )
+    if frame.duplicated([by, "sparsity", "seed"]).any():
+        raise ValueError("two runs of one seed at one point: choose one setting first")
     groups = frame.groupby([by, "sparsity"], observed=True)
     table = groups.agg(x=(x, "mean"), mean=(metric, "mean"), std=(metric, "std"), n=(metric, "count"))
     return table.fillna({"std": 0.0}).reset_index()
@@ -192,3 +224,129 @@ def note_n(axes: Axes, counts: pd.Series) -> None:
         warning = f"fewer than {MINIMUM_SEEDS} seeds: no conclusion"
         middle = {"ha": "center", "va": "center", "transform": axes.transAxes, "rotation": 20}
         axes.text(0.5, 0.5, warning, fontsize=11, color=GREY, alpha=0.6, **middle)
+
+
+def intervals(
+    table: pd.DataFrame, axes: Axes, at: Sequence[float] | None = None, *, unit: float = 100, **style
+) -> None:
+    """Draw `mean` with its symmetric interval, which ends at `high`, of each row, times `unit`, and a line at zero.
+
+    A mark is hollow where the row's `corrected` p (or `verdict`) says that the difference is a tie; the grey
+    dots beside it are the row's `seeds`. Both columns may be missing. Rows are drawn from top to bottom, or
+    at `at`.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        mean, high, and perhaps corrected, verdict, seeds.
+    axes : Axes
+        Where to draw.
+    at : Sequence[float], optional
+        Where each row is drawn.
+    unit : float, default 100
+        Factor on all numbers.
+    **style
+        Of the marks and for the legend, as matplotlib takes it.
+    """
+    at = np.arange(len(table))[::-1] if at is None else np.asarray(at, dtype=float)
+    mean, high = (unit * table[name].to_numpy(float) for name in ("mean", "high"))
+    reach = np.nan_to_num(high - mean)  # a published number has no interval
+    style = {"color": PALETTE[0], "marker": "o", "markersize": 5, "linestyle": ""} | style
+    axes.errorbar(mean, at, xerr=reach, capsize=2, linewidth=1.2, **style)
+    hollow = _ties(table)
+    axes.plot(mean[hollow], at[hollow], **style | {"markerfacecolor": "white", "label": None}, zorder=3)
+    for place, seeds in zip(at, table["seeds"] if "seeds" in table else (), strict=False):
+        axes.plot(unit * np.array(seeds), [place - 0.25] * len(seeds), ".", color=GREY, markersize=3)
+    axes.axvline(0, color=DENSE, linestyle="--", linewidth=1)
+
+
+def names(table: pd.DataFrame, labels: Sequence[str], axes: Axes) -> None:
+    """Write the labels beside rows that were drawn from top to bottom.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What was drawn.
+    labels : Sequence[str]
+        One label a row.
+    axes : Axes
+        Where to draw.
+    """
+    axes.set_yticks(range(len(table)), list(labels)[::-1])
+
+
+def _ties(table: pd.DataFrame) -> np.ndarray:
+    if "verdict" in table:
+        return table["verdict"].eq("tie").to_numpy()
+    return table.get("corrected", pd.Series(0.0, table.index)).astype(float).ge(SIGNIFICANT).to_numpy()
+
+
+def box(axes: Axes, x: float, y: float, text: str, colour: str, **font) -> None:
+    """A word in a box with round corners.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    x : float
+        Middle of the box.
+    y : float
+        Middle of the box.
+    text : str
+        The word.
+    colour : str
+        Colour of the edge.
+    **font
+        How the word is written, as matplotlib takes it.
+    """
+    style = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": colour, "linewidth": 1.4}
+    axes.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 9, "bbox": style} | font)
+
+
+def layer(
+    axes: Axes, x: float, top: float, name: str, colours: Sequence[str], labels: Sequence[str] = (), **font
+) -> None:
+    """A layer as a column of channels, the first on top, each numbered on its left.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    x : float
+        Left edge.
+    top : float
+        Upper edge.
+    name : str
+        Name above the column.
+    colours : Sequence[str]
+        One a channel.
+    labels : Sequence[str], default ()
+        What is written into the channels.
+    **font
+        How name and labels are written.
+    """
+    bottoms = top - 0.5 * np.arange(1, len(colours) + 1)
+    bars = axes.barh(bottoms, 0.7, 0.44, x, align="edge", color=colours, edgecolor=GREY, linewidth=0.7)
+    if labels:
+        axes.bar_label(bars, labels, label_type="center", **font)
+    for number, bottom in enumerate(bottoms):
+        axes.text(x - 0.08, bottom + 0.21, str(number), ha="right", va="center", fontsize=8, color=GREY)
+    axes.text(x + 0.35, top + 0.12, name, ha="center", va="bottom", **font)
+
+
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], bend: float = 0.0) -> None:
+    """Data flow from one point to another.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    start : tuple[float, float]
+        Where it starts, (x, y).
+    end : tuple[float, float]
+        Where it ends, (x, y).
+    bend : float, default 0.0
+        Curves it, as a shortcut does.
+    """
+    how = {"arrowstyle": "->", "color": GREY, "linewidth": 1.2, "connectionstyle": f"arc3,rad={bend}"}
+    axes.annotate("", xy=end, xytext=start, arrowprops=how)

@@ -75,7 +75,7 @@ def text(names: tuple[str, ...], check: bool) -> None:
     -->`.
     """
     from survey_lib.course import prose
-    from survey_lib.site.readme import README
+    from survey_lib.site.generate import README
 
     paths = choose(names) + ([] if names else [README])
     if not check:
@@ -152,9 +152,9 @@ def generate() -> None:
     from survey_lib.analysis.claims import write as write_findings
     from survey_lib.analysis.literature import write_bibliography
     from survey_lib.figures.catalogue import thumbnails
-    from survey_lib.site import readme
+    from survey_lib.site.generate import update
 
-    written = [write_findings(), *readme.update(), write_bibliography()]
+    written = [write_findings(), *update(), write_bibliography()]
     click.echo(f"wrote {', '.join(path.name for path in written)} and {len(thumbnails())} thumbnails")
 
 
@@ -165,7 +165,7 @@ def site(out: Path) -> None:
 
     It has the notebooks, a card for each method, the figures and the tables.
     """
-    from survey_lib.site.source import write_source
+    from survey_lib.site.generate import write_source
 
     click.echo("drawing the figures, which takes half a minute")
     click.echo(f"wrote {write_source(out)}")

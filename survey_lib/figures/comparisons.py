@@ -6,12 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from survey_lib.analysis.equal_compression import compare, contrast, difference, gaps
 from survey_lib.analysis.recommendations import RATIOS, TRAINING, advice, settle
+from survey_lib.analysis.statistics import compare, contrast, difference, gaps
 from survey_lib.analysis.tables import TESTS, distinct, main_setting
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.intervals import intervals, names
+from survey_lib.charts.plots import intervals, names
 
 SIMPLE = ("random", "magnitude", "random-filter", "l1-filter")
 DENSE = {"none": ("dense", "--"), "finetune": ("dense, trained longer", ":")}  # by recovery

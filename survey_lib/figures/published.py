@@ -9,12 +9,11 @@ import yaml
 
 from survey_lib.analysis import literature
 from survey_lib.analysis.claims import LESS_IS_BETTER, UNITS
+from survey_lib.analysis.literature import MARGIN, replications
 from survey_lib.analysis.numbers import finding
-from survey_lib.analysis.replication import MARGIN, replications
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.intervals import intervals
-from survey_lib.charts.looks import DENSE, GREY, MARKERS, PALE, PALETTE
+from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALE, PALETTE, intervals
 
 COLOURS = {"replicated": PALETTE[0], "not replicated": PALETTE[1], "undecided": PALETTE[3]}
 SOURCE = literature.FOLDER / "open_problems.yaml"

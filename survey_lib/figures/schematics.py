@@ -11,8 +11,7 @@ import yaml
 
 from survey_lib.analysis.tables import matching
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.looks import DENSE, GREY, PALETTE
-from survey_lib.charts.schematic import EMPTY, arrow, box, layer
+from survey_lib.charts.plots import DENSE, EMPTY, GREY, PALETTE, arrow, box, layer
 
 JOINTS, FAULTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).values()
 WEIGHT = np.array([[0.0, 0.3, 1.0], [-1.1, 2.0, -2.1], [0.5, -3.0, 0.9], [4.0, 0.1, -0.2]])

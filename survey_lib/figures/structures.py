@@ -4,11 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from survey_lib.analysis.equal_compression import difference
+from survey_lib.analysis.statistics import difference
 from survey_lib.analysis.tables import main_setting
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.looks import DENSE, GREY, PALE, PALETTE
+from survey_lib.charts.plots import DENSE, GREY, PALE, PALETTE
 from survey_lib.experiment import speed
 
 SHARE = 0.3  # of the filters: at larger shares the networks as cut are all close to chance

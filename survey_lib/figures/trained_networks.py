@@ -15,7 +15,7 @@ from survey_lib.chain.coupling import Coupling, trace
 from survey_lib.chain.evidence.base import Consumer
 from survey_lib.chain.selection import keep_largest
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.looks import DENSE, GREY, PALETTE
+from survey_lib.charts.plots import DENSE, GREY, PALETTE
 from survey_lib.experiment.data.loaders import load
 from survey_lib.experiment.runs.checkpoint import load_trained
 from survey_lib.methods.channel.reconstruction import contributions, lasso, thinet

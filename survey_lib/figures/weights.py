@@ -6,12 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from survey_lib.analysis.equal_compression import difference
-from survey_lib.analysis.statistics import TooFew
+from survey_lib.analysis.statistics import TooFew, difference
 from survey_lib.charts import plots
 from survey_lib.charts.export import Drawing
-from survey_lib.charts.intervals import NO_PAIRS
-from survey_lib.charts.looks import DENSE, GREY, MARKERS, PALETTE
+from survey_lib.charts.plots import DENSE, GREY, MARKERS, PALETTE
 
 STAGES = {"none": "without recovery", "finetune": "after recovery"}
 TICKETS = ("original", "shuffled", "reinitialised")
@@ -115,7 +113,9 @@ def _gains_of(runs: pd.DataFrame) -> pd.DataFrame:
             points = (100 * end for end in (found.mean, found.low, found.high))
             rows.append((name, sparsity, *points, found.n))
     if not rows:
-        raise TooFew(NO_PAIRS)
+        raise TooFew(
+            "no setting has two seeds with both methods, so no interval can be drawn; run more seeds"
+        )
     return pd.DataFrame(rows, columns=["method", "sparsity", "mean", "low", "high", "n"])
 
 
