@@ -10,15 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from survey_lib.experiment.data import eurosat, parts, sheets, sources
 from survey_lib.experiment.data import loaders as data
+from survey_lib.experiment.data import sources
+from survey_lib.repository import REPOSITORY
 
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
     monkeypatch.setenv("SURVEY_DATA", str(tmp_path))
     monkeypatch.setattr(sources, "DEBIAN_FASHION", tmp_path / "nowhere")
-    monkeypatch.setattr(sheets, "REPOSITORY", tmp_path / "nowhere")
+    monkeypatch.setattr(sources, "REPOSITORY", tmp_path / "nowhere")
     return tmp_path
 
 
@@ -55,7 +56,7 @@ def test_the_three_parts_share_no_image_and_are_the_same_each_time():
 
 
 def test_a_changed_file_of_eurosat32_mini_is_refused(empty):
-    shutil.copytree(sources.REPOSITORY / "data" / "eurosat32_mini", empty / "eurosat32_mini")
+    shutil.copytree(REPOSITORY / "data" / "eurosat32_mini", empty / "eurosat32_mini")
     with open(empty / "eurosat32_mini" / "labels.csv", "a", encoding="utf-8") as file:
         file.write("test,1000,1,Forest,Forest_1.jpg\n")
     with pytest.raises(ValueError, match="labels.csv has sha256"):
@@ -76,7 +77,7 @@ def test_fashion_mnist_can_come_from_debian_without_a_network(empty):
 
 
 def test_an_unknown_name_lists_near_matches():
-    with pytest.raises(ValueError, match="near: eurosat32, eurosat"):
+    with pytest.raises(ValueError, match="near: eurosat32, eurosat32-mini"):
         data.load("eurosat3")
 
 
@@ -110,18 +111,6 @@ def test_mnists_file_format_is_read_packed_and_unpacked(name, last, place, packe
     assert pixel.item() == pytest.approx(7, abs=1e-3) and loaded.test[1][7] == 7
 
 
-def test_eurosat_reads_torchvisions_folder(empty):
-    for label, name in enumerate(("Forest", "River")):
-        folder = empty / "downloads" / "eurosat" / "2750" / name
-        folder.mkdir(parents=True)
-        for number in range(25):
-            Image.new("RGB", (64, 64), (label * 100, 0, 0)).save(folder / f"{name}_{number}.png")
-    loaded = data.load("eurosat")
-    assert loaded.classes == ("Forest", "River") and loaded.test[1].bincount().tolist() == [5, 5]
-    red = (loaded.test[0][:, 0, 0, 0] * loaded.std[0] + loaded.mean[0]) * 255
-    assert torch.allclose(red, loaded.test[1] * 100.0, atol=1e-3)
-
-
 def _eurosat_files():
     sizes = dict.fromkeys(data.load("eurosat32-mini").classes, 3000)
     sizes |= dict.fromkeys(("Highway", "Industrial", "PermanentCrop", "River"), 2500) | {"Pasture": 2000}
@@ -129,8 +118,8 @@ def _eurosat_files():
 
 
 def test_no_image_of_eurosat32_mini_changes_its_part_in_eurosat32():
-    found = parts.nested(_eurosat_files(), sheets.eurosat_parts(data.folder(), 500))
-    with open(sheets.REPOSITORY / "data" / "eurosat32_mini" / "labels.csv", encoding="utf-8") as file:
+    found = sources.nested(_eurosat_files(), sources.mini_parts(data.folder()))
+    with open(sources.REPOSITORY / "data" / "eurosat32_mini" / "labels.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {found[row["source_file"]] for row in rows if row["split"] == "test"} == {"test"}
     trained = [found[row["source_file"]] for row in rows if row["split"] == "train"]
@@ -139,11 +128,11 @@ def test_no_image_of_eurosat32_mini_changes_its_part_in_eurosat32():
 
 def test_eurosat32_takes_70_10_20_percent_of_each_class_and_never_changes():
     files = _eurosat_files()
-    found = parts.nested(files, sheets.eurosat_parts(data.folder(), 500))
+    found = sources.nested(files, sources.mini_parts(data.folder()))
     for name, size in (("Forest", 3000), ("River", 2500), ("Pasture", 2000)):
-        own = [part for file, part in found.items() if parts.class_of(file) == name]
+        own = [part for file, part in found.items() if file.startswith(f"{name}_")]
         assert [own.count(part) / size for part in ("train", "validation", "test")] == [0.7, 0.1, 0.2]
-    reordered = parts.nested(files[::-1], sheets.eurosat_parts(data.folder(), 500))
+    reordered = sources.nested(files[::-1], sources.mini_parts(data.folder()))
     assert reordered == found and len(found) == 27_000
     listed = "".join(f"{file} {found[file]}\n" for file in sorted(files))
     assert hashlib.sha256(listed.encode()).hexdigest() == (
@@ -155,7 +144,7 @@ def test_eurosat32_takes_70_10_20_percent_of_each_class_and_never_changes():
 def small_eurosat(tmp_path, monkeypatch):
     """Two classes of ten JPEG files; Forest_1 to 10 are grey 10 to 100, River's 101 to 110."""
     monkeypatch.setenv("SURVEY_DATA", str(tmp_path))
-    monkeypatch.setattr(eurosat, "COUNT", 20)
+    monkeypatch.setattr(sources, "COUNT", 20)
     for name, first, step in (("Forest", 0, 10), ("River", 100, 1)):
         folder = tmp_path / "downloads" / "eurosat" / "2750" / name
         folder.mkdir(parents=True)
@@ -201,10 +190,10 @@ def test_an_incomplete_eurosat_folder_is_refused(small_eurosat):
 def test_eurosat32_shows_the_images_of_eurosat32_mini_to_the_last_bit():
     if not data.available("eurosat32"):
         pytest.skip("EuroSAT is not on this machine")
-    files, pixels = eurosat.images(data.folder())
+    files, pixels = sources.eurosat_images(data.folder())
     place = {file: number for number, file in enumerate(files)}
     mini, _ = sources.SOURCES["eurosat32-mini"].read(data.folder())
-    with open(sheets.REPOSITORY / "data" / "eurosat32_mini" / "labels.csv", encoding="utf-8") as file:
+    with open(sources.REPOSITORY / "data" / "eurosat32_mini" / "labels.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for part in ("train", "test"):
         same = pixels[[place[row["source_file"]] for row in rows if row["split"] == part]]

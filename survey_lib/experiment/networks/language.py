@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import math
+import re
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -61,25 +61,23 @@ class Tokenizer:
         return cls(pieces, scores)
 
     def encode(self, text: str) -> list[int]:
-        """BOS, then the text with a leading space."""
+        """BOS, then the text with a leading space; word by word, since no piece has a space inside."""
+        words = re.findall(" [^ ]*", " " + text)
+        return [self.BOS, *(token for word in words for token in self._encode_word(word))]
+
+    def _encode_word(self, word: str) -> list[int]:
         tokens = []
-        for character in " " + text:
+        for character in word:
             piece = character.encode()
             whole = self.index.get(piece)
             tokens += [whole] if whole is not None else [byte + self.FIRST_BYTE for byte in piece]
-        scores = self._together(tokens)
-        while scores and (best := max(scores)) > -math.inf:
-            place = scores.index(best)
-            first, second = tokens[place : place + 2]
-            tokens[place : place + 2] = [self.index[self.pieces[first] + self.pieces[second]]]
-            start = max(place - 1, 0)  # only the pairs beside the new token change
-            scores[start : place + 2] = self._together(tokens[start : place + 2])
-        return [self.BOS, *tokens]
-
-    def _together(self, tokens: list[int]) -> list[float]:
-        """The score of each two neighbours as one piece; -inf where there is no such piece."""
-        made = [self.index.get(self.pieces[a] + self.pieces[b]) for a, b in pairwise(tokens)]
-        return [-math.inf if token is None else self.scores[token] for token in made]
+        while True:
+            made = [self.index.get(self.pieces[a] + self.pieces[b]) for a, b in pairwise(tokens)]
+            places = [place for place, token in enumerate(made) if token is not None]
+            if not places:
+                return tokens
+            best = max(places, key=lambda place: self.scores[made[place]])
+            tokens[best : best + 2] = [made[best]]
 
     def decode(self, tokens: list[int]) -> str:
         """The text, without BOS and the leading space."""

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from survey_lib.chain.inputs import reason
-from survey_lib.experiment.networks.pretrained import efficientnet_lite0
 from survey_lib.lookup import known
 from survey_lib.measure.counts import quiet
 
@@ -238,7 +237,6 @@ MODELS: dict[str, Callable[[int, Shape], nn.Module]] = {
     "mobilenet-small": mobilenet_small,
     "densenet-small": densenet_small,
 }
-PRETRAINED = {"efficientnet-lite0": efficientnet_lite0}  # their weights are not the seed's
 TORCHVISION = "torchvision:"
 INITS = {"glorot": nn.init.xavier_normal_, "he": nn.init.kaiming_normal_}
 
@@ -247,17 +245,16 @@ def check(name: str) -> str:
     """The name if a model has it, or a ValueError that lists near matches."""
     if name in MODELS:
         return name
-    import torchvision.models as theirs  # slow to import, and only its own models need it
+    import torchvision.models  # slow to import, and only its own models need it
 
-    listed = [TORCHVISION + model for model in theirs.list_models(theirs)]
-    return known("model", name, [*MODELS, *PRETRAINED, *listed])
+    theirs = torchvision.models.list_models(torchvision.models)
+    return known("model", name, [*MODELS, *(TORCHVISION + model for model in theirs)])
 
 
 def build(name: str, classes: int, in_shape: Shape, seed: int = 0, init: str = "own") -> nn.Module:
     """A fresh model by name with seeded weights; the caller's random state stays as it was.
 
-    `torchvision:resnet18` and the like are torchvision's own, without pretrained weights;
-    `efficientnet-lite0` starts from ImageNet's.
+    `torchvision:resnet18` and the like are torchvision's own, without pretrained weights.
 
     Parameters
     ----------
@@ -285,20 +282,18 @@ def build(name: str, classes: int, in_shape: Shape, seed: int = 0, init: str = "
     check(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reset the GPUs' generators
-        builder = (MODELS | PRETRAINED).get(name) or partial(_torchvision, name)
-        model = builder(classes, in_shape)
+        if name in MODELS:
+            model = MODELS[name](classes, in_shape)
+        else:
+            from torchvision.models import get_model
+
+            model = get_model(name.removeprefix(TORCHVISION), weights=None, num_classes=classes)
         for layer in model.modules() if init != "own" else ():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 INITS[init](layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
         return model
-
-
-def _torchvision(name: str, classes: int, in_shape: Shape) -> nn.Module:
-    import torchvision.models
-
-    return torchvision.models.get_model(name.removeprefix(TORCHVISION), weights=None, num_classes=classes)
 
 
 def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> None:
@@ -327,13 +322,11 @@ def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> No
     shape = "x".join(map(str, example.shape[1:]))
     try:
         with quiet(model):
-            scores = model(example)
+            found = tuple(model(example).shape)
+        if found != (len(example), classes):
+            raise ValueError(f"it returns values of shape {found}")
     except Exception as error:  # whatever a stranger's forward raises
-        why = f"{names}: the model cannot read inputs of {shape} ({reason(error)}); choose another pair"
-        raise ValueError(why) from error
-    wanted = (len(example), classes)
-    got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-    if got != wanted:
         raise ValueError(
-            f"{names}: for inputs of {shape} the model returns {got}, not scores of shape {wanted}; choose another pair"
-        )
+            f"{names}: the model cannot read inputs of {shape} as one of {classes} classes ({reason(error)}); "
+            "choose another pair"
+        ) from error
