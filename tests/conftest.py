@@ -42,17 +42,17 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def published_once():
     """Each published file of the repository is read once a process."""
-    read, folder, known = store.published_lines, store.PUBLISHED, {}
+    read, folder, known = store.published_records, store.PUBLISHED, {}
 
-    def lines(name: str) -> list[dict]:
+    def records(name: str) -> dict[str, dict]:
         if folder != store.PUBLISHED:
             return read(name)
         if name not in known:
             known[name] = read(name)
-        return list(known[name])
+        return dict(known[name])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "published_lines", lines)
+        patch.setattr(store, "published_records", records)
         yield
 
 

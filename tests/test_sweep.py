@@ -66,16 +66,6 @@ def test_a_grid_is_the_product_of_its_lists_and_dense_comes_first(trial):
             ),
             "2,000,000,000 runs, allowed are 1,000,000",
         ),
-        (
-            "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
-            + "".join(
-                f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
-                for before, name in zip("abcdefgh", "bcdefghi", strict=True)
-            )
-            + YAML,
-            "more than 100,000 values",
-        ),
-        ("a: &a [*a]\n" + YAML, "more than 100,000 values"),
     ],
 )
 def test_a_wrong_study_file_is_named_with_what_is_wrong(text, said, trial):

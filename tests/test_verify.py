@@ -10,7 +10,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from survey_lib.catalogue import find
 from survey_lib.cli import main
 from survey_lib.experiment.differences import compare
 from survey_lib.experiment.records import dump, pack, unpack
@@ -178,19 +177,6 @@ def relabelled(name):
     ]
 
 
-def as_if_elsewhere(records):
-    """All losses moved as by another processor, and all accuracies raised under its tolerance."""
-    records = everywhere(loss=lambda v: v * 1.001, validation_loss=lambda v: v * 1.001)(records)
-    for record in records:
-        test = record["metrics"]["recovered"]["test"]
-        if "correct" not in test:  # of a language model losses are stored
-            continue
-        right = unpack(test["correct"], test["n"])
-        right[(~right).nonzero()[0][: int(0.04 * test["n"])]] = True
-        test |= {"correct": pack(right), "accuracy": float(right.mean())}
-    return records
-
-
 LISTED = {
     "all accuracies up": every("metrics.recovered.test.accuracy", lambda a: a + 0.029),
     "compression": one("sizes.compression", lambda c: c * 10),
@@ -265,7 +251,6 @@ SECOND = {  # by another hand than the first two
     "a method of an older version, with its right key": lambda r: [
         x | {"method": x["method"] | {"version": 0}, "key": key_of(x["config"], x["schema"], 0)} for x in r
     ],
-    "raised under the tolerance of another processor": as_if_elsewhere,
 }
 TEXTS = {
     "a name twice in a line": lambda text: text.replace('"scope":', '"scope": "erk", "scope":', 1),
@@ -288,7 +273,7 @@ def test_what_was_published_agrees_to_the_last_bit_with_what_is_computed_again(p
         again = verify.verify("trial", 1, report=said.append)
     assert again["agrees"].all() and set(again["allowed"]) == {0.0}
     assert "5 published runs of trial: 0 faults" in said[0] and said[1].startswith("1 of 1: trial, ")
-    assert f"{len(again)} values must be equal; not compared: config, cpu_seconds" in said[2]
+    assert f"{len(again)} values, of which {len(again)} must be equal" in said[1]
 
 
 def test_an_untouched_copy_passes(tampered):
@@ -316,11 +301,8 @@ def test_a_method_with_a_newer_version_is_said_once_and_its_runs_are_not_compare
     code, output = tampered(SECOND["a method of an older version, with its right key"])
     assert code == 1 and "4 of 5 runs left out: their methods have newer versions" in output
     for method in ("random", "magnitude"):
-        said = (
-            f"2 runs of {method} are of version 0 of the method, which has version {find(method).version} now"
-        )
+        said = f"2 runs of {method} are of an older version of it: sweep and publish trial again"
         assert output.count(said) == 1
-    assert "survey sweep trial --profile quick, then survey publish trial --profile quick" in output
 
 
 def test_a_study_cannot_allow_itself_everything(trial):
@@ -389,23 +371,17 @@ def test_an_accuracy_may_move_only_where_training_took_another_way(drift, moved,
     assert wrong == (["metrics.recovered.test.accuracy"] if moved else [])
 
 
-def test_on_another_processor_sizes_are_still_exact_and_a_raise_of_all_shows_in_the_mean(
-    tampered, records, monkeypatch
-):
+def test_on_another_processor_accuracies_may_move_and_sizes_are_still_exact(tampered, records, monkeypatch):
     monkeypatch.setattr(
         verify, "run", lambda config, _: drifted(next(r for r in records if r["key"] == config.key()), 1e-2)
     )
-    code, output = tampered(lambda records: records)
-    assert (
-        code == 1 and output.count("metrics.recovered.test.accuracy") == 1 and "mean of" in output
-    )  # 0.04 > 0.05 / 2
-    assert "6 may differ by 0.05" in output and "sizes" not in output
+    assert tampered(lambda records: records)[0] == 0
     code, output = tampered(every("sizes.pruned.bytes", lambda b: b + 4))
-    assert "sizes.pruned.bytes" in output
+    assert code == 1 and "sizes.pruned.bytes" in output
 
 
 @pytest.mark.parametrize("name", study.names())
 def test_the_published_files_of_the_repository_are_sound(name):
     """Apart from runs of methods that were corrected since: `survey verify` names them until they run again."""
-    faults = [fault for _, fault in verify.faults(name, store.published_lines(name))]
-    assert [fault for fault in faults if f"then survey publish {name}" not in fault] == []
+    faults = [fault for _, fault in verify.faults(name)]
+    assert [fault for fault in faults if "are of an older version" not in fault] == []

@@ -6,14 +6,13 @@ import pandas as pd
 
 from survey_lib.catalogue import table as catalogue
 from survey_lib.experiment.sweeps import store
-from survey_lib.experiment.sweeps.results_table import LATER
 from survey_lib.lookup import known
 
 POINT = ["data", "model", "method", "sparsity", "seed"]
 VARIANTS = ("pattern", "scope", "schedule", "recovery", "recovery_lr", "rewind_epoch", "evidence", "layer")
-VARIANTS += ("ticket", "rounds", "recovery_epochs", "epochs", "lr", "when", "asked_macs", *LATER)
-INCIDENTAL = ("key", "seconds", "cpu_seconds", "machine", "commit")
-TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mnist": 10_000}  # images, for records of schema 1
+VARIANTS += ("ticket", "rounds", "recovery_epochs", "epochs", "lr", "when", "asked_macs", *store.LATER)
+INCIDENTAL = ("key", "seconds", "cpu_seconds")
+TESTS = {"digits": 300, "eurosat32-mini": 1000, "fashion-mnist": 10_000}  # images
 
 
 def matching(

@@ -117,23 +117,18 @@ def dask(task: Task, chains: list[Chain], jobs: int, scheduler: str | None) -> I
     from distributed import as_completed as completed
     from distributed.comm import CommClosedError
 
-    local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    here = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     try:
-        connected = Client(scheduler or LocalCluster(**local), timeout=CONNECT_SECONDS)
-    except OSError as error:
-        raise ConnectionError(f"no dask scheduler answers at {scheduler}") from error
-    with connected as client:
-        futures = {client.submit(task, chain, key=f"run-{chain[0].key()}"): chain for chain in chains}
-        address = client.scheduler.address
-        try:
+        with Client(scheduler or LocalCluster(**here), timeout=CONNECT_SECONDS) as client:
+            futures = {client.submit(task, chain, key=f"run-{chain[0].key()}"): chain for chain in chains}
             for future in completed(futures):
                 if future.status == "cancelled":
                     raise CommClosedError("all futures were cancelled")
                 if isinstance(future.exception(), OSError):
                     raise future.exception()
                 yield futures[future], future.status == "error"
-        except CommClosedError as error:  # the loss shows in whatever call comes next
-            raise ConnectionError(f"the dask scheduler at {address} is gone") from error
+    except CommClosedError as error:  # the loss shows in whatever call comes next
+        raise ConnectionError(f"the dask scheduler at {scheduler or 'this machine'} is gone") from error
 
 
 ENGINES = {"serial": serial, "joblib": processes, "dask": dask}

@@ -1,25 +1,60 @@
-"""One atomic JSON file a run; published results underneath.
+"""One atomic JSON file a run; published results underneath; and all of them as one tidy table.
 
 runs/STUDY/KEY.json         local runs, ignored by git (or the folder SURVEY_RUNS)
 data/results/STUDY.jsonl    published runs, one sorted line each
 """
 
+import math
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from survey_lib.experiment import files
 from survey_lib.experiment import records as lines
-from survey_lib.experiment.data.sources import REPOSITORY
-from survey_lib.experiment.runs.config import digest, identity
-from survey_lib.experiment.sweeps import results_table as tidy
+from survey_lib.experiment.runs.config import FROZEN, Frozen, RunConfig, digest, identity
 from survey_lib.experiment.sweeps import study as studies
+from survey_lib.repository import REPOSITORY
 
 PUBLISHED = REPOSITORY / "data" / "results"
 # Wall over CPU seconds: above it a time says more of the machine's other work than of the run's
 CROWDED = 1.5
+UNSHOWN = {"method", "optimizer", "lr_schedule", "batch_size", "weight_decay", "device"}
+CONFIG = tuple(name for name in Frozen.model_fields if name not in UNSHOWN)
+RENAMED = {"macs", "when"}  # asked_macs, and the method's own moment where the config names none
+LATER = tuple(sorted(RunConfig.model_fields.keys() - FROZEN - RENAMED)) + ("optimizer", "lr_schedule")
+MEASURED = {  # column: where it stands in a record
+    "accuracy": "metrics.recovered.test.accuracy",
+    "validation_accuracy": "metrics.recovered.validation.accuracy",
+    "corrupted_accuracy": "metrics.recovered.corrupted.accuracy",
+    "divergence": "metrics.recovered.test.divergence",
+    "pruned_accuracy": "metrics.pruned.test.accuracy",
+    "recalibrated_accuracy": "metrics.recalibrated.test.accuracy",
+    "dense_accuracy": "metrics.dense.test.accuracy",
+    "test_n": "metrics.recovered.test.n",
+    "loss": "metrics.recovered.test.loss",
+    "written_loss": "metrics.recovered.written.loss",
+    "ece": "metrics.recovered.test.ece",
+    "agreement": "metrics.recovered.test.agreement",
+    "compression": "sizes.compression",
+    "speedup_theoretical": "sizes.theoretical_speedup",
+    "parameters": "sizes.pruned.parameters",
+    "macs": "sizes.pruned.macs",
+}
+SPENT = {  # column: its name in the ledger, and the only stage that is meant
+    "trained_epochs": ("epochs", None),
+    "examples": ("examples", None),
+    "training_macs": ("training_macs", None),
+    "pruning_macs": ("training_macs", "pruning"),
+    "recovery_macs": ("training_macs", "recovery"),
+    "seconds": ("seconds", None),
+    "cpu_seconds": ("cpu_seconds", None),
+}
+COLUMNS = ["study", "key", "method", "pattern", *CONFIG, "asked_macs", *LATER]
+COLUMNS += ["category", "structure", "when", "version", "status", "reason"]
+COLUMNS += [*MEASURED, "best_test_accuracy", *SPENT]
 
 
 def runs_folder() -> Path:
@@ -91,9 +126,9 @@ def local_records(study: str) -> dict[str, dict]:
     return {path.stem: record for path in paths if (record := _read(path))}
 
 
-def _same(record: dict) -> str:
-    """Equal for runs of equal configs, whatever schema and version of the method computed them."""
-    return digest(identity(record["config"]))
+def same(config: dict) -> str:
+    """Equal for equal configs, whatever schema and version of the method computed their runs."""
+    return digest(identity(config))
 
 
 def _read(path: Path) -> dict | None:
@@ -104,11 +139,11 @@ def _read(path: Path) -> dict | None:
         return None
     except (ValueError, PermissionError) as error:  # JSON and Unicode errors are ValueErrors
         reason = error
-    try:
-        done = f"set aside as {files.set_aside(path)}, the run will be done again"
-    except OSError as why:  # a read-only disk
-        done = f"left out, and not set aside ({why})"
-    warnings.warn(f"{path} {done}: {reason}", stacklevel=2)
+    with suppress(OSError):  # a read-only disk
+        files.set_aside(path)
+    warnings.warn(
+        f"{path} is set aside, if the disk allows it, and its run will be done again: {reason}", stacklevel=2
+    )
     return None
 
 
@@ -125,25 +160,15 @@ def published_records(study: str) -> dict[str, dict]:
     ValueError
         For a damaged one; the text names the file and line.
     """
-    return {record["key"]: record for record in published_lines(study)}
-
-
-def published_lines(study: str) -> list[dict]:
-    """The record of each line of a published file; errors as of `published_records`.
-
-    Parameters
-    ----------
-    study : str
-        Name of the study.
-    """
-    path, found = published_file(studies.check_name(study)), []
+    path, found = published_file(studies.check_name(study)), {}
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     written = text.removesuffix("\n").split("\n") if text else []  # splitlines would also split at U+2028
     for number, line in enumerate(written, 1):
         try:
-            found.append(lines.parse(line))
+            record = lines.parse(line)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}; restore the file") from error
+        found[record["key"]] = record
     return found
 
 
@@ -164,16 +189,24 @@ def records(study: str, *, local: bool = True, profile: str | None = None) -> li
     found = published_records(study)
     if local:
         asked = studies.keys(study)
-        mine = {key: run for key, run in local_records(study).items() if asked is None or key in asked}
-        covered = set(map(_same, mine.values()))
-        found = {key: run for key, run in found.items() if _same(run) not in covered} | mine
+        mine = {key: run for key, run in local_records(study).items() if key in asked}
+        covered = {same(run["config"]) for run in mine.values()}
+        found = {key: run for key, run in found.items() if same(run["config"]) not in covered} | mine
     return [run for _, run in sorted(found.items()) if profile in (None, run["config"]["profile"])]
 
 
 def results(study: str, *, local: bool = True, profile: str | None = None) -> pd.DataFrame:
     """One tidy row a run, local runs over the published ones.
 
-    Columns: see `results_table.COLUMNS`. Failed runs stand in it with their status and reason.
+    Columns: see `COLUMNS`. Failed runs stand in it with their status and reason, and no metrics.
+
+    accuracy, loss, ece and agreement (with the dense model) are on the test set of test_n examples, at the
+    end of the run; corrupted_accuracy on the corrupted test set, divergence (nats) from the dense language
+    model, written_loss on stories written by hand, where measured. pruned_accuracy is as cut,
+    recalibrated_accuracy with new batch-norm statistics, both before recovery; dense_accuracy that of the
+    same seed's dense model; best_test_accuracy the best epoch's, where it was followed. trained_epochs,
+    examples, training_macs (on dense hardware) and seconds are totals over dense training, pruning and
+    recovery; pruning_macs and recovery_macs are those stages' part.
 
     Parameters
     ----------
@@ -192,7 +225,41 @@ def results(study: str, *, local: bool = True, profile: str | None = None) -> pd
     found = records(study, local=local, profile=profile)
     if not found:
         studies.load(study)
-    return tidy.frame([tidy.row(study, record) for record in found])
+    table = pd.DataFrame([_row(study, record) for record in found], columns=COLUMNS)
+    return table.sort_values(["method", "sparsity", "seed", "key"], ignore_index=True)
+
+
+def _row(study: str, record: dict) -> dict:
+    """What the record says, under the names of the columns and others."""
+    config = {name: field.default for name, field in RunConfig.model_fields.items()} | record["config"]
+    method, _, pattern = config["method"].partition(":")
+    found = {"asked_macs": config.pop("macs"), "study": study, "method": method, "pattern": pattern}
+    found = record["method"] | config | found | {name: record[name] for name in ("key", "status", "reason")}
+    found["when"] = config["when"] or record["method"]["when"]
+    if record["status"] != "done":
+        return found
+    found |= {column: _at(record, path) for column, path in MEASURED.items()}
+    found |= {"scope": record["scope"], "best_test_accuracy": _best(record)}
+    return found | {column: _total(record["ledger"], *of) for column, of in SPENT.items()}
+
+
+def _at(record: dict, path: str) -> object:
+    """What stands at a path; None where a part of it is missing."""
+    for name in path.split("."):
+        record = (record or {}).get(name)
+    return record
+
+
+def _best(record: dict) -> float | None:
+    """The best test accuracy of the last training, where it was followed."""
+    trained = [entry["epochs"] for entry in record["ledger"] if entry["epochs"]]
+    last = record["curve"][-trained[-1] :] if trained else []  # a stage may come again in every round
+    return max((point["test_accuracy"] for point in last if "test_accuracy" in point), default=None)
+
+
+def _total(ledger: list[dict], name: str, stage: str | None) -> float:
+    found = [entry.get(name) for entry in ledger if stage in (None, entry["stage"])]
+    return math.nan if None in found else sum(found)
 
 
 def short(record: dict) -> dict:
@@ -203,13 +270,11 @@ def short(record: dict) -> dict:
     """
     if record["status"] != "done":
         return record
-    points, ledger = record["curve"], record["ledger"]
+    points = record["curve"]
     if not record["config"].get("track_test"):
         points = list({point["stage"]: point for point in points}.values())
-    return record | {
-        "curve": points,
-        "ledger": [entry | {"seconds": None} if _crowded(entry) else entry for entry in ledger],
-    }
+    ledger = [spent | {"seconds": None} if _crowded(spent) else spent for spent in record["ledger"]]
+    return record | {"curve": points, "ledger": ledger}
 
 
 def _crowded(spent: dict) -> bool:
@@ -237,25 +302,20 @@ def publish(study: str, profile: str = "full", prune: bool = False) -> Path:
         When there is no run; and, unless `prune`, when a published run would be dropped: one that the
         study no longer asks for, or whose method or schema has changed and that was not computed again.
     """
-    asked = studies.keys(study)
-    done = [
-        record
-        for record in records(study, profile=profile)
-        if record["status"] != "failed" and (asked is None or record["key"] in asked)
-    ]
+    asked, found = studies.keys(study), records(study, profile=profile)
+    done = [run for run in found if run["status"] != "failed" and run["key"] in asked]
     if not done:
         raise ValueError(
             f"{study} has no finished run of profile {profile}; "
             f"first: survey sweep {study} --profile {profile}"
         )
-    kept = set(map(_same, done))
-    lost = [run for run in published_records(study).values() if _same(run) not in kept]
+    kept = {same(run["config"]) for run in done}
+    lost = [run for run in published_records(study).values() if same(run["config"]) not in kept]
     if lost and not prune:
-        named = [f"{run['key']} ({title(run['config'])})" for run in lost[:5]]
-        shown = "; ".join([*named, "..."] if len(lost) > 5 else named)
         raise ValueError(
-            f"{len(lost)} published runs of {study} would be dropped: {shown}. Compute them first, "
-            f"`survey sweep {study} --profile {profile}`, or drop them with --prune"
+            f"{len(lost)} published runs of {study} would be dropped, such as {lost[0]['key']} "
+            f"({title(lost[0]['config'])}). Compute them first, `survey sweep {study} --profile {profile}`, "
+            "or drop them with --prune"
         )
     content = "".join(lines.dump(short(record)) + "\n" for record in done)
     return files.replace(published_file(study), content)

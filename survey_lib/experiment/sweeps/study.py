@@ -11,14 +11,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from survey_lib.experiment.data.sources import REPOSITORY
 from survey_lib.experiment.records import in_words
 from survey_lib.experiment.runs.config import DENSE, RunConfig
 from survey_lib.lookup import known
-from survey_lib.repository import needed
+from survey_lib.repository import REPOSITORY, needed
 
 FOLDER = REPOSITORY / "data" / "studies"
-LARGEST_FILE, LARGEST_PROFILE = 100_000, 1_000_000  # values, runs
+LARGEST_PROFILE = 1_000_000  # runs
 Grid = dict[str, Any]  # field -> value, or list of values
 _own: dict[str, Path] = {}  # studies of the user, by name
 
@@ -60,12 +59,9 @@ def use(path: str | Path) -> str:
             f"{path}: the course has a study {path.stem!r} already; rename your file, and `name` in it, "
             f"to my-{path.stem} for example"
         )
-    _own[check_name(path.stem)] = path
-    try:
-        return load(path.stem).name
-    except ValueError:
-        del _own[path.stem]
-        raise
+    name = check_name(_read(path).name)
+    _own[name] = path
+    return name
 
 
 def check_name(name: str) -> str:
@@ -89,40 +85,38 @@ def load(name: str) -> Study:
     if not path.exists():
         needed(FOLDER)
         known("study", name, names())
+    return _read(path)
+
+
+def _read(path: Path) -> Study:
     try:
         study = parse(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if study.name != name:
-        raise ValueError(f"{path} has name: {study.name}; write name: {name}, which is that of the file")
+    if study.name != path.stem:
+        raise ValueError(f"{path} has name: {study.name}; write name: {path.stem}, which is that of the file")
     return study
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no name stands twice in one mapping; plain YAML would take the last value."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        for name, count in Counter(str(key.value) for key, _ in node.value).items():
+            if count > 1:
+                raise ValueError(f"{name!r} is there twice in the mapping of line {node.start_mark.line + 1}")
+        return node
 
 
 def parse(text: str) -> Study:
     """A study from the YAML of its file; ValueError that names the field that is wrong, or is there twice."""
     try:
-        if _size(yaml.compose(text, yaml.SafeLoader), {}) > LARGEST_FILE:
-            raise ValueError(f"with its aliases written out it has more than {LARGEST_FILE:,} values")
-        return Study.model_validate(yaml.safe_load(text))
+        return Study.model_validate(_Loader(text).get_single_data())
     except ValidationError as error:
         raise ValueError(in_words(error)) from error
-    except yaml.MarkedYAMLError as error:
-        raise ValueError(f"line {error.problem_mark.line + 1} is no valid YAML: {error.problem}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"no valid YAML: {error}") from error
-
-
-def _size(node: yaml.Node | None, sizes: dict[yaml.Node, int]) -> int:
-    """Values in a YAML node, those of an alias counted wherever it stands."""
-    if node not in sizes:
-        sizes[node] = LARGEST_FILE + 1  # where a node is met again inside itself
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        for name, count in Counter(str(key.value) for key, _ in pairs).items():
-            if count > 1:
-                raise ValueError(f"{name!r} is there twice in the mapping of line {node.start_mark.line + 1}")
-        inside = node.value if isinstance(node, yaml.SequenceNode) else [value for _, value in pairs]
-        sizes[node] = 1 + sum(_size(part, sizes) for part in inside)
-    return sizes[node]
+        raise ValueError(f"no valid YAML: {' '.join(str(error).split())}") from error
 
 
 def configs(name: str, profile: str) -> list[RunConfig]:
@@ -143,22 +137,7 @@ def configs(name: str, profile: str) -> list[RunConfig]:
         For an unknown profile, an empty list, more than a million runs, or a run that is not valid (the
         grid is named).
     """
-    return list(by_key(name, profile).values())
-
-
-def by_key(name: str, profile: str) -> dict[str, RunConfig]:
-    """The runs of `configs` by their keys.
-
-    Keys take long to compute a hundred thousand times, so they are kept.
-
-    Parameters
-    ----------
-    name : str
-        Name of the study.
-    profile : str
-        Quick or full.
-    """
-    return runs(load(name), profile)
+    return list(runs(load(name), profile).values())
 
 
 def runs(study: Study, profile: str) -> dict[str, RunConfig]:
@@ -179,23 +158,22 @@ def runs(study: Study, profile: str) -> dict[str, RunConfig]:
         fields = study.profiles[profile].common | grid | {"profile": profile}
         lists = [value if isinstance(value, list) else [value] for value in fields.values()]
         asked += math.prod(map(len, lists))
-        if [] in lists or asked > LARGEST_PROFILE:
-            problem = "a list is empty" if [] in lists else f"{asked:,} runs, allowed are {LARGEST_PROFILE:,}"
-            raise ValueError(f"study {study.name}, profile {profile}: {problem} in grid {str(grid)[:200]}")
+        where = f"study {study.name}, profile {profile}, grid {str(grid)[:200]}"
+        if [] in lists:
+            raise ValueError(f"{where}: a list is empty")
+        if asked > LARGEST_PROFILE:
+            raise ValueError(f"{where}: {asked:,} runs, allowed are {LARGEST_PROFILE:,}")
         for values in itertools.product(*lists):
             try:
                 config = RunConfig(**dict(zip(fields, values, strict=True)))
             except ValidationError as error:
-                raise ValueError(
-                    f"study {study.name}, profile {profile}, grid {str(grid)[:200]}: {in_words(error)}"
-                ) from error
+                raise ValueError(f"{where}: {in_words(error)}") from error
             found[config.key()] = config
     return dict(sorted(found.items(), key=lambda pair: pair[1].method != DENSE))
 
 
 @cache
-def keys(name: str) -> frozenset[str] | None:
-    """Keys of every run that any profile of a study asks for; None for a study without a file."""
-    if name not in names():
-        return None
-    return frozenset(key for profile in load(name).profiles for key in by_key(name, profile))
+def keys(name: str) -> frozenset[str]:
+    """Keys of every run that any profile of a study asks for."""
+    study = load(name)
+    return frozenset(key for profile in study.profiles for key in runs(study, profile))

@@ -1,6 +1,6 @@
 """Many runs: what a study asks for, what is missing, and an engine that computes it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,8 +33,8 @@ class Summary:
     profile: str
     asked: int
     done: int
-    failed: dict[str, str]
-    refused: dict[str, str]
+    failed: dict[str, dict]  # records by key
+    refused: dict[str, dict]
     interrupted: str = ""  # the reason
 
     @property
@@ -47,28 +47,20 @@ class Summary:
             f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
             f"{len(self.failed)} failed, {len(self.refused)} refused, {self.left} left"
         ]
-        lines += [f"  failed: {what}" for what in grouped(self.failed)]
-        lines += [f"  refused: {what}" for what in grouped(self.refused)]
+        lines += [f"  failed: {what}" for what in _reasons(self.failed)]
+        lines += [f"  refused: {what}" for what in _reasons(self.refused)]
         lines += [f"  stopped: {self.interrupted}"] if self.interrupted else []
         if self.left or self.failed:
             lines.append("  the same command goes on from here")
         return "\n".join(lines)
 
 
-def grouped(ends: dict[str, str]) -> list[str]:
-    """One line for all runs that ended for the same reason, with the first of them.
-
-    Examples
-    --------
-    >>> grouped({"k1": "random at 0.5, seed 0: disk full", "k2": "random at 0.5, seed 1: disk full"})
-    ['disk full (random at 0.5, seed 0 and 1 more)']
-    """
+def _reasons(records: dict[str, dict]) -> list[str]:
+    """One line for all runs that ended for the same reason, with the first of them."""
     runs: dict[str, list[str]] = {}
-    for end in ends.values():
-        run, _, reason = end.partition(": ")
-        runs.setdefault(reason, []).append(run)
-    more = {reason: f" and {len(names) - 1} more" if names[1:] else "" for reason, names in runs.items()}
-    return [f"{reason} ({names[0]}{more[reason]})" for reason, names in runs.items()]
+    for record in records.values():
+        runs.setdefault(record["reason"], []).append(store.title(record["config"]))
+    return [f"{reason} ({names[0]}; {len(names)} in all)" for reason, names in runs.items()]
 
 
 def sweep(
@@ -110,7 +102,7 @@ def sweep(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     for folder in (store.study_folder(study), store.runs_folder() / "checkpoints"):
         files.remove_stale(folder)
-    wanted = part(chains(studies.by_key(study, profile).values()), shard)
+    wanted = part(chains(studies.configs(study, profile)), shard)
     asked = {config.key(): config for chain in wanted for config in chain}
     have = store.local_records(study)
     missing = {key: c for key, c in asked.items() if have.get(key, {}).get("status") not in FINAL}
@@ -118,9 +110,8 @@ def sweep(
     compute = partial(ENGINES[engine], jobs=jobs, scheduler=scheduler)
     # One run for each dense network, so that they are trained side by side and only once
     networks = {config.dense_key(): [config] for config in missing.values() if config.data != STORIES}
-    interrupted = ""
-    finished = len(asked) - len(missing)
-    with tqdm(total=len(asked), initial=finished, desc=study, unit="run", disable=None) as bar:
+    interrupted, done = "", len(asked) - len(missing)
+    with tqdm(total=len(asked), initial=done, desc=study, unit="run", disable=None) as bar:
         try:
             list(compute(_checkpoint, list(networks.values())))
             for chain, died in compute(partial(attempt, study), chains(missing.values())):
@@ -215,13 +206,12 @@ def _checkpoint(chain: Chain) -> None:
         dense(chain[0], data_of(chain[0]), store.runs_folder() / "checkpoints")
 
 
-def _summary(study: str, profile: str, asked: dict[str, RunConfig], interrupted: str = "") -> Summary:
+def _summary(study: str, profile: str, asked: Collection[str], interrupted: str = "") -> Summary:
     have = store.local_records(study)
-    ends: dict[str, dict[str, str]] = {"done": {}, "failed": {}, "refused": {}}
-    for key, config in asked.items():
+    ends: dict[str, dict[str, dict]] = {"done": {}, "failed": {}, "refused": {}}
+    for key in asked:
         if key in have:
-            run = f"{config.method} at {config.sparsity}, seed {config.seed}"
-            ends[have[key]["status"]][key] = f"{run}: {have[key]['reason']}"
+            ends[have[key]["status"]][key] = have[key]
     done = len(ends.pop("done"))
     return Summary(study, profile, len(asked), done, **ends, interrupted=interrupted)
 
@@ -237,13 +227,13 @@ def status(study: str) -> pd.DataFrame:
     study : str
         Name of the study.
     """
-    rows, published = [], store.published_records(study).keys()
+    rows, published = [], set(store.published_records(study))
     for name in studies.load(study).profiles:
-        asked = studies.by_key(study, name)
+        asked = [config.key() for config in studies.configs(study, name)]
         now = _summary(study, name, asked)
         runs = store.results(study, profile=name)
         minutes = now.left * runs.loc[runs["status"] == "done", "seconds"].mean() / 60
         counts = (now.done, len(now.failed), len(now.refused), now.left)
-        rows.append((study, name, now.asked, len(asked.keys() & published), *counts, round(minutes, 1)))
+        rows.append((study, name, now.asked, len(published.intersection(asked)), *counts, round(minutes, 1)))
     columns = ["study", "profile", "asked", "published", "done", "failed", "refused", "left", "minutes"]
     return pd.DataFrame(rows, columns=columns)
