@@ -123,7 +123,7 @@ REFUSALS = [
     ),
     (
         (*PRUNE, "--model", "torch.nn:Identity"),
-        "torch.nn:Identity on eurosat32-mini: for inputs of 3x32x32 the model returns (1, 3, 32, 32)",
+        "torch.nn:Identity on eurosat32-mini: the model returns torch.Size([1, 3, 32, 32])",
     ),
     ((*PRUNE, "--model", "torch.nn:Flatten", "--finetune", "-1"), "-1"),
     (("notebooks", "run", "00", "-p", "seed", "["), "a value is no YAML"),
@@ -347,7 +347,7 @@ def test_runs_that_fail_for_one_reason_are_one_line(own, monkeypatch):
     done = survey("sweep", own, "--engine", "serial")
     assert done.exit_code == 1 and "4 failed" in done.output
     assert [line for line in done.output.splitlines() if "disk full" in line] == [
-        "  failed: OSError: disk full (random at 0.5, seed 0 and 3 more)"
+        "  failed: OSError: disk full (random at 0.5, lenet-300-100 on digits, seed 0; 4 in all)"
     ]
 
 

@@ -1,16 +1,14 @@
 """The pretrained stories260K language model: tokenizer, stories, loss, decoding, and pruning block by block."""
 
-from __future__ import annotations
-
 import io
 import json
 import re
-import struct
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,47 +16,28 @@ from survey_lib.catalogue import find
 from survey_lib.chain.evidence.base import collect
 from survey_lib.chain.masks import Masks, prunable
 from survey_lib.experiment import files
-from survey_lib.experiment.networks.llama import Llama, read_model
+from survey_lib.experiment.networks.llama import Llama, Shape
 from survey_lib.prune import prune
 from survey_lib.repository import REPOSITORY
 
 STORIES = REPOSITORY / "data" / "stories260K"
+SHAPE = Shape(dim=64, hidden=172, layers=5, heads=8, kv_heads=4, vocab=512, context=512)
 SHA256 = {
-    "stories260K.bin": "b0a507e7ad0f626624f17112325e66691f9076d622e1d3274d103d00299f2696",
-    "tok512.bin": "037cb335abb25d1fa9e8ecae30ed2a3a8ace9302862ebcdc05d51a6bbb10c312",
+    "model.safetensors": "11ab612ae7f0c8efb8f98c040216ff79f87eb4505ad3c844b4b16984bca14d53",
+    "pieces.json": "e9251b3467e40aef162554b636cee14abd9b1082652651561c9ed4ae0a42a9db",
+    "sampled.npy": "e8450c5dd0d833d32b2baff3c26361da6aa83e823530bceb552d6632f961811c",
 }
-TEXTS, LENGTH, SEED = 200, 257, 1  # of sampled.npy: BOS and 256 tokens each
-SAMPLED = "e8450c5dd0d833d32b2baff3c26361da6aa83e823530bceb552d6632f961811c"
 
 
 class Tokenizer:
-    """Byte-pair pieces with scores; encode merges, again and again, the neighbours of the best score."""
+    """Byte-pair pieces in the order in which they were learned; encode joins the neighbours learned first, again and again."""
 
     BOS = 1
     FIRST_BYTE = 3  # tokens 3 to 258 are the bytes 0 to 255
 
-    def __init__(self, pieces: list[bytes], scores: list[float]):
-        self.pieces, self.scores = pieces, scores
-        self.index = {piece: token for token, piece in reversed(list(enumerate(pieces)))}
-
-    @classmethod
-    def read(cls, path: Path, vocab: int) -> Tokenizer:
-        """The tokenizer of a llama2.c file.
-
-        Parameters
-        ----------
-        path : Path
-            The file.
-        vocab : int
-            Number of pieces.
-        """
-        data, start, pieces, scores = path.read_bytes(), 4, [], []
-        for _ in range(vocab):
-            score, length = struct.unpack_from("<fi", data, start)
-            pieces.append(data[start + 8 : start + 8 + length])
-            scores.append(score)
-            start += 8 + length
-        return cls(pieces, scores)
+    def __init__(self, pieces: list[str]):
+        self.pieces = pieces
+        self.index = {piece: token for token, piece in enumerate(pieces)}
 
     def encode(self, text: str) -> list[int]:
         """BOS, then the text with a leading space; word by word, since no piece has a space inside."""
@@ -68,30 +47,34 @@ class Tokenizer:
     def _encode_word(self, word: str) -> list[int]:
         tokens = []
         for character in word:
-            piece = character.encode()
-            whole = self.index.get(piece)
-            tokens += [whole] if whole is not None else [byte + self.FIRST_BYTE for byte in piece]
+            whole = self.index.get(character)
+            tokens += [byte + self.FIRST_BYTE for byte in character.encode()] if whole is None else [whole]
+        none = len(self.pieces)
         while True:
-            made = [self.index.get(self.pieces[a] + self.pieces[b]) for a, b in pairwise(tokens)]
-            places = [place for place, token in enumerate(made) if token is not None]
-            if not places:
+            made = [self.index.get(self.pieces[a] + self.pieces[b], none) for a, b in pairwise(tokens)]
+            first = min(made, default=none)
+            if first == none:
                 return tokens
-            best = max(places, key=lambda place: self.scores[made[place]])
-            tokens[best : best + 2] = [made[best]]
+            place = made.index(first)
+            tokens[place : place + 2] = [first]
 
     def decode(self, tokens: list[int]) -> str:
         """The text, without BOS and the leading space."""
         single = {byte + self.FIRST_BYTE: bytes([byte]) for byte in range(256)}
-        pieces = [single.get(token, self.pieces[token]) for token in tokens if token != self.BOS]
+        pieces = [single.get(token, self.pieces[token].encode()) for token in tokens if token != self.BOS]
         return b"".join(pieces).decode(errors="replace").removeprefix(" ")
 
 
 def load_stories(folder: Path = STORIES) -> tuple[Llama, Tokenizer]:
     """The pretrained stories260K model and its tokenizer, after a check of both files' sha256."""
-    for name, expected in SHA256.items():
-        files.verified(folder / name, expected, "copy the file again")
-    model = read_model(folder / "stories260K.bin")
-    return model, Tokenizer.read(folder / "tok512.bin", model.shape.vocab)
+    weights = load(_pinned(folder, "model.safetensors"))
+    model = Llama(SHAPE)
+    model.load_state_dict(weights | {"head.weight": weights["embedding.weight"]})
+    return model.eval(), Tokenizer(json.loads(_pinned(folder, "pieces.json")))
+
+
+def _pinned(folder: Path, name: str) -> bytes:
+    return files.verified(folder / name, SHA256[name], "copy the file again")
 
 
 def load_texts(name: str) -> list[str]:
@@ -104,8 +87,8 @@ def load_sampled(folder: Path = STORIES) -> Tensor:
 
     Made by `continued`; none of them is among the calibration stories.
     """
-    content = files.verified(folder / "sampled.npy", SAMPLED, "copy the file again")
-    return torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False).astype(np.int64))
+    texts = np.load(io.BytesIO(_pinned(folder, "sampled.npy")), allow_pickle=False)
+    return torch.from_numpy(texts.astype(np.int64))
 
 
 def windows(stories: list[list[int]], length: int) -> Tensor:
@@ -247,9 +230,3 @@ def prune_language(
         pruned = result.model
         masks |= result.masks
     return pruned, masks
-
-
-if __name__ == "__main__":  # writes data/stories260K/sampled.npy again, in about ten minutes of one core
-    begun, drawing = torch.full((TEXTS, 1), Tokenizer.BOS), torch.Generator().manual_seed(SEED)
-    texts = continued(load_stories()[0], begun, LENGTH, drawing)
-    np.save(STORIES / "sampled.npy", texts.numpy().astype(np.uint16))

@@ -1,35 +1,19 @@
-"""A Llama-architecture language model as plain modules, and the reader of its file.
+"""A Llama-architecture language model as plain modules.
 
 Made of `nn.Linear`, `nn.RMSNorm` and `nn.Embedding`, so that every method of the survey works on it
 unchanged.
 """
 
-import struct
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Weights of each block in the order of the file, which holds one array a kind for all blocks together.
-FILE_ORDER = (
-    "attention_norm",
-    "attention.query",
-    "attention.key",
-    "attention.value",
-    "attention.output",
-    "feed_forward_norm",
-    "feed_forward.gate",
-    "feed_forward.down",
-    "feed_forward.up",
-)
-
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the model, in the order of the file's header."""
+    """Sizes of the model."""
 
     dim: int
     hidden: int
@@ -119,19 +103,3 @@ class Llama(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))
-
-
-def read_model(path: Path) -> Llama:
-    """The model in a llama2.c version-0 file (format: data/stories260K/README.md).
-
-    Its content is checked before, by its sha256.
-    """
-    data = path.read_bytes()
-    model = Llama(Shape(*struct.unpack("<7i", data[:28])))
-    stacks = [[block.get_submodule(name).weight for block in model.blocks] for name in FILE_ORDER]
-    targets = [model.embedding.weight, *(weight for stack in stacks for weight in stack), model.norm.weight]
-    counts = [target.numel() for target in targets]
-    values = torch.from_numpy(np.frombuffer(data, "<f4", sum(counts), offset=28).copy())
-    for target, piece in zip(targets, values.split(counts), strict=True):
-        target.data.copy_(piece.view_as(target))
-    return model.eval()

@@ -1,5 +1,6 @@
 """Networks for small images: the pruning literature's usual ones, and all of torchvision's."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -46,10 +47,9 @@ def lenet_300_100(classes: int, in_shape: Shape) -> nn.Module:
     in_shape : Shape
         In shape of an image.
     """
-    channels, height, width = in_shape
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(channels * height * width, 300),
+        nn.Linear(math.prod(in_shape), 300),
         nn.ReLU(),
         nn.Linear(300, 100),
         nn.ReLU(),
@@ -118,10 +118,9 @@ class BasicBlock(nn.Module):
         self.conv1, self.bn1 = conv_norm(inputs, outputs, stride=stride)
         self.conv2, self.bn2 = conv_norm(outputs, outputs)
         self.stride, self.extra = stride, outputs - inputs
-        changes = stride != 1 or inputs != outputs
-        self.shortcut = (
-            nn.Sequential(*conv_norm(inputs, outputs, 1, stride)) if changes and option == "B" else None
-        )
+        self.shortcut = None
+        if self.extra and option == "B":
+            self.shortcut = nn.Sequential(*conv_norm(inputs, outputs, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         """ReLU(norm(conv(ReLU(norm(conv(x))))) + shortcut(x))."""
@@ -181,29 +180,16 @@ def mobilenet_small(classes: int, in_shape: Shape) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))
 
 
-class DenseBlock(nn.Module):
-    """Each layer reads all earlier maps side by side and adds `growth` channels (huang2017densely)."""
-
-    def __init__(self, inputs: int, growth: int, layers: int):
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.BatchNorm2d(inputs + k * growth),
-                nn.ReLU(),
-                nn.Conv2d(inputs + k * growth, growth, 3, padding=1, bias=False),
-            )
-            for k in range(layers)
-        )
+class DenseLayer(nn.Sequential):
+    """Layers whose maps are set beside those that they read (huang2017densely)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs + layers · growth, height, width)."""
-        for layer in self.layers:
-            x = torch.cat([x, layer(x)], 1)
-        return x
+        """(n, inputs + outputs of the layers, height, width)."""
+        return torch.cat([x, super().forward(x)], 1)
 
 
 def densenet_small(classes: int, in_shape: Shape) -> nn.Module:
-    """Three dense blocks, each four layers of twelve channels, with 1x1 transitions that halve channels and size.
+    """Three blocks of four dense layers of twelve channels, with 1x1 transitions that halve channels and size.
 
     Parameters
     ----------
@@ -212,11 +198,13 @@ def densenet_small(classes: int, in_shape: Shape) -> nn.Module:
     in_shape : Shape
         In shape of an image.
     """
-    growth, layers = 12, 4
-    modules, width = [nn.Conv2d(in_shape[0], 2 * growth, 3, padding=1, bias=False)], 2 * growth
+    growth, width = 12, 24
+    modules = [nn.Conv2d(in_shape[0], width, 3, padding=1, bias=False)]
     for block in range(3):
-        modules.append(DenseBlock(width, growth, layers))
-        width += layers * growth
+        for _ in range(4):
+            conv = nn.Conv2d(width, growth, 3, padding=1, bias=False)
+            modules.append(DenseLayer(nn.BatchNorm2d(width), nn.ReLU(), conv))
+            width += growth
         modules += [nn.BatchNorm2d(width), nn.ReLU()]
         if block < 2:
             modules += [nn.Conv2d(width, width // 2, 1, bias=False), nn.AvgPool2d(2)]
@@ -322,11 +310,9 @@ def check_fit(model: nn.Module, example: Tensor, classes: int, names: str) -> No
     shape = "x".join(map(str, example.shape[1:]))
     try:
         with quiet(model):
-            found = tuple(model(example).shape)
-        if found != (len(example), classes):
-            raise ValueError(f"it returns values of shape {found}")
+            scores = model(example)
     except Exception as error:  # whatever a stranger's forward raises
-        raise ValueError(
-            f"{names}: the model cannot read inputs of {shape} as one of {classes} classes ({reason(error)}); "
-            "choose another pair"
-        ) from error
+        raise ValueError(f"{names}: the model cannot read inputs of {shape} ({reason(error)})") from error
+    got = getattr(scores, "shape", type(scores).__name__)
+    if got != (len(example), classes):
+        raise ValueError(f"{names}: the model returns {got}, not scores of {classes} classes")
