@@ -133,7 +133,7 @@ REFUSALS = [
     (("reproduce", "--profile", "fast"), "'fast' is not one of 'quick', 'full'"),
     (("student", "README.md"), "Directory 'README.md' is a file"),
     (("publish", "comparson"), "near: comparison"),
-    (("sweep", "no/such.yaml"), "no study file"),
+    (("sweep", "no/such.yaml"), "No such file"),
     (("prune", "--model", "resnet-8", "--method", "magnitude"), "exactly one of sparsity"),
     (("class", "x", "--notebooks", "99"), "no notebook '99'"),
     (("sweep", "weight", "--engine", "dask", "--jobs", "0"), "jobs must be at least 1"),

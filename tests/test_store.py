@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from survey_lib.experiment import files
 from survey_lib.experiment import records as lines
 from survey_lib.experiment.records import pack, unpack
 from survey_lib.experiment.runs.config import SCHEMA, RunConfig, key_of
@@ -172,13 +171,11 @@ def test_b67_a_write_that_fails_leaves_the_old_file_and_no_other(runs, monkeypat
     ],
     ids=["half-written", "empty", "list", "foreign", "future", "renamed"],
 )
-def test_b67_unreadable_files_are_named_and_set_aside(content, said, runs):
+def test_b67_unreadable_files_are_named_and_left_out(content, said, runs):
     good = store.write("trial", record())
     (runs / "bad.json").write_text(content)
     with pytest.warns(UserWarning, match=f"bad.json.*{said}"):
         assert store.local_records("trial").keys() == {good.stem}
-    (aside,) = (runs / files.ASIDE).iterdir()
-    assert aside.read_text() == content and aside.name.startswith("bad.") and not (runs / "bad.json").exists()
 
 
 def _write_many(seeds):
@@ -243,7 +240,7 @@ def test_values_that_cannot_be_are_refused_when_written_and_when_read(place, val
     path = runs / f"{record()['key']}.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(wrong))
-    with pytest.warns(UserWarning, match="set aside"):
+    with pytest.warns(UserWarning, match="left out"):
         assert store.local_records("trial") == {}
     (tmp_path / "trial.jsonl").write_text(lines.dump(record()) + "\n" + json.dumps(wrong) + "\n")
     with pytest.raises(ValueError, match="trial.jsonl, line 2"):

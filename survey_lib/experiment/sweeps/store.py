@@ -7,7 +7,6 @@ data/results/STUDY.jsonl    published runs, one sorted line each
 import math
 import os
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -115,36 +114,26 @@ def write(study: str, record: dict) -> Path:
 def local_records(study: str) -> dict[str, dict]:
     """Local runs by key.
 
-    Files that cannot be read are named, moved to `set-aside` and so run again (B67).
+    Files that cannot be read are named and left out, so their runs are done again (B67).
 
     Parameters
     ----------
     study : str
         Name of the study.
     """
-    paths = sorted(study_folder(study).glob("*.json"))
-    return {path.stem: record for path in paths if (record := _read(path))}
+    found = {}
+    for path in sorted(study_folder(study).glob("*.json")):
+        try:
+            files.check_plain(path)
+            found[path.stem] = lines.parse(path.read_text(encoding="utf-8"), path.stem)
+        except (ValueError, OSError) as error:  # JSON and Unicode errors are ValueErrors
+            warnings.warn(f"{path} is left out, and its run will be done again: {error}", stacklevel=2)
+    return found
 
 
 def same(config: dict) -> str:
     """Equal for equal configs, whatever schema and version of the method computed their runs."""
     return digest(identity(config))
-
-
-def _read(path: Path) -> dict | None:
-    try:
-        files.check_plain(path)
-        return lines.parse(path.read_text(encoding="utf-8"), path.stem)
-    except FileNotFoundError:  # another sweep just set it aside
-        return None
-    except (ValueError, PermissionError) as error:  # JSON and Unicode errors are ValueErrors
-        reason = error
-    with suppress(OSError):  # a read-only disk
-        files.set_aside(path)
-    warnings.warn(
-        f"{path} is set aside, if the disk allows it, and its run will be done again: {reason}", stacklevel=2
-    )
-    return None
 
 
 def published_records(study: str) -> dict[str, dict]:
@@ -186,13 +175,12 @@ def records(study: str, *, local: bool = True, profile: str | None = None) -> li
     profile : str, optional
         Only the runs of quick or full.
     """
-    found = published_records(study)
+    found = {same(run["config"]): run for run in published_records(study).values()}
     if local:
-        asked = studies.keys(study)
-        mine = {key: run for key, run in local_records(study).items() if key in asked}
-        covered = {same(run["config"]) for run in mine.values()}
-        found = {key: run for key, run in found.items() if same(run["config"]) not in covered} | mine
-    return [run for _, run in sorted(found.items()) if profile in (None, run["config"]["profile"])]
+        asked, mine = studies.keys(study), local_records(study)
+        found |= {same(run["config"]): run for key, run in mine.items() if key in asked}
+    wanted = [run for run in found.values() if profile in (None, run["config"]["profile"])]
+    return sorted(wanted, key=lambda run: run["key"])
 
 
 def results(study: str, *, local: bool = True, profile: str | None = None) -> pd.DataFrame:
@@ -305,17 +293,14 @@ def publish(study: str, profile: str = "full", prune: bool = False) -> Path:
     asked, found = studies.keys(study), records(study, profile=profile)
     done = [run for run in found if run["status"] != "failed" and run["key"] in asked]
     if not done:
-        raise ValueError(
-            f"{study} has no finished run of profile {profile}; "
-            f"first: survey sweep {study} --profile {profile}"
-        )
+        raise ValueError(f"{study} has no finished run; first: survey sweep {study} --profile {profile}")
     kept = {same(run["config"]) for run in done}
     lost = [run for run in published_records(study).values() if same(run["config"]) not in kept]
     if lost and not prune:
+        named = f"{lost[0]['key']} ({title(lost[0]['config'])})"
         raise ValueError(
-            f"{len(lost)} published runs of {study} would be dropped, such as {lost[0]['key']} "
-            f"({title(lost[0]['config'])}). Compute them first, `survey sweep {study} --profile {profile}`, "
-            "or drop them with --prune"
+            f"{len(lost)} published runs of {study} would be dropped, such as {named}; "
+            f"survey sweep {study} --profile {profile} computes them, and --prune drops them"
         )
     content = "".join(lines.dump(short(record)) + "\n" for record in done)
     return files.replace(published_file(study), content)

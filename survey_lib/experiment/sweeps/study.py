@@ -52,8 +52,6 @@ def use(path: str | Path) -> str:
     study.
     """
     path = Path(path).resolve()
-    if not path.is_file():
-        raise FileNotFoundError(f"no study file {path}; studies by name: {', '.join(names())}")
     if path != FOLDER / path.name and (FOLDER / path.name).exists():
         raise ValueError(
             f"{path}: the course has a study {path.stem!r} already; rename your file, and `name` in it, "
@@ -68,7 +66,7 @@ def check_name(name: str) -> str:
     """The name if it can be that of a study, and so of a file here; ValueError for a path or anything longer."""
     if not re.fullmatch(r"\w[\w.-]{0,99}", name):
         raise ValueError(
-            f"a study's name is letters, digits, '.', '-' and '_', at most 100; got {name[:120]!r}"
+            f"a study's name is at most 100 letters, digits, '.', '-' and '_'; got {name[:120]!r}"
         )
     return name
 

@@ -3,7 +3,6 @@
 import json
 import random
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
@@ -19,8 +18,6 @@ from survey_lib.experiment.runs.config import DENSE, STORIES, RunConfig, identit
 from survey_lib.experiment.runs.run import run
 from survey_lib.experiment.sweeps import store
 from survey_lib.experiment.sweeps import study as studies
-
-Fault = tuple[str, str]  # key, what is wrong
 
 
 def verify(
@@ -57,20 +54,13 @@ def verify(
     names = [study] if study else [name for name in studies.names() if store.published_file(name).exists()]
     rows = [(name, key, Pair(fault, "", "a fault", 0.0)) for name in names for key, fault in faults(name)]
     published = [(name, record) for name in names for record in store.published_records(name).values()]
-    report(
-        f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of counts and versions"
-    )
     data = {record["config"]["data"] for _, record in published} - {STORIES}
     absent = {name for name in data if not available(name)}
-    why = [_left_out(record, absent) for _, record in published]
-    for reason, count in Counter(filter(None, why)).items():
-        report(f"{count} of {len(published)} runs left out: {reason}")
-    here = [pair for pair, reason in zip(published, why, strict=True) if not reason]
+    here = [(name, record) for name, record in published if _computable(record, absent)]
+    report(f"{len(published)} published runs of {', '.join(names)}: {len(rows)} faults of the files")
+    report(f"{len(here)} of them can be computed here, with the data, the device and the methods of today")
     if not (here or rows):
-        raise ValueError(
-            "no published run can be computed here; `survey publish STUDY` writes some, `survey doctor` shows "
-            "which data are missing"
-        )
+        raise ValueError("nothing to compare; `survey publish STUDY` and `survey doctor` (data) help on")
     drawn = random.Random(seed).sample(here, min(sample, len(here)))
     with tempfile.TemporaryDirectory() as cache:
         for number, (name, old) in enumerate(drawn, 1):
@@ -83,7 +73,7 @@ def verify(
     return pd.DataFrame(table, columns=["study", "key", "metric", "published", "now", "allowed", "agrees"])
 
 
-def faults(study: str) -> list[Fault]:
+def faults(study: str) -> list[tuple[str, str]]:
     """Key and fault of each published run that `survey publish` cannot have written.
 
     The runs must be those that the study's profiles ask for, finished, and of the present versions of their
@@ -97,25 +87,14 @@ def faults(study: str) -> list[Fault]:
     """
     records, path = store.published_records(study), store.published_file(study)
     there = {store.same(record["config"]): key for key, record in records.items()}
-    profiles = {record["config"]["profile"] for record in records.values()} & studies.load(
-        study
-    ).profiles.keys()
+    profiles = {record["config"]["profile"] for record in records.values()}
     runs = [run for name in sorted(profiles) for run in studies.configs(study, name)]
     asked = {store.same(run.model_dump()): run.key() for run in runs}
-    found = [(there[one], "the study does not ask for it") for one in there.keys() - asked.keys()]
-    found += [
-        (asked[one], "the study asks for it, and it is not there") for one in asked.keys() - there.keys()
-    ]
-    found += [
-        (key, "a run that failed is not published")
-        for key, record in records.items()
-        if record["status"] == "failed"
-    ]
-    old = Counter(record["config"]["method"] for record in records.values() if _outdated(record))
-    found += [
-        ("", f"{count} runs of {method} are of an older version of it: sweep and publish {study} again")
-        for method, count in old.items()
-    ]
+    found = [(there[one], "a run that the study does not ask for") for one in there.keys() - asked.keys()]
+    found += [(asked[one], "a run that is asked for is missing") for one in asked.keys() - there.keys()]
+    found += [(key, "a failed run") for key, record in records.items() if record["status"] == "failed"]
+    old = {record["config"]["method"] for record in records.values() if _outdated(record)}
+    found += [("", f"{method} has a newer version: sweep and publish again") for method in sorted(old)]
     lines = [dump(records[key]) + "\n" for key in sorted(records)]
     if path.exists() and (not lines or "".join(lines).encode() != path.read_bytes()):
         found.append(("", "the file is not as survey publish writes it"))
@@ -128,16 +107,11 @@ def _outdated(record: dict) -> bool:
     return method != DENSE and find(method).version != record["method"]["version"]
 
 
-def _left_out(record: dict, absent: set[str]) -> str:
-    """Why a run cannot be computed here, without some data sets; empty for one that can."""
+def _computable(record: dict, absent: set[str]) -> bool:
+    """Whether a run can be computed here, where some data sets are absent."""
     config = record["config"]
-    if _outdated(record):
-        return "their methods have newer versions"
-    if config["data"] in absent:
-        return f"{config['data']} is not on this machine"
-    if config["device"] != "cpu" and not torch.cuda.is_available():
-        return "they were computed on a GPU, and torch sees none here"
-    return ""
+    device = config["device"] == "cpu" or torch.cuda.is_available()
+    return device and config["data"] not in absent and not _outdated(record)
 
 
 def _again(old: dict, cache: Path, tolerance: float) -> list[Pair]:
