@@ -16,7 +16,7 @@ from survey_lib.chain import channels
 from survey_lib.chain.coupling import ChannelGroup, Slice, group_masks, trace
 from survey_lib.chain.evidence.base import Consumer, Evidence
 from survey_lib.chain.masks import masked_copy
-from survey_lib.experiment.networks.llama import Llama, Shape
+from survey_lib.experiment.networks.language import Llama, Shape
 from survey_lib.methods.channel import reconstruction
 from survey_lib.methods.channel import scores as channel
 from survey_lib.methods.channel import training as channel_training

@@ -12,7 +12,6 @@ from PIL import Image
 
 from survey_lib.experiment.data import loaders as data
 from survey_lib.experiment.data import sources
-from survey_lib.repository import REPOSITORY
 
 
 @pytest.fixture
@@ -55,9 +54,10 @@ def test_the_three_parts_share_no_image_and_are_the_same_each_time():
     assert len(rows) == 1797 and len(set(rows)) == 1797
 
 
-def test_a_changed_file_of_eurosat32_mini_is_refused(empty):
-    shutil.copytree(REPOSITORY / "data" / "eurosat32_mini", empty / "eurosat32_mini")
-    with open(empty / "eurosat32_mini" / "labels.csv", "a", encoding="utf-8") as file:
+def test_a_changed_file_of_eurosat32_mini_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SURVEY_DATA", str(tmp_path))
+    shutil.copytree(sources.REPOSITORY / "data" / "eurosat32_mini", tmp_path / "eurosat32_mini")
+    with open(tmp_path / "eurosat32_mini" / "labels.csv", "a", encoding="utf-8") as file:
         file.write("test,1000,1,Forest,Forest_1.jpg\n")
     with pytest.raises(ValueError, match="labels.csv has sha256"):
         data.load("eurosat32-mini")

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from survey_lib.experiment.networks import language
-from survey_lib.experiment.networks.llama import Llama, Shape
+from survey_lib.experiment.networks.language import Llama, Shape
 
+STORIES = language.DATA / "stories260K"
 TEXT = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
 
 
@@ -73,22 +74,16 @@ def test_context_is_checked():
         Llama(shape)(torch.zeros(1, 5, dtype=torch.long))
 
 
-def test_a_changed_byte_of_the_sampled_texts_fails_the_checksum(tmp_path):
-    data = bytearray((language.STORIES / "sampled.npy").read_bytes())
-    data[-1] ^= 1
-    (tmp_path / "sampled.npy").write_bytes(data)
+@pytest.mark.parametrize(
+    "name, load", [("sampled.npy", language.load_sampled), ("model.safetensors", language.load_stories)]
+)
+def test_a_changed_byte_fails_the_checksum(name, load, tmp_path):
+    shutil.copytree(STORIES, tmp_path / STORIES.name)
+    data = bytearray((STORIES / name).read_bytes())
+    data[-100] ^= 1
+    (tmp_path / STORIES.name / name).write_bytes(data)
     with pytest.raises(ValueError, match="sha256"):
-        language.load_sampled(tmp_path)
-
-
-def test_a_changed_byte_fails_the_checksum(tmp_path):
-    for name in language.SHA256:
-        shutil.copy(language.STORIES / name, tmp_path)
-    data = bytearray((tmp_path / "model.safetensors").read_bytes())
-    data[500_000] ^= 1
-    (tmp_path / "model.safetensors").write_bytes(data)
-    with pytest.raises(ValueError, match="sha256"):
-        language.load_stories(tmp_path)
+        load(tmp_path)
 
 
 def test_windows_cut_the_stories_end_to_end():
@@ -98,7 +93,7 @@ def test_windows_cut_the_stories_end_to_end():
 def test_calibration_stories_are_the_models_own(stories):
     model, tokenizer, _ = stories
     sampled = language.generate(model, [1], 24, torch.Generator().manual_seed(5))
-    stored = json.loads((language.STORIES / "calibration.json").read_text())
+    stored = json.loads((STORIES / "calibration.json").read_text())
     assert stored[5].startswith(tokenizer.decode(sampled)[:40])
 
 

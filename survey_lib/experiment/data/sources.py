@@ -23,14 +23,6 @@ DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 COUNT = 27_000  # images of the whole EuroSAT
 SHARES = {"test": 0.2, "validation": 0.1}  # of eurosat32; the rest trains
 MINI_VALIDATION = 500  # of eurosat32-mini
-SHA256 = {  # of the files in the repository
-    "eurosat32_mini/labels.csv": "c144bb3899db0d15820cf5abfb161e32f2a82a77538cee13a812ff3c0966ada4",
-    "eurosat32_mini/train_3000.png": "a594add9426e22b9f9a8eec048a1aac0da1fc4301669f283596929d6e9acb8f7",
-    "eurosat32_mini/test_1000.png": "2976bc6c5a202acbb88d30ae56dca2c6d2c4e7d3edb8965e465a323d89c13a92",
-    "fashion_mini/labels.csv": "1a220fd9ccb21ded50dde74927866364b2649e6e959f49db4c99b140dbc2da08",
-    "fashion_mini/train_2000.png": "19b4d17e177b732e1b5ae3be5792b41bfd59aa2e8246f639fd7a301241353c98",
-    "fashion_mini/test_1000.png": "30e6e57640776ed9d02f13b8545d34de5e88dd663994511f34565a3001899dbb",
-}
 
 
 @dataclass(frozen=True)
@@ -80,9 +72,8 @@ def split(arrays: Arrays, size: int) -> tuple[Arrays, Arrays]:
     """
     from sklearn.model_selection import train_test_split  # slow to import
 
-    labels = arrays[1]
-    size = min(size, len(labels) // 5)
-    parts = train_test_split(*arrays, test_size=size, stratify=labels, random_state=0)
+    size = min(size, len(arrays[1]) // 5)
+    parts = train_test_split(*arrays, test_size=size, stratify=arrays[1], random_state=0)
     return tuple(parts[::2]), tuple(parts[1::2])
 
 
@@ -117,20 +108,37 @@ def _idx(path: Path, header: int) -> np.ndarray:
 
 def _read_sheets(root: Path, name: str, size: int) -> Read:
     """A data set of the repository: sheets of images, `size` pixels a side, with a table of labels."""
-    table, parts = pd.read_csv(_pinned(root, f"{name}/labels.csv")), {}
+    table, parts = pd.read_csv(io.BytesIO(pinned(root, f"{name}/labels.csv"))), {}
     for part in ("train", "test"):
         labels = table.loc[table["split"] == part, "label"].to_numpy()
-        sheet = np.asarray(Image.open(_pinned(root, f"{name}/{part}_{len(labels)}.png")))
+        sheet = np.asarray(Image.open(io.BytesIO(pinned(root, f"{name}/{part}_{len(labels)}.png"))))
         rows, columns = sheet.shape[0] // size, sheet.shape[1] // size
         tiles = sheet.reshape(rows, size, columns, size, -1).swapaxes(1, 2)
         parts[part] = tiles.reshape(rows * columns, size, size, -1), labels
     return parts, tuple(table.drop_duplicates("label").sort_values("label")["class"])
 
 
-def _pinned(root: Path, name: str) -> io.BytesIO:
-    """A file in `root`, or in the repository where `root` has none, once its hash is right."""
+def pinned(root: Path, name: str) -> bytes:
+    """The content of a file in `root`, or in the repository where `root` has none, once its hash is right.
+
+    `data/SHA256SUMS` lists the hashes; `sha256sum --check` reads it, too.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of data sets.
+    name : str
+        Name of the file in it.
+
+    Raises
+    ------
+    ValueError
+        For a changed file.
+    """
     path = root / name if (root / name).exists() else REPOSITORY / "data" / name
-    return io.BytesIO(files.verified(path, SHA256[name], "restore it from the repository"))
+    listed = (REPOSITORY / "data" / "SHA256SUMS").read_text().splitlines()
+    sha256 = {name: value for value, name in map(str.split, listed)}
+    return files.verified(path, sha256[name], "restore it from the repository")
 
 
 def _read_eurosat32(root: Path) -> Read:
@@ -168,9 +176,7 @@ def _prepare_eurosat(downloads: Path, path: Path) -> None:
 
     samples = EuroSAT(downloads).samples
     if len(samples) != COUNT:
-        raise ValueError(
-            f"{downloads / 'eurosat'} holds {len(samples)} images of {COUNT}; get the missing ones"
-        )
+        raise ValueError(f"{downloads / 'eurosat'} holds {len(samples)} images of {COUNT}; get all of them")
     made = io.BytesIO()
     pixels = np.stack([np.asarray(Image.open(name).reduce(2)) for name, _ in samples])
     np.savez(made, files=[Path(name).name for name, _ in samples], images=pixels)
@@ -179,7 +185,7 @@ def _prepare_eurosat(downloads: Path, path: Path) -> None:
 
 def mini_parts(root: Path) -> dict[str, str]:
     """{file: train, validation or test} of each EuroSAT file that eurosat32-mini holds."""
-    table = pd.read_csv(_pinned(root, "eurosat32_mini/labels.csv"), index_col="source_file")
+    table = pd.read_csv(io.BytesIO(pinned(root, "eurosat32_mini/labels.csv")), index_col="source_file")
     train = table[table["split"] == "train"]
     _, (chosen, _) = split((train.index.to_numpy(), train["label"].to_numpy()), MINI_VALIDATION)
     return table["split"].to_dict() | dict.fromkeys(chosen, "validation")

@@ -1,8 +1,13 @@
-"""The pretrained stories260K language model: tokenizer, stories, loss, decoding, and pruning block by block."""
+"""The pretrained stories260K language model: network, tokenizer, stories, loss, decoding, pruning block by block.
+
+The network is made of `nn.Linear`, `nn.RMSNorm` and `nn.Embedding`, so that every method of the survey works on
+it unchanged.
+"""
 
 import io
 import json
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,18 +20,105 @@ from torch.nn import functional as F
 from survey_lib.catalogue import find
 from survey_lib.chain.evidence.base import collect
 from survey_lib.chain.masks import Masks, prunable
-from survey_lib.experiment import files
-from survey_lib.experiment.networks.llama import Llama, Shape
+from survey_lib.experiment.data.sources import pinned
 from survey_lib.prune import prune
 from survey_lib.repository import REPOSITORY
 
-STORIES = REPOSITORY / "data" / "stories260K"
-SHAPE = Shape(dim=64, hidden=172, layers=5, heads=8, kv_heads=4, vocab=512, context=512)
-SHA256 = {
-    "model.safetensors": "11ab612ae7f0c8efb8f98c040216ff79f87eb4505ad3c844b4b16984bca14d53",
-    "pieces.json": "e9251b3467e40aef162554b636cee14abd9b1082652651561c9ed4ae0a42a9db",
-    "sampled.npy": "e8450c5dd0d833d32b2baff3c26361da6aa83e823530bceb552d6632f961811c",
-}
+DATA = REPOSITORY / "data"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the model."""
+
+    dim: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab: int
+    context: int
+
+
+class Attention(nn.Module):
+    """Causal self-attention with rotary positions; several query heads share a key/value head."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.head_dim = shape.dim // shape.heads
+        self.shared = shape.heads // shape.kv_heads
+        self.query = nn.Linear(shape.dim, shape.heads * self.head_dim, bias=False)
+        self.key = nn.Linear(shape.dim, shape.kv_heads * self.head_dim, bias=False)
+        self.value = nn.Linear(shape.dim, shape.kv_heads * self.head_dim, bias=False)
+        self.output = nn.Linear(shape.heads * self.head_dim, shape.dim, bias=False)
+        frequency = 10_000.0 ** (-torch.arange(0, self.head_dim, 2) / self.head_dim)
+        angle = torch.outer(torch.arange(shape.context), frequency)  # (context, head_dim / 2)
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """Turn each pair of neighbours (x[2i], x[2i+1]) by its position's angle."""
+        cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
+        even, odd = x[..., 0::2], x[..., 1::2]
+        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, length, width) -> the same shape."""
+        batch, length, _ = x.shape
+        projected = (self.query(x), self.key(x), self.value(x))
+        query, key, value = (p.view(batch, length, -1, self.head_dim).transpose(1, 2) for p in projected)
+        key, value = (t.repeat_interleave(self.shared, 1) for t in (self.rotate(key), value))
+        mixed = F.scaled_dot_product_attention(self.rotate(query), key, value, is_causal=True)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate(x)) · up(x))."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.gate = nn.Linear(shape.dim, shape.hidden, bias=False)
+        self.up = nn.Linear(shape.dim, shape.hidden, bias=False)
+        self.down = nn.Linear(shape.hidden, shape.dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nn.Module):
+    """One decoder layer: pre-norm attention and feed-forward, each with its residual."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(shape.dim, eps=1e-5)
+        self.attention = Attention(shape)
+        self.feed_forward_norm = nn.RMSNorm(shape.dim, eps=1e-5)
+        self.feed_forward = FeedForward(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Llama(nn.Module):
+    """Tokens (batch, length) to next-token logits (batch, length, vocab); the head shares the embedding."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocab, shape.dim)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.dim, eps=1e-5)
+        self.head = nn.Linear(shape.dim, shape.vocab, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.shape[-1] > self.shape.context:
+            raise ValueError(f"{tokens.shape[-1]} tokens, but the context holds {self.shape.context}")
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
 
 
 class Tokenizer:
@@ -65,29 +157,26 @@ class Tokenizer:
         return b"".join(pieces).decode(errors="replace").removeprefix(" ")
 
 
-def load_stories(folder: Path = STORIES) -> tuple[Llama, Tokenizer]:
+def load_stories(root: Path = DATA) -> tuple[Llama, Tokenizer]:
     """The pretrained stories260K model and its tokenizer, after a check of both files' sha256."""
-    weights = load(_pinned(folder, "model.safetensors"))
-    model = Llama(SHAPE)
+    shape = Shape(dim=64, hidden=172, layers=5, heads=8, kv_heads=4, vocab=512, context=512)
+    weights = load(pinned(root, "stories260K/model.safetensors"))
+    model = Llama(shape)
     model.load_state_dict(weights | {"head.weight": weights["embedding.weight"]})
-    return model.eval(), Tokenizer(json.loads(_pinned(folder, "pieces.json")))
-
-
-def _pinned(folder: Path, name: str) -> bytes:
-    return files.verified(folder / name, SHA256[name], "copy the file again")
+    return model.eval(), Tokenizer(json.loads(pinned(root, "stories260K/pieces.json")))
 
 
 def load_texts(name: str) -> list[str]:
     """The stories of a set: calibration (64 sampled from the model itself) or evaluation (5 written by hand)."""
-    return json.loads((STORIES / f"{name}.json").read_text())
+    return json.loads((DATA / "stories260K" / f"{name}.json").read_text())
 
 
-def load_sampled(folder: Path = STORIES) -> Tensor:
+def load_sampled(root: Path = DATA) -> Tensor:
     """Texts that the dense model wrote, for evaluation: tokens (200, 257), after a check of the sha256.
 
     Made by `continued`; none of them is among the calibration stories.
     """
-    texts = np.load(io.BytesIO(_pinned(folder, "sampled.npy")), allow_pickle=False)
+    texts = np.load(io.BytesIO(pinned(root, "stories260K/sampled.npy")), allow_pickle=False)
     return torch.from_numpy(texts.astype(np.int64))
 
 
