@@ -47,20 +47,14 @@ class Summary:
             f"{self.study} ({self.profile}): {self.done} of {self.asked} runs done, "
             f"{len(self.failed)} failed, {len(self.refused)} refused, {self.left} left"
         ]
-        lines += [f"  failed: {what}" for what in _reasons(self.failed)]
-        lines += [f"  refused: {what}" for what in _reasons(self.refused)]
+        runs: dict[str, list[str]] = {}  # one line for all that ended for the same reason, with the first
+        for record in (*self.failed.values(), *self.refused.values()):
+            reason = f"{record['status']}: {record['reason']}"
+            runs.setdefault(reason, []).append(store.title(record["config"]))
+        lines += [f"  {reason} ({names[0]}; {len(names)} in all)" for reason, names in runs.items()]
         lines += [f"  stopped: {self.interrupted}"] if self.interrupted else []
-        if self.left or self.failed:
-            lines.append("  the same command goes on from here")
+        lines += ["  the same command goes on from here"] if self.left or self.failed else []
         return "\n".join(lines)
-
-
-def _reasons(records: dict[str, dict]) -> list[str]:
-    """One line for all runs that ended for the same reason, with the first of them."""
-    runs: dict[str, list[str]] = {}
-    for record in records.values():
-        runs.setdefault(record["reason"], []).append(store.title(record["config"]))
-    return [f"{reason} ({names[0]}; {len(names)} in all)" for reason, names in runs.items()]
 
 
 def sweep(
