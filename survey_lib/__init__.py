@@ -32,9 +32,7 @@ class _Lazy(types.ModuleType):
 
     def __getattr__(self, name: str) -> object:
         if name not in _WHERE:
-            raise AttributeError(
-                f"module 'survey_lib' has no attribute {name!r}; it has: {', '.join(_WHERE)}"
-            )
+            raise AttributeError(f"survey_lib has no attribute {name!r}; it has: {', '.join(_WHERE)}")
         value = getattr(importlib.import_module(f"survey_lib.{_WHERE[name]}"), name)
         setattr(self, name, value)
         return value

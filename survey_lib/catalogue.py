@@ -158,10 +158,8 @@ def find(name: str) -> Method:
         For an unknown name; the text lists near matches.
     """
     if not isinstance(name, str):
-        raise ValueError(
-            f"method must be a name in survey_lib.METHODS, such as {getattr(name, 'name', 'l1-filter')!r}; "
-            f"got {type(name).__name__}"
-        )
+        such = getattr(name, "name", "l1-filter")
+        raise ValueError(f"method must be a name in METHODS, such as {such!r}; got {type(name).__name__}")
     base, _, chosen = name.partition(":")
     method = METHODS.get(base) or METHODS[known("method", base, METHODS)]
     if not chosen:

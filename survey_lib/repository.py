@@ -29,10 +29,8 @@ def needed(path: Path) -> Path:
         If it is not; the text says where it comes from.
     """
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path} is not there: it is part of the repository, not of the installed package; "
-            "clone the repository and run the command inside it"
-        )
+        why = "it is part of the repository, not of the installed package"
+        raise FileNotFoundError(f"{path} is not there: {why}; run the command inside a clone")
     return path
 
 

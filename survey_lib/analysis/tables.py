@@ -73,9 +73,8 @@ def finished(study: str, *, local: bool, profile: str | None = None) -> pd.DataF
     if profile is None and (done["profile"] == "full").any():  # recipes of two profiles are never averaged
         done = done[done["profile"] == "full"]
     if done.empty:
-        raise ValueError(
-            f"study {study} has no finished runs; first: survey sweep {study} --profile {profile or 'quick'}"
-        )
+        first = f"survey sweep {study} --profile {profile or 'quick'}"
+        raise ValueError(f"study {study} has no finished runs; first: {first}")
     return done.reset_index(drop=True)
 
 

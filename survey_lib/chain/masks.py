@@ -192,10 +192,8 @@ def check_optimizer(weights: Iterable[Tensor], optimizer: torch.optim.Optimizer)
     trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
     weights = list(weights)
     if weights and trained.isdisjoint(map(id, weights)):
-        raise ValueError(
-            "the optimizer trains none of the model's pruned weights, so its steps would never reach them; "
-            "build it from the parameters of this model (after moving or copying it), not frozen"
-        )
+        why = "the optimizer trains none of the model's pruned weights, so its steps would never reach them"
+        raise ValueError(f"{why}; build it from the parameters of this model, not frozen")
 
 
 class Hold:

@@ -123,10 +123,8 @@ def build(name: str, classes: int, shape: tuple[int, ...]) -> nn.Module:
     try:
         made = resolve_name(name)()
     except Exception as error:  # a path is no name of a module; a module may raise anything
-        raise ValueError(
-            f"{name!r} cannot be imported and called without arguments ({type(error).__name__}: {error}); "
-            "give package.module:function"
-        ) from error
+        why = f"cannot be imported and called without arguments ({type(error).__name__}: {error})"
+        raise ValueError(f"{name!r} {why}; give package.module:function") from error
     if not isinstance(made, nn.Module):
         raise ValueError(f"{name!r} makes no model but {type(made).__name__}; give package.module:function")
     return made

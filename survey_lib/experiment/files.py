@@ -99,9 +99,7 @@ def new(path: Path) -> Path:
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already; give another name, or delete it first")
     if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"{path.parent} is not a folder; make it first, or write {path.name} elsewhere"
-        )
+        raise FileNotFoundError(f"{path.parent} is not a folder; make it first")
     return path
 
 
@@ -169,7 +167,5 @@ def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
             continue
         plain = path.is_file() and not path.is_symlink()
         if not plain or (path.stat().st_nlink > 1 if path == listed else _line(folder, name) not in written):
-            raise FileExistsError(
-                f"{path} was not written by survey, or was changed since; nothing is overwritten: "
-                "give another folder, or move it away"
-            )
+            why = f"{path} was not written by survey, or was changed since; nothing is overwritten"
+            raise FileExistsError(f"{why}: give another folder, or move it away")

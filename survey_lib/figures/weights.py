@@ -113,9 +113,7 @@ def _gains_of(runs: pd.DataFrame) -> pd.DataFrame:
             points = (100 * end for end in (found.mean, found.low, found.high))
             rows.append((name, sparsity, *points, found.n))
     if not rows:
-        raise TooFew(
-            "no setting has two seeds with both methods, so no interval can be drawn; run more seeds"
-        )
+        raise TooFew("no setting has two seeds with both methods, so there is no interval to draw")
     return pd.DataFrame(rows, columns=["method", "sparsity", "mean", "low", "high", "n"])
 
 

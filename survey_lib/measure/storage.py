@@ -153,10 +153,8 @@ def export_onnx(model: nn.Module, example: Tensor, path: str | Path) -> dict:
             )
         error = float((OnnxModel(path)(other) - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
         if not error <= PARITY:
-            raise ValueError(
-                f"ONNX Runtime and eager differ by {error:.1e} of the largest output, allowed {PARITY:g}; "
-                f"{path} was not kept"
-            )
+            apart = f"{error:.1e} of the largest output, allowed {PARITY:g}"
+            raise ValueError(f"ONNX Runtime and eager differ by {apart}; {path} was not kept")
     except BaseException:
         Path(path).unlink(missing_ok=True)
         raise

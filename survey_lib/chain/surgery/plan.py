@@ -169,7 +169,7 @@ def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | Non
             "safetensors.torch.load_file for its tensors"
         ) from error
     if schema != SCHEMA:
-        raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}; update survey_lib")
+        raise ValueError(f"plan of schema {plan['schema']}, this version reads {SCHEMA}; update it")
     small = replay(model, plan) if plan else duplicate(model)
     weights, masks = (
         {name.removeprefix(kind): t for name, t in stored.items() if name.startswith(kind)}
@@ -201,9 +201,7 @@ def _fitting(model: nn.Module, plan: Mapping) -> nn.Module:
         _check_shapes(model, plan)
         _check_names(model, plan)
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            "not a plan: shapes, removed and attributes are tables by name, blocks a list of names"
-        ) from error
+        raise ValueError("not a plan: shapes, removed and attributes are tables, blocks is a list") from error
     return model
 
 
@@ -223,9 +221,8 @@ def _check_shapes(model: nn.Module, plan: Mapping) -> None:
                 raise ValueError(f"the plan cuts axis {dim} of {name!r}, which the model does not have")
             size = sizes[dim]
             if not all(type(i) is int and 0 <= i < size for i in index) or len(set(index)) >= size:
-                raise ValueError(
-                    f"the plan cuts positions of {name} axis {dim} outside 0..{size - 1}, or all of them"
-                )
+                where = f"{name} axis {dim} outside 0..{size - 1}"
+                raise ValueError(f"the plan cuts positions of {where}, or all of them")
 
 
 def _check_names(model: nn.Module, plan: Mapping) -> None:
@@ -238,17 +235,14 @@ def _check_names(model: nn.Module, plan: Mapping) -> None:
         for name, value in row.items():
             old = vars(modules[module]).get(name) if module in modules else None
             if name in NO_WIDTHS or not _narrower(old, value):
-                raise ValueError(
-                    f"the plan sets {module}.{name} to {value!r}; only existing widths may be set, to smaller ones"
-                )
+                what = f"the plan sets {module}.{name} to {value!r}"
+                raise ValueError(f"{what}; only existing widths may be set, to smaller ones")
 
 
 def _with_biases(model: nn.Module, names: object) -> nn.Module:
     free = {n for n, layer in model.named_modules() if isinstance(layer, BIASED) and layer.bias is None}
     if not isinstance(names, list) or not all(isinstance(name, str) and name in free for name in names):
-        raise ValueError(
-            f"the plan adds biases to {names!r}; only Linear and Conv layers without one can get one"
-        )
+        raise ValueError(f"the plan adds biases to {names!r}; only layers without one can get one")
     return biased(model, names) if names else model
 
 
@@ -276,8 +270,6 @@ def _load_weights(small: nn.Module, stored: Masks, path: str | Path) -> None:
             for t in (state.get(name), stored.get(name))
         )
         if here != there:
-            raise ValueError(
-                f"{path} holds {there} for {name!r}, the model has {here}; build the model it was saved of"
-            )
+            raise ValueError(f"{path} holds {there} for {name!r}, the model has {here}: build the same model")
     for name in owned:
         state[name].copy_(stored[name])

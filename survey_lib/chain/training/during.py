@@ -181,9 +181,7 @@ def check_free(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """
     sessions = [getattr(hook, "__self__", None) for hook in optimizer._optimizer_step_post_hooks.values()]
     if any(isinstance(one, Session) and one.model is model for one in sessions):
-        raise ValueError(
-            "a session on this model is not finished; call its finish(), or build a new optimizer"
-        )
+        raise ValueError("the model's session is not finished; call its finish(), or build a new optimizer")
 
 
 def _overflown(optimizer: torch.optim.Optimizer) -> bool:

@@ -168,9 +168,8 @@ def recalibrate(model: nn.Module, batches: Iterable) -> nn.Module:
         raise ValueError("batches is empty; batch-norm statistics need at least one batch of training inputs")
     bad = [name for name, norm in norms.items() if not all(one.isfinite().all() for one in norm.buffers())]
     if bad:
-        raise ValueError(
-            f"statistics of {bad[0] or 'the norm'} are not finite on these batches; look for NaN in them and in the weights"
-        )
+        what = f"statistics of {bad[0] or 'the norm'} are not finite on these batches"
+        raise ValueError(f"{what}; look for NaN in them and in the weights")
     for name, norm in norms.items():
         if norm.num_batches_tracked:
             result.get_submodule(name).load_state_dict(norm.state_dict())
@@ -195,10 +194,8 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     0.0
     """
     if student.shape != teacher.shape:
-        raise ValueError(
-            f"the teacher's scores are {tuple(teacher.shape)}, the model's {tuple(student.shape)}; "
-            "use a teacher of the same classes"
-        )
+        shapes = f"{tuple(teacher.shape)}, the model's {tuple(student.shape)}"
+        raise ValueError(f"the teacher's scores are {shapes}; use a teacher of the same classes")
     soft = [(z / temperature).log_softmax(1) for z in (student, teacher)]
     return temperature**2 * F.kl_div(*soft, reduction="none", log_target=True).sum(1).mean()
 
@@ -223,10 +220,8 @@ def scores(output, target: Tensor) -> Tensor:
     found = class_scores(output)
     last = found.dim() > 2 and found.shape[:-1] == target.shape
     if last and found.shape[1] == found.shape[2]:
-        raise ValueError(
-            f"scores of shape {tuple(found.shape)} have as many classes as positions, so either axis may be the "
-            "classes; use inputs of another length"
-        )
+        what = f"scores of shape {tuple(found.shape)} have as many classes as positions"
+        raise ValueError(f"{what}, so either axis may be the classes; use inputs of another length")
     return found.movedim(-1, 1) if last else found
 
 
@@ -236,9 +231,8 @@ def _pairs(batches: Iterable, model: nn.Module) -> Iterator[tuple]:
     for batch in batches:
         pair = isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Tensor)
         if not pair or not batch[1].numel():
-            raise ValueError(
-                f"a batch must be an (input, target) pair with a tensor as target, not empty; got {inputs.described(batch)}"
-            )
+            wanted = "an (input, target) pair with a tensor as target, not empty"
+            raise ValueError(f"a batch must be {wanted}; got {inputs.described(batch)}")
         yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
 
 

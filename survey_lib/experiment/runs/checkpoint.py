@@ -132,9 +132,8 @@ def _read(config: RunConfig, data: Data, path: Path) -> Dense:
     found, stored = evaluate(model, data.validation)["accuracy"], about["validation_accuracy"]
     before, now = about["preprocessing"], _preprocessing(data)
     if before != now or abs(found - stored) > 2 / len(data.validation[1]):
-        raise ValueError(
-            f"stored validation accuracy {stored:.4f} with {before}, found {found:.4f} with {now}"
-        )
+        stored, found = f"{stored:.4f} with {before}", f"{found:.4f} with {now}"
+        raise ValueError(f"stored validation accuracy {stored}, found {found}")
     rewind = {name: tensor.to(config.device) for name, tensor in _part(tensors, "rewind/").items()}
     return Dense(model, rewind, about["curve"], about["spent"])
 

@@ -122,10 +122,8 @@ def _refuse_empty_layers(state: RunState) -> None:
     empty = [name.removesuffix(".weight") for name, mask in state.masks.items() if not mask.any()]
     if empty:
         config = state.config
-        raise Refused(
-            f"{config.method} at sparsity {state.sparsity:.4g} leaves nothing of {', '.join(empty)}: "
-            "a network cut in two is no result"
-        )
+        what = f"{config.method} at sparsity {state.sparsity:.4g} leaves nothing of {', '.join(empty)}"
+        raise Refused(f"{what}: a network cut in two is no result")
 
 
 def _other_ticket(state: RunState, config: RunConfig) -> RunState:

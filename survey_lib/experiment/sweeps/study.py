@@ -53,10 +53,8 @@ def use(path: str | Path) -> str:
     """
     path = Path(path).resolve()
     if path != FOLDER / path.name and (FOLDER / path.name).exists():
-        raise ValueError(
-            f"{path}: the course has a study {path.stem!r} already; rename your file, and `name` in it, "
-            f"to my-{path.stem} for example"
-        )
+        taken = f"{path}: the course has a study {path.stem!r} already"
+        raise ValueError(f"{taken}; rename your file, and `name` in it, to my-{path.stem} for example")
     name = check_name(_read(path).name)
     _own[name] = path
     return name
@@ -65,9 +63,8 @@ def use(path: str | Path) -> str:
 def check_name(name: str) -> str:
     """The name if it can be that of a study, and so of a file here; ValueError for a path or anything longer."""
     if not re.fullmatch(r"\w[\w.-]{0,99}", name):
-        raise ValueError(
-            f"a study's name is at most 100 letters, digits, '.', '-' and '_'; got {name[:120]!r}"
-        )
+        wanted = "at most 100 letters, digits, '.', '-' and '_'"
+        raise ValueError(f"a study's name is {wanted}; got {name[:120]!r}")
     return name
 
 
