@@ -193,7 +193,7 @@ def test_a_group_without_batch_norm_or_reader_is_named():
     batch = [(torch.ones(1, 2), torch.zeros(1).long())]
     with pytest.raises(ValueError, match="group 0 has no batch-norm scale"):
         channels.collect(net, coupling, ("gamma",))
-    with pytest.raises(ValueError, match="reads 0; protect= leaves them out"):
+    with pytest.raises(ValueError, match="reads 0; leave them out by protect="):
         channels.collect(net, coupling, ("consumers",), batch)
 
 

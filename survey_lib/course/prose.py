@@ -72,7 +72,7 @@ def _value(node: ast.expr) -> object:
         case ast.BinOp(op=ast.Sub()) if all(
             "level(" in ast.unparse(side) for side in (node.left, node.right)
         ):
-            raise ValueError("a difference of levels is a comparison: declare a claim, use finding()")
+            raise ValueError("a difference is a comparison: declare it in data/claims.yaml, use finding()")
         case ast.BinOp() if type(node.op) in ARITHMETIC:
             return ARITHMETIC[type(node.op)](_value(node.left), _value(node.right))
     allowed = "calls, public attributes, constants, arithmetic"

@@ -169,7 +169,7 @@ def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | Non
             "safetensors.torch.load_file for its tensors"
         ) from error
     if schema != SCHEMA:
-        raise ValueError(f"plan of schema {plan['schema']}, this version reads {SCHEMA}; update it")
+        raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}; update survey_lib")
     small = replay(model, plan) if plan else duplicate(model)
     weights, masks = (
         {name.removeprefix(kind): t for name, t in stored.items() if name.startswith(kind)}
@@ -194,9 +194,7 @@ def _fitting(model: nn.Module, plan: Mapping) -> nn.Module:
     """The model with the biases that a method added before the cut; ValueError where the plan does not fit it."""
     try:
         if plan.get("schema", SCHEMA) != SCHEMA:
-            raise ValueError(
-                f"plan of schema {plan['schema']}, this version reads {SCHEMA}; update survey_lib"
-            )
+            raise ValueError(f"plan of schema {plan['schema']}, survey_lib reads {SCHEMA}; update it")
         model = _with_biases(model, plan.get("biases", []))
         _check_shapes(model, plan)
         _check_names(model, plan)
