@@ -7,13 +7,19 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from survey_lib.chain.coupling.call import Choice
 from survey_lib.chain.coupling.groups import ChannelGroup, Coupling, Slice, shapes
 from survey_lib.chain.coupling.labels import Labels
 from survey_lib.chain.coupling.readings import LabelledRun
+from survey_lib.chain.coupling.sizes import Size
+from survey_lib.chain.masks import reparametrised
 
 
 class Classes:
-    """Each connected component of the ties is one channel; `alive` says which may go."""
+    """Each connected component of the ties is one channel; `alive` says which may go.
+
+    dead: ambiguous operations, by their number, that were read so that nothing is left to prune.
+    """
 
     def __init__(self, labels: Labels):
         self.axis = np.searchsorted(labels.starts, np.arange(labels.total), side="right") - 1  # of each label
@@ -23,6 +29,8 @@ class Classes:
         fixed = self.marks(vector for vector, _ in labels.fixed)
         fixed[self.of[0]] = True
         self.alive = ~fixed & self.marks(labels.read)
+        dead = (n for n, choice in enumerate(labels.choices) if self._dead(choice, labels.numbers))
+        self.dead = frozenset(dead)
 
     def marks(self, vectors: Iterable[np.ndarray]) -> np.ndarray:
         """Whether one of the labels of each class is in one of the vectors."""
@@ -36,22 +44,22 @@ class Classes:
         found = np.concatenate([np.zeros(0, int), *vectors])
         return set(np.unique(self.axis[found[found > 0]]).tolist())
 
-    def useful(self, vector: np.ndarray) -> bool:
-        """Whether the axis can lose something: more than one class, and one of them alive."""
-        classes = np.unique(self.of[vector[vector > 0]])
-        return len(classes) > 1 and bool(self.alive[classes].any())
+    def _dead(self, choice: Choice, numbers: list[Size]) -> bool:
+        """Nothing can go the way an operation was read, or the width that would shrink is used as a number."""
+        split = self._classes(choice.labels)
+        stated = choice.size.labels if isinstance(choice.size, Size) else ()
+        used = [number.labels for number in numbers if number == choice.width]
+        return (
+            len(split) < 2
+            or not self.alive[split].any()
+            or any(
+                one is stated or (one is not None and np.isin(self._classes(one), split).any())
+                for one in used
+            )
+        )
 
-    def meet(self, first: np.ndarray, second: np.ndarray) -> bool:
-        """Whether a channel of one is among the channels of the other.
-
-        Parameters
-        ----------
-        first : np.ndarray
-            Labels.
-        second : np.ndarray
-            Labels.
-        """
-        return bool(np.isin(self.of[first[first > 0]], self.of[second[second > 0]]).any())
+    def _classes(self, vector: np.ndarray) -> np.ndarray:
+        return np.unique(self.of[vector[vector > 0]])
 
 
 def coupling(run: LabelledRun, classes: Classes) -> Coupling:
@@ -78,16 +86,16 @@ def coupling(run: LabelledRun, classes: Classes) -> Coupling:
         labels.fix(np.flatnonzero(single[classes.of]), "its channels can only go all together")
         alive &= ~broken & ~single
     member = member[classes.of]
-    groups = _groups(labels, classes, member, sizes)
+    groups = _groups(run, classes, member, sizes)
     return Coupling(
         groups=groups,
-        fixed=_reasons(labels, classes, member),
+        fixed=_reasons(labels, classes, member) | reparametrised(run.model),
         counts=tuple(tuple(groups[n].name for n in sorted(numbers)) for numbers in tied if len(numbers) > 1),
         member=member,
         widths={name: list(vectors.values()) for name, vectors in run.widths.items()},
-        attributes=run.attributes,
-        second=run.second,
-        products=tuple(run.products),
+        attributes=labels.attributes,
+        second=labels.second,
+        products=tuple(labels.products),
         unseen=tuple(n for n, tensor in run.model.named_parameters() if id(tensor) not in run.seen),
         shapes=shapes(run.model),
     )
@@ -109,7 +117,8 @@ def _members(labels: Labels, classes: Classes, alive: np.ndarray) -> np.ndarray:
     return member
 
 
-def _groups(labels: Labels, classes: Classes, member: np.ndarray, sizes) -> tuple[ChannelGroup, ...]:
+def _groups(run: LabelledRun, classes: Classes, member: np.ndarray, sizes) -> tuple[ChannelGroup, ...]:
+    labels, buffers = run.labels, dict(run.model.named_buffers())
     roles = {"output": classes.axes(labels.produced), "input": classes.axes(labels.read_weights)}
     why, first = defaultdict(list), member[:, 1] == 0  # the operations that tie the first channels
     for tie, operation in labels.ties:
@@ -126,7 +135,7 @@ def _groups(labels: Labels, classes: Classes, member: np.ndarray, sizes) -> tupl
             mine = [role for role, axes in roles.items() if axis in axes]
             text = ", ".join(dict.fromkeys([*mine, *why[here[0]]]))
             slices.append(Slice(tensor, dim, (here - labels.starts[axis]).reshape(size, -1), text))
-            if "output" in mine and tensor not in labels.buffers:
+            if "output" in mine and tensor not in buffers:
                 produced.append(tensor.rpartition(".")[0])
             if "input" in mine:
                 read.append(slices[-1])
@@ -167,4 +176,4 @@ def _reasons(labels: Labels, classes: Classes, member: np.ndarray) -> dict[str, 
         if (member[own, 0] >= 0).any():
             prunable.add(layer)
         layers.setdefault(layer, texts[why[classes.of[own]].min()])
-    return {layer: text for layer, text in layers.items() if layer not in prunable} | labels.reparametrised
+    return {layer: text for layer, text in layers.items() if layer not in prunable}

@@ -15,27 +15,22 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 FIXED, UNTIED = 0, -1
-
-
-class Axes(dict[int, np.ndarray]):
-    """{axis: label vector} of one tensor; `weight` says that the tensor is (a view of) a parameter."""
-
-    weight: bool = False
-
-    def __or__(self, other: dict) -> Axes:
-        joined = Axes({**self, **other})
-        joined.weight = self.weight
-        return joined
+Axes = dict[int, np.ndarray]  # label vectors of one tensor, by axis
 
 
 class Labels:
     """Labels of all tensors seen, and what was learned of them.
 
-    Ties, fixed ones, norms, consumers, producers.
+    Ties, fixed ones, norms, consumers, producers, and what the run under way needs to read an operation.
+
+    second: ambiguous operations, by their number in the run, to be read the second way.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, second: frozenset[int] = frozenset()):
         self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensor -> Axes
+        self.weights: WeakIdKeyDictionary = (
+            WeakIdKeyDictionary()
+        )  # tensor -> is it (made of) parameters alone
         self.fresh: dict[int, list] = {}  # storage -> Axes of UNTIED tensors in it
         self.axes_of: list[tuple[str, int]] = []  # (tensor, axis) of each run of labels
         self.starts: list[int] = []  # first label of each run
@@ -48,15 +43,22 @@ class Labels:
         self.read_weights: list[np.ndarray] = []
         self.produced: list[np.ndarray] = []
         self.counted: list[tuple[np.ndarray, np.ndarray]] = []
-        self.reparametrised: dict[str, str] = {}  # layer -> how to fold it
-        self.buffers = {name for name, _ in model.named_buffers()}
+        self.second, self.choices = second, []  # what could be read in two ways, in the order of the run
+        self.products: list[
+            tuple[int, tuple[np.ndarray, ...]]
+        ] = []  # multiply-adds, the axes they scale with
+        self.numbers: list[int] = []  # sizes that were used as a number, such as an attention scale
+        self.attributes: dict[
+            tuple[str, str], np.ndarray | list[np.ndarray]
+        ] = {}  # (module, name) -> counted
+        self.counting = True  # the multiply-adds of the run under way
+        self.head_width = 0  # inside multi-head attention
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if tensor.is_floating_point() and tensor not in self.known:
-                self.known[tensor] = self._label(name, tensor)
+                self.known[tensor], self.weights[tensor] = self._label(name, tensor), True
 
     def _label(self, name: str, tensor: Tensor) -> Axes:
-        axes = Axes()
-        axes.weight = True
+        axes = {}
         for dim, size in enumerate(tensor.shape):
             if size > 1:
                 axes[dim] = np.arange(self.total, self.total + size)
@@ -67,7 +69,7 @@ class Labels:
 
     def axes(self, tensor) -> Axes:
         """Labels of a tensor; empty for everything unknown."""
-        return self.known.get(tensor, _NONE) if isinstance(tensor, Tensor) else _NONE
+        return self.known.get(tensor, {}) if isinstance(tensor, Tensor) else {}
 
     def vector(self, tensor: Tensor, dim: int) -> np.ndarray:
         """The labels along one axis of a tensor, FIXED where it has none.
@@ -83,7 +85,7 @@ class Labels:
         found = self.axes(tensor).get(dim)
         return np.zeros(tensor.shape[dim], int) if found is None else found
 
-    def put(self, tensor: Tensor, axes: Axes) -> None:
+    def put(self, tensor: Tensor, axes: Axes, weight: bool = False) -> None:
         """Remember the labels of a tensor; FIXED vectors are dropped.
 
         Parameters
@@ -92,10 +94,11 @@ class Labels:
             A tensor of the run.
         axes : Axes
             Labels of the tensor, by axis.
+        weight : bool, default False
+            Whether it is made of parameters alone.
         """
-        kept = Axes({dim: v for dim, v in axes.items() if v.any()})
-        kept.weight = getattr(axes, "weight", False)  # a rule may return a plain dict
-        self.known[tensor] = kept
+        kept = {dim: v for dim, v in axes.items() if v.any()}
+        self.known[tensor], self.weights[tensor] = kept, weight
         if any((v == UNTIED).any() for v in kept.values()):
             self.fresh.setdefault(tensor.untyped_storage()._cdata, []).append(kept)
 
@@ -181,7 +184,7 @@ class Labels:
             The operation, for the reason.
         """
         vectors = [self.vector(x, dim) for x, dim in zip((first, second), dims, strict=True)]
-        self.read_weights += [v for x, v in zip((first, second), vectors, strict=True) if self.axes(x).weight]
+        self.read_weights += [v for x, v in zip((first, second), vectors, strict=True) if self.weights.get(x)]
         return self.read_axis(*vectors, why)
 
     def read_axis(self, left: np.ndarray, right: np.ndarray, why: str) -> np.ndarray:
@@ -212,8 +215,5 @@ class Labels:
         vector : np.ndarray
             Labels of the output.
         """
-        if self.axes(weight).weight:
+        if self.weights.get(weight):
             self.produced.append(vector)
-
-
-_NONE = Axes()

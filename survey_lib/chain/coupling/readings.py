@@ -1,8 +1,6 @@
-"""One run of a model with labels carried beside every tensor."""
+"""One run of a model with labels carried beside every tensor, with all values or with shapes alone."""
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,46 +10,33 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes, Labels
-from survey_lib.chain.coupling.rules.table import rule_of
-from survey_lib.chain.coupling.sizes import Size, Sizes
+from survey_lib.chain.coupling.rules.table import ANEW, rule_of
+from survey_lib.chain.coupling.sizes import Sizes
 from survey_lib.chain.inputs import described, leaves
 from survey_lib.eager import EagerMode
 
-NO_WIDTHS = {"stride", "padding", "dilation", "kernel_size", "output_padding"}  # no cut changes them
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An operation that could be read in two ways; of a split, the axis that took the labels, as the forward states it."""
-
-    labels: np.ndarray
-    module: str
-    width: int
-    size: int | None
+aten = torch.ops.aten
+MATRICES = {aten.mm, aten.bmm, aten.addmm, aten.baddbmm}
+PRODUCTS = MATRICES | {aten.convolution}
+SPARSE = {aten._to_sparse, aten._to_sparse_csr, aten._to_sparse_csc}  # how many entries depends on values
+READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 class LabelledRun(EagerMode):
     """Follows the labels through every operation the model runs; hooks stay on the model, a copy made for the run.
 
-    second: ambiguous operations, by their number in the run, to be read the second way.
+    second: see `Labels`.
     """
 
     looked = False  # at values that were not computed
 
     def __init__(self, model: nn.Module, second: frozenset[int] = frozenset()):
         super().__init__()
-        self.model, self.labels, self.second = model, Labels(model), second
-        self.choices: list[Choice] = []
-        self.counting = True
-        # Multiply-adds, and the axes they scale with
-        self.products: list[tuple[int, tuple[np.ndarray, ...]]] = []
-        self.numbers: list[Size] = []  # sizes that were used as a number, such as an attention scale
-        self.head_width = 0  # inside multi-head attention
-        self.hint: tuple[int, ...] | None = None  # the sizes that the call under way states
+        self.model, self.labels = model, Labels(model, second)
+        self.sizes: tuple[int, ...] | None = None  # those that the call under way states
         self.seen: set[int] = set()
         self.stack: list[str] = [""]
         self.widths: dict[str, dict[tuple, np.ndarray]] = {}
-        self.attributes: dict[tuple[str, str], np.ndarray | list[np.ndarray]] = {}
         self._watch()
 
     def __call__(self, inputs: tuple) -> object:
@@ -66,11 +51,6 @@ class LabelledRun(EagerMode):
                 self.labels.fix_all(self.labels.axes(tensor), why)
         return output
 
-    @property
-    def module(self) -> nn.Module:
-        """The module under way."""
-        return self.model.get_submodule(self.stack[-1])
-
     def _watch(self) -> None:
         """Keep the names of the modules under way."""
         for name, module in self.model.named_modules():
@@ -81,17 +61,14 @@ class LabelledRun(EagerMode):
         self.stack.pop()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        rule = rule_of(func)
-        if rule is None and func.overloadpacket not in _SILENT:
-            decomposed = func.decompose(*args, **kwargs)
-            if decomposed is not NotImplemented:
-                return decomposed
+        kwargs, where = kwargs or {}, self.stack[-1]
         name = str(func.overloadpacket).removeprefix("aten.")
         defaults = _defaults(func)
         arguments = defaults | dict(zip(defaults, args, strict=False)) | kwargs
         out = self.execute(func, args, kwargs, arguments)
-        self._follow(rule, Call(func, out, name, arguments, self.labels, self), args, kwargs)
+        module = self.model.get_submodule(where)
+        call = Call(func, out, name, arguments, self.labels, module, where, self.sizes)
+        self._follow(rule_of(func), call, args, kwargs)
         return out
 
     def execute(self, func, args, kwargs, arguments):
@@ -117,11 +94,15 @@ class LabelledRun(EagerMode):
         tensors = list(leaves([args, kwargs]))
         self.seen.update(map(id, tensors))
         if any(self.labels.axes(x) for x in tensors) or not tensors:
-            self.labels.here = f"{call.name} in {self.stack[-1]}" if self.stack[-1] else call.name
+            self.labels.here = f"{call.name} in {call.where}" if call.where else call.name
             found = rule(call, *args, **kwargs) if rule else call.unknown(*tensors)
+            operands = [x for x in tensors if x.is_floating_point() and x.dim()]
+            weight = (
+                bool(rule and operands) and rule not in ANEW and all(map(self.labels.weights.get, operands))
+            )
             results = [call.out] if isinstance(call.out, Tensor) else list(leaves(call.out))
             for tensor, axes in zip(results, found if isinstance(found, list) else [found], strict=False):
-                self.labels.put(tensor, axes)
+                self.labels.put(tensor, axes, weight)
                 self._note(self.labels.axes(tensor))
 
     def _note(self, axes: Axes) -> None:
@@ -130,78 +111,11 @@ class LabelledRun(EagerMode):
             if vector.max() > 0:
                 seen.setdefault((len(vector), int(vector[0]), int(vector[-1])), vector)
 
-    def choose(self, order: list[int], labels: np.ndarray, sizes: Sequence[int | None] = ()) -> int:
-        """The first of the ways to read an operation, or the second where an earlier run asked for it.
-
-        Parameters
-        ----------
-        order : list[int]
-            The ways to read it.
-        labels : np.ndarray
-            The labels that the operation is about.
-        sizes : Sequence[int | None], default ()
-            Of a split: as the forward states the size of each axis that may take the labels, None if it does not.
-        """
-        if len(order) == 1 or not (labels > 0).any():
-            return order[0]
-        pick = order[len(self.choices) in self.second]
-        split = (labels.shape[pick], sizes[pick]) if sizes else (0, None)
-        self.choices.append(Choice(np.unique(labels), self.stack[-1], *split))
-        return pick
-
-    def multiply(self, macs: int, *vectors: np.ndarray) -> None:
-        """Note the multiply-adds of an operation.
-
-        Parameters
-        ----------
-        macs : int
-            Number of multiply-adds.
-        *vectors : np.ndarray
-            Labels of all axes they are proportional to.
-        """
-        if self.counting and not self.model.training:
-            self.products.append((macs, tuple(vector for vector in vectors if (vector > 0).any())))
-
-    def attribute(self, name: str, channels) -> None:
-        """Note that this attribute of the module under way counts these channels.
-
-        Parameters
-        ----------
-        name : str
-            Name of the attribute.
-        channels
-            labels, or a tuple of them.
-        """
-        if isinstance(getattr(self.module, name, None), (int, tuple, list)):
-            self.attributes[self.stack[-1], name] = channels
-
-    def follow(self, axes: dict[int, np.ndarray]) -> set[int]:
-        """Integer attributes of the module under way that state the size of one of these axes follow a cut of it.
-
-        Parameters
-        ----------
-        axes : dict[int, np.ndarray]
-            Labels of each axis, by its size.
-
-        Returns
-        -------
-        set[int]
-            The sizes that are stated.
-        """
-        held = {
-            n: v for n, v in vars(self.module).items() if type(v) is int and v in axes and n not in NO_WIDTHS
-        }
-        self.attributes |= {(self.stack[-1], name): axes[value] for name, value in held.items()}
-        return set(held.values())
-
 
 @cache
 def _defaults(operation) -> dict[str, object]:
     """The arguments of an operation, by name, as they are where nobody states them."""
     return {argument.name: argument.default_value for argument in operation._schema.arguments}
-
-
-_SILENT = {torch.ops.aten.sym_size, torch.ops.aten._local_scalar_dense}
 
 
 def _outputs(output) -> list[tuple[str, object]]:
@@ -229,3 +143,46 @@ def plain_kernels(model: nn.Module):
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         torch._C._set_mkldnn_enabled(onednn)
+
+
+class ShapesRun(LabelledRun):
+    """A run without products: labels follow from shapes, so zeros stand for what products would return.
+
+    No rule looks at values. Only a forward can, in a branch or where a shape depends on them; then all must be
+    computed: this run stops, and `looked` says so even where the forward goes on regardless. Products of constants
+    always are: a forward may keep them, such as a table of positions, where other calls find them.
+    """
+
+    def execute(self, func, args, kwargs, arguments):
+        """Run an operation, unless it is a product of channels."""
+        operation = func.overloadpacket
+        places = operation is aten.index and all(x is None or x.dtype.itemsize > 1 for x in args[1])
+        looks = operation in SPARSE or not (places or READS.isdisjoint(func.tags))
+        if looks or func.namespace != "aten":  # operations of one's own may look, and no tag says so
+            self.look()
+        shape = _shape(operation, args) if operation in PRODUCTS and self._labelled(args) else None
+        return args[0].new_zeros(shape) if shape else func(*args, **kwargs)
+
+    def _labelled(self, args) -> bool:
+        """Whether a channel of the model is in one of the arguments."""
+        return any((vector > 0).any() for x in args for vector in self.labels.axes(x).values())
+
+    def look(self) -> None:
+        """The forward looks at values."""
+        self.looked = True
+        raise ValueError("values are not computed in this run")
+
+
+def _shape(operation, args) -> tuple[int, ...] | None:
+    """The shape of a product; None where the operation itself must say what is wrong, or how it lays out its result."""
+    if len({(x.dtype, x.device) for x in args if isinstance(x, Tensor)}) > 1:
+        return None
+    if operation in MATRICES:
+        a, b = args[-2:]
+        fits = a.shape[-1] == b.shape[-2] and a.shape[:-2] == b.shape[:-2]
+        return (*a.shape[:-1], b.shape[-1]) if fits else None
+    x, weight, _, stride, padding, dilation, transposed, _, groups = args
+    fits = x.shape[1] == groups * weight.shape[1] and x.is_contiguous() and weight.is_contiguous()
+    axes = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    sizes = [(n + 2 * pad - spread * (k - 1) - 1) // step + 1 for n, k, step, pad, spread in axes]
+    return (len(x), len(weight), *sizes) if fits and not transposed and min(sizes) > 0 else None

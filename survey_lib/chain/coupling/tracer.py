@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -11,13 +10,12 @@ from torch.utils import _pytree as pytree
 
 from survey_lib.chain.coupling.grouping import Classes, coupling
 from survey_lib.chain.coupling.groups import Coupling
-from survey_lib.chain.coupling.labels import Labels
-from survey_lib.chain.coupling.readings import Choice, LabelledRun
-from survey_lib.chain.coupling.shapes_run import ShapesRun
-from survey_lib.chain.coupling.sizes import Size
+from survey_lib.chain.coupling.readings import LabelledRun, ShapesRun
 from survey_lib.chain.inputs import arguments, check_kind, running, untouched, unwrap
 from survey_lib.chain.masks import reparametrised
 from survey_lib.chain.surgery.resize import structure
+
+Traced = tuple[LabelledRun, Classes]
 
 
 def trace(model: nn.Module, example, *more) -> Coupling:
@@ -85,43 +83,34 @@ def labelled(model: nn.Module, example, *more) -> Coupling:
     inputs = [arguments(one) for one in (example, *more)]
     with torch.inference_mode(False), running(model, example, *more):
         best = _best(model, inputs)
-    return coupling(best.run, best.classes)
+    return coupling(*best)
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One traced run; `dead` are the ambiguous operations whose reading leaves nothing to prune."""
-
-    run: LabelledRun
-    classes: Classes
-    dead: frozenset[int]
-
-
-def _best(model: nn.Module, inputs: list) -> Attempt:
+def _best(model: nn.Module, inputs: list) -> Traced:
     """The run whose readings of ambiguous operations leave most to prune."""
     found = [_attempt(model, inputs, frozenset())]
-    dead = found[0].dead
+    dead = found[0][1].dead
     if dead:
         found.append(_attempt(model, inputs, dead))
-        stuck, choices = dead & found[1].dead, found[0].run.choices
+        stuck, choices = dead & found[1][1].dead, found[0][0].labels.choices
         modules = {choices[n].module for n in stuck}
         siblings = frozenset(n for n, choice in enumerate(choices) if choice.module in modules)
         for second in (dead | siblings, dead - stuck):
-            if second not in (dead, frozenset()) and found[-1].dead:
+            if second not in (dead, frozenset()) and found[-1][1].dead:
                 found.append(_attempt(model, inputs, second))
-    return min(found, key=lambda attempt: len(attempt.dead))
+    return min(found, key=lambda traced: len(traced[1].dead))
 
 
-def _attempt(model: nn.Module, inputs: list, second: frozenset[int]) -> Attempt:
+def _attempt(model: nn.Module, inputs: list, second: frozenset[int]) -> Traced:
     run = None
     with contextlib.suppress(Exception):  # the run with all values says what is wrong
         run = _ran(ShapesRun, model, inputs, second)
     if run is None or run.looked:
         run = _ran(LabelledRun, model, inputs, second)
-    _refuse_reparametrised(run.model, run.labels)
-    classes = Classes(run.labels)
-    dead = (n for n, choice in enumerate(run.choices) if _dead(choice, run.numbers, classes))
-    return Attempt(run, classes, frozenset(dead))
+    for name, why in reparametrised(run.model).items():
+        for tensor in run.model.get_submodule(name).parameters():
+            run.labels.fix_all(run.labels.axes(tensor), f"coupled to {name}: {why}")
+    return run, Classes(run.labels)
 
 
 def _ran(kind: type[LabelledRun], model: nn.Module, inputs: list, second: frozenset[int]) -> LabelledRun:
@@ -130,10 +119,11 @@ def _ran(kind: type[LabelledRun], model: nn.Module, inputs: list, second: frozen
     with torch.random.fork_rng(devices=[]):
         run.model.eval()
         for number, one in enumerate(inputs):
-            run.counting = number == 0  # multiply-adds are those of the first
+            run.labels.counting = number == 0  # multiply-adds are those of the first
             run(_copies(one, 1))
         if any(id(p) not in run.seen for p in run.model.parameters()):
             run.model.train()
+            run.labels.counting = False
             for times in (1, 2):  # it may want targets, or more than one example for its batch norms
                 with contextlib.suppress(Exception):
                     run(_copies(inputs[0], times))
@@ -146,21 +136,3 @@ def _copies(inputs, times: int):
     return pytree.tree_map_only(
         torch.Tensor, lambda x: torch.cat([x] * times) if x.dim() else x.clone(), inputs
     )
-
-
-def _dead(choice: Choice, numbers: list[Size], classes: Classes) -> bool:
-    """Nothing can go the way an operation was read, or the width that would shrink is used as a number."""
-    own = [choice.size.labels] if isinstance(choice.size, Size) else []
-    return not classes.useful(choice.labels) or any(
-        any(n.labels is one for one in own)
-        or (n.labels is not None and classes.meet(n.labels, choice.labels))
-        for n in numbers
-        if int(n) == choice.width
-    )
-
-
-def _refuse_reparametrised(model: nn.Module, labels: Labels) -> None:
-    labels.reparametrised = reparametrised(model)
-    for name, why in labels.reparametrised.items():
-        for tensor in model.get_submodule(name).parameters():
-            labels.fix_all(labels.axes(tensor), f"coupled to {name}: {why}")

@@ -151,7 +151,7 @@ class Double(TorchFunctionMode):
         # For a matrix that requires no gradient, matmul makes a product for each item of the batch
         value = nn.Parameter(value, tensor.requires_grad)
         if self.over_kept:
-            self.over_kept.labels.known[value] = self.over_kept.labels.axes(tensor)
+            self.over_kept.labels.put(value, self.over_kept.labels.axes(tensor), weight=True)
         return value
 
 

@@ -1,6 +1,8 @@
-"""Rules for operations that move data and commute with taking channels away: the labels move the same way.
+"""Rules for operations that move data: the labels move the same way, where that commutes with taking channels away.
 
-A rule takes the call and the operation's own arguments, and returns the labels of the result.
+It does not for a constant place on a labelled axis, which addresses another channel once some are gone: it fixes
+what it addresses, and the other axes pass. A place computed from the size of the axis moves with it and ties equal
+parts. A rule takes the call and the operation's own arguments, and returns the labels of the result.
 """
 
 import math
@@ -10,8 +12,105 @@ import torch
 
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import UNTIED, Axes
-from survey_lib.chain.coupling.rules.indexing import PLACE, move, tie_parts, without
 from survey_lib.chain.inputs import leaves
+
+PLACE = "takes a constant place of the channel axis"
+MOST_PARTS = 8  # into which an axis may be split by constants; more are no shares of it
+
+
+def move(axes: Axes, to: dict[int, int]) -> Axes:
+    """Labels on new axis numbers; axes that are not in `to` are dropped.
+
+    Parameters
+    ----------
+    axes : Axes
+        Labels by axis.
+    to : dict[int, int]
+        Old axis -> new axis.
+    """
+    return {to[dim]: vector for dim, vector in axes.items() if dim in to}
+
+
+def without(call: Call, x, *dims, why: str = "over the channel axis") -> Axes:
+    """Fix these axes; the others pass."""
+    axes = call.axes(x) | {}
+    for dim in dims:
+        call.labels.fix(axes.pop(dim % x.dim(), np.zeros(0, int)), f"{call.name} {why}")
+    return axes
+
+
+def narrow(call: Call, x, dim=0, start=None, end=None, step=1) -> Axes:
+    """A computed bound is a share of the axis and ties its parts; a constant fixes what it addresses."""
+    dim, size, axes = dim % x.dim(), x.shape[dim], call.axes(x)
+    first, last, _ = slice(start, end).indices(size)
+    if dim not in axes or (first == 0 and last == size and step == 1):
+        return axes
+    vector, bounds = axes[dim], [b for b in (start, end) if b and abs(b) < size]
+    addressed = [vector[:b] if b > 0 else vector[b:] for b in bounds]
+    if step != 1:
+        call.labels.fix(vector, f"{call.name} takes every {step}th channel")
+    elif not _shares(call, vector, addressed, call.sizes is not None and all(map(call.computed, bounds))):
+        for bound, part in zip(bounds, addressed, strict=True):
+            call.labels.fix(part, f"{call.name} with a constant bound ({bound}) on the channel axis")
+    return axes | {dim: vector[first:last:step]}
+
+
+def _shares(call: Call, vector, parts, computed: bool) -> bool:
+    """Whether these parts of an axis follow its size: computed ones, or constants that attributes hold, if not too small.
+
+    Then equal parts are tied, and the attributes follow.
+    """
+    width = math.gcd(len(vector), *map(len, parts))
+    if not computed and (len(vector) > MOST_PARTS * width or not call.stated(parts)):
+        return False
+    tie_parts(call, vector, width)
+    return True
+
+
+def tie_parts(call: Call, vector, width: int) -> None:
+    """Equal parts of an axis lose the same positions.
+
+    Parameters
+    ----------
+    call : Call
+        The operation.
+    vector
+        Labels of the axis.
+    width : int
+        Width of a part.
+    """
+    call.labels.tie(vector.reshape(-1, width), f"{call.name} into parts of {width}")
+
+
+def split(call: Call, x, size, dim=0) -> list[Axes]:
+    """Chunks (also inside torch) and computed sizes are shares of the axis; constant sizes fix it."""
+    dim, axes = dim % x.dim(), call.axes(x)
+    sizes = [part.shape[dim] for part in call.out]
+    if dim not in axes:
+        return [axes] * len(sizes)
+    parts = np.split(axes[dim], np.cumsum(sizes)[:-1])
+    if not _shares(call, axes[dim], parts, call.sizes is None or any(map(call.computed, sizes))):
+        call.labels.fix(axes[dim], f"{call.name} with constant sizes on the channel axis")
+    return [axes | {dim: part} for part in parts]
+
+
+def index(call: Call, x, indices) -> Axes:
+    """Index tensors address constant places; the axes that are not indexed pass."""
+    taken = [d for d, one in enumerate(indices) if one is not None]
+    if any(indices[d].dtype.is_floating_point or indices[d].dtype.itemsize == 1 for d in taken):
+        return call.unknown(x)
+    lead = max(indices[d].dim() for d in taken)
+    adjacent = taken == list(range(taken[0], taken[-1] + 1))
+    start = taken[0] if adjacent else 0
+    left = [d for d in range(x.dim()) if d not in taken]
+    places = [p for p in range(call.out.dim()) if not start <= p < start + lead]
+    return move(without(call, x, *taken, why=PLACE), dict(zip(left, places, strict=True)))
+
+
+def embedding(call: Call, table, ids, *_) -> Axes:
+    """Rows are addressed; the columns are what the embedding produces."""
+    call.labels.produce(table, call.labels.vector(table, 1))
+    return move(without(call, table, 0, why="looks rows up"), {1: call.out.dim() - 1})
 
 
 def view_of(call: Call, x, *args, **kwargs) -> list[Axes]:
@@ -31,24 +130,15 @@ def view_of(call: Call, x, *args, **kwargs) -> list[Axes]:
     return found
 
 
-def transpose_in_place(call: Call, x, first, second) -> Axes:
-    """Two axes change places."""
-    first, second = first % x.dim(), second % x.dim()
-    return move(call.axes(x), {d: d for d in range(x.dim())} | {first: second, second: first})
-
-
-def as_strided(call: Call, x, size, stride, *_) -> Axes:
+def as_strided(call: Call, x, *_) -> Axes:
     """Only where it says what a dense tensor of this shape is anyway (adaptive pooling to 1x1 does so)."""
-    dense = [math.prod(size[d + 1 :]) for d in range(len(size))]
-    if all(n == 1 or s == d for n, s, d in zip(size, stride, dense, strict=True)):
-        return call.axes(x)
-    return call.unknown(x)
+    return call.axes(x) if call.out.is_contiguous() else call.unknown(x)
 
 
 def repeat(call: Call, x, repeats) -> Axes:
     """Copies side by side carry the same labels."""
     lead = len(repeats) - x.dim()
-    return Axes({d + lead: np.tile(vector, repeats[d + lead]) for d, vector in call.axes(x).items()})
+    return {d + lead: np.tile(vector, repeats[d + lead]) for d, vector in call.axes(x).items()}
 
 
 def cat(call: Call, tensors, dim=0) -> Axes:
@@ -105,4 +195,4 @@ def channel_shuffle(call: Call, x, groups) -> Axes:
 
 def fresh(call: Call, *_, **__) -> Axes:
     """A new constant goes with anything."""
-    return Axes({d: np.full(n, UNTIED) for d, n in enumerate(call.out.shape) if n > 1})
+    return {d: np.full(n, UNTIED) for d, n in enumerate(call.out.shape) if n > 1}

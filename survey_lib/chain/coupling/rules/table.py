@@ -13,10 +13,9 @@ import torch
 
 from survey_lib.chain.coupling.call import Call
 from survey_lib.chain.coupling.labels import Axes
-from survey_lib.chain.coupling.rules import indexing, movement
-from survey_lib.chain.coupling.rules.grouped import convolution, group_norm
-from survey_lib.chain.coupling.rules.indexing import PLACE, move, without
-from survey_lib.chain.coupling.rules.view import reshape
+from survey_lib.chain.coupling.rules import movement
+from survey_lib.chain.coupling.rules.movement import PLACE, move, without
+from survey_lib.chain.coupling.rules.splits import convolution, group_norm, reshape
 from survey_lib.chain.inputs import leaves, reason
 
 
@@ -34,11 +33,11 @@ def matmul(call: Call, a, b) -> Axes:
     labels, rank = call.labels, a.dim()
     shared = labels.contract(a, b, (rank - 1, rank - 2), call.name)
     rows, columns = labels.vector(a, rank - 2), labels.vector(b, rank - 1)
-    axes = Axes({rank - 2: rows, rank - 1: columns})
+    axes = {rank - 2: rows, rank - 1: columns}
     if rank == 3:
         axes[0] = labels.tie([labels.vector(a, 0), labels.vector(b, 0)], call.name)
-    call.run.multiply(call.out.numel() * a.shape[-1], shared, *axes.values())
-    if not (call.axes(a).weight and call.axes(b).weight):
+    call.multiply(call.out.numel() * a.shape[-1], shared, *axes.values())
+    if not (labels.weights.get(a) and labels.weights.get(b)):
         labels.produce(a, rows)
         labels.produce(b, columns)
     return axes
@@ -50,12 +49,6 @@ def add_matmul(call: Call, bias, a, b, **_) -> Axes:
     return call.paired([bias, call.out])
 
 
-def matvec(call: Call, a, vector) -> Axes:
-    """(m, k) @ (k,) or (k,) · (k,)."""
-    call.labels.contract(a, vector, (a.dim() - 1, 0), call.name)
-    return Axes({0: call.labels.vector(a, 0)}) if a.dim() == 2 else Axes()
-
-
 def batch_norm(call: Call, x, *parameters, **_) -> Axes:
     """Statistics are of each channel alone, so masked equals cut.
 
@@ -65,7 +58,7 @@ def batch_norm(call: Call, x, *parameters, **_) -> Axes:
         if dim != 1:
             call.labels.flag(call.labels.vector(x, dim), f"{call.name} over channels")
     vector = call.with_parameters(x, 1, *parameters[:4])
-    call.run.attribute("num_features", vector)
+    call.attribute("num_features", vector)
     return call.axes(x) | {1: vector}
 
 
@@ -77,7 +70,7 @@ def layer_norm(call: Call, x, shape, weight=None, bias=None, *_) -> Axes:
         vectors = [call.labels.vector(p, dim - first) for p in (weight, bias) if isinstance(p, torch.Tensor)]
         axes[dim] = call.labels.tie([call.labels.vector(x, dim), *vectors], call.name)
         call.labels.flag(axes[dim], f"{call.name} over channels")
-    call.run.attribute("normalized_shape", [axes[dim] for dim in range(first, x.dim())])
+    call.attribute("normalized_shape", [axes[dim] for dim in range(first, x.dim())])
     return axes
 
 
@@ -136,7 +129,6 @@ RULES = {
     convolution: "convolution",
     matmul: "mm bmm",
     add_matmul: "addmm baddbmm",
-    matvec: "mv dot",
     batch_norm: (
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm"
     ),
@@ -162,8 +154,7 @@ RULES = {
     reshape: "view reshape _unsafe_view _reshape_alias",
     movement.fresh: "zeros ones full empty new_zeros new_ones new_full new_empty rand randn",
     movement.as_strided: "as_strided_",
-    movement.view_of: "permute transpose t unsqueeze squeeze expand select unbind",
-    movement.transpose_in_place: "transpose_",
+    movement.view_of: "permute transpose t unsqueeze squeeze expand select unbind transpose_",
     movement.repeat: "repeat",
     movement.cat: "cat",
     movement.stack: "stack",
@@ -172,13 +163,20 @@ RULES = {
     movement.pixel_shuffle: "pixel_shuffle",
     movement.pixel_unshuffle: "pixel_unshuffle",
     movement.channel_shuffle: "channel_shuffle native_channel_shuffle",
-    indexing.narrow: "slice",
-    indexing.split: "split split_with_sizes unsafe_split unsafe_split_with_sizes",
-    indexing.index: "index",
-    indexing.embedding: "embedding",
+    movement.narrow: "slice",
+    movement.split: "split split_with_sizes unsafe_split unsafe_split_with_sizes",
+    movement.index: "index",
+    movement.embedding: "embedding",
 }
 TABLE = {getattr(torch.ops.aten, name): rule for rule, names in RULES.items() for name in names.split()}
 BUILT_IN = frozenset(TABLE)
+ANEW = {
+    convolution,
+    matmul,
+    add_matmul,
+    movement.embedding,
+    movement.fresh,
+}  # what they return is never a weight
 
 
 def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
