@@ -7,9 +7,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from survey_lib.chain.coupling.call import Choice
 from survey_lib.chain.coupling.groups import ChannelGroup, Coupling, Slice, shapes
-from survey_lib.chain.coupling.labels import Labels
+from survey_lib.chain.coupling.labels import Choice, Labels
 from survey_lib.chain.coupling.readings import LabelledRun
 from survey_lib.chain.coupling.sizes import Size
 from survey_lib.chain.masks import reparametrised

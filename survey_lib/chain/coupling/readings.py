@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from survey_lib.chain.coupling.call import Call
-from survey_lib.chain.coupling.labels import Axes, Labels
+from survey_lib.chain.coupling.labels import Axes, Call, Labels
 from survey_lib.chain.coupling.rules.table import ANEW, rule_of
 from survey_lib.chain.coupling.sizes import Sizes
 from survey_lib.chain.inputs import described, leaves

@@ -92,12 +92,11 @@ def _best(model: nn.Module, inputs: list) -> Traced:
     dead = found[0][1].dead
     if dead:
         found.append(_attempt(model, inputs, dead))
-        stuck, choices = dead & found[1][1].dead, found[0][0].labels.choices
-        modules = {choices[n].module for n in stuck}
-        siblings = frozenset(n for n, choice in enumerate(choices) if choice.module in modules)
-        for second in (dead | siblings, dead - stuck):
-            if second not in (dead, frozenset()) and found[-1][1].dead:
-                found.append(_attempt(model, inputs, second))
+        choices = found[0][0].labels.choices
+        stuck = {choices[number].module for number in dead & found[1][1].dead}
+        if stuck:  # all that these modules read in two ways
+            siblings = frozenset(n for n, choice in enumerate(choices) if choice.module in stuck)
+            found.append(_attempt(model, inputs, dead | siblings))
     return min(found, key=lambda traced: len(traced[1].dead))
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from survey_lib.chain import blocks
 from survey_lib.chain.coupling import groups
-from survey_lib.chain.coupling.call import NO_WIDTHS
+from survey_lib.chain.coupling.labels import NO_WIDTHS
 from survey_lib.chain.inputs import duplicate, reason
 from survey_lib.chain.masks import Masks, check
 from survey_lib.chain.surgery.resize import Attributes, Removed, slim

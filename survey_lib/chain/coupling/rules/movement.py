@@ -10,8 +10,7 @@ import math
 import numpy as np
 import torch
 
-from survey_lib.chain.coupling.call import Call
-from survey_lib.chain.coupling.labels import UNTIED, Axes
+from survey_lib.chain.coupling.labels import UNTIED, Axes, Call
 from survey_lib.chain.inputs import leaves
 
 PLACE = "takes a constant place of the channel axis"

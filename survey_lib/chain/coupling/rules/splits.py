@@ -19,8 +19,7 @@ from operator import mul
 
 import numpy as np
 
-from survey_lib.chain.coupling.call import Call
-from survey_lib.chain.coupling.labels import UNTIED, Axes
+from survey_lib.chain.coupling.labels import UNTIED, Axes, Call
 from survey_lib.chain.coupling.sizes import Size
 
 POSITIONS, WHOLE = 0, 1

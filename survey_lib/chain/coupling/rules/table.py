@@ -11,8 +11,7 @@ from functools import partial
 
 import torch
 
-from survey_lib.chain.coupling.call import Call
-from survey_lib.chain.coupling.labels import Axes
+from survey_lib.chain.coupling.labels import Axes, Call
 from survey_lib.chain.coupling.rules import movement
 from survey_lib.chain.coupling.rules.movement import PLACE, move, without
 from survey_lib.chain.coupling.rules.splits import convolution, group_norm, reshape
