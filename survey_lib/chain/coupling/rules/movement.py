@@ -96,14 +96,11 @@ def split(call: Call, x, size, dim=0) -> list[Axes]:
 def index(call: Call, x, indices) -> Axes:
     """Index tensors address constant places; the axes that are not indexed pass."""
     taken = [d for d, one in enumerate(indices) if one is not None]
-    if any(indices[d].dtype.is_floating_point or indices[d].dtype.itemsize == 1 for d in taken):
-        return call.unknown(x)
-    lead = max(indices[d].dim() for d in taken)
-    adjacent = taken == list(range(taken[0], taken[-1] + 1))
-    start = taken[0] if adjacent else 0
-    left = [d for d in range(x.dim()) if d not in taken]
-    places = [p for p in range(call.out.dim()) if not start <= p < start + lead]
-    return move(without(call, x, *taken, why=PLACE), dict(zip(left, places, strict=True)))
+    if taken[-1] - taken[0] >= len(taken) or any(indices[d].dtype.itemsize == 1 for d in taken):
+        return call.unknown(x)  # axes in between, whose place changes; masks
+    grown = max(indices[d].dim() for d in taken) - len(taken)
+    to = {d: d if d < taken[0] else d + grown for d in range(x.dim()) if d not in taken}
+    return move(without(call, x, *taken, why=PLACE), to)
 
 
 def embedding(call: Call, table, ids, *_) -> Axes:

@@ -13,10 +13,6 @@ or whole groups (then the number of groups changes; a depthwise convolution is t
 group has one channel.
 """
 
-from bisect import bisect_left
-from itertools import accumulate
-from operator import mul
-
 import numpy as np
 
 from survey_lib.chain.coupling.labels import UNTIED, Axes, Call
@@ -103,12 +99,10 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], 
     >>> blocks((2, 6, 5), (2, 3, 2, 5))
     [([0], [0]), ([1], [1, 2]), ([2], [3])]
     """
-    ends = [list(accumulate((max(size, 1) for size in shape), mul)) for shape in (old, new)]
-    common = sorted(set(ends[0]).intersection(ends[1]))  # products of sizes where a block of both ends
-    return [
-        tuple([dim for dim, end in enumerate(one) if bisect_left(common, end) == number] for one in ends)
-        for number in range(len(common))
-    ]
+    ends = [np.cumprod(np.maximum(shape, 1)) for shape in (old, new)]
+    common = np.intersect1d(*ends)  # products of sizes where a block of both ends
+    numbers = [np.searchsorted(common, end) for end in ends]
+    return [tuple(np.flatnonzero(of == n).tolist() for of in numbers) for n in range(len(common))]
 
 
 def reshape(call: Call, x, *_, **__) -> Axes:
@@ -125,9 +119,8 @@ def reshape(call: Call, x, *_, **__) -> Axes:
 
 def _lay_out(call: Call, vector, x, dim, mine, wide) -> np.ndarray:
     """The labels of one axis at every position of its block, in the new shape."""
-    shape = [1] * len(mine)
-    shape[mine.index(dim)] = -1
-    whole = np.broadcast_to(vector.reshape(shape), [x.shape[d] for d in mine])
+    alone = vector.reshape([x.shape[d] if d == dim else 1 for d in mine])
+    whole = np.broadcast_to(alone, [x.shape[d] for d in mine])
     return whole.reshape([call.out.shape[d] for d in wide])
 
 

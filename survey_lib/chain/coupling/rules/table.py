@@ -113,8 +113,7 @@ def _kept_axes(call: Call, x, dims) -> Axes | list[Axes]:
 
 def spatial(call: Call, x, *_, **__) -> Axes:
     """Pooling and resizing act on the last axes; the channel passes."""
-    count = int(re.search(r"(\d)d", call.name)[1])
-    return without(call, x, *range(-count, 0))
+    return without(call, x, *range(-int(SPATIAL.match(call.operation.name())[2]), 0))
 
 
 def glu(call: Call, x, dim=-1) -> Axes:
@@ -128,29 +127,19 @@ RULES = {
     convolution: "convolution",
     matmul: "mm bmm",
     add_matmul: "addmm baddbmm",
-    batch_norm: (
-        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm"
-    ),
+    batch_norm: "native_batch_norm cudnn_batch_norm",
     layer_norm: "native_layer_norm _fused_rms_norm",
     group_norm: "native_group_norm",
     reduce: "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm norm prod",
     along: "_softmax _safe_softmax _log_softmax cumsum cumprod sort logsumexp argmax argmin any all median",
     partial(along, why=PLACE): "roll index_select",
-    spatial: (
-        "max_pool1d max_pool2d_with_indices max_pool3d_with_indices mkldnn_max_pool2d avg_pool1d avg_pool2d "
-        "avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d "
-        "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d "
-        "upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa reflection_pad1d reflection_pad2d "
-        "replication_pad1d replication_pad2d"
-    ),
     pointwise: (
-        "hardswish hardswish_ hardtanh hardtanh_ leaky_relu_ rrelu_with_noise prelu _prelu_kernel "
-        "log_sigmoid_forward dropout native_dropout bernoulli bernoulli_ normal_ uniform_ fill_ zero_ "
-        "masked_fill masked_fill_ where clone copy_ _to_copy contiguous detach alias lift_fresh "
-        "zeros_like ones_like empty_like full_like rand_like randn_like"
+        "hardswish hardswish_ rrelu_with_noise _prelu_kernel log_sigmoid_forward native_dropout bernoulli bernoulli_ "
+        "normal_ uniform_ fill_ zero_ masked_fill masked_fill_ copy_ _to_copy detach alias lift_fresh zeros_like "
+        "ones_like empty_like full_like rand_like randn_like"
     ),
     glu: "glu",
-    reshape: "view reshape _unsafe_view _reshape_alias",
+    reshape: "view _unsafe_view",
     movement.fresh: "zeros ones full empty new_zeros new_ones new_full new_empty rand randn",
     movement.as_strided: "as_strided_",
     movement.view_of: "permute transpose t unsqueeze squeeze expand select unbind transpose_",
@@ -169,6 +158,7 @@ RULES = {
 }
 TABLE = {getattr(torch.ops.aten, name): rule for rule, names in RULES.items() for name in names.split()}
 BUILT_IN = frozenset(TABLE)
+SPATIAL = re.compile(r"^aten::\w*(pool|upsample|pad)\w*(\d)d")  # operations that `spatial` is the rule of
 ANEW = {
     convolution,
     matmul,
@@ -238,6 +228,6 @@ def _checked(rule: Callable, call: Call, *args, **kwargs) -> Axes | list[Axes]:
 
 def rule_of(operation):
     """The rule of an aten overload; None for an unknown operation."""
-    rule = TABLE.get(operation.overloadpacket)
+    rule = TABLE.get(operation.overloadpacket) or (spatial if SPATIAL.match(operation.name()) else None)
     compares = torch.Tag.data_dependent_output in operation.tags  # two tensors as a whole
     return rule or (pointwise if torch.Tag.pointwise in operation.tags and not compares else None)
