@@ -45,17 +45,9 @@ class Classes:
 
     def _dead(self, choice: Choice, numbers: list[Size]) -> bool:
         """Nothing can go the way an operation was read, or the width that would shrink is used as a number."""
-        split = self._classes(choice.labels)
-        stated = choice.size.labels if isinstance(choice.size, Size) else ()
-        used = [number.labels for number in numbers if number == choice.width]
-        return (
-            len(split) < 2
-            or not self.alive[split].any()
-            or any(
-                one is stated or (one is not None and np.isin(self._classes(one), split).any())
-                for one in used
-            )
-        )
+        split, shrinks = self._classes(choice.labels), self._classes(np.append(choice.labels, choice.stated))
+        used = [self._classes(number.labels) for number in numbers if number == choice.width]
+        return len(split) < 2 or not self.alive[split].any() or np.isin(np.hstack([[], *used]), shrinks).any()
 
     def _classes(self, vector: np.ndarray) -> np.ndarray:
         return np.unique(self.of[vector[vector > 0]])

@@ -67,7 +67,14 @@ class ChannelGroup:
     flags: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return _group_text(self)
+        """One line a tensor: axis, channels (x positions of each), and what makes the axis part of the group."""
+        rows = [("tensor", "axis", "channels", "why")]
+        for piece in self.slices:
+            channels, positions = piece.index.shape
+            size = f"{channels} x {positions}" if positions > 1 else str(channels)
+            rows.append((piece.tensor, str(piece.dim), size, piece.why))
+        flags = [f"after a cut: {flag}, the kept ones" for flag in self.flags]
+        return "\n".join([f"group {self.name}, {self.size} channels", *_aligned(rows), *flags])
 
 
 @dataclass(frozen=True, repr=False)
@@ -127,7 +134,17 @@ class Coupling:
         return self._by_name[name]
 
     def __repr__(self) -> str:
-        return _coupling_text(self)
+        """One line a group, then what is fixed, tied by count, or was not used by the run."""
+        lines = [f"{len(self.groups)} channel groups, {sum(one.size for one in self.groups)} channels"]
+        rows = [("group", "channels", "tensors", "written by", "read by", "over channels")]
+        for one in self.groups:
+            readers = [piece.tensor.rpartition(".")[0] for piece in one.consumers]
+            names = map(_some, (one.producers, readers, one.flags))
+            rows.append((one.name, str(one.size), str(len(one.slices)), *names))
+        lines += _aligned(rows) if self.groups else []
+        lines += [f"fixed: {layer} ({why})" for layer, why in self.fixed.items()]
+        lines += [f"keep the same fraction: {', '.join(names)}" for names in self.counts]
+        return "\n".join(lines + [f"unseen: {name}" for name in self.unseen])
 
     def check(self, model: nn.Module) -> None:
         """Check that this is the coupling of a model with the same tensors.
@@ -196,39 +213,6 @@ class Coupling:
         return sum(
             count * math.prod(alive[vector].mean() for vector in axes) for count, axes in self.products
         )
-
-
-def _group_text(one: ChannelGroup) -> str:
-    """One line a tensor: axis, channels (x positions of each), and what makes the axis part of the group."""
-    rows = [(piece.tensor, str(piece.dim), _size(*piece.index.shape), piece.why) for piece in one.slices]
-    flags = [f"after a cut: {flag}, the kept ones" for flag in one.flags]
-    title = f"group {one.name}, {one.size} channels"
-    return "\n".join([title, *_aligned([("tensor", "axis", "channels", "why"), *rows]), *flags])
-
-
-def _coupling_text(found: Coupling) -> str:
-    """One line a group, then what is fixed, tied by count, or was not used by the run."""
-    rows = [_row(one) for one in found.groups]
-    heads = ("group", "channels", "tensors", "written by", "read by", "over channels")
-    return "\n".join(
-        [
-            f"{len(rows)} channel groups, {sum(one.size for one in found.groups)} channels",
-            *(_aligned([heads, *rows]) if rows else ()),
-            *(f"fixed: {layer} ({why})" for layer, why in found.fixed.items()),
-            *(f"keep the same fraction: {', '.join(names)}" for names in found.counts),
-            *(f"unseen: {name}" for name in found.unseen),
-        ]
-    )
-
-
-def _row(one: ChannelGroup) -> tuple[str, ...]:
-    readers = (piece.tensor.rpartition(".")[0] for piece in one.consumers)
-    counts = str(one.size), str(len(one.slices))
-    return one.name, *counts, _some(one.producers), _some(readers), _some(one.flags)
-
-
-def _size(channels: int, positions: int) -> str:
-    return f"{channels} x {positions}" if positions > 1 else str(channels)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -313,13 +297,11 @@ def parameters(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor])
     keep : Mapping[str, Tensor]
         {group name: (size,) bool}, True = kept.
     """
-    shapes = {name: list(tensor.shape) for name, tensor in model.named_parameters()}
-    for name, mask in keep.items():
-        gone = int((~mask).sum())
-        for piece in coupling[name].slices:
-            if piece.tensor in shapes:
-                shapes[piece.tensor][piece.dim] -= gone * piece.index.shape[1]
-    return sum(map(math.prod, shapes.values()))
+    gone = removed(coupling, keep)
+    return sum(
+        math.prod(n - len(gone.get(name, {}).get(dim, ())) for dim, n in enumerate(tensor.shape))
+        for name, tensor in model.named_parameters()
+    )
 
 
 def group_masks(model: nn.Module, coupling: Coupling, keep: Mapping[str, Tensor]) -> Masks:

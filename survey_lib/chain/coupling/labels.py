@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from survey_lib.chain.coupling.sizes import Size
+from survey_lib.chain.coupling.sizes import NOTHING, Size
 
 FIXED, UNTIED = 0, -1
 Axes = dict[int, np.ndarray]  # label vectors of one tensor, by axis
@@ -225,12 +225,16 @@ class Labels:
 
 @dataclass(frozen=True)
 class Choice:
-    """An operation that could be read in two ways; of a split, the axis that took the labels, as the forward states it."""
+    """An operation that could be read in two ways.
+
+    width, stated: of a split, the size of the axis that took the labels, and the labels of what the forward computes
+    it from.
+    """
 
     labels: np.ndarray
     module: str
     width: int
-    size: int | None
+    stated: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -295,8 +299,9 @@ class Call:
         if len(order) == 1 or not (labels > 0).any():
             return order[0]
         pick = order[len(self.labels.choices) in self.labels.second]
-        split = (labels.shape[pick], sizes[pick]) if sizes else (0, None)
-        self.labels.choices.append(Choice(np.unique(labels), self.where, *split))
+        width, size = (labels.shape[pick], sizes[pick]) if sizes else (0, None)
+        stated = size.labels if isinstance(size, Size) else NOTHING
+        self.labels.choices.append(Choice(np.unique(labels), self.where, width, stated))
         return pick
 
     def multiply(self, macs: int, *vectors: np.ndarray) -> None:

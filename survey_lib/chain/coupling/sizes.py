@@ -14,12 +14,13 @@ from torch.utils import _pytree as pytree
 
 STATED = set("view reshape unflatten split split_with_sizes __getitem__ narrow".split())
 TO_PYTHON = set("tolist numpy __array__ __dlpack__ data_ptr".split())
+NOTHING = np.zeros(0, int)  # labels of no axis
 
 
 class Size(int):
-    """An int that remembers the labels of the axis it was read from (None once it is no multiple of it)."""
+    """An int that remembers the labels of the axis it was read from (of none once it is no multiple of it)."""
 
-    labels: np.ndarray | None
+    labels: np.ndarray
     numbers: list[Size]
 
     @classmethod
@@ -47,13 +48,13 @@ class Size(int):
         return self._next(int(self) * other, self.labels)
 
     def __floordiv__(self, other):
-        return self._next(int(self) // other, None if int(self) % other else self.labels)
+        return self._next(int(self) // other, NOTHING if int(self) % other else self.labels)
 
     def __add__(self, other):
-        return self._next(int(self) + other, None)
+        return self._next(int(self) + other, NOTHING)
 
     def __sub__(self, other):
-        return self._next(int(self) - other, None)
+        return self._next(int(self) - other, NOTHING)
 
     def __neg__(self):
         return self._next(-int(self), self.labels)

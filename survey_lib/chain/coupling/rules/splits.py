@@ -164,5 +164,5 @@ def _count(call: Call, result: Axes) -> None:
     """A size read from another axis must stay equal: both keep the same fraction."""
     for dim, vector in result.items():
         size = _size(call, dim)
-        if isinstance(size, Size) and size.labels is not None and not np.isin(vector, size.labels).all():
+        if isinstance(size, Size) and len(size.labels) and not np.isin(vector, size.labels).all():
             call.labels.counted.append((size.labels, vector))
