@@ -62,23 +62,8 @@ def _shares(call: Call, vector, parts, computed: bool) -> bool:
     width = math.gcd(len(vector), *map(len, parts))
     if not computed and (len(vector) > MOST_PARTS * width or not call.stated(parts)):
         return False
-    tie_parts(call, vector, width)
-    return True
-
-
-def tie_parts(call: Call, vector, width: int) -> None:
-    """Equal parts of an axis lose the same positions.
-
-    Parameters
-    ----------
-    call : Call
-        The operation.
-    vector
-        Labels of the axis.
-    width : int
-        Width of a part.
-    """
     call.labels.tie(vector.reshape(-1, width), f"{call.name} into parts of {width}")
+    return True
 
 
 def split(call: Call, x, size, dim=0) -> list[Axes]:
@@ -184,9 +169,9 @@ def pixel_unshuffle(call: Call, x, factor) -> Axes:
 
 def channel_shuffle(call: Call, x, groups) -> Axes:
     """Channels of all groups in turn; equal places of the groups are tied."""
-    channels = call.labels.vector(x, 1)
-    tie_parts(call, channels, x.shape[1] // groups)
-    return call.axes(x) | {1: channels.reshape(groups, -1).T.ravel()}
+    parts = call.labels.vector(x, 1).reshape(groups, -1)
+    call.labels.tie(parts, f"{call.name} into parts of {parts.shape[1]}")
+    return call.axes(x) | {1: parts.T.ravel()}
 
 
 def fresh(call: Call, *_, **__) -> Axes:

@@ -16,7 +16,7 @@ group has one channel.
 import numpy as np
 
 from survey_lib.chain.coupling.labels import UNTIED, Axes, Call
-from survey_lib.chain.coupling.sizes import Size
+from survey_lib.chain.coupling.sizes import NOTHING, Size
 
 POSITIONS, WHOLE = 0, 1
 
@@ -108,12 +108,20 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], 
 def reshape(call: Call, x, *_, **__) -> Axes:
     """Splits and merges of axes: labels stay where the positions of a channel can be said."""
     axes, result, weight = call.axes(x), {}, call.labels.weights.get(x)
+    shape, stated = call.out.shape, call.sizes or ()
+    sizes = stated if len(stated) == len(shape) else [None] * len(shape)
     for mine, theirs in blocks(x.shape, call.out.shape):
-        wide = [d for d in theirs if call.out.shape[d] > 1]
+        wide = [d for d in theirs if shape[d] > 1]
         for dim in mine if weight else reversed(mine):  # of a kernel the channel goes, not its pixels
             if dim in axes and wide:
-                _place(call, _lay_out(call, axes[dim], x, dim, mine, wide), wide, result)
-    _count(call, result)
+                _place(call, _lay_out(call, axes[dim], x, dim, mine, wide), wide, sizes, result)
+    for (
+        dim,
+        vector,
+    ) in result.items():  # a size read from another axis stays equal: both keep the same fraction
+        read = sizes[dim].labels if isinstance(sizes[dim], Size) else NOTHING
+        if len(read) and not np.isin(vector, read).all():
+            call.labels.counted.append((read, vector))
     return result
 
 
@@ -124,13 +132,13 @@ def _lay_out(call: Call, vector, x, dim, mine, wide) -> np.ndarray:
     return whole.reshape([call.out.shape[d] for d in wide])
 
 
-def _place(call: Call, grid, wide, result: Axes) -> None:
+def _place(call: Call, grid, wide, sizes, result: Axes) -> None:
     if (grid == UNTIED).all():
         for dim in wide:
             result.setdefault(dim, np.full(call.out.shape[dim], UNTIED))
         return
-    sizes = [_size(call, dim) for dim in wide]
-    order = [0] if len(wide) == 1 else _order(call, grid, wide, sizes)
+    sizes = [sizes[dim] for dim in wide]
+    order = _order(grid, sizes, call.labels.head_width)
     axis = call.choose(order, grid, sizes)
     rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
     vector = call.labels.tie(rows, f"{call.name} splits the channel axis unevenly")
@@ -143,26 +151,12 @@ def _place(call: Call, grid, wide, result: Axes) -> None:
     result[wide[axis]] = vector
 
 
-def _size(call: Call, dim: int):
-    """What the caller wrote for this axis, None if unknown."""
-    sizes = call.sizes or ()
-    return sizes[dim] if len(sizes) == call.out.dim() else None
-
-
-def _order(call: Call, grid, wide, sizes) -> list[int]:
+def _order(grid, sizes, head_width: int) -> list[int]:
     """Axes that may take the labels, best first."""
-    places = list(range(len(wide)))
+    places = list(range(grid.ndim))
     adapting = [p for p in places if isinstance(sizes[p], Size)] + [p for p in places if sizes[p] == -1]
     alone = [
         p for p in places if (grid == grid[tuple(slice(None) if q == p else slice(1) for q in places)]).all()
     ]
-    rest = places[:-1] if call.out.shape[wide[-1]] == call.labels.head_width else places[::-1]
+    rest = places[:-1] if len(places) > 1 and grid.shape[-1] == head_width else places[::-1]
     return list(dict.fromkeys([*adapting, *(alone or rest)]))
-
-
-def _count(call: Call, result: Axes) -> None:
-    """A size read from another axis must stay equal: both keep the same fraction."""
-    for dim, vector in result.items():
-        size = _size(call, dim)
-        if isinstance(size, Size) and len(size.labels) and not np.isin(vector, size.labels).all():
-            call.labels.counted.append((size.labels, vector))
