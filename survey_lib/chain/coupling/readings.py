@@ -99,8 +99,8 @@ class LabelledRun(EagerMode):
             weight = (
                 bool(rule and operands) and rule not in ANEW and all(map(self.labels.weights.get, operands))
             )
-            results = [call.out] if isinstance(call.out, Tensor) else list(leaves(call.out))
-            for tensor, axes in zip(results, found if isinstance(found, list) else [found], strict=False):
+            found = found if isinstance(found, list) else [found]
+            for tensor, axes in zip(leaves(call.out), found, strict=False):
                 self.labels.put(tensor, axes, weight)
                 self._note(self.labels.axes(tensor))
 
@@ -123,10 +123,8 @@ def _outputs(output) -> list[tuple[str, object]]:
     if not isinstance(named, dict) or len(named) < 2:
         return [("reaches the model's output", output)]
     hints = ["", *["; wrap the model to return only what you need"] * (len(named) - 1)]
-    return [
-        (f"reaches the model's output {name!r}{hint}", named[name])
-        for name, hint in zip(named, hints, strict=True)
-    ]
+    whys = [f"reaches the model's output {name!r}{hint}" for name, hint in zip(named, hints, strict=True)]
+    return list(zip(whys, named.values(), strict=True))
 
 
 @contextlib.contextmanager
@@ -159,12 +157,9 @@ class ShapesRun(LabelledRun):
         looks = operation in SPARSE or not (places or READS.isdisjoint(func.tags))
         if looks or func.namespace != "aten":  # operations of one's own may look, and no tag says so
             self.look()
-        shape = _shape(operation, args) if operation in PRODUCTS and self._labelled(args) else None
+        channels = any((vector > 0).any() for x in args for vector in self.labels.axes(x).values())
+        shape = _shape(operation, args) if operation in PRODUCTS and channels else None
         return args[0].new_zeros(shape) if shape else func(*args, **kwargs)
-
-    def _labelled(self, args) -> bool:
-        """Whether a channel of the model is in one of the arguments."""
-        return any((vector > 0).any() for x in args for vector in self.labels.axes(x).values())
 
     def look(self) -> None:
         """The forward looks at values."""

@@ -93,16 +93,12 @@ def labelled(model: nn.Module, example, *more) -> Coupling:
 
 def _best(model: nn.Module, inputs: list) -> tuple[LabelledRun, Classes]:
     """The run whose readings of ambiguous operations leave most to prune."""
-    found = [_attempt(model, inputs, frozenset())]
-    dead = found[0][1].dead
-    if dead:
-        found.append(_attempt(model, inputs, dead))
-        choices = found[0][0].labels.choices
-        stuck = {choices[number].module for number in dead & found[1][1].dead}
-        if stuck:  # all that these modules read in two ways
-            siblings = frozenset(n for n, choice in enumerate(choices) if choice.module in stuck)
-            found.append(_attempt(model, inputs, dead | siblings))
-    return min(found, key=lambda traced: len(traced[1].dead))
+    first = _attempt(model, inputs, frozenset())
+    modules = {choice.module for choice in first[1].dead}
+    second = [n for n, choice in enumerate(first[0].labels.choices) if choice.module in modules]
+    if not second:
+        return first
+    return min(first, _attempt(model, inputs, frozenset(second)), key=lambda traced: len(traced[1].dead))
 
 
 def _attempt(model: nn.Module, inputs: list, second: frozenset[int]) -> tuple[LabelledRun, Classes]:
@@ -145,7 +141,7 @@ def _copies(inputs, times: int):
 class Classes:
     """Each connected component of the ties is one channel; `alive` says which may go.
 
-    dead: ambiguous operations, by their number, that were read so that nothing is left to prune.
+    dead: ambiguous operations that were read so that nothing is left to prune.
     """
 
     def __init__(self, labels: Labels):
@@ -156,8 +152,7 @@ class Classes:
         fixed = self.marks(vector for vector, _ in labels.fixed)
         fixed[self.of[0]] = True
         self.alive = ~fixed & self.marks(labels.read)
-        dead = (n for n, choice in enumerate(labels.choices) if self._dead(choice, labels.numbers))
-        self.dead = frozenset(dead)
+        self.dead = [choice for choice in labels.choices if self._dead(choice, labels.numbers)]
 
     def marks(self, vectors: Iterable[np.ndarray]) -> np.ndarray:
         """Whether one of the labels of each class is in one of the vectors."""

@@ -122,9 +122,10 @@ def glu(call: Call, x, dim=-1) -> Axes:
     return call.axes(x) | {dim % x.dim(): call.labels.tie(halves, call.name)}
 
 
-# Each rule, and the operations of torch.ops.aten that it is the rule of
-RULES = {
-    convolution: "convolution",
+# Each rule, and the operations of torch.ops.aten that it is the rule of; first those that are named like theirs
+SAME = [convolution, glu, movement.cat, movement.stack, movement.repeat, movement.flip, movement.index]
+SAME += [movement.embedding, movement.pixel_shuffle, movement.pixel_unshuffle]
+RULES = {rule: rule.__name__ for rule in SAME} | {
     matmul: "mm bmm",
     add_matmul: "addmm baddbmm",
     batch_norm: "native_batch_norm cudnn_batch_norm",
@@ -138,23 +139,14 @@ RULES = {
         "normal_ uniform_ fill_ zero_ masked_fill masked_fill_ copy_ _to_copy detach alias lift_fresh zeros_like "
         "ones_like empty_like full_like rand_like randn_like"
     ),
-    glu: "glu",
     reshape: "view _unsafe_view",
     movement.fresh: "zeros ones full empty new_zeros new_ones new_full new_empty rand randn",
     movement.as_strided: "as_strided_",
     movement.view_of: "permute transpose t unsqueeze squeeze expand select unbind transpose_",
-    movement.repeat: "repeat",
-    movement.cat: "cat",
-    movement.stack: "stack",
-    movement.flip: "flip",
     movement.pad: "constant_pad_nd",
-    movement.pixel_shuffle: "pixel_shuffle",
-    movement.pixel_unshuffle: "pixel_unshuffle",
     movement.channel_shuffle: "channel_shuffle native_channel_shuffle",
     movement.narrow: "slice",
     movement.split: "split split_with_sizes unsafe_split unsafe_split_with_sizes",
-    movement.index: "index",
-    movement.embedding: "embedding",
 }
 TABLE = {getattr(torch.ops.aten, name): rule for rule, names in RULES.items() for name in names.split()}
 BUILT_IN = frozenset(TABLE)
