@@ -32,9 +32,7 @@ class Labels:
 
     def __init__(self, model: nn.Module, second: frozenset[int] = frozenset()):
         self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensor -> Axes
-        self.weights: WeakIdKeyDictionary = (
-            WeakIdKeyDictionary()
-        )  # tensor -> is it (made of) parameters alone
+        self.weights: WeakIdKeyDictionary = WeakIdKeyDictionary()  # tensor -> is it made of parameters alone
         self.fresh: dict[int, list] = {}  # storage -> Axes of UNTIED tensors in it
         self.axes_of: list[tuple[str, int]] = []  # (tensor, axis) of each run of labels
         self.starts: list[int] = []  # first label of each run
@@ -48,13 +46,11 @@ class Labels:
         self.produced: list[np.ndarray] = []
         self.counted: list[tuple[np.ndarray, np.ndarray]] = []
         self.second, self.choices = second, []  # what could be read in two ways, in the order of the run
-        self.products: list[
-            tuple[int, tuple[np.ndarray, ...]]
-        ] = []  # multiply-adds, the axes they scale with
+        # Multiply-adds, and the axes they scale with
+        self.products: list[tuple[int, tuple[np.ndarray, ...]]] = []
         self.numbers: list[int] = []  # sizes that were used as a number, such as an attention scale
-        self.attributes: dict[
-            tuple[str, str], np.ndarray | list[np.ndarray]
-        ] = {}  # (module, name) -> counted
+        # (module, name) -> the channels that it counts
+        self.attributes: dict[tuple[str, str], np.ndarray | list[np.ndarray]] = {}
         self.counting = True  # the multiply-adds of the run under way
         self.head_width = 0  # inside multi-head attention
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -380,7 +376,7 @@ class Call:
                 result[dim] = self.labels.tie(vectors, f"meets an axis in {self.name} that cannot go")
         return result
 
-    def with_parameters(self, x: Tensor, dim: int, *parameters) -> np.ndarray:
+    def with_parameters(self, x: Tensor, dim: int, *parameters, axis: int = 0) -> np.ndarray:
         """The labels of an axis, tied to parameters or buffers that have an entry for each position of it.
 
         Parameters
@@ -390,9 +386,9 @@ class Call:
         dim : int
             The axis.
         *parameters
-            Each a tensor with one axis, or what stands for none.
+            Each a tensor, or what stands for none.
+        axis : int, default 0
+            Their axis.
         """
-        tensors = [p for p in parameters if isinstance(p, Tensor)]
-        return self.labels.tie(
-            [self.labels.vector(x, dim), *(self.labels.vector(p, 0) for p in tensors)], self.name
-        )
+        vectors = [self.labels.vector(p, axis) for p in parameters if isinstance(p, Tensor)]
+        return self.labels.tie([self.labels.vector(x, dim), *vectors], self.name)

@@ -96,9 +96,7 @@ class LabelledRun(EagerMode):
             self.labels.here = f"{call.name} in {call.where}" if call.where else call.name
             found = rule(call, *args, **kwargs) if rule else call.unknown(*tensors)
             operands = [x for x in tensors if x.is_floating_point() and x.dim()]
-            weight = (
-                bool(rule and operands) and rule not in ANEW and all(map(self.labels.weights.get, operands))
-            )
+            weight = rule not in ANEW and len(operands) > 0 and all(map(self.labels.weights.get, operands))
             found = found if isinstance(found, list) else [found]
             for tensor, axes in zip(leaves(call.out), found, strict=False):
                 self.labels.put(tensor, axes, weight)

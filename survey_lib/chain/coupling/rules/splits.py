@@ -115,10 +115,8 @@ def reshape(call: Call, x, *_, **__) -> Axes:
         for dim in mine if weight else reversed(mine):  # of a kernel the channel goes, not its pixels
             if dim in axes and wide:
                 _place(call, _lay_out(call, axes[dim], x, dim, mine, wide), wide, sizes, result)
-    for (
-        dim,
-        vector,
-    ) in result.items():  # a size read from another axis stays equal: both keep the same fraction
+    for dim, vector in result.items():
+        # A size that was read from another axis must stay equal: both keep the same fraction
         read = sizes[dim].labels if isinstance(sizes[dim], Size) else NOTHING
         if len(read) and not np.isin(vector, read).all():
             call.labels.counted.append((read, vector))

@@ -66,8 +66,7 @@ def layer_norm(call: Call, x, shape, weight=None, bias=None, *_) -> Axes:
     axes = call.axes(x) | {}
     first = x.dim() - len(shape)
     for dim in range(first, x.dim()):
-        vectors = [call.labels.vector(p, dim - first) for p in (weight, bias) if isinstance(p, torch.Tensor)]
-        axes[dim] = call.labels.tie([call.labels.vector(x, dim), *vectors], call.name)
+        axes[dim] = call.with_parameters(x, dim, weight, bias, axis=dim - first)
         call.labels.flag(axes[dim], f"{call.name} over channels")
     call.attribute("normalized_shape", [axes[dim] for dim in range(first, x.dim())])
     return axes
@@ -151,13 +150,8 @@ RULES = {rule: rule.__name__ for rule in SAME} | {
 TABLE = {getattr(torch.ops.aten, name): rule for rule, names in RULES.items() for name in names.split()}
 BUILT_IN = frozenset(TABLE)
 SPATIAL = re.compile(r"^aten::\w*(pool|upsample|pad)\w*(\d)d")  # operations that `spatial` is the rule of
-ANEW = {
-    convolution,
-    matmul,
-    add_matmul,
-    movement.embedding,
-    movement.fresh,
-}  # what they return is never a weight
+# Rules of what is never a weight, whatever it is made of; None is that of an unknown operation
+ANEW = {None, convolution, matmul, add_matmul, movement.embedding, movement.fresh}
 
 
 def register(operation, rule: Callable[..., Axes | list[Axes]]) -> None:
