@@ -45,7 +45,12 @@ class LabelledRun(EagerMode):
         if not any(x.is_floating_point() or x.is_complex() for x in leaves(output)):
             what = "no floating tensor by which a cut could be checked; wrap it to return its scores"
             raise ValueError(f"the model returns {described(output)}, and {what}")
-        for why, value in _outputs(output):
+        named = dict(enumerate(output)) if isinstance(output, tuple) else output
+        several = isinstance(named, dict) and len(named) > 1
+        for number, (name, value) in enumerate(named.items() if several else [("", output)]):
+            why = f"reaches the model's output {name!r}" if several else "reaches the model's output"
+            # The first is what the model is for
+            why += "; wrap the model to return only what you need" if number else ""
             for tensor in leaves(value):
                 self.labels.fix_all(self.labels.axes(tensor), why)
         return output
@@ -113,16 +118,6 @@ class LabelledRun(EagerMode):
 def _defaults(operation) -> dict[str, object]:
     """The arguments of an operation, by name, as they are where nobody states them."""
     return {argument.name: argument.default_value for argument in operation._schema.arguments}
-
-
-def _outputs(output) -> list[tuple[str, object]]:
-    """(reason, value) of each output; the first is what the model is for, others may be left out by a wrapper."""
-    named = dict(enumerate(output)) if isinstance(output, tuple) else output
-    if not isinstance(named, dict) or len(named) < 2:
-        return [("reaches the model's output", output)]
-    hints = ["", *["; wrap the model to return only what you need"] * (len(named) - 1)]
-    whys = [f"reaches the model's output {name!r}{hint}" for name, hint in zip(named, hints, strict=True)]
-    return list(zip(whys, named.values(), strict=True))
 
 
 @contextlib.contextmanager

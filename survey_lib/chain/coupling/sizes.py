@@ -68,12 +68,6 @@ class Size(int):
     def __pow__(self, other):
         return float(self) ** other
 
-    def __truediv__(self, other):
-        return float(self) / other
-
-    def __rtruediv__(self, other):
-        return other / float(self)
-
 
 class Sizes(TorchFunctionMode):
     """Tags sizes of labelled axes and notes how the call under way states its sizes."""
@@ -118,10 +112,9 @@ class Sizes(TorchFunctionMode):
         if heads == 1:
             self.labels.fix(rows, "the attention scale depends on the width of the only head")
         self.labels.head_width = width // heads if heads > 1 else 0
-        try:
-            return func(*args, **kwargs)
-        finally:
-            self.labels.head_width = 0
+        out = func(*args, **kwargs)
+        self.labels.head_width = 0
+        return out
 
 
 def _numbers(items) -> list[int]:

@@ -87,8 +87,7 @@ def labelled(model: nn.Module, example, *more) -> Coupling:
     """
     inputs = [arguments(one) for one in (example, *more)]
     with torch.inference_mode(False), running(model, example, *more):
-        best = _best(model, inputs)
-    return _coupling(*best)
+        return _coupling(*_best(model, inputs))
 
 
 def _best(model: nn.Module, inputs: list) -> tuple[LabelledRun, Classes]:

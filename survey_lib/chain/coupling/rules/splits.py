@@ -21,21 +21,16 @@ from survey_lib.chain.coupling.sizes import NOTHING, Size
 POSITIONS, WHOLE = 0, 1
 
 
-def convolution(
-    call: Call, x, weight, bias, _stride, _padding, _dilation, transposed, _out_padding, groups
-) -> Axes:
+def convolution(call: Call, x, weight, bias, *_) -> Axes:
     """Reads the input channels and writes the output channels, in groups or whole; kernel axes are fixed."""
-    labels, channels = call.labels, call.labels.vector(x, 1)
+    labels, channels, groups = call.labels, call.labels.vector(x, 1), call.arguments["groups"]
+    transposed = call.arguments["transposed"]
     for dim in range(2, weight.dim()):
         labels.fix(labels.vector(weight, dim), "axis of a convolution kernel")
-    if groups == 1:
-        labels.contract(x, weight, (1, 0 if transposed else 1), call.name)
-        rows = labels.vector(weight, 1 if transposed else 0)
-    else:
-        sizes = (x.shape[1] // groups, call.out.shape[1] // groups)
-        order = [WHOLE] if sizes[0] == 1 else [WHOLE, POSITIONS] if sizes[1] == 1 else [POSITIONS, WHOLE]
-        pick = call.choose(order, np.concatenate([channels, labels.vector(weight, 0)]))
-        rows = (_whole if pick == WHOLE else _positions)(call, x, weight, transposed, groups)
+    ways = [WHOLE, POSITIONS] if call.out.shape[1] == groups else [POSITIONS, WHOLE]
+    order = [POSITIONS] if groups == 1 else [WHOLE] if x.shape[1] == groups else ways
+    pick = call.choose(order, np.concatenate([channels, labels.vector(weight, 0)]))
+    rows = (_whole if pick == WHOLE else _positions)(call, channels, weight, transposed, groups)
     if bias is not None:
         rows = labels.tie([rows, labels.vector(bias, 0)], call.name)
     labels.produce(weight, labels.vector(weight, 1 if transposed else 0))
@@ -46,9 +41,9 @@ def convolution(
     return {0: labels.vector(x, 0), 1: rows}
 
 
-def _whole(call: Call, x, weight, transposed, groups) -> np.ndarray:
+def _whole(call: Call, channels, weight, transposed, groups) -> np.ndarray:
     """One class a group: its inputs, its rows, its outputs."""
-    channels, rows = (call.labels.vector(tensor, dim) for tensor, dim in ((x, 1), (weight, 0)))
+    rows = call.labels.vector(weight, 0)
     members = np.concatenate([channels.reshape(groups, -1), rows.reshape(groups, -1)], axis=1)
     group = call.labels.tie(members.T, f"{call.name} with whole groups")
     call.labels.fix(call.labels.vector(weight, 1), f"{call.name}: the width of a group stays")
@@ -57,14 +52,13 @@ def _whole(call: Call, x, weight, transposed, groups) -> np.ndarray:
     return np.repeat(group, weight.shape[1]) if transposed else rows
 
 
-def _positions(call: Call, x, weight, transposed, groups) -> np.ndarray:
+def _positions(call: Call, channels, weight, transposed, groups) -> np.ndarray:
     """The same positions in every group."""
-    why = f"{call.name} with the same positions in each of {groups} groups"
-    inputs = call.labels.tie(call.labels.vector(x, 1).reshape(groups, -1), why)
-    rows, second = call.labels.vector(weight, 0), call.labels.vector(weight, 1)
-    first = call.labels.tie(rows.reshape(groups, -1), why)
-    reads, rows = (first, np.tile(second, groups)) if transposed else (second, rows)
-    call.labels.read_axis(inputs, reads, why)
+    why = f"{call.name} with the same positions in each of {groups} groups" if groups > 1 else call.name
+    rows, reads = call.labels.vector(weight, 0), np.tile(call.labels.vector(weight, 1), groups)
+    call.labels.tie(rows.reshape(groups, -1), why)
+    reads, rows = (rows, reads) if transposed else (reads, rows)
+    call.labels.read_axis(channels, reads, why)
     if call.labels.weights.get(weight):
         call.labels.read_weights.append(reads)
     return rows
