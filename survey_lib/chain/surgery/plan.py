@@ -194,7 +194,9 @@ def _fitting(model: nn.Module, plan: Mapping) -> nn.Module:
     """The model with the biases that a method added before the cut; ValueError where the plan does not fit it."""
     try:
         if plan.get("schema", SCHEMA) != SCHEMA:
-            raise ValueError(f"plan of schema {plan['schema']}, survey_lib reads {SCHEMA}; update it")
+            raise ValueError(
+                f"plan of schema {plan['schema']}, this version reads {SCHEMA}; update survey_lib"
+            )
         model = _with_biases(model, plan.get("biases", []))
         _check_shapes(model, plan)
         _check_names(model, plan)
