@@ -1,14 +1,12 @@
-"""METHODS: one row a method, read from catalogue.yaml. Joined with the literature data it is the survey's own table."""
+"""METHODS: one row a method. It is the registry, and joined with the literature data the survey's own table."""
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from pkgutil import resolve_name
+from functools import partial
 
 import pandas as pd
-import yaml
 from torch import Tensor, nn
 
 from survey_lib.chain.coupling import ChannelGroup
@@ -16,10 +14,17 @@ from survey_lib.chain.evidence.base import COSTS
 from survey_lib.chain.patterns import parse
 from survey_lib.chain.selection import SCOPES
 from survey_lib.lookup import known
+from survey_lib.methods.channel import reconstruction, training
+from survey_lib.methods.channel import scores as channel
+from survey_lib.methods.depth_and_heads import scores as blocks
+from survey_lib.methods.filter import scores as filters
+from survey_lib.methods.pattern import scores as pattern
+from survey_lib.methods.weight import scores as weight
+from survey_lib.methods.weight import solve, sparse_training
+from survey_lib.methods.weight import training as rules
 from survey_lib.repository import LITERATURE
 
-# What a method may add; the first of these that it has is the method itself: its docstring says what it does
-PARTS = ("during", "solve", "search", "allocate", "permute", "score", "repair", "groups")
+OWN = ("during", "solve", "search", "allocate", "permute")  # what a method adds; if none of these, its score
 WITHOUT_DATA = COSTS["weights only"] | {"flow"}  # evidence that no training example is looked at for
 CHANNEL_SCOPES = ("layerwise", "global", "isomorphic")
 
@@ -131,20 +136,151 @@ class Method:
         return {"weight": "unstructured", "pattern": "semi-structured"}.get(self.category, "structured")
 
 
-def _row(name: str, *, needs: Sequence[str] = (), **fields: object) -> Method:
-    """A row of catalogue.yaml, with its functions, and what the docstring says of the method."""
-    parts = {part: resolve_name(f"survey_lib.methods.{fields[part]}") for part in PARTS if part in fields}
-    first = (inspect.getdoc(next(iter(parts.values()), None)) or "").partition("\n")[0]
+def _row(kind: tuple[str, str, str, str], name: str, score=None, **more: object) -> Method:
+    """A row of a kind; what is not said of the method, and its paper, is the first sentence of its docstring."""
+    own = next((more[part] for part in OWN if part in more), score)
+    first = (inspect.getdoc(own) or "").partition("\n")[0]
     sentence, paper = re.match(r"(.*?)(?: \((\w+)\))?\.?$", first).groups("")
-    return Method(name, **{"one_line": f"{sentence}.", "paper": paper} | fields | parts, needs=tuple(needs))
+    *place, notebook = kind
+    said = {"one_line": f"{sentence}.", "paper": paper, "notebook": notebook}
+    return Method(name, *place, score, **said | more)
 
 
-def _read() -> dict[str, Method]:
-    rows = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    return {name: _row(name, **fields) for name, fields in rows.items()}
+# category, unit, when it acts, and the notebook that teaches it
+_weight = partial(_row, ("weight", "weight", "after", "02_weight_pruning"))
+_saliency = partial(_row, ("weight", "weight", "after", "03_saliency"))
+_language = partial(_row, ("weight", "weight", "after", "13_language_models"))
+_before = partial(_row, ("weight", "weight", "before", "04_before_training"))
+_during = partial(_row, ("weight", "weight", "during", "06_during_training"))
+_nm = partial(_row, ("pattern", "n:m", "after", "10_between"))
+_filter = partial(_row, ("filter", "filter", "after", "07_filter_pruning"))
+_filter_during = partial(_row, ("filter", "filter", "during", "07_filter_pruning"))
+_channel = partial(_row, ("channel", "channel", "after", "08_channel_pruning"))
+_channel_during = partial(_row, ("channel", "channel", "during", "08_channel_pruning"))
+_depth = partial(_row, ("depth", "layer", "after", "11_depth_and_heads"))
+_head_channels = partial(_row, ("head", "channel", "after", "14_structure_and_recovery"))
 
-
-METHODS = _read()
+ROWS = (
+    # single weights
+    _row(("weight", "weight", "any", "02_weight_pruning"), "random", weight.random),
+    _weight("magnitude", weight.magnitude),
+    _row(
+        ("weight", "weight", "after", "05_lottery_tickets"),
+        "imp",
+        scope="global",
+        rounds=0,
+        ranking="magnitude",
+        one_line="The smallest 20 % of what is left each round, then rewind the rest: lottery tickets.",
+        paper="frankle2019lottery",
+    ),
+    _weight("lamp", weight.lamp, scope="global"),
+    _saliency("taylor-weight", weight.taylor, needs=("grad_sq",), scope="global"),
+    _saliency("obd", weight.obd, needs=("example_grad_sq",), scope="global"),
+    _saliency("obs", needs=("gram",), solve=solve.obs),
+    _saliency(
+        "woodfisher", solve.woodfisher, needs=("fisher",), scope="global", repair=solve.woodfisher_update
+    ),
+    _language("wanda", weight.wanda, needs=("act_norm",), scope="row"),
+    _language("owl", weight.wanda, needs=("act_norm",), scope="row", allocate=weight.owl),
+    _language("ria", weight.ria, needs=("act_norm",)),
+    _language("sparsegpt", needs=("gram",), solve=solve.sparsegpt),
+    _before("snip", weight.snip, needs=("grad",), scope="global"),
+    _before("iter-snip", weight.iter_snip, needs=("grad",), scope="global", rounds=60),
+    _before("force", weight.force, needs=("grad",), scope="global", rounds=60, revive=True),
+    _before("grasp", weight.grasp, needs=("hess_grad",), scope="global"),
+    _before("synflow", weight.synflow, needs=("flow",), scope="global", rounds=100),
+    _during("gradual", during=rules.Gradual, version=2),
+    _during("movement", during=rules.Movement),
+    _during("set", scope="erk", during=sparse_training.Set),
+    _during("rigl", scope="erk", during=sparse_training.RigL, version=2),
+    _during("srigl", scope="erk", during=sparse_training.SRigL),
+    _during("l0", scope="global", during=rules.L0),
+    _during("str", scope="global", during=rules.SoftThreshold),
+    _during("acdc", scope="global", during=rules.Alternating),
+    # units between a weight and a filter
+    _nm("nm-magnitude", pattern.nm_magnitude, pattern="2:4"),
+    _nm("nm-permuted", pattern.nm_magnitude, pattern="2:4", permute=pattern.channel_permutation),
+    _row(("pattern", "n:m", "during", "10_between"), "nm-srste", pattern="2:4", during=rules.SparseRefined),
+    _row(("pattern", "block", "after", "10_between"), "block", pattern.block, pattern="1x4"),
+    _row(("pattern", "kernel", "after", "10_between"), "kernel", pattern.kernel),
+    _row(("pattern", "vector", "after", "10_between"), "vector", pattern.vector),
+    # filters
+    _row(("filter", "filter", "any", "07_filter_pruning"), "random-filter", filters.random_filter),
+    _filter("l1-filter", filters.l1_filter),
+    _filter("l2-filter", filters.l2_filter),
+    _filter_during("sfp", during=training.SoftFilters, ranking="l2-filter", version=2),
+    _filter("fpgm", filters.fpgm),
+    _filter("hrank", filters.hrank, needs=("act_out",), version=2),
+    _filter("apoz", filters.apoz, needs=("act_out",), version=2),
+    _filter(
+        "taylor-activation",
+        filters.taylor_activation,
+        needs=("act_out", "act_grad"),
+        scope="global",
+        version=2,
+    ),
+    _filter("taylor-filter", filters.taylor_filter, needs=("filter_saliency",), scope="global"),
+    _filter("obd-filter", filters.obd_filter, needs=("example_grad_sq",), scope="global"),
+    _filter("chip", filters.chip, needs=("act_out",), version=2),
+    _filter_during(
+        "greg", during=training.GrowingRegularisation, ranking="l1-filter", pretrained=True, version=2
+    ),
+    # coupled channels
+    _channel_during(
+        "slimming", channel.slimming, needs=("gamma",), scope="global", during=training.Slimming, version=2
+    ),
+    _channel_during("group-lasso", scope="global", during=training.GroupLasso, ranking="group-norm"),
+    _channel("thinet", needs=("consumers",), solve=reconstruction.thinet, version=3),
+    _channel("lasso", needs=("consumers",), solve=reconstruction.lasso, version=2),
+    _channel("group-norm", channel.group_norm, needs=("energy",), scope="global"),
+    _channel_during(
+        "depgraph", scope="global", during=training.GroupSparsity, ranking="group-norm", pretrained=True
+    ),
+    _channel(
+        "isomorphic",
+        channel.group_norm,
+        needs=("energy",),
+        scope="isomorphic",
+        one_line="Rank coupled channels only against those of groups made of the same kinds of layers.",
+        paper="fang2024isomorphic",
+    ),
+    _channel("eagleeye", filters.l1_filter, search=channel.eagleeye, version=2),
+    # blocks, heads and feed-forward channels
+    _depth("block-influence", blocks.block_influence, needs=("act_in", "act_out")),
+    _depth("angular-distance", needs=("act_in", "act_out"), solve=blocks.angular_distance),
+    _row(
+        ("head", "head", "after", "11_depth_and_heads"),
+        "head-gradient",
+        blocks.head_gradient,
+        needs=("gate_grad",),
+        scope="global",
+        groups=blocks.is_heads,
+    ),
+    _row(
+        ("head", "channel", "after", "11_depth_and_heads"),
+        "ffn-channel",
+        blocks.ffn_channel,
+        needs=("slices", "slices_grad"),
+        groups=blocks.is_hidden,
+    ),
+    _head_channels(
+        "llm-pruner",
+        blocks.ffn_channel,
+        needs=("slices", "slices_grad"),
+        groups=blocks.is_coupled,
+        one_line="Remove heads and hidden channels with all that is coupled to them, where the loss feels it least.",
+    ),
+    _head_channels(
+        "flap",
+        blocks.flap,
+        needs=("consumers",),
+        scope="global",
+        repair=blocks.flap_bias,
+        groups=blocks.is_coupled,
+    ),
+    _head_channels("minitron", blocks.minitron, needs=("consumers",)),
+)
+METHODS = {row.name: row for row in ROWS}
 
 
 def find(name: str) -> Method:
@@ -191,10 +327,9 @@ def check_pattern(method: Method, sparsity: float) -> None:
     if method.unit == "n:m":
         kept, group = parse(method.pattern)
         if abs(sparsity - (1 - kept / group)) > 1e-9:
-            raise ValueError(
-                f"{method.name} {method.pattern} removes exactly {1 - kept / group:g} of the weights, got sparsity "
-                f"{sparsity:g}; name another pattern, such as {method.name}:1:4 for 0.75"
-            )
+            share = f"{method.name} {method.pattern} removes exactly {1 - kept / group:g} of the weights"
+            other = f"name another pattern, such as {method.name}:1:4 for 0.75"
+            raise ValueError(f"{share}, got sparsity {sparsity:g}; {other}")
 
 
 def cost(method: Method) -> str:

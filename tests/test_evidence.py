@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from survey_lib.chain.evidence import weights as observe
 from survey_lib.chain.evidence.base import collect, layer_seed
 from survey_lib.chain.masks import prunable
-from survey_lib.chain.repair import damped, least_squares
+from survey_lib.methods.weight.solve import damped, least_squares
 
 
 def half_square(output, target):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from nbformat.v4 import new_code_cell
 
 from survey_lib.course import notebooks
@@ -86,6 +87,12 @@ def test_b63_a_second_call_runs_only_what_is_missing(tmp_path):
     shutil.copy(TINY, bad)
     assert [run.name for run in run_all([good, bad], {}, tmp_path / "out", jobs=1)] == ["bad"]
     assert list(run_all([good, bad], {}, tmp_path / "out", jobs=1)) == []
+
+
+def test_notebooks_run_after_a_sweep_in_the_same_process(tmp_path):
+    get_reusable_executor(2).submit(abs, -1).result()  # as a sweep leaves it
+    paths = [with_cell(tmp_path, "1 + 1", name) for name in ("one", "two")]
+    assert not any(run.failure for run in run_all(paths, {}, tmp_path / "out", jobs=2))
 
 
 INTERRUPTIBLE = """

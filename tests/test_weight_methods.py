@@ -16,10 +16,10 @@ from survey_lib import prune
 from survey_lib.catalogue import METHODS, find
 from survey_lib.chain.evidence.base import Evidence, collect
 from survey_lib.chain.masks import apply, prunable
-from survey_lib.chain.repair import damped, least_squares
 from survey_lib.chain.selection import round_sparsities, select
 from survey_lib.methods.weight import scores as weight
 from survey_lib.methods.weight import solve
+from survey_lib.methods.weight.solve import damped, least_squares
 
 TINY = torch.finfo(torch.float64).tiny
 

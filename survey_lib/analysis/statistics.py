@@ -244,13 +244,11 @@ def gain_over_twin(runs: pd.DataFrame) -> pd.DataFrame:
     dense = runs["method"] == "dense"
     pruned = runs[~dense & (runs["recovery"] != "none") & ~runs["recovery"].str.startswith("scratch")]
     twins = runs[dense].groupby(TWIN)["accuracy"].agg(twin="mean", twins="size").reset_index()
-    found = pruned.merge(twins, "left", TWIN)
+    found = pruned.merge(twins, "left", TWIN).fillna({"twins": 0})
     for row in found[found["twins"] != 1].itertuples():
         asked = ", ".join(f"{name} {getattr(row, name)}" for name in TWIN)
-        raise ValueError(
-            f"{row.method}, run {row.key}: one dense twin is needed ({asked}); found "
-            f"{np.nan_to_num(row.twins):.0f}. Add it to the study: method dense, recovery {row.recovery}"
-        )
+        what = f"{row.method}, run {row.key}: one dense twin is needed ({asked}); found {row.twins:.0f}"
+        raise ValueError(f"{what}. Add it to the study: method dense, recovery {row.recovery}")
     return found.drop(columns="twins").assign(gain=found["accuracy"] - found["twin"])
 
 

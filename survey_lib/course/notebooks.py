@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from survey_lib.experiment import files
 from survey_lib.lookup import known
@@ -115,6 +116,7 @@ def run_all(
     """
     waiting = [path for path in paths if again or not _is_current(path, folder / path.name, parameters)]
     work = (delayed(run_notebook)(path, parameters, folder / path.name) for path in waiting)
+    get_reusable_executor().shutdown()  # joblib would take the workers of a sweep for its own, and fail
     return Parallel(jobs, batch_size=1, return_as="generator_unordered")(work)
 
 

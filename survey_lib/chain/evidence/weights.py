@@ -42,10 +42,9 @@ def call(model: nn.Module, x: Tensor | tuple | dict):
     except torch.OutOfMemoryError:
         raise
     except (AttributeError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"the model does not run on a batch of {described(x)}: {reason(error)}. A batch is (input, target), and "
-            "an input a tensor, a tuple or a dict: two inputs without targets are ((first, second), None)"
-        ) from error
+        why = f"the model does not run on a batch of {described(x)}: {reason(error)}"
+        form = "a tensor, a tuple or a dict: two inputs without targets are ((first, second), None)"
+        raise ValueError(f"{why}. A batch is (input, target), and an input {form}") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 
@@ -71,10 +70,11 @@ def loss_of(loss: Loss | None, output, target: Tensor) -> Tensor:
     try:
         return (loss or F.cross_entropy)(scores, target).reshape(())
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            "a loss is one number, and cross-entropy takes class numbers from 0, fewer than there are scores; got "
-            f"{described(scores)} and target {described(target)}: {reason(error)}"
-        ) from error
+        rule = (
+            "a loss is one number, and cross-entropy takes class numbers from 0, fewer than there are scores"
+        )
+        got = f"{described(scores)} and target {described(target)}: {reason(error)}"
+        raise ValueError(f"{rule}; got {got}") from error
 
 
 def class_scores(output) -> Tensor:

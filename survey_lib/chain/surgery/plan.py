@@ -164,10 +164,8 @@ def load_file(path: str | Path, model: nn.Module) -> tuple[nn.Module, dict | Non
         why = f"{path} is not a safetensors file ({error}); files of survey_lib.save are"
         raise ValueError(why) from error
     except (ValueError, RecursionError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path} was not written by survey_lib.save, or is damaged ({reason(error)}); use "
-            "safetensors.torch.load_file for its tensors"
-        ) from error
+        why = f"{path} was not written by survey_lib.save, or is damaged ({reason(error)})"
+        raise ValueError(f"{why}; use safetensors.torch.load_file for its tensors") from error
     if schema != SCHEMA:
         raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}; update survey_lib")
     small = replay(model, plan) if plan else duplicate(model)
@@ -210,10 +208,11 @@ def _check_shapes(model: nn.Module, plan: Mapping) -> None:
     shapes = _shapes(model)
     for name in sorted(shapes.keys() | plan["shapes"].keys()):
         if shapes.get(name) != plan["shapes"].get(name):
-            raise ValueError(
-                f"the plan was made for another model: {name!r} has shape {plan['shapes'].get(name)} in the plan "
-                f"and {shapes.get(name)} here; build the dense model with the same class and arguments"
+            there, here = plan["shapes"].get(name), shapes.get(name)
+            what = (
+                f"the plan was made for another model: {name!r} has shape {there} in the plan and {here} here"
             )
+            raise ValueError(f"{what}; build the dense model with the same class and arguments")
     for name, axes in plan["removed"].items():
         sizes = {str(dim): size for dim, size in enumerate(shapes.get(name, ()))}
         for dim, index in axes.items():

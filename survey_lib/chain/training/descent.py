@@ -137,10 +137,8 @@ def descend(
             if not math.isfinite(total):
                 bad = not all(bool(tensor.isfinite().all()) for tensor in leaves((x, y)))
                 way = "this batch holds NaN or infinity: repair the data" if bad else "lower lr and run again"
-                raise FloatingPointError(
-                    f"the loss became {value.item()} in epoch {epoch + 1}, step {step + 1}, at learning "
-                    f"rate {rate:.3g}; {way}"
-                )
+                where = f"epoch {epoch + 1}, step {step + 1}, at learning rate {rate:.3g}"
+                raise FloatingPointError(f"the loss became {value.item()} in {where}; {way}")
         if not examples:
             raise ValueError(f"epoch {epoch + 1} has no batches; pass a list or a DataLoader")
         yield epoch + 1, rate, total / examples

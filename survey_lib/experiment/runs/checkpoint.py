@@ -47,10 +47,9 @@ def data_of(config: RunConfig) -> Data:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0].partition(". ")[0]
-        raise RuntimeError(
-            f"device: {config.device} does not work on this machine ({why}); sweep a copy of the study's file with "
-            "device: cpu: survey sweep my_study.yaml"
-        ) from error
+        what = f"device: {config.device} does not work on this machine ({why})"
+        way = "sweep a copy of the study's file with device: cpu: survey sweep my_study.yaml"
+        raise RuntimeError(f"{what}; {way}") from error
     return shared(config.data, config.device, config.validation, config.inputs)
 
 

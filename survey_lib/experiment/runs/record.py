@@ -245,9 +245,9 @@ def correct(record: dict, stage: str = "recovered") -> np.ndarray:
     """
     test = record.get("metrics", {}).get(stage, {}).get("test", {})
     if "correct" not in test:
+        what = f"run {record['key']} (status {record['status']}, schema {record['schema']})"
+        there = ", ".join(record.get("metrics", {})) or "none"
         raise ValueError(
-            f"run {record['key']} (status {record['status']}, schema {record['schema']}) does not say "
-            f"which test examples were right at stage {stage!r}; "
-            f"it has: {', '.join(record.get('metrics', {})) or 'none'}"
+            f"{what} does not say which test examples were right at stage {stage!r}; it has: {there}"
         )
     return unpack(test["correct"], test["n"])

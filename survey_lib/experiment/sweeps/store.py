@@ -298,10 +298,9 @@ def publish(study: str, profile: str = "full", prune: bool = False) -> Path:
     lost = [run for run in published_records(study).values() if same(run["config"]) not in kept]
     if lost and not prune:
         named = f"{lost[0]['key']} ({title(lost[0]['config'])})"
-        raise ValueError(
-            f"{len(lost)} published runs of {study} would be dropped, such as {named}; "
-            f"survey sweep {study} --profile {profile} computes them, and --prune drops them"
-        )
+        lost = f"{len(lost)} published runs of {study} would be dropped, such as {named}"
+        way = f"survey sweep {study} --profile {profile} computes them, and --prune drops them"
+        raise ValueError(f"{lost}; {way}")
     content = "".join(lines.dump(short(record)) + "\n" for record in done)
     return files.replace(published_file(study), content)
 
